@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+// The shell around dist/cli/main.js: makes sure that the Node which runs it is new enough (undici 8 and zlib's
+// zstd ask for 22.19), and turns to the copy that the `node` development dependency installs where it is not.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+const bundled = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));
+if (major > 22 || (major === 22 && minor >= 19)) {
+  enableCompileCache?.();
+  await import('../dist/cli/main.js');
+} else if (existsSync(bundled)) {
+  const child = spawn(bundled, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('exit', (code, signal) => {
+    process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+  });
+} else {
+  process.stderr.write(
+    `nixcache needs Node 22.19 or newer, this is ${process.version}; install one, for instance with: npm install -g node@24\n`,
+  );
+  process.exitCode = 2;
+}

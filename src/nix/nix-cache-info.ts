@@ -1,0 +1,27 @@
+/** nix-cache-info: what a binary cache says about itself. Source: NixOS/nix src/libstore/binary-cache-store.cc. */
+import { DEFAULT_STORE_DIR } from './store-path.ts';
+
+export interface NixCacheInfo {
+  readonly storeDir: string;
+  readonly wantMassQuery: boolean;
+  /** A whole number, lower is asked first; anything else makes Nix fail outright. */
+  readonly priority: number;
+}
+
+export const formatNixCacheInfo = (info: NixCacheInfo): string =>
+  `StoreDir: ${info.storeDir}\nWantMassQuery: ${info.wantMassQuery ? 1 : 0}\nPriority: ${info.priority}\n`;
+
+/** Parses as Nix does: lines without a colon and unknown keys are skipped, what is missing takes Nix's defaults. */
+export function parseNixCacheInfo(text: string): NixCacheInfo {
+  const fields = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const colon = line.indexOf(':');
+    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  const priority = Number.parseInt(fields.get('Priority') ?? '0', 10);
+  return {
+    storeDir: fields.get('StoreDir') ?? DEFAULT_STORE_DIR,
+    wantMassQuery: fields.get('WantMassQuery') === '1',
+    priority: Number.isSafeInteger(priority) ? priority : 0,
+  };
+}

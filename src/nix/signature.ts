@@ -1,0 +1,115 @@
+/**
+ * Ed25519 keys and signatures in Nix's text form, `name:base64`.
+ *
+ * A secret key is libsodium's 64 bytes: 32 of seed, then the 32 of the public key. Everything before the first colon
+ * is the name. Source: NixOS/nix src/libutil/signature/local-keys.cc.
+ */
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
+import { NixcacheError } from '../errors.ts';
+import { fingerprint } from './fingerprint.ts';
+import type { PathInfo } from './path-info.ts';
+
+export interface PublicKey {
+  readonly name: string;
+  /** `name:base64`, what stands in trusted-public-keys. */
+  readonly text: string;
+  readonly key: KeyObject;
+}
+
+export interface SecretKey {
+  readonly name: string;
+  readonly publicKey: PublicKey;
+  readonly key: KeyObject;
+}
+
+/** DER around a raw Ed25519 seed (RFC 8410 section 7) and a raw public key (section 4). */
+const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
+const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
+const SIGNATURE_BYTES = 64;
+
+/** @throws {NixcacheError} ERR_KEY */
+export function parsePublicKey(text: string): PublicKey {
+  const { name, bytes } = parseKey(text, 32, 'public');
+  return {
+    name,
+    text: `${name}:${bytes.toString('base64')}`,
+    key: createPublicKey({ key: Buffer.concat([SPKI_PREFIX, bytes]), format: 'der', type: 'spki' }),
+  };
+}
+
+/** @throws {NixcacheError} ERR_KEY, which never quotes the key */
+export function parseSecretKey(text: string): SecretKey {
+  const { name, bytes } = parseKey(text, 64, 'secret');
+  const key = createPrivateKey({
+    key: Buffer.concat([PKCS8_PREFIX, bytes.subarray(0, 32)]),
+    format: 'der',
+    type: 'pkcs8',
+  });
+  const publicKey = parsePublicKey(`${name}:${bytes.subarray(32).toString('base64')}`);
+  if (!createPublicKey(key).equals(publicKey.key)) {
+    throw new NixcacheError('ERR_KEY', `secret key '${name}' is damaged: its two halves do not belong together`);
+  }
+  return { name, publicKey, key };
+}
+
+function parseKey(text: string, size: number, kind: string): { name: string; bytes: Buffer } {
+  const colon = text.indexOf(':');
+  const name = text.slice(0, Math.max(colon, 0)).trim();
+  if (name === '') {
+    throw new NixcacheError(
+      'ERR_KEY',
+      `a ${kind} key must read 'name:base64', as nix-store --generate-binary-cache-key writes it`,
+    );
+  }
+  const base64 = text.slice(colon + 1).replaceAll(/\s/g, '');
+  const bytes = Buffer.from(base64, 'base64');
+  if (bytes.length !== size || bytes.toString('base64') !== base64) {
+    throw new NixcacheError('ERR_KEY', `${kind} key '${name}' is not ${size} bytes of base64; is it a ${kind} key?`);
+  }
+  return { name, bytes };
+}
+
+/** A new key pair; `secret` is the text of the secret key file. */
+export function generateKey(name: string): { readonly secret: string; readonly public: string } {
+  if (!/^[^\s:]+$/.test(name)) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `'${name}' cannot name a key: use a name like cache.example.org-1, without spaces or colons`,
+    );
+  }
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  const seed = privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(-32);
+  const point = publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
+  return {
+    secret: `${name}:${Buffer.concat([seed, point]).toString('base64')}`,
+    public: `${name}:${point.toString('base64')}`,
+  };
+}
+
+/** The signature of `info` by `secretKey`, as `name:base64`. */
+export function signPathInfo(
+  info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references'>,
+  secretKey: SecretKey,
+): string {
+  const signature = sign(null, Buffer.from(fingerprint(info)), secretKey.key);
+  return `${secretKey.name}:${signature.toString('base64')}`;
+}
+
+/** The first of `keys` that signed `info`, or undefined. Signatures that cannot be read count as absent. */
+export function findSigner(
+  info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references' | 'sigs'>,
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
+  let message: Buffer | undefined;
+  for (const sig of info.sigs) {
+    const colon = sig.indexOf(':');
+    const signature = Buffer.from(sig.slice(colon + 1), 'base64');
+    if (colon <= 0 || signature.length !== SIGNATURE_BYTES) continue;
+    for (const key of keys) {
+      if (key.name !== sig.slice(0, colon)) continue;
+      message ??= Buffer.from(fingerprint(info));
+      if (verify(null, message, key.key, signature)) return key;
+    }
+  }
+  return undefined;
+}
