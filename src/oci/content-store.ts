@@ -18,6 +18,12 @@ export interface ByteRange {
   readonly length: number;
 }
 
+/** A blob to read. `size` is unknown where only a tag names the digest; then the digest alone is checked. */
+export interface BlobTarget {
+  readonly digest: Digest;
+  readonly size?: number | undefined;
+}
+
 /** Opens the same bytes again each time it is called, so that a push can be retried. */
 export type OpenContent = () => Readable | Promise<Readable>;
 
@@ -32,14 +38,14 @@ export interface StoredManifest {
 export interface BlobFetcher {
   /**
    * Streams the blob `target`, or the `range` of it. A whole blob ends in ERR_DIGEST_MISMATCH unless its bytes have
-   * the size and digest of `target`; a range ends in an error unless it is complete, and its bytes are for the caller
+   * the digest of `target` and, where that is known, its size; a range ends in an error unless it is complete, and its bytes are for the caller
    * to check. The caller must read the stream to its end or destroy it.
    *
    * @throws {NixcacheError} ERR_NOT_FOUND; ERR_RANGE when `range` lies outside the blob
    */
-  fetchBlob(target: Descriptor, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
+  fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
   /** Whether the blob is there, by one HEAD. */
-  hasBlob(target: Descriptor, options?: CallOptions): Promise<boolean>;
+  hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean>;
 }
 
 export interface BlobPusher {
