@@ -1,0 +1,94 @@
+/**
+ * One entry of the cache: a narinfo, and where its bytes lie.
+ *
+ * In an entries blob it is the narinfo as Nix writes it plus up to three fields of ours, which Nix would ignore and
+ * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own),
+ * NixcacheListing (extents of the zstd-compressed `.ls` listing) and NixcacheAsserted (Unix seconds, written by
+ * compaction; otherwise the segment's own time counts).
+ */
+import { NixcacheError } from '../errors.ts';
+import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
+import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
+import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
+import { type Extent, formatExtents, parseExtents, totalLength } from './extent.ts';
+
+export interface Entry {
+  /** Without our own fields; its URL is `nar/<file hash>.nar…`. */
+  readonly narInfo: NarInfo & { readonly fileHash: NixHash; readonly fileSize: number };
+  /** The compressed NAR; one extent over the whole of the blob named by its file hash, unless packed or in parts. */
+  readonly nar: readonly Extent[];
+  readonly listing?: readonly Extent[] | undefined;
+  /** Unix seconds. */
+  readonly asserted?: number | undefined;
+}
+
+const NAR_FIELD = 'NixcacheNar';
+const LISTING_FIELD = 'NixcacheListing';
+const ASSERTED_FIELD = 'NixcacheAsserted';
+
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  none: '',
+  zstd: '.zst',
+  xz: '.xz',
+  gzip: '.gz',
+  br: '.br',
+  bzip2: '.bz2',
+};
+
+/** `nar/<file hash>.nar.zst`: the file hash is the OCI digest of the compressed NAR. */
+export const narUrl = (fileHash: NixHash, compression: string): string =>
+  `nar/${hashToBase32(fileHash)}.nar${EXTENSIONS[compression] ?? `.${compression}`}`;
+
+/** An OCI digest and a Nix file hash are two spellings of the same 32 bytes. */
+export const digestOfFile = (fileHash: NixHash): Digest => digestFromHex(hashToHex(fileHash));
+export const fileHashOf = (digest: Digest): NixHash => hashFromHex(hexOf(digest));
+
+/** The extent of a NAR that is a blob of its own. */
+export const wholeBlob = (digest: Digest, length: number): Extent => ({ digest, offset: 0, length });
+
+const isOwnBlob = (entry: Entry): boolean => {
+  const [only, ...more] = entry.nar;
+  return only !== undefined && more.length === 0 && only.digest === digestOfFile(entry.narInfo.fileHash);
+};
+
+/** The text of `entry` in an entries blob. */
+export function formatEntry(entry: Entry): string {
+  let text = formatNarInfo(entry.narInfo);
+  if (!isOwnBlob(entry)) text += `${NAR_FIELD}: ${formatExtents(entry.nar)}\n`;
+  if (entry.listing) text += `${LISTING_FIELD}: ${formatExtents(entry.listing)}\n`;
+  if (entry.asserted !== undefined) text += `${ASSERTED_FIELD}: ${entry.asserted}\n`;
+  return text;
+}
+
+/**
+ * Parses what `formatEntry` wrote.
+ *
+ * @throws {NixcacheError} ERR_FORMAT
+ */
+export function parseEntry(text: string, storeDir: string): Entry {
+  const { extra, ...narInfo } = parseNarInfo(text, storeDir);
+  const { fileHash, fileSize } = narInfo;
+  if (fileHash === undefined || fileSize === undefined) {
+    throw new NixcacheError('ERR_FORMAT', `entry ${narInfo.path} has no FileHash or no FileSize`);
+  }
+  const nar = extra?.get(NAR_FIELD);
+  const listing = extra?.get(LISTING_FIELD);
+  const asserted = extra?.get(ASSERTED_FIELD);
+  const extents = nar === undefined ? [wholeBlob(digestOfFile(fileHash), fileSize)] : parseExtents(nar);
+  if (totalLength(extents) !== fileSize) {
+    throw new NixcacheError(
+      'ERR_FORMAT',
+      `entry ${narInfo.path}: its extents are not FileSize, ${fileSize} bytes, long`,
+    );
+  }
+  return {
+    narInfo: { ...narInfo, fileHash, fileSize },
+    nar: extents,
+    ...(listing === undefined ? {} : { listing: parseExtents(listing) }),
+    ...(asserted === undefined ? {} : { asserted: Number(asserted) }),
+  };
+}
+
+/** What a client gets of an entry's text: the same without our own fields. */
+export const clientText = (text: string): string =>
+  text.includes('\nNixcache') ? text.replaceAll(/^Nixcache[A-Za-z]*: .*\n/gm, '') : text;

@@ -1,0 +1,64 @@
+/** Roots and pins: what gc keeps, and why. */
+import * as z from 'zod/mini';
+import type { BaseName } from '../nix/store-path.ts';
+
+const baseName = z.custom<BaseName>(
+  (value) => typeof value === 'string' && /^[0-9a-z]{32}-./.test(value),
+  'not a base name',
+);
+
+/** An output that was published. Re-recorded on every publish, so that retention counts from the last one. */
+export const rootSchema = z.object({
+  /** Attribute path, or the name given to `push --name`. */
+  name: z.string(),
+  path: baseName,
+  system: z.optional(z.string()),
+  /** Flake reference of the source, without credentials. */
+  source: z.optional(z.string()),
+  revision: z.optional(z.string()),
+  /** Unix seconds. */
+  time: z.number(),
+  /** The same for all roots of one publish. */
+  run: z.string(),
+});
+export type Root = z.infer<typeof rootSchema>;
+
+/** A named root that gc keeps until it is removed; the newest record of a name counts. */
+export const pinSchema = z.object({
+  name: z.string(),
+  path: z.optional(baseName),
+  /** Unix seconds. */
+  time: z.number(),
+  /** Set on the record that removes the pin. */
+  removed: z.optional(z.boolean()),
+});
+export type Pin = z.infer<typeof pinSchema>;
+
+const rootKey = (root: Root): string => [root.run, root.source, root.system, root.name, root.path].join('\0');
+const pinKey = (pin: Pin): string => [pin.name, pin.time, pin.path, pin.removed].join('\0');
+
+/** The union of several lists, each record once, oldest first. Commutative, associative, idempotent. */
+export const mergeRoots = (...lists: readonly (readonly Root[])[]): Root[] => merge(lists, rootKey);
+export const mergePins = (...lists: readonly (readonly Pin[])[]): Pin[] => merge(lists, pinKey);
+
+function merge<T extends { readonly time: number }>(
+  lists: readonly (readonly T[])[],
+  keyOf: (record: T) => string,
+): T[] {
+  const byKey = new Map<string, T>();
+  for (const list of lists) {
+    for (const record of list) {
+      const key = keyOf(record);
+      const held = byKey.get(key);
+      if (!held || record.time > held.time) byKey.set(key, record);
+    }
+  }
+  return [...byKey].sort(([a, x], [b, y]) => x.time - y.time || (a < b ? -1 : 1)).map(([, record]) => record);
+}
+
+/** The pins in force: the newest record of each name, unless that removed it. */
+export function currentPins(pins: readonly Pin[]): Pin[] {
+  const newest = new Map<string, Pin>();
+  for (const pin of mergePins(pins)) newest.set(pin.name, pin);
+  return [...newest.values()].filter((pin) => !pin.removed && pin.path !== undefined);
+}

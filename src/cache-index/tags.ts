@@ -1,0 +1,47 @@
+/**
+ * Tag names, which carry the authority of the format: `seg-<time>-<id>` and `ckpt-<time>-<id>`, written once each.
+ *
+ * `<time>` is a ULID in lower case: 48 bits of milliseconds, then 80 of chance, so that names sort by time and no two
+ * writers ever choose the same. `<id>` is the digest, in hex, of the blob a reader wants next: a segment's entries, a
+ * checkpoint's config. Incompatible successors take another prefix (`seg2-`), which this version recognises as newer.
+ */
+import { decodeTime, ulid } from 'ulid';
+import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
+
+export const CACHE_INDEX_TAG = 'cache-index';
+
+export interface SegmentTag {
+  readonly kind: 'segment' | 'checkpoint' | 'record';
+  readonly tag: string;
+  /** Unix milliseconds by the writer's clock: a hint for order and retention, never for liveness. */
+  readonly time: number;
+  readonly id: Digest;
+}
+
+const KINDS = { seg: 'segment', ckpt: 'checkpoint', rec: 'record' } as const;
+const TAG = /^(seg|ckpt|rec)-([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-f]{64})$/;
+const NEWER = /^(seg|ckpt|rec)[0-9]+-/;
+
+export const segmentTag = (entries: Digest, now: Date): string => `seg-${uniqueTime(now)}-${hexOf(entries)}`;
+export const checkpointTag = (config: Digest, now: Date): string => `ckpt-${uniqueTime(now)}-${hexOf(config)}`;
+
+/** The tag of a checkpoint's record: no manifest goes untagged, since some registries reap those below an index. */
+export const recordTag = (checkpoint: string): string => checkpoint.replace(/^ckpt-/, 'rec-');
+
+const uniqueTime = (now: Date): string => ulid(now.getTime()).toLowerCase();
+
+/** What `tag` names, or undefined if it is not one of ours. */
+export function parseTag(tag: string): SegmentTag | undefined {
+  const match = TAG.exec(tag);
+  if (!match) return undefined;
+  const [, prefix, time = '', hex = ''] = match;
+  return {
+    kind: KINDS[prefix as keyof typeof KINDS],
+    tag,
+    time: decodeTime(time.toUpperCase()),
+    id: digestFromHex(hex),
+  };
+}
+
+/** Whether `tag` belongs to a later, incompatible version of the format. */
+export const isNewerTag = (tag: string): boolean => NEWER.test(tag);
