@@ -1,17 +1,21 @@
 /**
  * narinfo: what a binary cache says about one store path, as lines `Key: value`.
  *
- * Reading is as lenient as Nix (any order, unknown keys kept aside, any hash form); writing is canonical: Nix's own
+ * Reading is as lenient as Nix (any order, unknown keys kept aside, any hash form), except for what no Nix can use or
+ * what makes a newer one abort: those are errors here, so that they are never handed on. Writing is canonical: Nix's own
  * order, nix base-32, one LF a line. Source: NixOS/nix src/libstore/nar-info.cc and
  * doc/manual/source/protocols/binary-cache/narinfo.md.
  */
-import { NixcacheError } from '../errors.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { parseContentAddress } from './content-address.ts';
 import { type NixHash, parseHash } from './hash.ts';
 import type { PathInfo } from './path-info.ts';
+import { quoted } from './quoted.ts';
+import { isSignature } from './signature.ts';
 import { type BaseName, DEFAULT_STORE_DIR, parseBaseName, parseStorePath } from './store-path.ts';
 
 export interface NarInfo extends PathInfo {
-  /** Where the NAR is, relative to the cache: `nar/<file hash>.nar.zst`. */
+  /** Where the NAR is, relative to the cache: `nar/<file hash>.nar.zst`. Foreign ones may be absolute http(s) URLs or climb with `..`. */
   readonly url: string;
   /** `none`, `xz`, `zstd`, …; Nix reads an absent one as bzip2. */
   readonly compression: string;
@@ -26,17 +30,24 @@ export interface NarInfo extends PathInfo {
 /** 16 MiB: 100 000 references of 160 bytes each; a narinfo beyond it is an attack or an accident. */
 export const MAX_NAR_INFO_BYTES = 16 * 1024 * 1024;
 
+/** All that some Nix decompresses. A name outside this list makes Nix 2.34 abort. */
+const COMPRESSIONS = new Set(
+  'none br bzip2 compress grzip gzip lrzip lz4 lzip lzma lzop xz zstd'.split(' '), // libutil/compression-algo.hh
+);
+
 type Fields = { -readonly [K in keyof NarInfo]?: NarInfo[K] };
 
 /**
- * Parses one narinfo.
+ * Parses one narinfo. References come back sorted and each once, hashes and `ca` in canonical form. A malformed `Sig`
+ * is dropped: it can never verify, old versions of Nix pass over it, and Nix since 2.34 refuses the whole narinfo for
+ * it, so it must not be handed on; the other signatures keep their worth.
  *
- * @throws {NixcacheError} ERR_FORMAT naming the line and the field, for everything that Nix refuses
+ * @throws {NixcacheError} ERR_FORMAT naming the line and the field, for everything else that Nix refuses
  */
 export function parseNarInfo(text: string, storeDir: string = DEFAULT_STORE_DIR): NarInfo {
   const fields: Fields = {};
   const sigs: string[] = [];
-  const extra = new Map<string, string>();
+  let extra: Map<string, string> | undefined;
   let line = 0;
   for (let at = 0; at < text.length; ) {
     line++;
@@ -44,14 +55,22 @@ export function parseNarInfo(text: string, storeDir: string = DEFAULT_STORE_DIR)
     const end = text.indexOf('\n', at);
     if (end < 0) throw corrupt(line, 'it has no final newline');
     if (colon < 0 || colon > end) throw corrupt(line, 'it has no colon');
+    // Nix skips one byte behind the colon, whatever it is; were it the newline, the next line would be the value.
+    if (colon + 1 === end) throw corrupt(line, 'nothing follows its colon, not even a space');
     const key = text.slice(at, colon);
-    const value = text.slice(colon + 2, end); // whatever stands behind the colon is skipped, as Nix does
-    try {
-      readField(fields, sigs, extra, key, value, storeDir);
-    } catch (cause) {
-      throw corrupt(line, `${key}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-    }
+    const value = text.slice(colon + 2, end);
     at = end + 1;
+    if (key === 'Sig') {
+      if (isSignature(value)) sigs.push(value);
+      continue;
+    }
+    try {
+      if (readField(fields, key, value, storeDir)) continue;
+    } catch (cause) {
+      throw corrupt(line, `${key}: ${messageOf(cause)}`, cause);
+    }
+    extra ??= new Map();
+    extra.set(key, value);
   }
   const { path, narHash, narSize, url } = fields;
   if (path === undefined) throw corrupt(0, 'StorePath is missing');
@@ -66,73 +85,100 @@ export function parseNarInfo(text: string, storeDir: string = DEFAULT_STORE_DIR)
     url,
     compression: fields.compression ?? 'bzip2',
     references: fields.references ?? [],
-    sigs,
-    ...(extra.size > 0 ? { extra } : {}),
+    sigs: sigs.length > 1 ? [...new Set(sigs)] : sigs,
+    ...(extra === undefined ? {} : { extra }),
   };
 }
 
-function readField(
-  fields: Fields,
-  sigs: string[],
-  extra: Map<string, string>,
-  key: string,
-  value: string,
-  storeDir: string,
-): void {
+/** Takes one of Nix's own fields into `fields`; false when `key` is none of them. */
+function readField(fields: Fields, key: string, value: string, storeDir: string): boolean {
   switch (key) {
     case 'StorePath':
       fields.path = parseStorePath(value, storeDir);
-      break;
+      return true;
     case 'URL':
-      if (value === '') throw new NixcacheError('ERR_FORMAT', 'it is empty');
-      fields.url = value;
-      break;
+      fields.url = parseUrl(value);
+      return true;
     case 'Compression':
-      if (value !== '') fields.compression = value;
-      break;
+      if (value !== '' && !COMPRESSIONS.has(value))
+        throw new NixcacheError('ERR_FORMAT', `${quoted(value)} is unknown`);
+      fields.compression = value === '' ? 'bzip2' : value;
+      return true;
     case 'FileHash':
-      fields.fileHash = parseHash(value);
-      break;
+      fields.fileHash = parseSha256(value);
+      return true;
     case 'FileSize':
       fields.fileSize = parseSize(value, 0);
-      break;
+      return true;
     case 'NarHash':
-      fields.narHash = parseHash(value);
-      break;
+      fields.narHash = parseSha256(value);
+      return true;
     case 'NarSize':
       fields.narSize = parseSize(value, 1);
-      break;
+      return true;
     case 'References':
-      if (fields.references !== undefined && fields.references.length > 0) {
-        throw new NixcacheError('ERR_FORMAT', 'it stands twice');
-      }
-      fields.references = value
-        .split(' ')
-        .filter((word) => word !== '')
-        .map(parseBaseName);
-      break;
+      if (fields.references !== undefined && fields.references.length > 0) throw twice();
+      fields.references = parseReferences(value);
+      return true;
     case 'Deriver':
-      if (value !== 'unknown-deriver' && value !== '') fields.deriver = parseBaseName(value);
-      break;
-    case 'Sig':
-      sigs.push(value);
-      break;
+      if (value === 'unknown-deriver') delete fields.deriver;
+      else fields.deriver = parseBaseName(value);
+      return true;
     case 'CA':
-      if (fields.ca !== undefined) throw new NixcacheError('ERR_FORMAT', 'it stands twice');
-      if (value !== '') fields.ca = value;
-      break;
+      if (fields.ca !== undefined) throw twice();
+      if (value !== '') fields.ca = parseContentAddress(value);
+      return true;
     default:
-      extra.set(key, value);
+      return false;
   }
+}
+
+const PRINTABLE = /^[!-~]+$/;
+/** A colon before any '/' makes what stands before it a scheme. */
+const SCHEME = /^[^/?#:]*:/;
+
+/**
+ * A relative URL or an http one. Nix itself fails on blanks, aborts on `sha256:…` (since 2.34), and would read
+ * `file:///…` from its own disk, which no stranger's cache may ask of it.
+ */
+function parseUrl(text: string): string {
+  if (!PRINTABLE.test(text)) throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is empty or not plain ASCII`);
+  if (SCHEME.test(text) && !/^https?:\/\//.test(text)) {
+    throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is neither relative to the cache nor an http URL`);
+  }
+  return text;
+}
+
+/** Nix itself writes and checks nothing but sha256 here, and asserts on it. */
+function parseSha256(text: string): NixHash {
+  const hash = parseHash(text);
+  if (!hash.startsWith('sha256:')) throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not a sha256 hash`);
+  return hash;
+}
+
+function parseReferences(text: string): readonly BaseName[] {
+  if (text === '') return [];
+  const references: BaseName[] = [];
+  let ascending = true;
+  for (const word of text.split(' ')) {
+    if (word === '') continue;
+    const reference = parseBaseName(word);
+    const last = references.at(-1);
+    if (last !== undefined && last >= reference) ascending = false;
+    references.push(reference);
+  }
+  return ascending ? references : sortReferences(references);
 }
 
 function parseSize(text: string, least: number): number {
   const size = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(size >= least && size <= Number.MAX_SAFE_INTEGER)) {
-    throw new NixcacheError('ERR_FORMAT', `'${text}' is not a whole number of at least ${least}`);
+    throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not a whole number of at least ${least}`);
   }
   return size;
 }
+
+const twice = (): NixcacheError => new NixcacheError('ERR_FORMAT', 'it stands twice');
 
 const corrupt = (line: number, what: string, cause?: unknown): NixcacheError =>
   new NixcacheError('ERR_FORMAT', `narinfo is corrupt: ${line > 0 ? `line ${line}: ` : ''}${what}`, { cause });

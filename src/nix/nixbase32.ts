@@ -5,6 +5,7 @@
  * Source: NixOS/nix src/libutil/base-nix-32.cc.
  */
 import { NixcacheError } from '../errors.ts';
+import { quoted } from './quoted.ts';
 
 export const ALPHABET = '0123456789abcdfghijklmnpqrsvwxyz';
 
@@ -36,12 +37,16 @@ export function encode(bytes: Uint8Array): string {
 export function decode(text: string): Uint8Array {
   const bytes = new Uint8Array(Math.floor((text.length * 5) / 8));
   if (encodedLength(bytes.length) !== text.length) {
-    throw new NixcacheError('ERR_FORMAT', `'${text}' is not nix base-32: no bytes have ${text.length} characters`);
+    throw new NixcacheError(
+      'ERR_FORMAT',
+      `${quoted(text)} is not nix base-32: no bytes have ${text.length} characters`,
+    );
   }
   for (let n = 0; n < text.length; n++) {
     const digit = VALUES[text.charCodeAt(text.length - 1 - n)] ?? -1;
     if (digit < 0) {
-      throw new NixcacheError('ERR_FORMAT', `'${text}' is not nix base-32: bad character '${text.at(-1 - n)}'`);
+      const bad = quoted(text.charAt(text.length - 1 - n));
+      throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not nix base-32: bad character ${bad}`);
     }
     const bit = n * 5;
     const at = bit >> 3;
@@ -50,7 +55,7 @@ export function decode(text: string): Uint8Array {
     const carry = digit >> (8 - shift);
     if (at + 1 < bytes.length) bytes[at + 1] = carry;
     else if (carry !== 0) {
-      throw new NixcacheError('ERR_FORMAT', `'${text}' is not nix base-32: bits are set past its last byte`);
+      throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not nix base-32: bits are set past its last byte`);
     }
   }
   return bytes;

@@ -8,6 +8,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject,
 import { NixcacheError } from '../errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import type { PathInfo } from './path-info.ts';
+import { quoted } from './quoted.ts';
 
 export interface PublicKey {
   readonly name: string;
@@ -47,7 +48,7 @@ export function parseSecretKey(text: string): SecretKey {
   });
   const publicKey = parsePublicKey(`${name}:${bytes.subarray(32).toString('base64')}`);
   if (!createPublicKey(key).equals(publicKey.key)) {
-    throw new NixcacheError('ERR_KEY', `secret key '${name}' is damaged: its two halves do not belong together`);
+    throw new NixcacheError('ERR_KEY', `secret key ${quoted(name)} is damaged: its two halves do not belong together`);
   }
   return { name, publicKey, key };
 }
@@ -64,7 +65,9 @@ function parseKey(text: string, size: number, kind: string): { name: string; byt
   const base64 = text.slice(colon + 1).replaceAll(/\s/g, '');
   const bytes = Buffer.from(base64, 'base64');
   if (bytes.length !== size || bytes.toString('base64') !== base64) {
-    throw new NixcacheError('ERR_KEY', `${kind} key '${name}' is not ${size} bytes of base64; is it a ${kind} key?`);
+    // The name of a secret key that does not parse may be a piece of its secret.
+    const which = kind === 'secret' ? 'the secret key' : `public key ${quoted(name)}`;
+    throw new NixcacheError('ERR_KEY', `${which} is not ${size} bytes of base64; is it a ${kind} key?`);
   }
   return { name, bytes };
 }
@@ -74,7 +77,7 @@ export function generateKey(name: string): { readonly secret: string; readonly p
   if (!/^[^\s:]+$/.test(name)) {
     throw new NixcacheError(
       'ERR_USAGE',
-      `'${name}' cannot name a key: use a name like cache.example.org-1, without spaces or colons`,
+      `${quoted(name)} cannot name a key: use a name like cache.example.org-1, without spaces or colons`,
     );
   }
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
@@ -95,6 +98,11 @@ export function signPathInfo(
   return `${secretKey.name}:${signature.toString('base64')}`;
 }
 
+/** Whether Nix since 2.34 reads `text` as a signature: `name:base64`, neither part empty, of whatever algorithm. */
+export const isSignature = (text: string): boolean => SIGNATURE.test(text);
+
+const SIGNATURE = /^[^:]+:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(?:==)?)$/;
+
 /** The first of `keys` that signed `info`, or undefined. Signatures that cannot be read count as absent. */
 export function findSigner(
   info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references' | 'sigs'>,
@@ -102,9 +110,10 @@ export function findSigner(
 ): PublicKey | undefined {
   let message: Buffer | undefined;
   for (const sig of info.sigs) {
+    if (!isSignature(sig)) continue;
     const colon = sig.indexOf(':');
     const signature = Buffer.from(sig.slice(colon + 1), 'base64');
-    if (colon <= 0 || signature.length !== SIGNATURE_BYTES) continue;
+    if (signature.length !== SIGNATURE_BYTES) continue;
     for (const key of keys) {
       if (key.name !== sig.slice(0, colon)) continue;
       message ??= Buffer.from(fingerprint(info));

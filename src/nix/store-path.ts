@@ -6,6 +6,7 @@
  */
 import { NixcacheError } from '../errors.ts';
 import { ALPHABET } from './nixbase32.ts';
+import { quoted } from './quoted.ts';
 
 /** An absolute store path, checked. */
 export type StorePath = string & { readonly __brand: 'StorePath' };
@@ -21,11 +22,16 @@ const MAX_NAME_LENGTH = 211;
 
 const HASH_PART = new RegExp(`^[${ALPHABET}]{${HASH_PART_LENGTH}}$`);
 const NAME = /^[0-9a-zA-Z+\-._?=]+$/;
+/** All of a base name at once, but for the names that start with '.': reading a narinfo is mostly this. */
+const PLAIN_BASE_NAME = new RegExp(
+  `^[${ALPHABET}]{${HASH_PART_LENGTH}}-[0-9a-zA-Z+\\-_?=][0-9a-zA-Z+\\-._?=]{0,${MAX_NAME_LENGTH - 1}}$`,
+);
 
 export const isHashPart = (text: string): text is HashPart => HASH_PART.test(text);
 
 /** Why `text` is no base name, or undefined if it is one. */
 function baseNameFault(text: string): string | undefined {
+  if (PLAIN_BASE_NAME.test(text)) return undefined;
   if (!isHashPart(text.slice(0, HASH_PART_LENGTH))) return 'it does not start with 32 characters of nix base-32';
   if (text[HASH_PART_LENGTH] !== '-') return "its hash is not followed by '-'";
   const name = text.slice(HASH_PART_LENGTH + 1);
@@ -40,17 +46,17 @@ function baseNameFault(text: string): string | undefined {
 /** @throws {NixcacheError} ERR_FORMAT */
 export function parseBaseName(text: string): BaseName {
   const fault = baseNameFault(text);
-  if (fault !== undefined) throw new NixcacheError('ERR_FORMAT', `'${text}' is not a store path name: ${fault}`);
+  if (fault !== undefined) throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not a store path name: ${fault}`);
   return text as BaseName;
 }
 
 /** @throws {NixcacheError} ERR_FORMAT when `text` is not directly below `storeDir` */
 export function parseStorePath(text: string, storeDir: string = DEFAULT_STORE_DIR): StorePath {
-  if (!text.startsWith(`${storeDir}/`)) {
-    throw new NixcacheError('ERR_FORMAT', `'${text}' is not in the Nix store ${storeDir}`);
+  if (!text.startsWith(storeDir) || text[storeDir.length] !== '/') {
+    throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not in the Nix store ${storeDir}`);
   }
   const fault = baseNameFault(text.slice(storeDir.length + 1));
-  if (fault !== undefined) throw new NixcacheError('ERR_FORMAT', `'${text}' is not a store path: ${fault}`);
+  if (fault !== undefined) throw new NixcacheError('ERR_FORMAT', `${quoted(text)} is not a store path: ${fault}`);
   return text as StorePath;
 }
 
