@@ -3,13 +3,13 @@
  *
  * In an entries blob it is the narinfo as Nix writes it plus up to three fields of ours, which Nix would ignore and
  * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own),
- * NixcacheListing (extents of the zstd-compressed `.ls` listing) and NixcacheAsserted (Unix seconds, written by
+ * NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing) and NixcacheAsserted (Unix seconds, written by
  * compaction; otherwise the segment's own time counts).
  */
 import { NixcacheError } from '../errors.ts';
 import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
-import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
+import { type Digest, digestFromHex, hexOf, parseDigest } from '../oci/digest.ts';
 import { type Extent, formatExtents, parseExtents, totalLength } from './extent.ts';
 
 export interface Entry {
@@ -17,9 +17,16 @@ export interface Entry {
   readonly narInfo: NarInfo & { readonly fileHash: NixHash; readonly fileSize: number };
   /** The compressed NAR; one extent over the whole of the blob named by its file hash, unless packed or in parts. */
   readonly nar: readonly Extent[];
-  readonly listing?: readonly Extent[] | undefined;
+  readonly listing?: ListingRef | undefined;
   /** Unix seconds. */
   readonly asserted?: number | undefined;
+}
+
+/** A `.ls` listing, zstd-compressed. */
+export interface ListingRef {
+  /** Of the compressed bytes, since a range of a pack has no digest of its own. */
+  readonly digest: Digest;
+  readonly extents: readonly Extent[];
 }
 
 const NAR_FIELD = 'NixcacheNar';
@@ -55,7 +62,7 @@ const isOwnBlob = (entry: Entry): boolean => {
 export function formatEntry(entry: Entry): string {
   let text = formatNarInfo(entry.narInfo);
   if (!isOwnBlob(entry)) text += `${NAR_FIELD}: ${formatExtents(entry.nar)}\n`;
-  if (entry.listing) text += `${LISTING_FIELD}: ${formatExtents(entry.listing)}\n`;
+  if (entry.listing) text += `${LISTING_FIELD}: ${entry.listing.digest} ${formatExtents(entry.listing.extents)}\n`;
   if (entry.asserted !== undefined) text += `${ASSERTED_FIELD}: ${entry.asserted}\n`;
   return text;
 }
@@ -84,9 +91,14 @@ export function parseEntry(text: string, storeDir: string): Entry {
   return {
     narInfo: { ...narInfo, fileHash, fileSize },
     nar: extents,
-    ...(listing === undefined ? {} : { listing: parseExtents(listing) }),
+    ...(listing === undefined ? {} : { listing: parseListing(listing) }),
     ...(asserted === undefined ? {} : { asserted: Number(asserted) }),
   };
+}
+
+function parseListing(text: string): ListingRef {
+  const space = text.indexOf(' ');
+  return { digest: parseDigest(text.slice(0, space)), extents: parseExtents(text.slice(space + 1)) };
 }
 
 /** What a client gets of an entry's text: the same without our own fields. */

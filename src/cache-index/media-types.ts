@@ -22,6 +22,8 @@ export const TAG_ANNOTATION = 'io.nixcache.tag';
 export const ENTRIES_SIZE_ANNOTATION = 'io.nixcache.entries.size';
 /** Decimal format version, on cache-index and checkpoints. */
 export const VERSION_ANNOTATION = 'io.nixcache.format-version';
+/** Public signing keys of the publishers, space separated, on cache-index: a reader needs no segment manifest for them. */
+export const PUBLIC_KEYS_ANNOTATION = 'io.nixcache.public-keys';
 /** When the manifest was written: RFC 3339. opencontainers/image-spec v1.1.1 annotations.md */
 export const CREATED_ANNOTATION = 'org.opencontainers.image.created';
 /** Links a package to its repository on GHCR. */

@@ -120,7 +120,7 @@ export const segmentDescriptor = (descriptor: Descriptor, tag: string, entriesSi
 function assertReachable({ entries, blobs }: SegmentInput): void {
   const known = new Set<Digest>(blobs.map(({ digest }) => digest));
   for (const entry of entries) {
-    for (const { digest } of [...entry.nar, ...(entry.listing ?? [])]) {
+    for (const { digest } of [...entry.nar, ...(entry.listing?.extents ?? [])]) {
       if (!known.has(digest)) throw new Error(`segment would not reach ${digest}, which ${entry.narInfo.path} needs`);
     }
   }

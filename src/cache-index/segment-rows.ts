@@ -1,0 +1,90 @@
+/** The columns of one segment: made from its entries text once, kept beside it on disk, loaded without parsing. */
+import { NixcacheError } from '../errors.ts';
+import { hashToBytes, parseHash } from '../nix/hash.ts';
+import { decode } from '../nix/nixbase32.ts';
+import { HASH_PART_LENGTH } from '../nix/store-path.ts';
+import { entryRanges } from './entries-blob.ts';
+import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
+
+const STORE_PATH = Buffer.from('StorePath: ');
+const FILE_HASH = Buffer.from('\nFileHash: ');
+const NEWLINE = 0x0a;
+const SLASH = 0x2f;
+
+/**
+ * Scans an entries text.
+ *
+ * @throws {NixcacheError} ERR_INDEX naming the byte offset of an entry that cannot be keyed
+ */
+export function scanEntries(text: Buffer, what: string): SegmentRows {
+  const ranges = [...entryRanges(text)];
+  const rows = emptyRows(ranges.length);
+  ranges.forEach(({ offset, length }, row) => {
+    try {
+      const entry = text.subarray(offset, offset + length);
+      rows.storeHashes.set(storeHash(entry), row * STORE_HASH_BYTES);
+      rows.fileKeys.set(fileHash(entry).subarray(0, FILE_KEY_BYTES), row * FILE_KEY_BYTES);
+    } catch (cause) {
+      throw new NixcacheError('ERR_INDEX', `${what} is damaged: no entry at byte ${offset}`, { cause });
+    }
+    rows.offsets[row] = offset;
+    rows.lengths[row] = length;
+  });
+  return rows;
+}
+
+function emptyRows(count: number): SegmentRows {
+  return {
+    count,
+    storeHashes: new Uint8Array(count * STORE_HASH_BYTES),
+    fileKeys: new Uint8Array(count * FILE_KEY_BYTES),
+    offsets: new Uint32Array(count),
+    lengths: new Uint32Array(count),
+  };
+}
+
+function storeHash(entry: Buffer): Uint8Array {
+  const end = entry.indexOf(NEWLINE);
+  if (!entry.subarray(0, STORE_PATH.length).equals(STORE_PATH)) throw new NixcacheError('ERR_FORMAT', 'no StorePath');
+  const start = entry.lastIndexOf(SLASH, end) + 1;
+  return decode(entry.toString('latin1', start, start + HASH_PART_LENGTH));
+}
+
+function fileHash(entry: Buffer): Uint8Array {
+  const at = entry.indexOf(FILE_HASH);
+  if (at < 0) throw new NixcacheError('ERR_FORMAT', 'no FileHash');
+  const start = at + FILE_HASH.length;
+  return hashToBytes(parseHash(entry.toString('latin1', start, entry.indexOf(NEWLINE, start))));
+}
+
+/** `NCR1`, the count, the size of the text the rows belong to, then the columns; little-endian. */
+const MAGIC = 0x3152434e;
+const HEADER_BYTES = 16;
+const ROW_BYTES = STORE_HASH_BYTES + FILE_KEY_BYTES + 8;
+
+export function encodeRows(rows: SegmentRows, textBytes: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32LE(MAGIC, 0);
+  header.writeUInt32LE(rows.count, 4);
+  header.writeBigUInt64LE(BigInt(textBytes), 8);
+  return Buffer.concat([header, bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys]);
+}
+
+/** The rows in `bytes`, or undefined unless they are whole and belong to a text of `textBytes` bytes. */
+export function decodeRows(bytes: Buffer, textBytes: number): SegmentRows | undefined {
+  if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
+  const count = bytes.readUInt32LE(4);
+  if (bytes.length !== HEADER_BYTES + count * ROW_BYTES || bytes.readBigUInt64LE(8) !== BigInt(textBytes)) {
+    return undefined;
+  }
+  const columns = new Uint8Array(bytes.subarray(HEADER_BYTES)); // a copy, so that 32-bit columns are aligned
+  return {
+    count,
+    offsets: new Uint32Array(columns.buffer, 0, count),
+    lengths: new Uint32Array(columns.buffer, count * 4, count),
+    storeHashes: columns.subarray(count * 8, count * (8 + STORE_HASH_BYTES)),
+    fileKeys: columns.subarray(count * (8 + STORE_HASH_BYTES)),
+  };
+}
+
+const bytesOf = (array: Uint32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

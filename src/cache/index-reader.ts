@@ -1,0 +1,279 @@
+/**
+ * A cache as its readers see it: the live segments' entries, held ready in memory and on local disk. Refreshing fetches
+ * only segments not seen before and swaps the new table in at the end, so that look-ups never wait.
+ */
+import pLimit from 'p-limit';
+import { clientText, type Entry, parseEntry } from '../cache-index/entry.ts';
+import { EntryTable, type Row } from '../cache-index/entry-table.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { hashToBytes, type NixHash } from '../nix/hash.ts';
+import { DEFAULT_STORE_DIR, type HashPart } from '../nix/store-path.ts';
+import type { ByteRange, CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import { Mirror, type MirroredSegment } from './mirror.ts';
+import { fetchListing, openNar } from './nar-source.ts';
+import { decodeState, encodeState } from './reader-state.ts';
+import { type CacheView, entriesSize, loadView, readError } from './view.ts';
+
+export interface IndexReaderOptions {
+  readonly store: ReadOnlyStore;
+  /** Where the index is kept between runs; in memory only when undefined. */
+  readonly directory?: string | undefined;
+  /** For writers: any trouble while reading the index is an error. */
+  readonly strict: boolean;
+  readonly onWarning?: ((message: string) => void) | undefined;
+  readonly now?: () => Date;
+}
+
+/** Entries blobs fetched at once: enough to hide 50 ms of latency, few enough for a registry's patience. */
+const CONCURRENT_FETCHES = 16;
+
+interface Loaded {
+  readonly tag: string;
+  /** Unix seconds. */
+  readonly time: number;
+  readonly segment: MirroredSegment;
+}
+
+export class IndexReader implements CacheReader {
+  readonly name: string;
+  readonly #store: ReadOnlyStore;
+  readonly #mirror: Mirror;
+  readonly #options: IndexReaderOptions;
+  #table = new EntryTable();
+  /** By ordinal in the table. */
+  #segments: readonly Loaded[] = [];
+  #view: CacheView | undefined;
+  #publicKeys: readonly string[] = [];
+  #storeDir: string = DEFAULT_STORE_DIR;
+  #generation = 0;
+  #refreshedAt: Date | undefined;
+  #lastError: string | undefined;
+  #refreshing: Promise<RefreshResult> | undefined;
+
+  private constructor(mirror: Mirror, options: IndexReaderOptions) {
+    this.name = options.store.name;
+    this.#store = options.store;
+    this.#mirror = mirror;
+    this.#options = options;
+  }
+
+  /** A reader with what the last run left on disk; call `refresh` to ask the registry. */
+  static async open(options: IndexReaderOptions): Promise<IndexReader> {
+    const reader = new IndexReader(await Mirror.open(options.directory, options.onWarning), options);
+    reader.#loadState();
+    return reader;
+  }
+
+  get storeDir(): string {
+    return this.#storeDir;
+  }
+
+  /** The live set that the last refresh saw; undefined before the first. */
+  get view(): CacheView | undefined {
+    return this.#view;
+  }
+
+  findNarInfoText(hashPart: HashPart): string | undefined {
+    const row = this.#table.find(hashPart);
+    return row && clientText(this.#read(row));
+  }
+
+  findEntry(hashPart: HashPart): Entry | undefined {
+    return this.findAsserted(hashPart)?.entry;
+  }
+
+  /** The entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
+  findAsserted(
+    hashPart: HashPart,
+  ): { readonly entry: Entry; readonly tag: string; readonly asserted: number } | undefined {
+    const row = this.#table.find(hashPart);
+    if (!row) return undefined;
+    const entry = parseEntry(this.#read(row), this.#storeDir);
+    const loaded = this.#segments[row.segment];
+    return { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
+  }
+
+  /** Whether there is an entry, without reading it. */
+  has(hashPart: HashPart): boolean {
+    return this.#table.find(hashPart) !== undefined;
+  }
+
+  /** Every entry once, each in its newest form. */
+  *entries(): Generator<{ readonly entry: Entry; readonly tag: string; readonly asserted: number }> {
+    for (const row of this.#table.rows()) {
+      const entry = parseEntry(this.#read(row), this.#storeDir);
+      const loaded = this.#segments[row.segment];
+      yield { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
+    }
+  }
+
+  findNarFile(fileHash: NixHash): NarFile | undefined {
+    const row = this.#table.findFile(hashToBytes(fileHash));
+    if (!row) return undefined;
+    const entry = parseEntry(this.#read(row), this.#storeDir);
+    return entry.narInfo.fileHash === fileHash ? { entry, size: entry.narInfo.fileSize } : undefined;
+  }
+
+  openNar(
+    entry: Entry,
+    options: CallOptions & { readonly range?: ByteRange | undefined } = {},
+  ): ReturnType<typeof openNar> {
+    return openNar(this.#store, entry, options);
+  }
+
+  fetchListing(entry: Entry, options: CallOptions = {}): Promise<Buffer | undefined> {
+    return fetchListing(this.#store, entry, options);
+  }
+
+  async fetchPublicKeys(): Promise<readonly string[]> {
+    return this.#publicKeys;
+  }
+
+  /** Concurrent calls share one refresh. */
+  refresh(options: CallOptions = {}): Promise<RefreshResult> {
+    this.#refreshing ??= this.#refresh(options).finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  status(): CacheStatus {
+    return {
+      entries: this.#table.size,
+      segments: this.#segments.length,
+      generation: this.#generation,
+      refreshedAt: this.#refreshedAt,
+      lastError: this.#lastError,
+    };
+  }
+
+  close(): void {
+    for (const { segment } of this.#segments) segment.close();
+  }
+
+  async #refresh(options: CallOptions): Promise<RefreshResult> {
+    try {
+      const result = await this.#update(options);
+      this.#lastError = undefined;
+      return result;
+    } catch (error) {
+      this.#lastError = messageOf(error);
+      throw error;
+    }
+  }
+
+  async #update({ signal }: CallOptions): Promise<RefreshResult> {
+    const { strict, onWarning, now = () => new Date() } = this.#options;
+    const view = await loadView(this.#store, this.#mirror, { strict, signal, onWarning });
+    const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
+    const limit = pLimit(CONCURRENT_FETCHES);
+    let bytes = 0;
+    const wanted = view.live.segments.filter((tag) => !held.has(tag));
+    await Promise.all(
+      wanted.map((tag) =>
+        limit(async () => {
+          const fetched = await this.#fetch(tag, view, { signal });
+          if (!fetched) return;
+          bytes += fetched.bytes;
+          held.set(tag, fetched.loaded);
+        }),
+      ),
+    );
+    const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
+    const live = new Set(view.live.segments);
+    const removed = this.#segments.filter(({ tag }) => !live.has(tag));
+    const changed = wanted.length > 0 || removed.length > 0;
+    this.#view = view;
+    this.#publicKeys = view.publicKeys;
+    this.#refreshedAt = now();
+    if (changed || this.#generation === 0) {
+      this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
+      await this.#mirror.saveState(
+        encodeState({ tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] }),
+      );
+      await this.#mirror.prune(keptDigests(view), now());
+    }
+    for (const { segment } of removed) segment.close();
+    return { changed, addedSegments: wanted.length, removedSegments: removed.length, bytes };
+  }
+
+  async #fetch(
+    tag: string,
+    view: CacheView,
+    options: CallOptions,
+  ): Promise<{ readonly loaded: Loaded; readonly bytes: number } | undefined> {
+    const parsed = parseTag(tag);
+    if (!parsed) throw new Error(`${tag} is not a segment tag`);
+    const what = `segment ${tag} of ${this.name}`;
+    const time = Math.floor(parsed.time / 1000);
+    const onDisk = this.#mirror.loadSegment(parsed.id);
+    if (onDisk) return { loaded: { tag, time, segment: onDisk }, bytes: 0 };
+    try {
+      const target = { digest: parsed.id, size: entriesSize(view.descriptors.get(tag)) };
+      const { segment, bytes } = await this.#mirror.fetchSegment(this.#store, target, what, options);
+      return { loaded: { tag, time, segment }, bytes };
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      const gone = !view.tags.has(tag); // only a stale cache-index names it: it was deleted since
+      if (this.#options.strict && !gone) throw readError(error, what);
+      this.#options.onWarning?.(`${what} is left out: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  #install(segments: readonly Loaded[], append: boolean): void {
+    if (append) for (const { segment } of segments.slice(this.#segments.length)) this.#table.add(segment.rows);
+    else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
+    this.#segments = segments;
+    this.#generation++;
+    for (const row of this.#table.rows()) {
+      const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
+      this.#storeDir = storeDir ?? DEFAULT_STORE_DIR;
+      break;
+    }
+  }
+
+  #read(row: Row): string {
+    const loaded = this.#segments[row.segment];
+    if (!loaded) throw new Error(`the entry table names segment ${row.segment} of ${this.#segments.length}`);
+    return loaded.segment.read(row.offset, row.length);
+  }
+
+  #loadState(): void {
+    const state = decodeState(this.#mirror.loadState());
+    if (!state) return;
+    const segments: Loaded[] = [];
+    for (const tag of state.tags) {
+      const parsed = parseTag(tag);
+      const segment = parsed && this.#mirror.loadSegment(parsed.id);
+      if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
+    }
+    this.#publicKeys = state.publicKeys;
+    if (segments.length > 0) this.#install(segments, false);
+  }
+}
+
+const isPrefix = (before: readonly Loaded[], after: readonly Loaded[]): boolean =>
+  before.every(({ tag }, i) => after[i]?.tag === tag);
+
+function keptDigests(view: CacheView): Set<Digest> {
+  const digests = new Set<Digest>();
+  for (const tag of [...view.live.segments, ...view.checkpoints.keys()]) {
+    const id = parseTag(tag)?.id;
+    if (id) digests.add(id);
+  }
+  return digests;
+}
+
+/** @throws {NixcacheError} ERR_INDEX: entries of two store directories cannot be told apart by hash part */
+export function assertStoreDir(reader: CacheReader, storeDir: string): void {
+  if (reader.status().entries > 0 && reader.storeDir !== storeDir) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${reader.name} is a cache for ${reader.storeDir}, this Nix store is ${storeDir}: publish to another cache`,
+    );
+  }
+}
