@@ -23,3 +23,8 @@ export function encodeTokens(...words: readonly string[]): Buffer {
     }),
   );
 }
+
+/** Longest of the format's own words that Nix reads since 2.35; they have 13 bytes at most. */
+export const MAX_TAG_BYTES = 32;
+/** Deepest nesting that Nix unpacks since 2.35: a root, and 63 levels below it. */
+export const MAX_NAR_DEPTH = 64;
