@@ -11,6 +11,8 @@ export const NAR = 'application/vnd.nixcache.nar.v1';
 export const PACK = 'application/vnd.nixcache.pack.v1';
 /** A piece of a compressed NAR too large for one blob. */
 export const PART = 'application/vnd.nixcache.part.v1';
+/** A zstd-compressed `.ls` listing too large for a pack. */
+export const LISTING = 'application/vnd.nixcache.listing.v1+zstd';
 export const CHECKPOINT = 'application/vnd.nixcache.checkpoint.v1';
 export const CHECKPOINT_RECORD = 'application/vnd.nixcache.checkpoint.record.v1';
 export const CHECKPOINT_CONFIG = 'application/vnd.nixcache.checkpoint.config.v1+json';

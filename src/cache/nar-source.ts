@@ -5,7 +5,7 @@ import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { type Extent, totalLength } from '../cache-index/extent.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { BlobFetcher, ByteRange, CallOptions } from '../oci/content-store.ts';
-import { readBounded, verifyStream } from '../oci/verify.ts';
+import { readBounded, readThrough, verifyStream } from '../oci/verify.ts';
 
 /** 64 MiB: the listing of some 500 000 files. */
 const MAX_LISTING_BYTES = 64 * 1024 * 1024;
@@ -40,7 +40,7 @@ export async function openNar(
   const opened = await openExtent(store, first, signal); // now, so that its absence is this call's error
   const joined =
     rest.length === 0 ? opened : Readable.from(concatenate(store, opened, rest, signal), { objectMode: false });
-  return range ? joined : verifyStream(joined, { digest, size });
+  return range ? joined : readThrough(joined, verifyStream({ digest, size }), { signal });
 }
 
 const openExtent = (store: BlobFetcher, { digest, offset, length }: Extent, signal?: AbortSignal): Promise<Readable> =>
@@ -83,7 +83,7 @@ export async function fetchListing(
   const opened = await openExtent(store, first, options.signal);
   const joined = Readable.from(concatenate(store, opened, rest, options.signal), { objectMode: false });
   const size = totalLength(extents);
-  const bytes = await readBounded(verifyStream(joined, { digest, size }), MAX_LISTING_BYTES, what);
+  const bytes = await readBounded(readThrough(joined, verifyStream({ digest, size })), MAX_LISTING_BYTES, what);
   try {
     return zstdDecompressSync(bytes, { maxOutputLength: MAX_LISTING_BYTES });
   } catch (cause) {

@@ -1,0 +1,75 @@
+/**
+ * Entries that are in the cache but were last asserted long ago are listed again, without upload: so "retain 30 days"
+ * means since last published, and a gc that runs at the same time cannot break the closure published now.
+ */
+import type { IndexReader } from '../cache/index-reader.ts';
+import { readError } from '../cache/view.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { decodeImageManifest } from '../oci/manifest.ts';
+import type { AssertedEntry } from './segment-batch.ts';
+
+export interface AssertOptions extends CallOptions {
+  readonly store: ContentStore;
+  readonly reader: IndexReader;
+  /** What the publish relies on: its closure, or the roots whose closure only the cache has. */
+  readonly hashParts: readonly HashPart[];
+  /** Unix seconds: entries asserted before are due. */
+  readonly before: number;
+}
+
+export async function findDueEntries(options: AssertOptions): Promise<AssertedEntry[]> {
+  const due = [...cachedClosure(options.reader, options.hashParts)].filter(({ asserted }) => asserted < options.before);
+  const tags = [...new Set(due.map(({ tag }) => tag))];
+  const layers = new Map(
+    await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(options.store, tag, options)] as const)),
+  );
+  return due.map(({ entry, tag }) => {
+    const known = layers.get(tag);
+    const digests = new Set<Digest>([...entry.nar, ...(entry.listing?.extents ?? [])].map(({ digest }) => digest));
+    const blobs = [...digests].map((digest) => {
+      const blob = known?.get(digest);
+      if (!blob)
+        throw new NixcacheError(
+          'ERR_INDEX',
+          `segment ${tag} does not hold ${digest}, which ${entry.narInfo.path} needs; run nixcache verify`,
+        );
+      return blob;
+    });
+    return { entry, blobs };
+  });
+}
+
+/** The entries that `roots` reach in the cache, each once. */
+export function* cachedClosure(
+  reader: IndexReader,
+  roots: readonly HashPart[],
+): Generator<NonNullable<ReturnType<IndexReader['findAsserted']>>> {
+  const seen = new Set<HashPart>(roots);
+  const open = [...seen];
+  for (let hashPart = open.pop(); hashPart !== undefined; hashPart = open.pop()) {
+    const found = reader.findAsserted(hashPart);
+    if (!found) continue;
+    yield found;
+    for (const reference of found.entry.narInfo.references) {
+      const next = hashPartOf(reference);
+      if (seen.has(next)) continue;
+      seen.add(next);
+      open.push(next);
+    }
+  }
+}
+
+async function fetchLayers(store: ContentStore, tag: string, options: CallOptions): Promise<Map<Digest, Descriptor>> {
+  const what = `segment ${tag} of ${store.name}`;
+  try {
+    const manifest = await store.fetchManifest(tag, options);
+    if (!manifest) throw new NixcacheError('ERR_NOT_FOUND', 'its manifest is not there');
+    return new Map(decodeImageManifest(manifest.bytes, what).layers.map((layer) => [layer.digest, layer]));
+  } catch (error) {
+    throw readError(error, `${what} (${messageOf(error)})`);
+  }
+}

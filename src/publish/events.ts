@@ -1,0 +1,21 @@
+/** What a publish tells while it runs; the CLI draws it. */
+import type { FlakeOutput } from '../nix-store/discover.ts';
+
+export type PublishEvent =
+  | { readonly type: 'stage'; readonly stage: PublishStage }
+  | { readonly type: 'discovered'; readonly outputs: readonly FlakeOutput[] }
+  | { readonly type: 'build-started'; readonly name: string }
+  | { readonly type: 'build-finished'; readonly name: string }
+  | { readonly type: 'build-log'; readonly name: string; readonly line: string }
+  | { readonly type: 'closure'; readonly paths: number; readonly narBytes: number }
+  | { readonly type: 'upstream-asked'; readonly done: number; readonly total: number }
+  | { readonly type: 'planned'; readonly paths: number; readonly narBytes: number }
+  | { readonly type: 'nar-read'; readonly bytes: number }
+  | { readonly type: 'uploaded'; readonly bytes: number; readonly existed: boolean }
+  | { readonly type: 'path-done'; readonly path: string }
+  | { readonly type: 'committed'; readonly tag: string; readonly entries: number }
+  | { readonly type: 'warning'; readonly message: string };
+
+export type PublishStage = 'discover' | 'build' | 'closure' | 'diff' | 'push' | 'commit';
+
+export type OnPublishEvent = (event: PublishEvent) => void;

@@ -1,0 +1,108 @@
+/** Worker threads that turn store paths into compressed NARs, a bounded number at a time. */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { NixcacheError } from '../errors.ts';
+import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
+
+/** Compression keeps a core busy each; more than 8 wait for the disk and the network. */
+export const defaultWorkers = (): number => Math.min(8, Math.max(2, availableParallelism()));
+
+interface Pending {
+  readonly resolve: (result: NarResult) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onProgress: (bytes: number) => void;
+}
+
+interface Slot {
+  readonly worker: Worker;
+  readonly pending: Map<number, Pending>;
+}
+
+/** Two a worker, so that it never waits for its next one. */
+const JOBS_PER_WORKER = 2;
+
+export class NarPool {
+  readonly #slots: Slot[] = [];
+  readonly #queue: { readonly job: NarJob; readonly pending: Pending }[] = [];
+  readonly #size: number;
+  #nextId = 0;
+  #closed = false;
+
+  constructor(size: number = defaultWorkers()) {
+    this.#size = size;
+  }
+
+  /** The compressed NAR of `job`; bytes of progress are those of the NAR. */
+  run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ job, pending: { resolve, reject, onProgress } });
+      this.#dispatch();
+    });
+  }
+
+  /** Ends the threads; jobs that are under way are given up, and their files stay for the caller's spool to be removed. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const error = new NixcacheError('ERR_INTERRUPTED', 'the NAR workers were stopped');
+    for (const { pending } of this.#queue.splice(0)) pending.reject(error);
+    await Promise.all(
+      this.#slots.splice(0).map(async ({ worker, pending }) => {
+        for (const { reject } of pending.values()) reject(error);
+        pending.clear();
+        await worker.terminate();
+      }),
+    );
+  }
+
+  #dispatch(): void {
+    while (this.#queue.length > 0) {
+      if (this.#closed) return;
+      const slot = this.#freeSlot();
+      const next = slot && this.#queue.shift();
+      if (!slot || !next) return;
+      const id = this.#nextId++;
+      slot.pending.set(id, next.pending);
+      slot.worker.postMessage({ id, job: next.job } satisfies WorkerRequest);
+    }
+  }
+
+  #freeSlot(): Slot | undefined {
+    const least = this.#slots.toSorted((a, b) => a.pending.size - b.pending.size)[0];
+    if (least?.pending.size === 0) return least;
+    if (this.#slots.length < this.#size) return this.#addSlot();
+    return least && least.pending.size < JOBS_PER_WORKER ? least : undefined;
+  }
+
+  #addSlot(): Slot {
+    // Type-stripped in tests, compiled elsewhere: the worker is this file's neighbour in either form.
+    const file = import.meta.url.endsWith('.ts') ? './nar-worker.ts' : './nar-worker.js';
+    const slot: Slot = { worker: new Worker(new URL(file, import.meta.url)), pending: new Map() };
+    slot.worker.on('message', (reply: WorkerReply) => this.#settle(slot, reply));
+    slot.worker.on('error', (error) => this.#fail(slot, error));
+    slot.worker.on('exit', () => this.#fail(slot, new Error('a NAR worker ended')));
+    this.#slots.push(slot);
+    return slot;
+  }
+
+  #settle(slot: Slot, reply: WorkerReply): void {
+    const pending = slot.pending.get(reply.id);
+    if (!pending) return;
+    if ('progressBytes' in reply) {
+      pending.onProgress(reply.progressBytes);
+      return;
+    }
+    slot.pending.delete(reply.id);
+    if ('result' in reply) pending.resolve(reply.result);
+    else if (reply.error.code) pending.reject(new NixcacheError(reply.error.code, reply.error.message));
+    else pending.reject(new Error(reply.error.message));
+    this.#dispatch();
+  }
+
+  #fail(slot: Slot, error: Error): void {
+    const at = this.#slots.indexOf(slot);
+    if (at >= 0) this.#slots.splice(at, 1);
+    for (const { reject } of slot.pending.values()) reject(error);
+    slot.pending.clear();
+    if (!this.#closed) this.#dispatch();
+  }
+}

@@ -1,0 +1,107 @@
+/** Takes a compressed NAR as it is made: in memory while it is small, then in files of bounded size, hashed on the way. */
+import { createHash, randomUUID } from 'node:crypto';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { hashFromBytes, type NixHash } from '../nix/hash.ts';
+import { digestFromHex } from '../oci/digest.ts';
+import type { NarPart } from './nar-job.ts';
+
+export interface WrittenNar {
+  readonly fileHash: NixHash;
+  readonly fileSize: number;
+  readonly bytes?: Uint8Array | undefined;
+  readonly parts?: readonly NarPart[] | undefined;
+}
+
+export interface PartWriterOptions {
+  readonly spoolDirectory: string;
+  readonly maxInlineBytes: number;
+  readonly partBytes: number;
+}
+
+interface OpenPart {
+  readonly fd: number;
+  readonly file: string;
+  readonly hash: ReturnType<typeof createHash>;
+  size: number;
+}
+
+export class PartWriter {
+  readonly #options: PartWriterOptions;
+  readonly #whole = createHash('sha256');
+  #held: Uint8Array[] = [];
+  #size = 0;
+  #parts: NarPart[] = [];
+  #open: OpenPart | undefined;
+
+  constructor(options: PartWriterOptions) {
+    this.#options = options;
+  }
+
+  /** Takes over `chunk`. */
+  write(chunk: Uint8Array): void {
+    this.#whole.update(chunk);
+    this.#size += chunk.length;
+    if (this.#size <= this.#options.maxInlineBytes) {
+      this.#held.push(chunk);
+      return;
+    }
+    for (const held of this.#held) this.#writeFile(held);
+    this.#held = [];
+    this.#writeFile(chunk);
+  }
+
+  finish(): WrittenNar {
+    this.#closePart();
+    const fileHash = hashFromBytes(this.#whole.digest());
+    const fileSize = this.#size;
+    if (this.#parts.length > 0) return { fileHash, fileSize, parts: this.#parts };
+    return { fileHash, fileSize, bytes: Buffer.concat(this.#held) };
+  }
+
+  /** Removes what was written. */
+  discard(): void {
+    if (this.#open) closeSync(this.#open.fd);
+    for (const file of [this.#open?.file, ...this.#parts.map((part) => part.file)]) {
+      if (file !== undefined) rmSync(file, { force: true });
+    }
+    this.#open = undefined;
+    this.#parts = [];
+  }
+
+  #writeFile(chunk: Uint8Array): void {
+    try {
+      for (let at = 0; at < chunk.length; ) {
+        const part = this.#open ?? this.#openPart();
+        this.#open = part;
+        const piece = chunk.subarray(at, at + this.#options.partBytes - part.size);
+        for (let done = 0; done < piece.length; ) done += writeSync(part.fd, piece, done);
+        part.hash.update(piece);
+        part.size += piece.length;
+        at += piece.length;
+        if (part.size === this.#options.partBytes) this.#closePart();
+      }
+    } catch (cause) {
+      const where = this.#options.spoolDirectory;
+      throw new NixcacheError(
+        'ERR_IO',
+        `write a compressed NAR to ${where}: ${messageOf(cause)}; free space there or set TMPDIR`,
+        { cause },
+      );
+    }
+  }
+
+  #openPart(): OpenPart {
+    const file = join(this.#options.spoolDirectory, `nar-${process.pid}-${randomUUID()}`);
+    return { fd: openSync(file, 'wx', 0o644), file, hash: createHash('sha256'), size: 0 };
+  }
+
+  #closePart(): void {
+    if (!this.#open) return;
+    const { fd, file, hash, size } = this.#open;
+    this.#open = undefined;
+    this.#parts.push({ file, digest: digestFromHex(hash.digest('hex')), size });
+    closeSync(fd);
+  }
+}

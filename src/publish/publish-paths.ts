@@ -1,0 +1,164 @@
+/** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
+import { refreshCacheIndex } from '../cache/commit.ts';
+import { assertStoreDir, type IndexReader } from '../cache/index-reader.ts';
+import { mergeRoots, type Root } from '../cache-index/records.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import type { SecretKey } from '../nix/signature.ts';
+import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import type { LocalStore } from '../nix-store/local-store.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { findDueEntries } from './asserted-entries.ts';
+import type { OnPublishEvent } from './events.ts';
+import type { Compression } from './nar-job.ts';
+import { type PublishPlan, planPublish } from './plan.ts';
+import { type PushOutcome, pushPaths } from './push-paths.ts';
+import { diffUpstream } from './upstream-diff.ts';
+
+export interface PublishPathsOptions extends CallOptions {
+  readonly store: ContentStore;
+  /** Strict, over the same store; refreshed here. */
+  readonly reader: IndexReader;
+  readonly localStore: LocalStore;
+  /** Valid paths; their closure is published. */
+  readonly paths: readonly StorePath[];
+  /** Derivations whose build closure is published too. */
+  readonly buildClosureOf?: readonly StorePath[] | undefined;
+  /** Outputs that the cache has and this store need not have; only asserted. */
+  readonly cachedPaths?: readonly StorePath[] | undefined;
+  readonly roots: readonly Root[];
+  readonly upstreams: readonly Upstream[];
+  readonly onUpstreamFailure: 'push' | 'fail';
+  readonly excludePaths: readonly RegExp[];
+  readonly maxNarBytes: number | undefined;
+  readonly keys: readonly SecretKey[];
+  readonly compression: Compression;
+  readonly workers?: number | undefined;
+  readonly dryRun: boolean;
+  /** Entries asserted longer ago than half of this are asserted again. */
+  readonly retainSeconds: number;
+  readonly creator: string;
+  readonly source?: string | undefined;
+  readonly revision?: string | undefined;
+  readonly sourceUrl?: string | undefined;
+  readonly onEvent: OnPublishEvent;
+  readonly now: () => Date;
+}
+
+export interface PublishPathsResult {
+  readonly plan: PublishPlan;
+  /** Undefined after a dry run. */
+  readonly outcome: PushOutcome | undefined;
+  /** Entries listed again. */
+  readonly asserted: number;
+}
+
+export async function publishPaths(options: PublishPathsOptions): Promise<PublishPathsResult> {
+  const { store, reader, localStore, onEvent, signal, now } = options;
+  onEvent({ type: 'stage', stage: 'closure' });
+  const [closure] = await Promise.all([queryClosure(options), reader.refresh({ signal })]);
+  assertStoreDir(reader, localStore.storeDir);
+  onEvent({ type: 'closure', paths: closure.length, narBytes: closure.reduce((sum, { narSize }) => sum + narSize, 0) });
+
+  onEvent({ type: 'stage', stage: 'diff' });
+  const lacking = closure.filter(({ path }) => !reader.has(hashPartOf(path)));
+  const diff = await diffUpstream(lacking, options);
+  const plan = planPublish({ ...options, closure, isCached: (hashPart) => reader.has(hashPart), ...diff });
+  for (const { info, reason, dependents } of plan.excluded) {
+    const whose = dependents.length > 0 ? `; these then lack a reference: ${dependents.join(', ')}` : '';
+    onEvent({ type: 'warning', message: `${info.path} is left out: ${reason}${whose}` });
+  }
+  onEvent({
+    type: 'planned',
+    paths: plan.push.length,
+    narBytes: plan.push.reduce((sum, { narSize }) => sum + narSize, 0),
+  });
+  if (options.dryRun) return { plan, outcome: undefined, asserted: 0 };
+
+  onEvent({ type: 'stage', stage: 'push' });
+  const asserted = await findDueEntries({
+    store,
+    reader,
+    signal,
+    hashParts: [...plan.cached.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf),
+    before: now().getTime() / 1000 - options.retainSeconds / 2,
+  });
+  const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
+  const outcome = await pushPaths({
+    ...options,
+    push: plan.push,
+    asserted,
+    roots: options.roots.filter(({ path }) => !excluded.has(path)),
+    storeDir: localStore.storeDir,
+    contentPath: ({ path }) => localStore.contentPath(path),
+    recheck: () => findLost(options, plan.cached),
+  });
+  await pointCacheIndex(options, outcome);
+  return { plan, outcome, asserted: asserted.length };
+}
+
+async function queryClosure({
+  localStore,
+  paths,
+  buildClosureOf,
+  signal,
+}: PublishPathsOptions): Promise<readonly PathInfo[]> {
+  const closure = paths.length > 0 ? await localStore.queryClosure(paths, { signal }) : [];
+  if (!buildClosureOf || buildClosureOf.length === 0) return closure;
+  const builds = await localStore.queryBuildClosure(buildClosureOf, { signal });
+  return [...new Map([...closure, ...builds].map((info) => [info.path, info])).values()];
+}
+
+/**
+ * Paths that were in the cache when it was read and that a gc has dropped since: they are pushed with the others. A
+ * checkpoint that appeared in the meantime is the only way this can happen.
+ */
+async function findLost(options: PublishPathsOptions, cached: readonly PathInfo[]): Promise<readonly PathInfo[]> {
+  const { store, reader, signal } = options;
+  const known = reader.view?.checkpoints;
+  const tags = await store.listTags({ signal });
+  if (!tags.some((tag) => parseTag(tag)?.kind === 'checkpoint' && !known?.has(tag))) return [];
+  await reader.refresh({ signal });
+  return cached.filter(({ path }) => !reader.has(hashPartOf(path)));
+}
+
+/** Best effort: readers find the segments by their tags. */
+async function pointCacheIndex(options: PublishPathsOptions, outcome: PushOutcome): Promise<void> {
+  const { store, reader, keys, signal, onEvent, now } = options;
+  const { view } = reader;
+  if (!view) throw new Error('the reader was never refreshed');
+  if (outcome.segments.length === 0) return;
+  try {
+    await refreshCacheIndex(store, {
+      view,
+      added: outcome.segments.map(({ descriptor }) => descriptor),
+      publicKeys: keys.map(({ publicKey }) => publicKey.text),
+      sourceUrl: options.sourceUrl,
+      now: now(),
+      signal,
+    });
+  } catch (error) {
+    if (signal?.aborted)
+      throw new NixcacheError('ERR_INTERRUPTED', 'interrupted after everything was committed', { cause: error });
+    onEvent({
+      type: 'warning',
+      message: `cache-index was not updated (${messageOf(error)}): what was published is there, readers take a little longer to see it`,
+    });
+  }
+}
+
+/** Root records of one run. */
+export const asRoots = (
+  named: readonly { readonly name: string; readonly path: StorePath; readonly system?: string | undefined }[],
+  shared: Pick<Root, 'run' | 'time' | 'source' | 'revision'>,
+): Root[] =>
+  mergeRoots(
+    named.map(({ name, path, system }) => ({
+      name,
+      path: baseNameOf(path),
+      ...(system === undefined ? {} : { system }),
+      ...shared,
+    })),
+  );
