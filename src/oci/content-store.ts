@@ -9,10 +9,11 @@ import type { Digest } from './digest.ts';
 
 /** Last parameter everywhere. */
 export interface CallOptions {
+  /** Once aborted, the call rejects with, and a stream it gave is destroyed with, the signal's `reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A part of a blob, in bytes. */
+/** A part of a blob, in bytes; at least one byte, for HTTP cannot ask for none. */
 export interface ByteRange {
   readonly offset: number;
   readonly length: number;
@@ -38,19 +39,25 @@ export interface StoredManifest {
 export interface BlobFetcher {
   /**
    * Streams the blob `target`, or the `range` of it. A whole blob ends in ERR_DIGEST_MISMATCH unless its bytes have
-   * the digest of `target` and, where that is known, its size; a range ends in an error unless it is complete, and its bytes are for the caller
-   * to check. The caller must read the stream to its end or destroy it.
+   * the digest of `target` and, where that is known, its size; its last chunk is held back until then. A range ends in
+   * an error unless it is complete, and its bytes are for the caller to check. The caller must read the stream to its
+   * end or destroy it.
    *
-   * @throws {NixcacheError} ERR_NOT_FOUND; ERR_RANGE when `range` lies outside the blob
+   * @throws {NixcacheError} ERR_NOT_FOUND; ERR_RANGE when `range` is empty or does not lie within the blob (against a
+   *   known `target.size` that is found before the blob is looked for)
    */
   fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
-  /** Whether the blob is there, by one HEAD. */
+  /**
+   * Whether the blob is there, by one HEAD. A yes holds for the sweep's grace period at least, so that a manifest
+   * naming the blob can still be pushed.
+   */
   hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean>;
 }
 
 export interface BlobPusher {
   /**
-   * Stores a blob that matches `expected`. Already there is success, told apart only so that it can be counted.
+   * Stores a blob that matches `expected`. Already there is success, told apart only so that it can be counted, and
+   * then `open` need not be called. What `open` throws, and what its stream ends in, is passed on as it is.
    *
    * @throws {NixcacheError} ERR_DIGEST_MISMATCH, with nothing stored
    */
@@ -69,9 +76,11 @@ export interface ManifestFetcher {
 
 export interface ManifestPusher {
   /**
-   * Stores a manifest under `tag`, in one step; the tag's last holder loses it.
+   * Stores a manifest under `tag`, in one step; the tag's last holder loses it, and stays readable by digest until it
+   * is deleted or swept.
    *
-   * @throws {NixcacheError} ERR_BLOB_UNKNOWN when content that the manifest names is not there
+   * @throws {NixcacheError} ERR_BLOB_UNKNOWN when content that the manifest names is not there; ERR_UNSUPPORTED when
+   *   `bytes` are more than MAX_MANIFEST_BYTES, before anything is sent; ERR_USAGE when `tag` is not a tag
    */
   pushManifest(tag: string, mediaType: string, bytes: Uint8Array, options?: CallOptions): Promise<Descriptor>;
 }
@@ -93,20 +102,31 @@ export interface Deleter {
 
 /** Frees content that nothing tagged reaches. Registries do so by themselves; a layout must be told. */
 export interface Sweeper {
-  /** Removes unreachable content older than `graceSeconds`. */
+  /**
+   * Removes content that no tag reaches and that was neither pushed nor asked for within `graceSeconds`. Stops before
+   * it deletes anything if a tagged manifest, or one below it, cannot be read: its blobs would look unreachable.
+   *
+   * @throws {NixcacheError} ERR_INDEX
+   */
   sweep(options: CallOptions & { readonly graceSeconds: number; readonly dryRun?: boolean }): Promise<SweepResult>;
 }
 
 export interface SweepResult {
   readonly blobs: number;
+  /** Of those blobs, and of the unfinished files that dead writers left. */
   readonly bytes: number;
 }
 
 /** Takes over finished files without copying them. */
 export interface FileAdopter {
-  /** A directory on the same file system, for files that will be adopted; files of dead processes are swept from it. */
+  /** A directory on the same file system, for files that will be adopted; what dead processes left there is swept. */
   ingestDirectory(): Promise<string>;
-  /** Moves `file`, whose bytes the caller has hashed to `expected`, into the store; the file is gone afterwards. */
+  /**
+   * Moves `file`, whose bytes the caller has hashed to `expected` and which nobody writes to any more, into the store.
+   * The file is gone afterwards; after an error it is still the caller's.
+   *
+   * @throws {NixcacheError} ERR_DIGEST_MISMATCH when its size is another
+   */
   adoptFile(expected: Descriptor, file: string, options?: CallOptions): Promise<PushResult>;
 }
 

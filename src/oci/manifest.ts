@@ -48,6 +48,15 @@ const indexSchema = z.object({ ...common, mediaType: z.literal(IMAGE_INDEX), man
 export const isManifestMediaType = (mediaType: string): boolean =>
   (MANIFEST_MEDIA_TYPES as readonly string[]).includes(mediaType);
 
+/** @throws {NixcacheError} ERR_UNSUPPORTED when registries would refuse a manifest of that size; `what` names it */
+export function checkManifestSize(bytes: Uint8Array, what: string): void {
+  if (bytes.length <= MAX_MANIFEST_BYTES) return;
+  throw new NixcacheError(
+    'ERR_UNSUPPORTED',
+    `push ${what}: the manifest has ${bytes.length} bytes, and registries take at most ${MAX_MANIFEST_BYTES}; name fewer layers`,
+  );
+}
+
 /** Encodes once; digest and size are of these bytes. */
 export const encodeManifest = (manifest: ImageManifest | ImageIndex): Buffer => Buffer.from(JSON.stringify(manifest));
 
