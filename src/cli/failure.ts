@@ -1,0 +1,51 @@
+/** What the user reads when something was thrown: one line, what helps, and a stack only for bugs. */
+import { isNixcacheError, messageOf } from '../errors.ts';
+import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
+import type { Output } from './output.ts';
+
+export interface FailureContext {
+  readonly output: Output;
+  /** Aborted when the user interrupted. */
+  readonly signal: AbortSignal;
+  /** `nixcache 0.1.0, Node v24.0.0, linux` */
+  readonly software: string;
+}
+
+/** Tells of `error`, and returns the exit code for it. */
+export function reportFailure(error: unknown, { output, signal, software }: FailureContext): ExitCode {
+  if (signal.aborted) {
+    output.error('interrupted; the cache is whole', output.level === 'verbose' ? causes(error, 'while stopping') : []);
+    return EXIT.interrupted;
+  }
+  const hints = output.level === 'verbose' ? causes(causeOf(error), 'caused by') : [];
+  if (isNixcacheError(error)) {
+    output.error(messageOf(error), hints);
+  } else if (isSystemError(error)) {
+    output.error(messageOf(error), hints);
+  } else {
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    output.error('this is a bug in nixcache, and it is our fault', [
+      ...stack.split('\n'),
+      ...hints,
+      `please report it with these lines, what you ran, and: ${software}`,
+    ]);
+  }
+  return exitCodeOf(error);
+}
+
+/** Errors of the operating system that reached us as they are: a full disk is no bug. */
+const isSystemError = (error: unknown): boolean =>
+  error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+
+const causeOf = (error: unknown): unknown => (error instanceof Error ? error.cause : undefined);
+
+/** A chain of causes ends; one that is made to circle does too. */
+const MAX_CAUSES = 8;
+
+function causes(first: unknown, label: string): string[] {
+  const lines: string[] = [];
+  for (let error = first; error !== undefined && lines.length < MAX_CAUSES; error = causeOf(error)) {
+    lines.push(`${label}: ${messageOf(error)}`);
+  }
+  return lines;
+}

@@ -1,0 +1,111 @@
+/** The process: arguments in, exit code out. */
+import { type Command, CommanderError } from 'commander';
+import { NixcacheError } from '../errors.ts';
+import type { CommandContext } from './context.ts';
+import { EXIT, type ExitCode } from './exit-codes.ts';
+import { reportFailure } from './failure.ts';
+import { Output } from './output.ts';
+import { buildProgram, UsageText } from './program.ts';
+import { version } from './version.ts';
+
+/** Read once and taken out of the environment, so that no build and no other program inherits them. */
+const SECRET_VARIABLES = ['NIXCACHE_PASSWORD', 'NIXCACHE_SIGNING_KEY', 'NIX_SIGNING_KEY'];
+/** A shell, npm and our own wrapper may each pass on the one Ctrl-C; what comes later is a second one. */
+const SAME_SIGNAL_MS = 300;
+
+async function main(): Promise<void> {
+  const env = { ...process.env };
+  for (const name of SECRET_VARIABLES) delete process.env[name];
+  const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
+  for (const name of SECRET_VARIABLES) output.addSecret(env[name]);
+  const signal = interruptible(output);
+  const failure = { output, signal, software: `nixcache ${version()}, Node ${process.version}, ${process.platform}` };
+  endQuietlyWithoutReader();
+  for (const event of ['uncaughtException', 'unhandledRejection']) {
+    process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));
+  }
+  const context = { output, env, cwd: process.cwd(), stdin: process.stdin, signal, exitCode: undefined };
+  let exitCode: ExitCode;
+  try {
+    exitCode = await run(process.argv, context);
+  } catch (error) {
+    exitCode = reportFailure(error, failure);
+  }
+  output.close();
+  process.exitCode = exitCode;
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  process.exit(exitCode); // kept-alive connections and watchers hold nobody up
+}
+
+async function run(argv: readonly string[], context: CommandContext): Promise<ExitCode> {
+  const usage = new UsageText();
+  const program = buildProgram(context, usage);
+  try {
+    await program.parseAsync([...argv]);
+    return context.exitCode ?? EXIT.done;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return EXIT.done; // help or version was asked for
+    reportUsage(usage.text, seeAlso(program, argv), context.output);
+    return EXIT.usage;
+  }
+}
+
+/** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */
+function reportUsage(text: string, help: string, output: Output): void {
+  const [first = '', ...rest] = text.trimEnd().split('\n');
+  if (!first.startsWith('error: ')) {
+    output.error('a command is missing', ['', ...text.trimEnd().split('\n')]);
+    return;
+  }
+  const hints = rest.map((line) => line.replace(/^\(Did (.*)\)$/, 'did $1')).filter((line) => line !== '');
+  output.error(first.slice('error: '.length), [...hints, `see: ${help}`]);
+}
+
+/** The help of the command that `argv` got to. */
+function seeAlso(program: Command, argv: readonly string[]): string {
+  let command = program;
+  let path = program.name();
+  for (const argument of argv.slice(2)) {
+    const next = command.commands.find((each) => each.name() === argument);
+    if (next === undefined) continue;
+    command = next;
+    path += ` ${next.name()}`;
+  }
+  return `${path} --help`;
+}
+
+/** The first signal asks for a clean end, the second ends at once. */
+function interruptible(output: Output): AbortSignal {
+  const controller = new AbortController();
+  let firstMs: number | undefined;
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (firstMs === undefined) {
+      firstMs = performance.now();
+      output.info(`${name}: stopping; once more to stop at once`);
+      controller.abort(new NixcacheError('ERR_INTERRUPTED', `interrupted by ${name}`));
+    } else if (performance.now() - firstMs > SAME_SIGNAL_MS) {
+      process.exit(EXIT.interrupted);
+    }
+  };
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
+  return controller.signal;
+}
+
+/** `nixcache list | head`: the reader has seen enough, which is no error. stderr's reader may leave too. */
+function endQuietlyWithoutReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done);
+    throw error;
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
+const flushed = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((resolve) => {
+    stream.write('', () => resolve());
+  });
+
+await main();

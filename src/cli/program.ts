@@ -1,0 +1,51 @@
+/** The command line: which commands there are, and how they explain themselves. */
+import { Command } from 'commander';
+import { type Environment, variable } from '../config/environment.ts';
+import { addDiscoverCommand } from './commands/discover.ts';
+import { addKeyCommand } from './commands/key.ts';
+import { addLeadingOptions } from './common-options.ts';
+import { type CommandContext, flagsOf } from './context.ts';
+import { version } from './version.ts';
+
+/** What commander has to say when a command line is wrong; `main` turns it into the message. */
+export class UsageText {
+  text = '';
+}
+
+export function buildProgram(context: CommandContext, usage: UsageText): Command {
+  const program = new Command('nixcache')
+    .description('Turns any flake plus any OCI registry into a signed Nix binary cache, with no server to run.')
+    .version(`nixcache ${version()}`, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.output.line(text.trimEnd()),
+      // Called for errors, and for the help that stands in for a command that is missing.
+      writeErr: (text) => {
+        usage.text += text;
+      },
+      outputError: (text, write) => write(text),
+      getOutHelpWidth: () => helpWidth(process.stdout.columns, context.env),
+      getErrHelpWidth: () => helpWidth(process.stderr.columns, context.env),
+    })
+    .addHelpText('after', FIRST_STEPS);
+  addLeadingOptions(program).hook('preAction', (_program, command) => context.output.configure(flagsOf(command)));
+
+  program.commandsGroup('Look:');
+  addDiscoverCommand(program, context);
+  program.commandsGroup('Set up:');
+  addKeyCommand(program, context);
+  program.helpCommand('help [command]', 'print help for a command');
+  return program;
+}
+
+const FIRST_STEPS = `
+Run 'nixcache COMMAND --help' for the options of a command, with examples.`;
+
+const DEFAULT_HELP_WIDTH = 80;
+const MAX_HELP_WIDTH = 100; // longer lines are hard to read
+
+function helpWidth(columns: number | undefined, env: Environment): number {
+  const width = columns ?? Number(variable(env, 'COLUMNS') ?? DEFAULT_HELP_WIDTH);
+  return Math.min(width > 0 ? width : DEFAULT_HELP_WIDTH, MAX_HELP_WIDTH);
+}

@@ -1,0 +1,138 @@
+/** Long work in view: a line per task that redraws itself on a terminal, a heartbeat in a log, nothing when quiet. */
+import { formatDone, formatHeartbeat, formatProgressLine, type ProgressSnapshot } from './progress-line.ts';
+
+export interface ProgressOptions {
+  /** What is counted, in singular; default `path`. */
+  readonly noun?: string;
+  readonly totalItems?: number | undefined;
+  readonly totalBytes?: number | undefined;
+}
+
+/** What a use case tells of its progress; none of it throws or waits. */
+export interface ProgressTask {
+  advance(step: { readonly items?: number; readonly bytes?: number }): void;
+  /** The totals, once they are known or grown. */
+  expect(totals: { readonly items?: number; readonly bytes?: number }): void;
+  /** Ends the task with a line in the story; `done` twice is `done` once. */
+  done(): void;
+  /** Ends the task without a word: the error that follows has them. */
+  drop(): void;
+}
+
+/** What progress needs of the output. */
+export interface ProgressSurface {
+  readonly mode: 'live' | 'log' | 'silent';
+  /** Characters a line may have. */
+  readonly width: number;
+  /** Replaces the lines below the story. */
+  drawLive(lines: readonly string[]): void;
+  story(line: string): void;
+}
+
+const REDRAW_MS = 100;
+/** CI systems end jobs that are silent for long, and people get uneasy sooner. */
+const HEARTBEAT_MS = 30_000;
+
+export class Progress {
+  readonly #surface: ProgressSurface;
+  readonly #now: () => number;
+  readonly #tasks = new Set<Task>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(surface: ProgressSurface, now: () => number = () => performance.now()) {
+    this.#surface = surface;
+    this.#now = now;
+  }
+
+  start(title: string, options: ProgressOptions = {}): ProgressTask {
+    const task = new Task(title, options, this.#now, (ended, line) => this.#end(ended, line));
+    this.#tasks.add(task);
+    if (this.#surface.mode !== 'silent') this.#watch();
+    return task;
+  }
+
+  /** Ends all tasks without a word, for when the process ends. */
+  close(): void {
+    this.#tasks.clear();
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    if (this.#surface.mode === 'live') this.#surface.drawLive([]);
+  }
+
+  #watch(): void {
+    const live = this.#surface.mode === 'live';
+    if (live) this.#draw();
+    // Progress must not keep the process alive.
+    this.#timer ??= setInterval(() => this.#draw(), live ? REDRAW_MS : HEARTBEAT_MS).unref();
+  }
+
+  #draw(): void {
+    const { mode, width } = this.#surface;
+    const snapshots = [...this.#tasks].map((task) => task.snapshot());
+    if (mode === 'live') this.#surface.drawLive(snapshots.map((each) => formatProgressLine(each, width)));
+    else for (const each of snapshots) this.#surface.story(formatHeartbeat(each));
+  }
+
+  #end(task: Task, line: string | undefined): void {
+    if (!this.#tasks.delete(task)) return;
+    if (this.#tasks.size === 0) this.close();
+    if (line !== undefined) this.#surface.story(line);
+  }
+}
+
+class Task implements ProgressTask {
+  readonly #title: string;
+  readonly #noun: string;
+  readonly #now: () => number;
+  readonly #startedMs: number;
+  readonly #end: (task: Task, line: string | undefined) => void;
+  #items = 0;
+  #bytes = 0;
+  #totalItems: number | undefined;
+  #totalBytes: number | undefined;
+
+  constructor(
+    title: string,
+    options: ProgressOptions,
+    now: () => number,
+    end: (task: Task, line: string | undefined) => void,
+  ) {
+    this.#title = title;
+    this.#noun = options.noun ?? 'path';
+    this.#totalItems = options.totalItems;
+    this.#totalBytes = options.totalBytes;
+    this.#now = now;
+    this.#startedMs = now();
+    this.#end = end;
+  }
+
+  advance({ items = 0, bytes = 0 }: { readonly items?: number; readonly bytes?: number }): void {
+    this.#items += items;
+    this.#bytes += bytes;
+  }
+
+  expect({ items, bytes }: { readonly items?: number; readonly bytes?: number }): void {
+    this.#totalItems = items ?? this.#totalItems;
+    this.#totalBytes = bytes ?? this.#totalBytes;
+  }
+
+  done(): void {
+    this.#end(this, formatDone(this.snapshot()));
+  }
+
+  drop(): void {
+    this.#end(this, undefined);
+  }
+
+  snapshot(): ProgressSnapshot {
+    return {
+      title: this.#title,
+      noun: this.#noun,
+      items: this.#items,
+      totalItems: this.#totalItems,
+      bytes: this.#bytes,
+      totalBytes: this.#totalBytes,
+      elapsedMs: this.#now() - this.#startedMs,
+    };
+  }
+}

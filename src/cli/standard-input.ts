@@ -1,0 +1,26 @@
+/** What is piped in: a password, a key, a list of paths. All of them are small. */
+import { NixcacheError } from '../errors.ts';
+import type { CommandContext } from './context.ts';
+
+/** Standard input to its end. @throws {NixcacheError} ERR_USAGE above `maxBytes`, or when a person would have to type it */
+export async function readStandardInput(
+  { stdin, signal }: Pick<CommandContext, 'stdin' | 'signal'>,
+  options: { readonly what: string; readonly maxBytes: number },
+): Promise<string> {
+  if (stdin.isTTY) throw new NixcacheError('ERR_USAGE', `${options.what} is read from standard input: pipe it in`);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stdin) {
+    signal.throwIfAborted();
+    const bytes = Buffer.from(chunk);
+    size += bytes.length;
+    if (size > options.maxBytes) {
+      throw new NixcacheError(
+        'ERR_USAGE',
+        `${options.what} on standard input is longer than ${options.maxBytes} bytes`,
+      );
+    }
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

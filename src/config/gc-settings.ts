@@ -1,0 +1,50 @@
+/** What `gc` is told, made into plain values. */
+import { parseDuration } from './duration.ts';
+import { resolveRetention } from './publish-settings.ts';
+import { fromConfig, fromFlag, parseInteger, pick, read, type Sources } from './resolve.ts';
+
+export interface GcFlags {
+  readonly retain?: string | undefined;
+  readonly grace?: string | undefined;
+  readonly keepLast?: string | undefined;
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface GcSettings {
+  readonly retainSeconds: number;
+  readonly graceSeconds: number;
+  /** Publishes to keep of each root name, however old; undefined: by age alone. */
+  readonly keepLast: number | undefined;
+  readonly dryRun: boolean;
+  /** For the user to read before anything is dropped. */
+  readonly warnings: readonly string[];
+}
+
+const DEFAULT_GRACE = '24h';
+const SAFE_GRACE_SECONDS = 3600; // an hour: longer than a publisher takes between reading the view and its commit
+const MAX_KEEP = 100_000;
+
+/** @throws {NixcacheError} ERR_USAGE */
+export function gcSettings(sources: Sources<GcFlags>): GcSettings {
+  const { flags, config } = sources;
+  const { grace: configuredGrace, keep_last: configuredKeep } = config.settings.gc ?? {};
+  const grace = pick(fromFlag('--grace', flags.grace), fromConfig(config, 'gc.grace', configuredGrace));
+  const keep = pick<string | number>(
+    fromFlag('--keep-last', flags.keepLast),
+    fromConfig(config, 'gc.keep_last', configuredKeep),
+  );
+  const graceSeconds = read(grace ?? { value: DEFAULT_GRACE, from: 'the default' }, (text) => parseDuration(text));
+  return {
+    retainSeconds: resolveRetention(sources),
+    graceSeconds,
+    keepLast:
+      keep === undefined ? undefined : read(keep, (value) => parseInteger(value, 0, MAX_KEEP, 'a number of publishes')),
+    dryRun: flags.dryRun ?? false,
+    warnings:
+      graceSeconds < SAFE_GRACE_SECONDS
+        ? [
+            `a grace period below 1h is safe only while nothing else writes to the cache: a publish that runs now may lose what it relies on`,
+          ]
+        : [],
+  };
+}

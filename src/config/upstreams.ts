@@ -1,0 +1,84 @@
+/** The upstream binary caches: what they have need not be published, and `serve` falls back to them. */
+import { NixcacheError } from '../errors.ts';
+import { parsePublicKey } from '../nix/signature.ts';
+import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
+import type { UpstreamTable } from './config-file.ts';
+import { parseDuration } from './duration.ts';
+import { variable } from './environment.ts';
+import { fromConfig, fromFlag, type Given, pick, read, type Sources } from './resolve.ts';
+
+export interface UpstreamSetting extends UpstreamCache {
+  /** `http://…` or `socks5://…`, perhaps with a password. */
+  readonly proxy: string | undefined;
+}
+
+export interface UpstreamFlags {
+  /** URLs of `--upstream`; false for `--no-upstream`. */
+  readonly upstream?: readonly string[] | false | undefined;
+}
+
+/**
+ * The upstreams, in the order they are listed. `--upstream` and NIXCACHE_UPSTREAM name them by URL; what the config
+ * file says about such a URL goes with it. NIXCACHE_UPSTREAM set to nothing means no upstream, as `--no-upstream`.
+ *
+ * @throws {NixcacheError} ERR_USAGE
+ */
+export function resolveUpstreams(sources: Sources<UpstreamFlags>): readonly UpstreamSetting[] {
+  const { flags, config } = sources;
+  const { upstreams, upstream: tables } = config.settings;
+  if (upstreams !== undefined && tables !== undefined) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `read configuration ${config.file}: 'upstreams' and [[upstream]] exclude each other; keep one of them`,
+    );
+  }
+  if (flags.upstream === false) return [];
+  const described = (tables ?? []).map((table, index) => fromTable(sources, table, index));
+  const urls = pick(
+    fromFlag('--upstream', flags.upstream),
+    fromVariable(sources),
+    fromConfig(config, 'upstreams', upstreams),
+  );
+  if (urls === undefined) return tables === undefined ? [plain(CACHE_NIXOS_ORG)] : unique(described);
+  const named = read(urls, (list) => list.map(plain));
+  return unique(
+    named.map((bare) => {
+      const table = described.find(({ url }) => url === bare.url);
+      return table === undefined ? bare : { ...table, authorization: bare.authorization ?? table.authorization };
+    }),
+  );
+}
+
+function fromVariable({ env }: Sources): Given<readonly string[]> | undefined {
+  if (env['NIXCACHE_UPSTREAM'] === undefined) return undefined;
+  const urls = variable(env, 'NIXCACHE_UPSTREAM')?.split(/\s+/) ?? [];
+  return { value: urls, from: 'NIXCACHE_UPSTREAM' };
+}
+
+const plain = (url: string): UpstreamSetting => ({ ...parseUpstream(url), proxy: undefined });
+
+function fromTable({ config }: Sources, table: UpstreamTable, index: number): UpstreamSetting {
+  const at = <T>(key: string, value: T): Given<T> => ({ value, from: `upstream[${index}].${key} in ${config.file}` });
+  const { url, public_keys: keys, proxy, timeout, priority } = table;
+  const upstream = read(at('url', url), parseUpstream);
+  return {
+    ...upstream,
+    publicKeys:
+      keys === undefined ? upstream.publicKeys : read(at('public_keys', keys), (list) => list.map(parsePublicKey)),
+    proxy: proxy === undefined ? undefined : read(at('proxy', proxy), parseProxy),
+    priority: priority ?? upstream.priority,
+    timeoutMs:
+      timeout === undefined ? upstream.timeoutMs : parseDuration(String(timeout), { bareSeconds: true }) * 1000,
+  };
+}
+
+/** @throws {NixcacheError} ERR_USAGE, which does not repeat the URL: it may hold a password */
+function parseProxy(text: string): string {
+  const protocols = ['http:', 'https:', 'socks5:', 'socks5h:'];
+  if (protocols.includes(URL.parse(text)?.protocol ?? '')) return text;
+  throw new NixcacheError('ERR_USAGE', 'it is not a proxy: write a URL like http://host:3128 or socks5://host:1080');
+}
+
+function unique(upstreams: readonly UpstreamSetting[]): readonly UpstreamSetting[] {
+  return upstreams.filter((upstream, index) => upstreams.findIndex(({ url }) => url === upstream.url) === index);
+}
