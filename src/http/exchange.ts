@@ -1,0 +1,173 @@
+/**
+ * One HTTP request and its answer over an undici dispatcher.
+ *
+ * Not undici's `request`: the body here ends in our errors, has a larger buffer, and the deadline covers everything up to
+ * the headers while a body is only held to not stalling.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import { interruption, networkError, timeoutError } from './network-error.ts';
+
+export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** To be read to its end or destroyed. It breaks with a NixcacheError. */
+  readonly body: Readable;
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+}
+
+export interface Exchange {
+  readonly method: HttpMethod;
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A stream is destroyed on every path. It needs a `content-length` header, or travels chunked. */
+  readonly body?: Uint8Array | Readable | undefined;
+  /** Until the headers of the answer, connecting and sending included. */
+  readonly timeoutMs: number;
+  /** Longest silence within a body, either way. */
+  readonly stallTimeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** 512 KiB: eight reads of a socket; measured to be enough for loopback and any real network. */
+const BODY_BUFFER_BYTES = 512 * 1024;
+
+/** @throws {NixcacheError} ERR_NETWORK; ERR_INTERRUPTED, or the reason of the signal if that is a NixcacheError */
+export function exchange(dispatcher: Dispatcher, request: Exchange): Promise<HttpResponse> {
+  return new Promise((resolve, reject) => {
+    const handler = new ExchangeHandler(request, resolve, reject);
+    if (request.signal?.aborted === true) {
+      handler.fail(interruption(request.signal));
+      return;
+    }
+    dispatcher.dispatch(
+      {
+        origin: request.url.origin,
+        path: request.url.pathname + request.url.search,
+        method: request.method,
+        headers: request.headers,
+        body: request.body ?? null,
+        // undici closes the connection after every HEAD unless told not to, and we send more HEADs than anything else.
+        reset: false,
+        headersTimeout: request.timeoutMs,
+        bodyTimeout: request.stallTimeoutMs,
+      },
+      handler,
+    );
+  });
+}
+
+class ExchangeHandler implements Dispatcher.DispatchHandler {
+  readonly #request: Exchange;
+  readonly #resolve: (response: HttpResponse) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #timer: NodeJS.Timeout;
+  readonly #onAbort: () => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: ResponseBody | undefined;
+  #failure: unknown;
+  /** Runs while a stream is being sent. */
+  #stallTimer: NodeJS.Timeout | undefined;
+
+  constructor(request: Exchange, resolve: (response: HttpResponse) => void, reject: (error: unknown) => void) {
+    this.#request = request;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    const { method, url, timeoutMs, signal } = request;
+    this.#timer = setTimeout(() => {
+      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, method, url));
+    }, timeoutMs);
+    this.#onAbort = () => {
+      if (signal !== undefined) this.fail(interruption(signal));
+    };
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Ends the exchange from our side, whatever state it is in. */
+  fail(error: unknown): void {
+    this.#settle();
+    this.#failure ??= error;
+    if (this.#body === undefined) this.#reject(this.#failure);
+    else this.#body.destroy(toError(this.#failure));
+    if (this.#request.body instanceof Readable) this.#request.body.destroy();
+    this.#controller?.abort(toError(this.#failure));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#failure !== undefined) {
+      controller.abort(toError(this.#failure));
+      return;
+    }
+    const { body, method, url, stallTimeoutMs } = this.#request;
+    if (!(body instanceof Readable)) return;
+    this.#stallTimer = setTimeout(() => {
+      this.fail(timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, method, url));
+    }, stallTimeoutMs);
+  }
+
+  onBodySent(): void {
+    this.#stallTimer?.refresh();
+  }
+
+  onRequestSent(): void {
+    clearTimeout(this.#stallTimer);
+    // Cleared timers come back with refresh().
+    this.#stallTimer = undefined;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) return;
+    clearTimeout(this.#timer);
+    this.onRequestSent();
+    const body = new ResponseBody(controller);
+    body.once('close', () => this.#settle());
+    this.#body = body;
+    this.#resolve({ status, headers, body, url: this.#request.url });
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#body?.push(chunk) === false) controller.pause();
+  }
+
+  onResponseEnd(): void {
+    this.#body?.push(null);
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.fail(networkError(error, this.#request.method, this.#request.url));
+  }
+
+  #settle(): void {
+    clearTimeout(this.#timer);
+    this.onRequestSent();
+    this.#request.signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
+
+class ResponseBody extends Readable {
+  readonly #controller: Dispatcher.DispatchController;
+
+  constructor(controller: Dispatcher.DispatchController) {
+    super({ highWaterMark: BODY_BUFFER_BYTES });
+    this.#controller = controller;
+    // An error that comes before anyone listens stays in `errored` for the reader; it must not end the process.
+    this.on('error', () => {});
+  }
+
+  override _read(): void {
+    this.#controller.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Given up before its end: the connection goes, for the rest cannot be skipped cheaply. After the end it is a no-op.
+    this.#controller.abort(error ?? new Error('the reader closed the body'));
+    callback(error);
+  }
+}
+
+const toError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));

@@ -1,0 +1,86 @@
+/** An answer that is a refusal. Its body is read through a bound, and is closed. */
+import type { Readable } from 'node:stream';
+import { type ErrorCode, NixcacheError } from '../errors.ts';
+import type { HttpResponse } from './exchange.ts';
+import { retryAfterMs } from './retry-after.ts';
+import { redactUrl } from './url.ts';
+
+export interface HttpErrorFacts {
+  readonly method: string;
+  readonly url: string | URL;
+  readonly status: number;
+  readonly bodyExcerpt: string;
+  /** What the server asks to wait; undefined when it does not say. */
+  readonly retryAfterMs?: number | undefined;
+  readonly retryable: boolean;
+}
+
+export class HttpError extends NixcacheError {
+  readonly method: string;
+  /** Without credentials. */
+  readonly url: string;
+  readonly status: number;
+  /** The first 8 KiB at most. */
+  readonly bodyExcerpt: string;
+  readonly retryAfterMs: number | undefined;
+  /** Whether the same request may succeed a little later. */
+  readonly retryable: boolean;
+  /** How often it was tried before this error was given out. */
+  attempts = 1;
+
+  /** `reason` follows `METHOD url: status `. */
+  constructor(code: ErrorCode, reason: string, facts: HttpErrorFacts, options?: ErrorOptions) {
+    super(code, `${facts.method} ${redactUrl(facts.url)}: ${facts.status} ${reason}`.trimEnd(), options);
+    this.method = facts.method;
+    this.url = redactUrl(facts.url);
+    this.status = facts.status;
+    this.bodyExcerpt = facts.bodyExcerpt;
+    this.retryAfterMs = facts.retryAfterMs;
+    this.retryable = facts.retryable;
+  }
+}
+
+/** Reads what `response`, which no one else has read, refuses and why. `now` is in milliseconds since the epoch. */
+export async function readRefusal(method: string, response: HttpResponse, now: number): Promise<HttpErrorFacts> {
+  const bodyExcerpt = await readExcerpt(response.body);
+  return {
+    method,
+    url: response.url,
+    status: response.status,
+    bodyExcerpt,
+    retryAfterMs: retryAfterMs({ headers: response.headers, body: bodyExcerpt }, now),
+    retryable: isRetryableStatus(response.status, bodyExcerpt),
+  };
+}
+
+/** Of all other statuses no better answer is to be expected. GitHub signals a secondary rate limit with 403. */
+export const isRetryableStatus = (status: number, body: string): boolean =>
+  RETRYABLE_STATUSES.has(status) || (status === 403 && /secondary rate limit/i.test(body));
+
+const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+
+/** 8 KiB: errors of registries are a line of JSON; more is an HTML page that no one reads. */
+const MAX_EXCERPT_BYTES = 8 * 1024;
+
+/** Enough for any honest error; a server that dribbles one out must not hold us. */
+const EXCERPT_TIMEOUT_MS = 5000;
+
+/** The first bytes of `body` as text. An error body that breaks off is as good as a shorter one. */
+async function readExcerpt(body: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const timer = setTimeout(() => body.destroy(), EXCERPT_TIMEOUT_MS);
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size >= MAX_EXCERPT_BYTES) break;
+    }
+  } catch {
+    // The status was the answer; what was read of its explanation is all there is.
+  } finally {
+    clearTimeout(timer);
+    body.destroy();
+  }
+  return Buffer.concat(chunks).subarray(0, MAX_EXCERPT_BYTES).toString('utf8');
+}

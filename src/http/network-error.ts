@@ -1,0 +1,109 @@
+/** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
+import { messageOf, NixcacheError } from '../errors.ts';
+import { redactUrl } from './url.ts';
+
+export class NetworkError extends NixcacheError {
+  readonly host: string;
+  /** Whether the same request may succeed a little later. */
+  readonly retryable: boolean;
+
+  constructor(message: string, options: ErrorOptions & { readonly host: string; readonly retryable: boolean }) {
+    super('ERR_NETWORK', message, { cause: options.cause });
+    this.host = options.host;
+    this.retryable = options.retryable;
+  }
+}
+
+/** What `error`, thrown while `method` `url` ran, means; bugs of ours come back as they are. */
+export function networkError(error: unknown, method: string, url: URL): unknown {
+  if (error instanceof NixcacheError) return error;
+  const code = codeOf(error);
+  if (code === undefined || OUR_BUGS.has(code)) return error;
+  const { reason, retryable } = diagnose(code, error, url);
+  return new NetworkError(`${method} ${redactUrl(url)}: ${reason}`, { cause: error, host: url.host, retryable });
+}
+
+export const timeoutError = (what: string, method: string, url: URL): NetworkError =>
+  new NetworkError(`${method} ${redactUrl(url)}: ${what}; is ${url.host} overloaded, or the connection slow?`, {
+    host: url.host,
+    retryable: true,
+  });
+
+/** What work that `signal` ended rejects with: the signal's reason, as an error. */
+export function interruption(signal: AbortSignal): Error {
+  const reason: unknown = signal.reason;
+  return reason instanceof Error ? reason : new NixcacheError('ERR_INTERRUPTED', 'interrupted', { cause: reason });
+}
+
+/** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */
+export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(interruption(signal));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+const OUR_BUGS: ReadonlySet<string> = new Set([
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+  'UND_ERR_DESTROYED',
+  'UND_ERR_CLOSED',
+  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+]);
+
+/** `code` of an error of Node or undici: a system error number's name, an OpenSSL verdict, `UND_ERR_*`, `HPE_*`. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if ('code' in error && typeof error.code === 'string' && !/^ERR_(?!TLS|SSL|STREAM_PREMATURE)/.test(error.code)) {
+    return error.code;
+  }
+  // Every address of a host failed: the first failure speaks for all.
+  if (error instanceof AggregateError) return codeOf(error.errors[0]);
+  return error.cause === undefined ? undefined : codeOf(error.cause);
+}
+
+interface Diagnosis {
+  readonly reason: string;
+  readonly retryable: boolean;
+}
+
+function diagnose(code: string, error: unknown, { host, hostname, protocol }: URL): Diagnosis {
+  const again = (reason: string): Diagnosis => ({ reason, retryable: true });
+  const never = (reason: string): Diagnosis => ({ reason, retryable: false });
+  switch (code) {
+    case 'ENOTFOUND':
+      return never(`host ${hostname} not found; is the name right, and is there a network?`);
+    case 'EAI_AGAIN':
+      return again(`host ${hostname} could not be looked up; is there a network, and does DNS answer?`);
+    case 'ECONNREFUSED':
+      return again(`${host} refused the connection; is a server running there, and is the port right?`);
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return again(`${host} cannot be reached; is there a network, or is a proxy needed (HTTPS_PROXY)?`);
+    case 'ETIMEDOUT':
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return again(`no connection to ${host} in time; is there a network, or is a proxy needed (HTTPS_PROXY)?`);
+    case 'UND_ERR_HEADERS_TIMEOUT':
+      return again(`${host} did not answer in time`);
+    case 'UND_ERR_BODY_TIMEOUT':
+      return again(`${host} stopped sending in the middle of the body`);
+    case 'EPROTO':
+      return never(
+        `${host} does not speak ${protocol === 'https:' ? 'TLS; is it a plain http server (--plain-http)?' : 'http'}`,
+      );
+  }
+  if (
+    /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA|UND_ERR_PRX_TLS)/.test(code)
+  ) {
+    return never(
+      `the TLS certificate of ${host} was not accepted (${code}); give a private authority's certificate in NODE_EXTRA_CA_CERTS`,
+    );
+  }
+  return again(`the connection to ${host} broke (${code}: ${messageOf(error)})`);
+}

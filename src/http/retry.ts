@@ -1,0 +1,105 @@
+/** When to try again, and when to stop. Full jitter, exponential, and never sooner than the server asks. */
+import { messageOf, type NixcacheError } from '../errors.ts';
+import type { Clock } from './clock.ts';
+import { systemClock } from './clock.ts';
+import { HttpError } from './http-error.ts';
+import { interruption, NetworkError } from './network-error.ts';
+
+export interface RetryPolicy {
+  /** How often at most, the first time included. */
+  readonly attempts: number;
+  readonly baseDelayMs: number;
+  readonly maxDelayMs: number;
+  /** No attempt starts later than this after the first one. */
+  readonly deadlineMs: number;
+}
+
+/** A minute of outage is survived, a dead registry is reported within a few minutes. */
+export const DEFAULT_RETRY_POLICY: RetryPolicy = {
+  attempts: 8,
+  baseDelayMs: 500,
+  maxDelayMs: 30_000,
+  deadlineMs: 15 * 60_000,
+};
+
+export interface RetryEvent {
+  /** What failed. */
+  readonly error: Error;
+  /** The attempt that failed, from 1. */
+  readonly attempt: number;
+  readonly attempts: number;
+  readonly delayMs: number;
+  /** Whether the server named the delay: then it is a limit of its, not a fault. */
+  readonly asked: boolean;
+}
+
+export interface RetrierOptions {
+  readonly policy?: RetryPolicy | undefined;
+  readonly clock?: Clock | undefined;
+  readonly onRetry?: ((event: RetryEvent) => void) | undefined;
+}
+
+export interface RetryCall {
+  readonly signal?: AbortSignal | undefined;
+  /** Errors worth another attempt beside those that say so themselves. */
+  readonly alsoRetry?: ((error: unknown) => boolean) | undefined;
+}
+
+export class Retrier {
+  readonly policy: RetryPolicy;
+  readonly clock: Clock;
+  readonly #onRetry: (event: RetryEvent) => void;
+
+  constructor(options: RetrierOptions = {}) {
+    this.policy = options.policy ?? DEFAULT_RETRY_POLICY;
+    this.clock = options.clock ?? systemClock;
+    this.#onRetry = options.onRetry ?? (() => {});
+  }
+
+  /** Runs `attempt`, which gets its number from 1, until it succeeds or fails for good; the last error is thrown. */
+  async run<T>(attempt: (number: number) => Promise<T>, call: RetryCall = {}): Promise<T> {
+    const { attempts, deadlineMs } = this.policy;
+    const start = this.clock.now();
+    for (let number = 1; ; number += 1) {
+      if (call.signal?.aborted === true) throw interruption(call.signal);
+      try {
+        return await attempt(number);
+      } catch (error) {
+        const worthIt = isRetryable(error) || call.alsoRetry?.(error) === true;
+        if (!(error instanceof Error) || !worthIt) throw error;
+        const askedMs = error instanceof HttpError ? error.retryAfterMs : undefined;
+        const delayMs = (askedMs ?? 0) + this.backoffMs(number);
+        if (number >= attempts || this.clock.now() + delayMs - start > deadlineMs) throw tried(error, number);
+        await this.pause({ error, attempt: number, attempts, delayMs, asked: askedMs !== undefined }, call.signal);
+      }
+    }
+  }
+
+  /** Tells of `event`, and waits as long as it says. */
+  async pause(event: RetryEvent, signal?: AbortSignal): Promise<void> {
+    this.#onRetry(event);
+    await this.clock.sleep(event.delayMs, signal);
+  }
+
+  /** Full jitter: anything from nothing to the ceiling after `failures` failures in a row. */
+  backoffMs(failures: number): number {
+    const { baseDelayMs, maxDelayMs } = this.policy;
+    return this.clock.random() * Math.min(maxDelayMs, baseDelayMs * 2 ** (failures - 1));
+  }
+}
+
+/** Whether `error` itself says that the same may succeed a little later. */
+export const isRetryable = (error: unknown): error is NixcacheError =>
+  (error instanceof HttpError || error instanceof NetworkError) && error.retryable;
+
+/** A retry event as one line: `ghcr.io asks to wait 12 s`. */
+export function formatRetry({ error, delayMs, attempt, attempts, asked }: RetryEvent): string {
+  const seconds = delayMs < 1000 ? `${Math.round(delayMs)} ms` : `${Math.round(delayMs / 1000)} s`;
+  if (asked && error instanceof HttpError) return `${new URL(error.url).host} asks to wait ${seconds}`;
+  return `${messageOf(error)}; trying again in ${seconds} (${attempt} of ${attempts})`;
+}
+
+function tried(error: Error, attempts: number): Error {
+  if (error instanceof HttpError) error.attempts = attempts;
+  return error;
+}

@@ -1,0 +1,10 @@
+import { readFileSync } from 'node:fs';
+import * as z from 'zod/mini';
+
+const packageSchema = z.object({ version: z.string() });
+
+/** `nixcache/<version>`; package.json lies two levels up from both src/http and dist/http. */
+export function userAgent(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return `nixcache/${packageSchema.parse(JSON.parse(text)).version}`;
+}

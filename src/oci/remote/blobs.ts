@@ -1,0 +1,208 @@
+/** Existence and upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
+import { Readable } from 'node:stream';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { discardBody } from '../../http/client.ts';
+import type { BlobTarget, CallOptions, OpenContent, PushResult } from '../content-store.ts';
+import type { Descriptor } from '../descriptor.ts';
+import { readBounded, readThrough, verifyStream } from '../verify.ts';
+import { RegistryError } from './registry-error.ts';
+import type { Transport } from './transport.ts';
+
+/** Any redirect counts as a yes: the registry knows where the blob lies (GHCR answers 307). */
+const PRESENT = [200, 204, 301, 302, 303, 307, 308] as const;
+
+export async function hasBlob(transport: Transport, target: BlobTarget, options: CallOptions = {}): Promise<boolean> {
+  const response = await transport.send(headRequest(transport, target, 'pull', options));
+  await discardBody(response.body);
+  return response.status !== 404;
+}
+
+/**
+ * Pushes by HEAD, POST and one streamed PUT of known length, never with Content-Range (GHCR takes such a PUT for a chunk of
+ * at most 4 MiB). What fails is begun anew, with a new session and content opened again: no session is used twice.
+ */
+export async function pushBlob(
+  transport: Transport,
+  expected: Descriptor,
+  open: OpenContent,
+  { signal }: CallOptions = {},
+): Promise<PushResult> {
+  const head = headRequest(transport, expected, 'pull,push', { signal });
+  const answer = await transport.send(head);
+  await discardBody(answer.body);
+  if (answer.status !== 404) return 'existed';
+  let lostSessions = 0;
+  const alsoRetry = (error: unknown): boolean => {
+    if (!isLostSession(error)) return false;
+    lostSessions += 1;
+    return lostSessions <= MAX_LOST_SESSIONS;
+  };
+  try {
+    await transport.retrier.run(
+      async (attempt) => {
+        // The attempt before may have arrived although its answer did not.
+        if (attempt > 1 && (await isThere(transport, head))) return;
+        await upload(transport, expected, open, signal);
+      },
+      { signal, alsoRetry },
+    );
+  } catch (error) {
+    throw error instanceof SourceFailure ? error.cause : error;
+  }
+  return 'pushed';
+}
+
+const MAX_LOST_SESSIONS = 3;
+
+/** All cured by uploading the whole blob again (GoogleContainerTools/jib#4301, infobloxopen/konk#626). */
+const isLostSession = (error: unknown): boolean =>
+  error instanceof RegistryError &&
+  error.method !== 'POST' &&
+  (error.status === 404 || error.has('BLOB_UPLOAD_UNKNOWN', 'BLOB_UPLOAD_INVALID', 'BLOB_UNKNOWN', 'DIGEST_INVALID'));
+
+/** What the content's owner did wrong: never retried, and passed on as it is. */
+class SourceFailure extends Error {
+  constructor(cause: unknown) {
+    super(messageOf(cause), { cause });
+  }
+}
+
+async function upload(
+  transport: Transport,
+  expected: Descriptor,
+  open: OpenContent,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // Small content is read first: wrong bytes then cost no session.
+  const small = expected.size <= MAX_BUFFERED_BYTES ? await readSmall(expected, open, signal) : undefined;
+  const actions = 'pull,push';
+  const session = await transport.sendOnce({
+    ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
+  });
+  await discardBody(session.body);
+  if (session.status === 201) return;
+  let url = locationOf(transport, session.headers.location, session.url);
+  let content: Content = small ?? (await openContent(expected, open, signal));
+  const headers = { 'content-type': 'application/octet-stream' };
+  const sending = { actions, signal, timeoutMs: deadlineMs(expected.size), stallTimeoutMs: STALL_TIMEOUT_MS } as const;
+  try {
+    if (transport.kind.uploads === 'patch-put') {
+      const sized = { ...headers, 'content-length': String(expected.size) };
+      const patched = await transport.sendOnce({
+        ...{ method: 'PATCH', url, headers: sized, body: content.body, expect: [201, 202, 204], ...sending },
+      });
+      await discardBody(patched.body);
+      url = locationOf(transport, patched.headers.location, patched.url);
+      content = { body: Buffer.alloc(0), failure: () => undefined };
+    }
+    const sized = {
+      ...headers,
+      'content-length': content.body instanceof Readable ? String(expected.size) : String(content.body.length),
+    };
+    const done = await transport.sendOnce({
+      ...{ method: 'PUT', url: withDigest(url, expected), headers: sized, body: content.body, ...sending },
+      expect: [200, 201, 202, 204],
+    });
+    await discardBody(done.body);
+    await confirm(transport, expected, done.status, done.headers['docker-content-digest'], signal);
+  } catch (error) {
+    const failure = content.failure();
+    throw failure === undefined ? error : new SourceFailure(failure);
+  } finally {
+    if (content.body instanceof Readable) content.body.destroy();
+  }
+}
+
+/** 256 KiB: one write of a socket, not worth a stream. */
+const MAX_BUFFERED_BYTES = 256 * 1024;
+
+/** The storage behind a registry may take its time between pieces, and so may who makes the content. */
+const STALL_TIMEOUT_MS = 3 * 60_000;
+
+/** Ten minutes, which is also GHCR's limit, and more where 256 KiB a second would not be done by then. */
+const deadlineMs = (size: number): number => Math.max(10 * 60_000, (size / (256 * 1024)) * 1000);
+
+interface Content {
+  readonly body: Uint8Array | Readable;
+  /** What the content itself ended in, if it did. */
+  readonly failure: () => unknown;
+}
+
+async function openContent(
+  expected: Descriptor,
+  open: OpenContent,
+  signal: AbortSignal | undefined,
+): Promise<Content & { readonly body: Readable }> {
+  let source: Readable;
+  try {
+    source = await open();
+  } catch (cause) {
+    throw new SourceFailure(cause);
+  }
+  const check = verifyStream(expected);
+  let failure: unknown;
+  // Once `check` is destroyed, errors of the source are only the echo of the request's.
+  source.on('error', (error) => {
+    if (!check.destroyed) failure ??= error;
+  });
+  return { body: readThrough(source, check, { signal }), failure: () => failure };
+}
+
+async function readSmall(expected: Descriptor, open: OpenContent, signal: AbortSignal | undefined): Promise<Content> {
+  const { body, failure } = await openContent(expected, open, signal);
+  try {
+    const bytes = await readBounded(body, MAX_BUFFERED_BYTES, `blob ${expected.digest}`);
+    return { body: bytes, failure };
+  } catch (cause) {
+    throw new SourceFailure(cause);
+  }
+}
+
+/** Some registries answer 202 to a PUT they have not finished: then a HEAD must confirm it. */
+async function confirm(
+  transport: Transport,
+  expected: Descriptor,
+  status: number,
+  named: string | readonly string[] | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (typeof named === 'string' && named.startsWith('sha256:') && named !== expected.digest) {
+    throw new NixcacheError('ERR_DIGEST_MISMATCH', `push blob ${expected.digest}: the registry stored it as ${named}`);
+  }
+  if (status !== 202 || (await isThere(transport, headRequest(transport, expected, 'pull,push', { signal })))) return;
+  throw new NixcacheError('ERR_REGISTRY', `push blob ${expected.digest}: the registry took it, but does not have it`);
+}
+
+type HeadRequest = Parameters<Transport['send']>[0];
+
+const headRequest = (
+  transport: Transport,
+  target: BlobTarget,
+  actions: HeadRequest['actions'],
+  { signal }: CallOptions,
+): HeadRequest => ({
+  method: 'HEAD',
+  url: transport.url(`blobs/${target.digest}`),
+  actions,
+  expect: [...PRESENT, 404],
+  maxRedirects: 0,
+  signal,
+});
+
+async function isThere(transport: Transport, head: HeadRequest): Promise<boolean> {
+  const response = await transport.sendOnce(head);
+  await discardBody(response.body);
+  return response.status !== 404;
+}
+
+function locationOf(transport: Transport, location: string | undefined, from: URL): URL {
+  if (location !== undefined) return transport.resolve(location, from);
+  throw new NixcacheError('ERR_REGISTRY', `begin an upload at ${from.host}: the answer has no Location`);
+}
+
+/** Appended as text: what the query holds may be signed as it is written. */
+function withDigest(url: URL, { digest }: Descriptor): URL {
+  const digested = new URL(url);
+  digested.search = `${url.search === '' ? '?' : `${url.search}&`}digest=${encodeURIComponent(digest)}`;
+  return digested;
+}

@@ -1,0 +1,171 @@
+import * as z from 'zod/mini';
+import { NixcacheError } from '../../errors.ts';
+import { discardBody } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/exchange.ts';
+import type { CallOptions, StoredManifest } from '../content-store.ts';
+import { type Descriptor, describe } from '../descriptor.ts';
+import { type Digest, digestOf, isDigest } from '../digest.ts';
+import { MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
+import { isTag } from '../reference.ts';
+import { readBounded } from '../verify.ts';
+import { RegistryError } from './registry-error.ts';
+import type { Transport } from './transport.ts';
+
+/** All of them: without the index type, an index answers 404 (seantis/roots#4). */
+const ACCEPT = MANIFEST_MEDIA_TYPES.join(', ');
+
+/** A manifest of thousands of layers on an object store is checked layer by layer. */
+const PUT_TIMEOUT_MS = 5 * 60_000;
+
+export async function fetchManifest(
+  transport: Transport,
+  reference: string,
+  { signal }: CallOptions = {},
+): Promise<StoredManifest | undefined> {
+  const url = transport.url(`manifests/${checkReference(reference)}`);
+  const headers = { accept: ACCEPT };
+  return absentAsUndefined(async () => {
+    // Read within the retry: a manifest is small, so one that breaks off is simply asked for again.
+    const { response, bytes } = await transport.retrier.run(
+      async () => {
+        const response = await transport.sendOnce({
+          method: 'GET',
+          url,
+          actions: 'pull',
+          expect: [200],
+          headers,
+          signal,
+        });
+        return { response, bytes: await readBounded(response.body, MAX_MANIFEST_BYTES, `manifest ${reference}`) };
+      },
+      { signal },
+    );
+    const digest = digestOf(bytes);
+    const named = isDigest(reference) ? reference : namedDigest(response);
+    if (named !== undefined && named !== digest) throw mismatch(`fetch manifest ${reference}`, named, digest);
+    return { descriptor: { mediaType: mediaTypeOf(response, bytes), digest, size: bytes.length }, bytes };
+  });
+}
+
+/** By HEAD; by GET where the registry leaves out of its answer to HEAD what a descriptor needs. */
+export async function resolveManifest(
+  transport: Transport,
+  reference: string,
+  options: CallOptions = {},
+): Promise<Descriptor | undefined> {
+  const url = transport.url(`manifests/${checkReference(reference)}`);
+  const headers = { accept: ACCEPT };
+  const request = { method: 'HEAD', url, actions: 'pull', expect: [200], headers, signal: options.signal } as const;
+  const response = await absentAsUndefined(() => transport.send(request));
+  if (response === undefined) return undefined;
+  await discardBody(response.body);
+  const mediaType = contentType(response);
+  const size = Number(response.headers['content-length'] ?? Number.NaN);
+  const named = namedDigest(response) ?? (isDigest(reference) ? reference : undefined);
+  if (isDigest(reference) && named !== reference) throw mismatch(`resolve ${reference}`, reference, named ?? 'none');
+  if (named !== undefined && mediaType !== undefined && Number.isSafeInteger(size) && size > 0) {
+    return { mediaType, digest: named, size };
+  }
+  return (await fetchManifest(transport, reference, options))?.descriptor;
+}
+
+export async function pushManifest(
+  transport: Transport,
+  tag: string,
+  mediaType: string,
+  bytes: Uint8Array,
+  { signal }: CallOptions = {},
+): Promise<Descriptor> {
+  if (!isTag(tag)) throw new NixcacheError('ERR_USAGE', `'${tag}' is not a tag`);
+  if (bytes.length > MAX_MANIFEST_BYTES) {
+    throw new NixcacheError(
+      'ERR_UNSUPPORTED',
+      `push manifest ${tag}: ${bytes.length} bytes are more than the ${MAX_MANIFEST_BYTES} that registries take`,
+    );
+  }
+  const response = await transport.send({
+    method: 'PUT',
+    url: transport.url(`manifests/${tag}`),
+    actions: 'pull,push',
+    expect: [200, 201, 202, 204],
+    headers: { 'content-type': mediaType },
+    body: bytes,
+    timeoutMs: PUT_TIMEOUT_MS,
+    signal,
+  });
+  await discardBody(response.body);
+  const descriptor = describe(mediaType, bytes);
+  const named = namedDigest(response);
+  if (named !== undefined && named !== descriptor.digest)
+    throw mismatch(`push manifest ${tag}`, descriptor.digest, named);
+  return descriptor;
+}
+
+export async function deleteManifest(
+  transport: Transport,
+  digest: Digest,
+  { signal }: CallOptions = {},
+): Promise<'deleted' | 'absent'> {
+  const url = transport.url(`manifests/${digest}`);
+  const request = { method: 'DELETE', url, actions: 'pull,push,delete', expect: [200, 202, 204], signal } as const;
+  const response = await absentAsUndefined(() => transport.send(request), explainUnsupported);
+  if (response === undefined) return 'absent';
+  await discardBody(response.body);
+  return 'deleted';
+}
+
+/** The registry's own 404 is an absence; a page of something in front of it is not. */
+async function absentAsUndefined<T>(
+  call: () => Promise<T>,
+  explain: (error: unknown) => unknown = (error) => error,
+): Promise<T | undefined> {
+  try {
+    return await call();
+  } catch (error) {
+    const absent =
+      error instanceof RegistryError &&
+      error.code === 'ERR_NOT_FOUND' &&
+      (error.errors.length > 0 || error.bodyExcerpt === '');
+    if (absent) return undefined;
+    throw explain(error);
+  }
+}
+
+function explainUnsupported(error: unknown): unknown {
+  if (!(error instanceof RegistryError) || error.code !== 'ERR_UNSUPPORTED') return error;
+  const hint =
+    'this registry does not delete; on distribution set storage.delete.enabled (REGISTRY_STORAGE_DELETE_ENABLED=true)';
+  return new NixcacheError('ERR_UNSUPPORTED', `${error.message}; ${hint}`, { cause: error });
+}
+
+/** Ours go into a path: only what cannot change it. */
+function checkReference(reference: string): string {
+  if (isDigest(reference) || isTag(reference)) return reference;
+  throw new NixcacheError('ERR_USAGE', `'${reference}' is neither a tag nor a sha256 digest`);
+}
+
+function namedDigest(response: HttpResponse): Digest | undefined {
+  const named = response.headers['docker-content-digest'];
+  return typeof named === 'string' && isDigest(named) ? named : undefined;
+}
+
+const contentType = (response: HttpResponse): string | undefined =>
+  response.headers['content-type']?.split(';', 1)[0]?.trim() || undefined;
+
+const taggedSchema = z.object({ mediaType: z.string() });
+
+/** As the registry says; else as the manifest says of itself. */
+function mediaTypeOf(response: HttpResponse, bytes: Buffer): string {
+  const said = contentType(response);
+  if (said !== undefined && said !== 'application/json' && said !== 'application/octet-stream') return said;
+  try {
+    return taggedSchema.parse(JSON.parse(bytes.toString('utf8'))).mediaType;
+  } catch (cause) {
+    throw new NixcacheError('ERR_REGISTRY', 'a manifest came without a media type; is this an OCI registry?', {
+      cause,
+    });
+  }
+}
+
+const mismatch = (doing: string, expected: string, found: string): NixcacheError =>
+  new NixcacheError('ERR_DIGEST_MISMATCH', `${doing}: expected ${expected}, but it is ${found}`);

@@ -1,0 +1,118 @@
+/** Refusals of a registry: `{"errors":[{code,message,detail}]}`, distribution-spec v1.1.1 spec.md#error-codes. */
+import * as z from 'zod/mini';
+import type { ErrorCode } from '../../errors.ts';
+import type { HttpMethod, HttpResponse } from '../../http/exchange.ts';
+import { HttpError, type HttpErrorFacts, readRefusal } from '../../http/http-error.ts';
+import type { RegistryKind } from './registry-kinds.ts';
+
+export interface RegistryErrorEntry {
+  readonly code: string;
+  readonly message: string;
+}
+
+export class RegistryError extends HttpError {
+  override readonly name = 'RegistryError';
+  /** What the registry said, if it said it in the specification's form. */
+  readonly errors: readonly RegistryErrorEntry[];
+
+  constructor(code: ErrorCode, reason: string, facts: HttpErrorFacts, errors: readonly RegistryErrorEntry[]) {
+    super(code, reason, facts);
+    this.errors = errors;
+  }
+
+  /** Whether the registry gave one of `codes`. */
+  has(...codes: readonly string[]): boolean {
+    return this.errors.some(({ code }) => codes.includes(code));
+  }
+}
+
+export interface RefusalContext {
+  readonly method: HttpMethod;
+  readonly kind: RegistryKind;
+  /** The registry's origin: what another host says after a redirect is only about that storage URL. */
+  readonly origin: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** The error that `response`, unread so far, stands for. Its body is closed. */
+export async function readRegistryError(response: HttpResponse, context: RefusalContext): Promise<RegistryError> {
+  const read = await readRefusal(context.method, response, context.now);
+  // A signed URL has expired, or the storage behind the registry is in trouble; the registry can name a fresh one.
+  const elsewhere = response.url.origin !== context.origin;
+  const facts = { ...read, retryable: read.retryable || elsewhere };
+  const errors = elsewhere ? [] : parseErrors(facts.bodyExcerpt);
+  const code = elsewhere ? 'ERR_REGISTRY' : errorCode(facts, errors);
+  const said = errors.map((error) => `${error.code} ${error.message}`.trim()).join('; ');
+  const reason = said === '' ? plainExcerpt(facts.bodyExcerpt, response.headers['content-type']) : said;
+  const hint = hintFor(code, facts, errors, context.kind);
+  return new RegistryError(code, hint === undefined ? reason : `${reason}; ${hint}`.replace(/^; /, ''), facts, errors);
+}
+
+const errorsSchema = z.object({
+  errors: z.array(z.object({ code: z.string(), message: z._default(z.nullable(z.string()), '') })),
+});
+
+function parseErrors(body: string): RegistryErrorEntry[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch {
+    return []; // Not in the specification's form: the status says all there is.
+  }
+  const parsed = errorsSchema.safeParse(json);
+  if (!parsed.success) return [];
+  return parsed.data.errors.map(({ code, message }) => ({ code, message: oneLine(message ?? '') }));
+}
+
+const MISSING_CONTENT: ReadonlySet<string> = new Set(['MANIFEST_BLOB_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_UNKNOWN']);
+
+function errorCode({ method, url, status }: HttpErrorFacts, errors: readonly RegistryErrorEntry[]): ErrorCode {
+  const has = (code: string): boolean => errors.some((error) => error.code === code);
+  const pushesManifest = method === 'PUT' && /\/manifests\/[^/]+$/.test(new URL(url).pathname);
+  if (pushesManifest && errors.some(({ code }) => MISSING_CONTENT.has(code))) return 'ERR_BLOB_UNKNOWN';
+  if (status === 401) return 'ERR_UNAUTHORIZED';
+  if (status === 403) return 'ERR_FORBIDDEN';
+  if (status === 404) return 'ERR_NOT_FOUND';
+  if (status === 405 || status === 501 || has('UNSUPPORTED')) return 'ERR_UNSUPPORTED';
+  if (status === 416) return 'ERR_RANGE';
+  if (status < 500 && status !== 429 && has('UNAUTHORIZED')) return 'ERR_UNAUTHORIZED';
+  if (status < 500 && status !== 429 && has('DENIED')) return 'ERR_FORBIDDEN';
+  return 'ERR_REGISTRY';
+}
+
+function hintFor(
+  code: ErrorCode,
+  { method, url, status }: HttpErrorFacts,
+  errors: readonly RegistryErrorEntry[],
+  kind: RegistryKind,
+): string | undefined {
+  const { host, searchParams } = new URL(url);
+  // A token is asked for by GET, whatever it is for.
+  const writes = (method !== 'GET' && method !== 'HEAD') || searchParams.get('scope')?.includes('push') === true;
+  if (code === 'ERR_UNAUTHORIZED') {
+    return kind.name === 'ghcr'
+      ? 'is GITHUB_TOKEN set (in Actions: `permissions: packages: write`), or `docker login ghcr.io` done?'
+      : `are the credentials right (\`docker login ${host}\`, or --username and --password-stdin)?`;
+  }
+  if (code === 'ERR_FORBIDDEN' && kind.name === 'ghcr') {
+    return writes
+      ? 'does the token have write:packages, and is the package linked to this repository?'
+      : 'is the package public, or does the token have read:packages?';
+  }
+  if (code === 'ERR_FORBIDDEN') return `may this user ${writes ? 'write to' : 'read'} this repository?`;
+  if (status === 413) return 'the registry, or a proxy in front of it, limits the size of uploads';
+  if (status === 404 && writes && errors.some((error) => error.code === 'NAME_UNKNOWN')) {
+    return 'does the repository have to be created first?';
+  }
+  return undefined;
+}
+
+/** The start of a plain-text body; pages for browsers say nothing on one line. */
+function plainExcerpt(body: string, contentType: string | undefined): string {
+  if (contentType !== undefined && /html|xml/.test(contentType)) return '';
+  return /^\s*[<]/.test(body) ? '' : oneLine(body).slice(0, 200);
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a registry's text must not steer the terminal.
+const oneLine = (text: string): string => text.replaceAll(/[\s\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();

@@ -1,0 +1,117 @@
+import type { Readable } from 'node:stream';
+import { NixcacheError } from '../../errors.ts';
+import type { HttpClient } from '../../http/client.ts';
+import { AdaptiveLimit } from '../../http/concurrency.ts';
+import { Retrier, type RetrierOptions } from '../../http/retry.ts';
+import type {
+  BlobTarget,
+  ByteRange,
+  CallOptions,
+  ContentStore,
+  Deleter,
+  OpenContent,
+  PushResult,
+  StoredManifest,
+} from '../content-store.ts';
+import type { Descriptor } from '../descriptor.ts';
+import type { Digest } from '../digest.ts';
+import { formatReference, isLoopback } from '../reference.ts';
+import { Authorizer } from './auth.ts';
+import { fetchBlob } from './blob-fetch.ts';
+import { hasBlob, pushBlob } from './blobs.ts';
+import { type CredentialsProvider, credentialsProvider } from './credentials.ts';
+import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
+import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
+import { listTags } from './tags.ts';
+import { Transport } from './transport.ts';
+
+export interface RemoteRepositoryOptions {
+  /** Host name, with a port if need be. */
+  readonly host: string;
+  readonly repository: string;
+  readonly http: HttpClient;
+  /** Plain http for a host that is not loopback, which has it anyway. */
+  readonly plainHttp?: boolean | undefined;
+  /** Overrides what the host name says. */
+  readonly kind?: RegistryKindName | undefined;
+  /** Default: what docker, podman and GitHub Actions left for this host. */
+  readonly credentials?: CredentialsProvider | undefined;
+  readonly retry?: RetrierOptions | undefined;
+  /** Requests at once, of reads and of writes each, as long as the registry bears it; default 32. */
+  readonly concurrency?: number | undefined;
+  /** Deletes where the registry's own API does not; for kind ghcr, GitHub's Packages API. */
+  readonly deleter?: Deleter | undefined;
+}
+
+const DEFAULT_CONCURRENCY = 32;
+
+/** A repository in an OCI registry. distribution-spec v1.1.1 */
+export class RemoteRepository implements ContentStore, Deleter {
+  readonly name: string;
+  readonly kind: RegistryKind;
+  readonly #transport: Transport;
+  readonly #deleter: Deleter | undefined;
+
+  constructor(options: RemoteRepositoryOptions) {
+    const { host, repository, http, plainHttp = false, concurrency = DEFAULT_CONCURRENCY } = options;
+    this.name = formatReference({ kind: 'registry', host, repository });
+    this.kind = registryKind(host, options.kind);
+    this.#deleter = options.deleter;
+    const registry = new URL(`${plainHttp || isLoopback(host) ? 'http' : 'https'}://${apiHost(host)}/`);
+    const retrier = new Retrier(options.retry);
+    const { clock } = retrier;
+    const credentials = options.credentials ?? credentialsProvider({ kind: options.kind });
+    this.#transport = new Transport({
+      ...{ http, registry, repository, kind: this.kind, retrier },
+      authorizer: new Authorizer({
+        ...{ http, registry, host, repository, kind: this.kind, credentials, now: () => clock.now() },
+      }),
+      limits: {
+        read: new AdaptiveLimit({ max: concurrency, clock }),
+        write: new AdaptiveLimit({ max: concurrency, clock }),
+      },
+    });
+  }
+
+  get maxLayers(): number {
+    return this.kind.maxLayers;
+  }
+
+  fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable> {
+    return fetchBlob(this.#transport, target, options);
+  }
+
+  hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean> {
+    return hasBlob(this.#transport, target, options);
+  }
+
+  pushBlob(expected: Descriptor, open: OpenContent, options?: CallOptions): Promise<PushResult> {
+    return pushBlob(this.#transport, expected, open, options);
+  }
+
+  fetchManifest(reference: string, options?: CallOptions): Promise<StoredManifest | undefined> {
+    return fetchManifest(this.#transport, reference, options);
+  }
+
+  resolve(reference: string, options?: CallOptions): Promise<Descriptor | undefined> {
+    return resolveManifest(this.#transport, reference, options);
+  }
+
+  pushManifest(tag: string, mediaType: string, bytes: Uint8Array, options?: CallOptions): Promise<Descriptor> {
+    return pushManifest(this.#transport, tag, mediaType, bytes, options);
+  }
+
+  listTags(options?: CallOptions): Promise<string[]> {
+    return listTags(this.#transport, options);
+  }
+
+  async deleteManifest(digest: Digest, options?: CallOptions): Promise<'deleted' | 'absent'> {
+    if (this.#deleter !== undefined) return this.#deleter.deleteManifest(digest, options);
+    if (this.kind.deletes === 'distribution') return deleteManifest(this.#transport, digest, options);
+    const how =
+      this.kind.deletes === 'github-packages'
+        ? 'this registry deletes through the GitHub Packages API only; `nixcache gc` uses it with a token that has delete:packages'
+        : `registries of kind ${this.kind.name} delete through no API that nixcache speaks; use their web page`;
+    throw new NixcacheError('ERR_UNSUPPORTED', `delete manifest ${digest} from ${this.name}: ${how}`);
+  }
+}

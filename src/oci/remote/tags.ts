@@ -1,0 +1,80 @@
+import * as z from 'zod/mini';
+import { NixcacheError } from '../../errors.ts';
+import { redactUrl } from '../../http/url.ts';
+import type { CallOptions } from '../content-store.ts';
+import { readBounded } from '../verify.ts';
+import { RegistryError } from './registry-error.ts';
+import type { Transport } from './transport.ts';
+
+const pageSchema = z.object({ tags: z.optional(z.nullable(z.array(z.string()))) });
+
+/** Ten million tags; a registry that leads us in circles of fresh URLs must not keep us for ever. */
+const MAX_PAGES = 10_000;
+
+/** 32 MiB: some registries ignore `n` and send everything; 128 bytes a tag. */
+const MAX_PAGE_BYTES = 32 * 1024 * 1024;
+
+/**
+ * All tags, page by page in whatever order they come; `Link` alone says whether there are more. A repository that the
+ * registry says it does not know has none.
+ *
+ * @throws {NixcacheError} any other refusal: a list that cannot be read is not an empty one
+ */
+export async function listTags(transport: Transport, { signal }: CallOptions = {}): Promise<string[]> {
+  const tags: string[] = [];
+  const seen = new Set<string>();
+  let url: URL | undefined = transport.url(`tags/list?n=${transport.kind.tagPageSize}`);
+  while (url !== undefined) {
+    if (seen.has(url.href) || seen.size === MAX_PAGES) {
+      throw new NixcacheError(
+        'ERR_REGISTRY',
+        `list tags: ${redactUrl(url)} leads in a circle after ${seen.size} pages`,
+      );
+    }
+    seen.add(url.href);
+    const page = await fetchPage(transport, url, signal);
+    if (page === undefined && seen.size === 1) return [];
+    if (page === undefined) throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(url)} is gone`);
+    for (const tag of page.tags) tags.push(tag);
+    url = page.next;
+  }
+  return tags;
+}
+
+interface Page {
+  readonly tags: readonly string[];
+  readonly next: URL | undefined;
+}
+
+async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | undefined): Promise<Page | undefined> {
+  try {
+    const response = await transport.send({ method: 'GET', url, actions: 'pull', expect: [200], signal });
+    const bytes = await readBounded(response.body, MAX_PAGE_BYTES, `the tag list ${redactUrl(url)}`);
+    return { tags: parsePage(bytes, url), next: nextPage(transport, response.headers['link'], response.url) };
+  } catch (error) {
+    // Only the registry's own word for it, or a bare 404: a proxy's error page says nothing about our repository.
+    const unknown =
+      error instanceof RegistryError && error.status === 404 && (error.errors.length > 0 || error.bodyExcerpt === '');
+    if (unknown) return undefined;
+    throw error;
+  }
+}
+
+function parsePage(bytes: Buffer, url: URL): readonly string[] {
+  try {
+    return pageSchema.parse(JSON.parse(bytes.toString('utf8'))).tags ?? [];
+  } catch (cause) {
+    throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(url)} is no tag list; is this an OCI registry?`, {
+      cause,
+    });
+  }
+}
+
+/** RFC 8288: `<url>; rel="next"`. It must stay within the registry. */
+function nextPage(transport: Transport, link: string | readonly string[] | undefined, from: URL): URL | undefined {
+  const target = /<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec([link ?? []].flat().join(', '))?.[1];
+  if (target === undefined) return undefined;
+  const next = transport.resolve(target, from);
+  if (transport.isOwn(next)) return next;
+  throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(from)} leads on to ${next.host}, another registry`);
+}

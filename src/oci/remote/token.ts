@@ -1,0 +1,105 @@
+/** Asks a registry's token server for a token. distribution/distribution:docs/content/spec/auth/{token,oauth}.md */
+import * as z from 'zod/mini';
+import { NixcacheError } from '../../errors.ts';
+import type { HttpClient } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/exchange.ts';
+import { isLoopbackHost, redactUrl } from '../../http/url.ts';
+import { readBounded } from '../verify.ts';
+import type { BearerChallenge } from './challenge.ts';
+import type { Credentials } from './credentials.ts';
+import { readRegistryError } from './registry-error.ts';
+import type { RegistryKind } from './registry-kinds.ts';
+
+export interface TokenRequest {
+  readonly http: HttpClient;
+  /** The registry itself. */
+  readonly registry: URL;
+  readonly kind: RegistryKind;
+  readonly challenge: BearerChallenge;
+  /** `repository:NAME:pull,push` */
+  readonly scope: string;
+  readonly credentials: Credentials | undefined;
+  readonly now: () => number;
+}
+
+export interface Token {
+  readonly value: string;
+  /** Milliseconds since the epoch; undefined when the server does not say: then it is good until it is refused. */
+  readonly expiresAt: number | undefined;
+}
+
+const tokenSchema = z.object({
+  token: z.optional(z.string()),
+  access_token: z.optional(z.string()),
+  expires_in: z.optional(z.number()),
+});
+
+/** @throws {NixcacheError} what readRegistryError makes of a refusal; ERR_REGISTRY when the answer is no token */
+export async function requestToken(request: TokenRequest): Promise<Token> {
+  const { http, challenge, scope, credentials, kind, now } = request;
+  const realm = parseRealm(challenge.realm, request.registry);
+  const service = challenge.service === undefined ? {} : { service: challenge.service };
+  let response: HttpResponse;
+  let method: 'GET' | 'POST' = 'GET';
+  if (credentials?.type === 'identity-token') {
+    method = 'POST';
+    const form = {
+      grant_type: 'refresh_token',
+      client_id: 'nixcache',
+      ...service,
+      scope,
+      refresh_token: credentials.token,
+    };
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const body = Buffer.from(new URLSearchParams(form).toString());
+    response = await http.request({ method, url: realm, headers, body, timeoutMs: TIMEOUT_MS });
+  } else {
+    const url = new URL(realm);
+    for (const [name, value] of Object.entries({ ...service, scope })) url.searchParams.set(name, value);
+    const headers = credentials?.type === 'basic' ? { authorization: basicAuthorization(credentials) } : {};
+    response = await http.request({ method, url, headers, timeoutMs: TIMEOUT_MS });
+  }
+  if (response.status !== 200)
+    throw await readRegistryError(response, { method, kind, origin: realm.origin, now: now() });
+  const text = await readBounded(response.body, MAX_TOKEN_BYTES, `the token of ${realm.host}`);
+  const parsed = tokenSchema.safeParse(parseJson(text.toString('utf8')));
+  const value = parsed.data?.token || parsed.data?.access_token;
+  if (!value) throw new NixcacheError('ERR_REGISTRY', `${method} ${redactUrl(realm)}: the answer holds no token`);
+  const lifetime = parsed.data?.expires_in;
+  return { value, expiresAt: lifetime === undefined ? undefined : now() + lifetime * 1000 };
+}
+
+export const basicAuthorization = ({
+  username,
+  password,
+}: {
+  readonly username: string;
+  readonly password: string;
+}): string => `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+
+const TIMEOUT_MS = 30_000;
+
+/** 64 KiB: tokens are some KiB; an endless answer must not fill the memory. */
+const MAX_TOKEN_BYTES = 64 * 1024;
+
+/** Our secret goes there: so only over TLS, unless the registry itself is without. */
+function parseRealm(text: string, registry: URL): URL {
+  const realm = URL.canParse(text) ? new URL(text) : undefined;
+  const allowed =
+    realm?.protocol === 'https:' ||
+    (realm?.protocol === 'http:' && registry.protocol === 'http:' && isSafePlainRealm(realm, registry));
+  if (realm !== undefined && allowed) return realm;
+  const what = realm === undefined ? 'no URL' : redactUrl(realm);
+  throw new NixcacheError('ERR_REGISTRY', `${registry.host} sends us to ${what} for a token: not https, refused`);
+}
+
+const isSafePlainRealm = (realm: URL, registry: URL): boolean =>
+  realm.hostname === registry.hostname || isLoopbackHost(realm.hostname) || !isLoopbackHost(registry.hostname);
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * One repository of one registry, spoken to politely: authorized, never more at once than the host bears, retried when
+ * the same request may succeed later. Credentials go to the registry's own origin and nowhere else.
+ */
+import { Readable } from 'node:stream';
+import { NixcacheError } from '../../errors.ts';
+import { discardBody, type HttpClient } from '../../http/client.ts';
+import type { AdaptiveLimit } from '../../http/concurrency.ts';
+import type { HttpMethod, HttpResponse } from '../../http/exchange.ts';
+import { HttpError } from '../../http/http-error.ts';
+import type { Retrier } from '../../http/retry.ts';
+import { isLoopbackHost, redactUrl } from '../../http/url.ts';
+import type { Actions, Authorizer } from './auth.ts';
+import { RegistryError, readRegistryError } from './registry-error.ts';
+import type { RegistryKind } from './registry-kinds.ts';
+
+export interface RegistryRequest {
+  readonly method: HttpMethod;
+  /** Below `/v2/<repository>`, or a URL that the registry named and `resolve` let pass. */
+  readonly url: URL;
+  readonly actions: Actions;
+  /** Statuses that are answers; all others become a RegistryError. */
+  readonly expect: readonly number[];
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly body?: Uint8Array | Readable | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly stallTimeoutMs?: number | undefined;
+  readonly maxRedirects?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TransportOptions {
+  readonly http: HttpClient;
+  /** Origin of the API, `https://ghcr.io/`. */
+  readonly registry: URL;
+  readonly repository: string;
+  readonly kind: RegistryKind;
+  readonly authorizer: Authorizer;
+  readonly retrier: Retrier;
+  /** Of requests that read, until their headers; of requests that write, until their end. */
+  readonly limits: { readonly read: AdaptiveLimit; readonly write: AdaptiveLimit };
+}
+
+export class Transport {
+  readonly kind: RegistryKind;
+  readonly retrier: Retrier;
+  readonly #options: TransportOptions;
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    this.kind = options.kind;
+    this.retrier = options.retrier;
+  }
+
+  /** `https://host/v2/<repository>/<path>` */
+  url(path: string): URL {
+    return new URL(`/v2/${this.#options.repository}/${path}`, this.#options.registry);
+  }
+
+  /** Sends `request`, whose body must not be a stream, until it is answered or fails for good. */
+  send(request: RegistryRequest): Promise<HttpResponse> {
+    return this.retrier.run(() => this.sendOnce(request), { signal: request.signal });
+  }
+
+  /**
+   * Sends `request` once; only a 401 is answered with new authorization and the same request. A stream cannot be sent
+   * again: then the error is retryable, and the caller begins anew with the new authorization.
+   *
+   * @throws {NixcacheError} RegistryError for statuses not expected; ERR_NETWORK
+   */
+  sendOnce(request: RegistryRequest): Promise<HttpResponse> {
+    const { read, write } = this.#options.limits;
+    const limit = request.method === 'GET' || request.method === 'HEAD' ? read : write;
+    return limit.run(() => this.#exchange(request), isThrottle, request.signal);
+  }
+
+  /**
+   * The URL that a header of the answer from `from` names. Registries behind a proxy that ends TLS may name themselves
+   * with http: what has our host is ours, and is asked as we asked before.
+   *
+   * @throws {NixcacheError} ERR_REGISTRY when it is no URL, or leads to another host without TLS
+   */
+  resolve(location: string, from: URL): URL {
+    const { registry } = this.#options;
+    const url = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
+    if (url?.protocol === 'http:' && registry.protocol === 'https:' && url.hostname === registry.hostname) {
+      return new URL(url.pathname + url.search, registry);
+    }
+    const plainButHere = url?.protocol === 'http:' && isLoopbackHost(url.hostname) && isLoopbackHost(registry.hostname);
+    if (url !== undefined && (url.origin === registry.origin || url.protocol === 'https:' || plainButHere)) return url;
+    const what = url === undefined ? 'what is no URL' : redactUrl(url);
+    throw new NixcacheError('ERR_REGISTRY', `${redactUrl(from)} leads on to ${what}: not https, refused`);
+  }
+
+  /** Whether `url` is of the registry itself, so that it may have our credentials. */
+  isOwn(url: URL): boolean {
+    return url.origin === this.#options.registry.origin;
+  }
+
+  async #exchange(request: RegistryRequest): Promise<HttpResponse> {
+    const { authorizer } = this.#options;
+    const { actions, signal } = request;
+    const own = this.isOwn(request.url);
+    const authorization = own ? await authorizer.authorization(actions, signal) : undefined;
+    let response = await this.#request(request, authorization);
+    if (response.status === 401 && own && this.isOwn(response.url)) {
+      const renewed = await this.#renew(request, authorization, response);
+      if (renewed !== undefined) response = await this.#request(request, renewed);
+    }
+    if (request.expect.includes(response.status)) return response;
+    throw await readRegistryError(response, this.#context(request));
+  }
+
+  /** New authorization after a 401 if there is any; the answer stays unread if there is none. */
+  async #renew(
+    request: RegistryRequest,
+    refused: string | undefined,
+    response: HttpResponse,
+  ): Promise<string | undefined> {
+    const { authorizer } = this.#options;
+    const { actions, signal, body } = request;
+    let renewed: boolean;
+    try {
+      renewed = await authorizer.renew(actions, refused, response.headers['www-authenticate'], signal);
+    } catch (error) {
+      response.body.destroy();
+      throw error;
+    }
+    if (!renewed) return undefined;
+    if (body instanceof Readable) {
+      const error = await readRegistryError(response, this.#context(request));
+      throw new RegistryError(error.code, 'authorization ran out', { ...error, retryable: true, retryAfterMs: 0 }, []);
+    }
+    await discardBody(response.body);
+    return authorizer.authorization(actions, signal);
+  }
+
+  #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
+    const { method, url, body, timeoutMs, stallTimeoutMs, maxRedirects, signal } = request;
+    const headers = { ...request.headers, ...(authorization === undefined ? {} : { authorization }) };
+    return this.#options.http.request({ method, url, headers, body, timeoutMs, stallTimeoutMs, maxRedirects, signal });
+  }
+
+  #context({ method }: RegistryRequest): Parameters<typeof readRegistryError>[1] {
+    const { kind, registry, retrier } = this.#options;
+    return { method, kind, origin: registry.origin, now: retrier.clock.now() };
+  }
+}
+
+/** What slows us down: the host said that it is too much. Other faults have other causes. */
+const isThrottle = (outcome: { readonly value: unknown } | { readonly error: unknown }): boolean =>
+  'error' in outcome &&
+  outcome.error instanceof HttpError &&
+  (outcome.error.status === 429 || outcome.error.status === 503);

@@ -1,0 +1,461 @@
+/**
+ * A strict registry in this process: the distribution specification v1.1.1 over node:http on loopback. Whatever a good
+ * client never does is recorded in `violations`, and `close` fails with them.
+ */
+import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type FakeRegistryTraits, type Fault, type FaultAct, PLAIN } from './fake-registry-faults.ts';
+import { FakeRepository, fakeDigest } from './fake-registry-state.ts';
+
+export interface FakeRequest {
+  readonly at: 'registry' | 'storage';
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly status: number;
+  /** Identifies the connection. */
+  readonly port: number | undefined;
+}
+
+export const FAKE_USER = { username: 'publisher', password: 's3cret-of-the-fake' } as const;
+/** Good for the token server's POST. */
+export const FAKE_IDENTITY_TOKEN = 'identity-of-the-fake';
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  readonly act: FaultAct | undefined;
+}
+
+class Refused extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly headers: Record<string, string>;
+
+  constructor(status: number, code: string, message = code.toLowerCase(), headers: Record<string, string> = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+const MANIFEST_TYPES =
+  /^application\/vnd\.(oci\.image\.(manifest|index)\.v1|docker\.distribution\.manifest\.(list\.)?v2)\+json$/;
+const ROUTE = /^\/v2\/([a-z0-9._/-]+)\/(blobs\/uploads|blobs|manifests|tags)(?:\/([^/]*))?$/;
+
+export class FakeRegistry {
+  readonly requests: FakeRequest[] = [];
+  readonly violations: string[] = [];
+  readonly repositories = new Map<string, FakeRepository>();
+  readonly traits: FakeRegistryTraits;
+  /** Highest number of requests under way at once. */
+  peak = 0;
+  readonly #faults: { readonly fault: Fault; left: number }[] = [];
+  readonly #tokens = new Map<string, { readonly actions: string; readonly expiresAt: number }>();
+  readonly #signatures = new Map<string, number>();
+  readonly #server: Server;
+  readonly #storage: Server;
+  #active = 0;
+
+  private constructor(traits: FakeRegistryTraits) {
+    this.traits = traits;
+    this.#server = createServer((request, response) => void this.#serve('registry', request, response));
+    this.#storage = createServer((request, response) => void this.#serve('storage', request, response));
+  }
+
+  static async start(traits: Partial<FakeRegistryTraits> = {}): Promise<FakeRegistry> {
+    const registry = new FakeRegistry({ ...PLAIN, ...traits });
+    await Promise.all([listen(registry.#server), listen(registry.#storage)]);
+    return registry;
+  }
+
+  /** `127.0.0.1:port` */
+  get host(): string {
+    return hostOf(this.#server);
+  }
+
+  get storageHost(): string {
+    return hostOf(this.#storage);
+  }
+
+  repository(name: string): FakeRepository {
+    const known = this.repositories.get(name);
+    if (known !== undefined) return known;
+    const fresh = new FakeRepository();
+    this.repositories.set(name, fresh);
+    return fresh;
+  }
+
+  inject(fault: Fault): void {
+    this.#faults.push({ fault, left: fault.times ?? 1 });
+  }
+
+  /** Every token given out so far is refused from now on. */
+  revokeTokens(): void {
+    this.#tokens.clear();
+  }
+
+  /** Every signed URL given out so far has expired. */
+  expireSignedUrls(): void {
+    this.#signatures.clear();
+  }
+
+  count(method: string, path: RegExp = /./): number {
+    return this.requests.filter((request) => request.method === method && path.test(request.path)).length;
+  }
+
+  async close(): Promise<void> {
+    for (const server of [this.#server, this.#storage]) {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+    if (this.violations.length > 0) throw new Error(`the client misbehaved:\n${this.violations.join('\n')}`);
+  }
+
+  async #serve(at: FakeRequest['at'], request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', `http://${request.headers.host}`);
+    const act = this.#takeFault(at, request.method ?? '', url);
+    this.#active += 1;
+    this.peak = Math.max(this.peak, this.#active);
+    response.once('close', () => {
+      this.#active -= 1;
+      const { method = '', headers, socket } = request;
+      const path = url.pathname + url.search;
+      this.requests.push({ at, method, path, headers, status: response.statusCode, port: socket.remotePort });
+    });
+    try {
+      if (this.traits.latencyMs > 0) await delay(this.traits.latencyMs);
+      await this.#answer(at, { request, response, url, act });
+    } catch (error) {
+      if (error instanceof Refused) refuse(response, error);
+      else if (!response.destroyed && !request.destroyed) {
+        this.violations.push(`${request.method} ${request.url}: ${String(error)}`);
+        response.writeHead(500).end();
+      }
+    }
+  }
+
+  async #answer(at: FakeRequest['at'], call: Call): Promise<void> {
+    const { request, response, url, act } = call;
+    if (act?.type === 'answer') {
+      request.resume();
+      response.writeHead(act.status, { 'content-type': 'application/json', ...act.headers }).end(act.body ?? '');
+    } else if (act?.type === 'reset') {
+      await readBody(request, act.bytes ?? 0);
+      request.socket.resetAndDestroy();
+    } else if (at === 'storage') {
+      this.#serveStorage(call);
+    } else {
+      this.#checkManners(request, url);
+      if (url.pathname === '/token') await this.#serveToken(call);
+      else await this.#serveApi(call);
+    }
+  }
+
+  #checkManners({ method, headers, url: target }: IncomingMessage, url: URL): void {
+    const say = (what: string): number => this.violations.push(`${method} ${target}: ${what}`);
+    if (!headers['user-agent']?.startsWith('nixcache/')) say(`user agent ${headers['user-agent']}`);
+    if (headers.expect !== undefined) say('sends Expect');
+    if (headers['content-range'] !== undefined && method === 'PUT') say('sends Content-Range with a PUT');
+    if (headers['transfer-encoding'] !== undefined && method !== 'PATCH') say('sends a body of unknown length');
+    if (url.username !== '' || url.password !== '') say('sends credentials in the URL');
+  }
+
+  #takeFault(at: FakeRequest['at'], method: string, url: URL): FaultAct | undefined {
+    const found = this.#faults.find(
+      ({ fault, left }) =>
+        left > 0 &&
+        (fault.at ?? 'registry') === at &&
+        (fault.method ?? method) === method &&
+        (fault.path?.test(url.pathname + url.search) ?? true),
+    );
+    if (found === undefined) return undefined;
+    found.left -= 1;
+    return found.fault.act;
+  }
+
+  async #serveToken({ request, response, url }: Call): Promise<void> {
+    let scope = url.searchParams.get('scope');
+    let known = request.headers.authorization === basic();
+    if (request.method === 'POST') {
+      const form = new URLSearchParams((await readBody(request)).toString('utf8'));
+      scope = form.get('scope');
+      known = form.get('grant_type') === 'refresh_token' && form.get('refresh_token') === FAKE_IDENTITY_TOKEN;
+    }
+    if (request.headers.authorization !== undefined && !known) throw new Refused(401, 'UNAUTHORIZED');
+    if (scope === null || !/^repository:[^:]+:[a-z,]+$/.test(scope))
+      throw new Refused(400, 'UNSUPPORTED', `scope ${scope}`);
+    const asked = scope.slice(scope.lastIndexOf(':') + 1);
+    const actions = known ? asked : this.traits.publicRead ? 'pull' : '';
+    const token = randomUUID();
+    const seconds = this.traits.tokenLifetimeSeconds;
+    this.#tokens.set(token, { actions, expiresAt: seconds === undefined ? Infinity : Date.now() + seconds * 1000 });
+    const answer = { token, ...(seconds === undefined ? {} : { expires_in: seconds }) };
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+  }
+
+  #authorize({ request }: Call, name: string): void {
+    const { authorization } = request.headers;
+    if (this.traits.auth === 'none') {
+      if (authorization !== undefined) this.violations.push('sends credentials no one asked for');
+      return;
+    }
+    const reads = request.method === 'GET' || request.method === 'HEAD';
+    const action = reads ? 'pull' : request.method === 'DELETE' ? 'delete' : 'push';
+    if (this.traits.auth === 'basic') {
+      if (authorization === basic() || (reads && this.traits.publicRead)) return;
+      throw new Refused(401, 'UNAUTHORIZED', 'who are you?', { 'www-authenticate': 'Basic realm="the fake"' });
+    }
+    const token = this.#tokens.get(authorization?.replace(/^Bearer /, '') ?? '');
+    if (token !== undefined && token.expiresAt > Date.now()) {
+      if (token.actions.split(',').includes(action)) return;
+      if (token.actions !== '') throw new Refused(403, 'DENIED', 'permission_denied: write_package');
+    }
+    const scope = `repository:${name}:${action === 'pull' ? 'pull' : `pull,${action}`}`;
+    throw new Refused(401, 'UNAUTHORIZED', 'authentication required', {
+      'www-authenticate': `Bearer realm="http://${this.host}/token",service="fake, the registry",scope="${scope}"`,
+    });
+  }
+
+  async #serveApi(call: Call): Promise<void> {
+    const [, name, area, rest = ''] = ROUTE.exec(call.url.pathname) ?? [];
+    const method = call.request.method ?? '';
+    if (name === undefined) return this.#unknown(call);
+    this.#authorize(call, name);
+    const writes = method === 'POST' || method === 'PUT' || method === 'PATCH';
+    const repository = writes ? this.repository(name) : this.repositories.get(name);
+    if (repository === undefined) throw new Refused(404, 'NAME_UNKNOWN', 'repository name not known to registry');
+    const route = `${method} ${area}`;
+    if (route === 'GET tags' && rest === 'list') return this.#listTags(call, repository, name);
+    if (route === 'HEAD blobs' || route === 'GET blobs') return this.#getBlob(call, repository, rest);
+    if (route === 'POST blobs/uploads') return this.#openUpload(call, repository, name);
+    if (route === 'PATCH blobs/uploads') return this.#patchUpload(call, repository, name, rest);
+    if (route === 'PUT blobs/uploads') return this.#putUpload(call, repository, rest);
+    if (route === 'HEAD manifests' || route === 'GET manifests') return this.#getManifest(call, repository, rest);
+    if (route === 'PUT manifests') return this.#putManifest(call, repository, rest);
+    if (route === 'DELETE manifests') return this.#deleteManifest(call, repository, rest);
+    return this.#unknown(call);
+  }
+
+  #unknown({ request, response }: Call): void {
+    this.violations.push(`${request.method} ${request.url} is not in the specification`);
+    response.writeHead(404).end();
+  }
+
+  #listTags({ response, url }: Call, repository: FakeRepository, name: string): void {
+    const asked = Number(url.searchParams.get('n') ?? this.traits.maxPage);
+    if (!Number.isSafeInteger(asked)) this.violations.push(`n=${url.searchParams.get('n')}`);
+    const size = Math.min(asked, this.traits.maxPage);
+    const tags = [...repository.tags.keys()];
+    if (this.traits.tagOrder === 'lexical') tags.sort();
+    const last = url.searchParams.get('last');
+    const start = last === null ? 0 : tags.indexOf(last) + 1;
+    const page = tags.slice(start, start + size);
+    const next = new URLSearchParams({ n: String(size), last: page.at(-1) ?? '' });
+    const link = start + size < tags.length ? { link: `</v2/${name}/tags/list?${next}>; rel="next"` } : {};
+    response.writeHead(200, { 'content-type': 'application/json', ...link }).end(JSON.stringify({ name, tags: page }));
+  }
+
+  #getBlob(call: Call, repository: FakeRepository, digest: string): void {
+    const bytes = repository.blobs.get(digest);
+    if (bytes === undefined) throw new Refused(404, 'BLOB_UNKNOWN', 'blob unknown to registry');
+    if (!this.traits.redirectBlobs) {
+      sendBlob(call, bytes, digest);
+      return;
+    }
+    const signature = randomUUID();
+    this.#signatures.set(signature, this.traits.signedUrlUses);
+    const location = `http://${this.storageHost}/blobs/${digest}?se=soon&sig=${signature}`;
+    call.response.writeHead(307, { location }).end();
+  }
+
+  #serveStorage(call: Call): void {
+    const { request, response, url } = call;
+    if (request.headers.authorization !== undefined) this.violations.push('a credential reached the storage host');
+    const digest = url.pathname.replace('/blobs/', '');
+    const signature = url.searchParams.get('sig') ?? '';
+    const left = this.#signatures.get(signature) ?? 0;
+    if (left <= 0) {
+      const body = '<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code></Error>';
+      response.writeHead(403, { 'content-type': 'application/xml' }).end(body);
+      return;
+    }
+    this.#signatures.set(signature, left - 1);
+    const bytes = [...this.repositories.values()].map(({ blobs }) => blobs.get(digest)).find(Boolean);
+    if (bytes === undefined) response.writeHead(404).end();
+    else sendBlob(call, bytes, digest);
+  }
+
+  async #openUpload({ request, response }: Call, repository: FakeRepository, name: string): Promise<void> {
+    if ((await readBody(request)).length > 0) this.violations.push('POST of an upload with a body');
+    const { id, session } = repository.openUpload();
+    response.writeHead(202, { location: this.#location(name, id, session.state), 'content-length': 0 }).end();
+  }
+
+  #location(name: string, id: string, state: string): string {
+    const path = `/v2/${name}/blobs/uploads/${id}?_state=${encodeURIComponent(state)}`;
+    return this.traits.absoluteLocations ? `http://${this.host}${path}` : path;
+  }
+
+  async #patchUpload(call: Call, repository: FakeRepository, name: string, id: string): Promise<void> {
+    const { request, response, act } = call;
+    const session = this.#beginUpload(call, repository, id);
+    session.data = await readBody(request);
+    this.#checkRangedUpload(request, session.data.length);
+    if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
+    const location = `${this.#location(name, id, session.state)}&patched=1`;
+    response.writeHead(202, { location, range: `0-${session.data.length - 1}`, 'content-length': 0 }).end();
+  }
+
+  async #putUpload(call: Call, repository: FakeRepository, id: string): Promise<void> {
+    const { request, response, url, act } = call;
+    const patched = url.searchParams.has('patched');
+    const session = this.#beginUpload(call, repository, id, patched);
+    const digest = url.searchParams.get('digest');
+    if (digest === null) throw new Refused(400, 'DIGEST_INVALID', 'no digest');
+    if (request.headers['content-length'] === undefined) this.violations.push('PUT without Content-Length');
+    const body = await readBody(request);
+    this.#checkRangedUpload(request, body.length);
+    if (body.length > this.traits.maxPutBytes) throw new Refused(400, 'SIZE_INVALID');
+    const data = patched ? session.data : body;
+    repository.uploads.delete(id);
+    if (fakeDigest(data) !== digest) throw new Refused(400, 'DIGEST_INVALID', 'provided digest did not match');
+    repository.blobs.set(digest, data);
+    if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
+    const status = act?.type === 'status' ? act.status : 201;
+    response.writeHead(status, { 'docker-content-digest': digest, 'content-length': 0 }).end();
+  }
+
+  #beginUpload({ request, url }: Call, repository: FakeRepository, id: string, patched = false) {
+    const session = repository.uploads.get(id);
+    if (session === undefined) throw new Refused(404, 'BLOB_UPLOAD_UNKNOWN');
+    if (url.searchParams.get('_state') !== session.state) this.violations.push('the query of a Location was not kept');
+    if (session.begun && !patched) this.violations.push(`${request.method} into a session that was used before`);
+    session.begun = true;
+    return session;
+  }
+
+  #checkRangedUpload({ headers }: IncomingMessage, size: number): void {
+    if (headers['content-range'] === undefined || size <= this.traits.maxRangedUploadBytes) return;
+    throw new Refused(416, 'UNKNOWN', 'exceeds the maximum permissible limit of 4.00MiB');
+  }
+
+  #getManifest({ request, response }: Call, repository: FakeRepository, reference: string): void {
+    if (!request.headers.accept?.includes('vnd.oci.image.index'))
+      this.violations.push('manifest without Accept of indexes');
+    const digest = reference.startsWith('sha256:') ? reference : this.#readTag(repository, reference);
+    const manifest = repository.manifests.get(digest ?? '');
+    if (digest === undefined || manifest === undefined) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
+    const headers = {
+      'content-type': manifest.mediaType,
+      'content-length': manifest.bytes.length,
+      'docker-content-digest': digest,
+    };
+    response.writeHead(200, headers).end(request.method === 'HEAD' ? undefined : manifest.bytes);
+  }
+
+  readonly #reads = new Map<string, number>();
+
+  #readTag(repository: FakeRepository, tag: string): string | undefined {
+    const left = this.#reads.get(tag) ?? 0;
+    if (left === 0) return repository.tags.get(tag);
+    this.#reads.set(tag, left - 1);
+    return repository.previous.get(tag);
+  }
+
+  async #putManifest({ request, response, act }: Call, repository: FakeRepository, tag: string): Promise<void> {
+    const mediaType = request.headers['content-type'] ?? '';
+    if (!MANIFEST_TYPES.test(mediaType)) this.violations.push(`manifest of type ${mediaType}`);
+    const bytes = await readBody(request);
+    if (bytes.length > 4 * 1024 * 1024) throw new Refused(413, 'SIZE_INVALID', 'manifest too large');
+    const digest = fakeDigest(bytes);
+    if (tag.startsWith('sha256:') && tag !== digest) throw new Refused(400, 'DIGEST_INVALID');
+    const layers = JSON.parse(bytes.toString('utf8')).layers?.length ?? 0;
+    if (layers > this.traits.maxLayers) throw new Refused(400, 'MANIFEST_INVALID', 'too many layers');
+    const missing = repository.missingFor(bytes);
+    if (missing.length > 0)
+      throw new Refused(400, 'MANIFEST_BLOB_UNKNOWN', `blob unknown to registry: ${missing.join(', ')}`);
+    repository.manifests.set(digest, { mediaType, bytes });
+    if (!tag.startsWith('sha256:')) {
+      repository.previous.set(tag, repository.tags.get(tag));
+      repository.tags.set(tag, digest);
+      this.#reads.set(tag, this.traits.staleTagReads);
+    }
+    if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
+    response.writeHead(201, { 'docker-content-digest': digest, 'content-length': 0 }).end();
+  }
+
+  #deleteManifest({ response }: Call, repository: FakeRepository, digest: string): void {
+    if (!this.traits.deletes) throw new Refused(405, 'UNSUPPORTED', 'The operation is unsupported.');
+    if (!repository.manifests.delete(digest)) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
+    for (const [tag, held] of repository.tags) if (held === digest) repository.tags.delete(tag);
+    response.writeHead(202, { 'content-length': 0 }).end();
+  }
+}
+
+function sendBlob({ request, response, act }: Call, stored: Buffer, digest: string): void {
+  const bytes = Buffer.from(stored);
+  if (act?.type === 'corrupt' && bytes[0] !== undefined) bytes[0] ^= 1;
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
+  const start = first === undefined || act?.type === 'ignore-range' ? 0 : Number(first);
+  const end =
+    first === undefined || last === '' || act?.type === 'ignore-range'
+      ? bytes.length
+      : Math.min(Number(last) + 1, bytes.length);
+  if (start >= bytes.length && bytes.length > 0) {
+    response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+    return;
+  }
+  const partial = first !== undefined && act?.type !== 'ignore-range';
+  const part = bytes.subarray(start, end);
+  // Without Content-Length, an early end cannot be told from the real one.
+  const length = act?.type === 'cut' && act.how === 'end' ? {} : { 'content-length': part.length };
+  const range = partial ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {};
+  response.writeHead(partial ? 206 : 200, { 'docker-content-digest': digest, ...length, ...range });
+  if (request.method === 'HEAD') response.end();
+  else if (act?.type === 'stall') response.write(part.subarray(0, act.bytes));
+  else if (act?.type !== 'cut') response.end(part);
+  else if (act.how === 'end') response.end(part.subarray(0, act.bytes));
+  else {
+    response.flushHeaders();
+    // FIN and not RST, which would make the receiver throw away what it has not read yet.
+    if (act.bytes === 0) request.socket.end();
+    else response.write(part.subarray(0, act.bytes), () => request.socket.end());
+  }
+}
+
+function refuse(response: ServerResponse, { status, code, message, headers }: Refused): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers });
+  response.end(JSON.stringify({ errors: [{ code, message, detail: {} }] }));
+}
+
+/** All of the body; or, with `limit`, at least that much of it. */
+async function readBody(request: IncomingMessage, limit = Number.POSITIVE_INFINITY): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size >= limit) break;
+  }
+  return Buffer.concat(chunks);
+}
+
+const basic = (): string => `Basic ${Buffer.from(`${FAKE_USER.username}:${FAKE_USER.password}`).toString('base64')}`;
+
+function listen(server: Server): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+}
+
+function hostOf(server: Server): string {
+  const { port } = server.address() as AddressInfo;
+  return `127.0.0.1:${port}`;
+}
