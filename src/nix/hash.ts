@@ -83,7 +83,9 @@ function fromAnyBase(text: string, size: number): Uint8Array | undefined {
   return fromBase64(text);
 }
 
+/** Strict but for the padding, which Nix does not ask for. */
 function fromBase64(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, 'base64');
-  return bytes.toString('base64') === text ? bytes : undefined;
+  const padded = bytes.toString('base64');
+  return padded === text || padded.replace(/=+$/, '') === text ? bytes : undefined;
 }
