@@ -1,0 +1,38 @@
+/** NARs made in memory from their definition, valid or not; independent of the writer under test. */
+import { fileNameToBytes } from '../../src/nix/file-name.ts';
+import type { FileTree } from './file-tree.ts';
+
+/** One token for each part: its length, its bytes, its padding. */
+export function tokens(...parts: readonly (string | Uint8Array)[]): Buffer {
+  return Buffer.concat(
+    parts.flatMap((part) => {
+      const bytes = typeof part === 'string' ? fileNameToBytes(part) : part;
+      return [u64(bytes.length), bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)];
+    }),
+  );
+}
+
+export function u64(value: number | bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
+}
+
+/** The NAR of `tree`, whose names may be in any order. */
+export const narOf = (tree: FileTree): Buffer => Buffer.concat([tokens('nix-archive-1'), nodeOf(tree)]);
+
+function nodeOf(tree: FileTree): Buffer {
+  if ('contents' in tree) {
+    const executable = ((tree.mode ?? 0o644) & 0o100) !== 0 ? ['executable', ''] : [];
+    return tokens('(', 'type', 'regular', ...executable, 'contents', Buffer.from(tree.contents), ')');
+  }
+  if ('target' in tree) return tokens('(', 'type', 'symlink', 'target', tree.target, ')');
+  const entries = tree.entries.map(([name, child]) => [fileNameToBytes(name), child] as const);
+  return Buffer.concat([
+    tokens('(', 'type', 'directory'),
+    ...entries
+      .toSorted(([a], [b]) => Buffer.compare(a, b))
+      .flatMap(([name, child]) => [tokens('entry', '(', 'name', name, 'node'), nodeOf(child), tokens(')')]),
+    tokens(')'),
+  ]);
+}
