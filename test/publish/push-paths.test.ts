@@ -1,0 +1,171 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { IndexReader } from '../../src/cache/index-reader.ts';
+import { NixcacheError } from '../../src/errors.ts';
+import { hashFromBytes } from '../../src/nix/hash.ts';
+import type { PathInfo } from '../../src/nix/path-info.ts';
+import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
+import { baseNameOf, hashPartOf } from '../../src/nix/store-path.ts';
+import type { ContentStore } from '../../src/oci/content-store.ts';
+import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { readBounded } from '../../src/oci/verify.ts';
+import { referencesFirst } from '../../src/publish/order.ts';
+import { type PushPathsOptions, pushPaths } from '../../src/publish/push-paths.ts';
+import { LocalPaths } from '../support/local-paths.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+import { tempDir } from '../support/temp-dir.ts';
+
+const key = parseSecretKey(generateKey('test-1').secret);
+
+const options = (
+  store: ContentStore,
+  paths: LocalPaths,
+  overrides: Partial<PushPathsOptions> = {},
+): PushPathsOptions => ({
+  store,
+  push: referencesFirst(paths.infos),
+  asserted: [],
+  roots: [],
+  keys: [key],
+  storeDir: '/nix/store',
+  creator: 'test',
+  compression: { method: 'zstd' },
+  contentPath: ({ path }) => paths.contentPath(path),
+  workers: 2,
+  onEvent: () => undefined,
+  now: () => new Date(),
+  ...overrides,
+});
+
+async function read(store: ContentStore): Promise<IndexReader> {
+  const reader = await IndexReader.open({ store, strict: true });
+  await reader.refresh();
+  return reader;
+}
+
+/** The NAR hash of what the cache really serves for `info`. */
+async function servedHash(reader: IndexReader, info: PathInfo): Promise<string | undefined> {
+  const entry = reader.findEntry(hashPartOf(info.path));
+  if (!entry) return undefined;
+  const bytes = await readBounded(await reader.openNar(entry), 1e9, 'a NAR');
+  return hashFromBytes(createHash('sha256').update(zstdDecompressSync(bytes)).digest());
+}
+
+/** Tiny, middling and large paths with references among them. */
+async function somePaths(): Promise<LocalPaths> {
+  const paths = new LocalPaths(await tempDir());
+  const base = await paths.add('base', { 'lib/libc.so': randomBytes(200_000) });
+  for (let i = 0; i < 30; i++) await paths.add(`tiny-${i}`, { f: `tiny ${i}` }, i % 2 ? [base] : []);
+  await paths.add(
+    'app',
+    { 'bin/app': randomBytes(3_000_000), 'share/doc': 'x'.repeat(100_000) },
+    paths.infos.slice(0, 9),
+  );
+  return paths;
+}
+
+describe('pushPaths', () => {
+  it('makes every path readable again, bit for bit and signed', async () => {
+    const paths = await somePaths();
+    const store = new MemoryStore();
+    const outcome = await pushPaths(options(store, paths));
+    expect(outcome.failed.size).toBe(0);
+    const reader = await read(store);
+    for (const info of paths.infos) {
+      expect(await servedHash(reader, info)).toBe(info.narHash);
+      const entry = reader.findEntry(hashPartOf(info.path));
+      expect(entry && findSigner(entry.narInfo, [key.publicKey])?.name).toBe('test-1');
+      const listing = entry && JSON.parse((await reader.fetchListing(entry))?.toString() ?? '');
+      expect(listing.root.type).toBe('directory');
+    }
+  });
+
+  it('packs what is small: 30 tiny paths cost no blob each', async () => {
+    const store = new MemoryStore();
+    const outcome = await pushPaths(options(store, await somePaths()));
+    const [segment] = outcome.segments;
+    const manifest = await store.fetchManifest(segment?.tag ?? '');
+    const layers = manifest ? decodeImageManifest(manifest.bytes, 'segment').layers : [];
+    expect(layers.map(({ mediaType }) => mediaType.replace('application/vnd.nixcache.', '')).toSorted()).toEqual([
+      'entries.v1+zstd',
+      'nar.v1',
+      'nar.v1',
+      'pack.v1',
+    ]);
+  });
+
+  it('writes several segments where a manifest may have few layers, each a closed set', async () => {
+    const paths = new LocalPaths(await tempDir());
+    for (let i = 0; i < 30; i++) await paths.add(`p-${i}`, { f: randomBytes(70_000) }, paths.infos.slice(-1));
+    const store = new MemoryStore({ maxLayers: 50 });
+    const outcome = await pushPaths(options(store, paths));
+    expect(outcome.segments.map(({ entries }) => entries)).toEqual([10, 10, 10]);
+    const reader = await read(store);
+    for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+  });
+
+  it('never publishes a path whose bytes are not what the database says, nor what refers to it', async () => {
+    const paths = new LocalPaths(await tempDir());
+    const good = await paths.add('good', { f: 'good' });
+    const bad = await paths.add('bad', { f: 'as registered' });
+    const above = await paths.add('above', { f: 'above' }, [bad]);
+    const top = await paths.add('top', { f: 'top' }, [above, good]);
+    await writeFile(join(paths.contentPath(bad.path), 'f'), 'as DAMAGED!!');
+    const store = new MemoryStore();
+    const outcome = await pushPaths(options(store, paths));
+    expect([...outcome.failed.keys()].toSorted()).toEqual(
+      [bad, above, top].map(({ path }) => baseNameOf(path)).toSorted(),
+    );
+    expect(outcome.failed.get(baseNameOf(bad.path))).toContain('NAR hash');
+    expect(outcome.failed.get(baseNameOf(top.path))).toContain(baseNameOf(above.path));
+    const reader = await read(store);
+    expect(reader.status().entries).toBe(1);
+    expect(await servedHash(reader, good)).toBe(good.narHash);
+  });
+
+  it('keeps what it committed when the registry goes away, and the next run uploads only the rest', async () => {
+    const paths = new LocalPaths(await tempDir());
+    for (let i = 0; i < 30; i++) await paths.add(`p-${i}`, { f: randomBytes(70_000) }, paths.infos.slice(-1));
+    let commits = 0;
+    const store = new MemoryStore({
+      maxLayers: 50,
+      onCall: (method) => {
+        if (method === 'pushManifest' && ++commits === 2)
+          throw new NixcacheError('ERR_NETWORK', 'the registry went away');
+      },
+    });
+    await expect(pushPaths(options(store, paths))).rejects.toMatchObject({ code: 'ERR_NETWORK' });
+    expect((await read(store)).status().entries).toBe(10);
+    const again = await pushPaths(options(store, paths, { push: referencesFirst(paths.infos.slice(10)) }));
+    expect(again.existedBytes).toBeGreaterThan(0);
+    const reader = await read(store);
+    for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+  });
+
+  it('pushes again, once, what the registry lost before the commit', async () => {
+    const paths = await somePaths();
+    let lost = 0;
+    const store = new MemoryStore({
+      onCall: (method) => {
+        if (method !== 'pushManifest' || lost > 0) return;
+        lost = store.blobs.size;
+        store.blobs.clear();
+      },
+    });
+    await pushPaths(options(store, paths));
+    expect(lost).toBeGreaterThan(3);
+    const reader = await read(store);
+    for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+  });
+
+  it('stops at once when it is aborted', async () => {
+    const paths = await somePaths();
+    const controller = new AbortController();
+    const store = new MemoryStore({ onCall: (method) => void (method === 'pushBlob' && controller.abort()) });
+    await expect(pushPaths(options(store, paths, { signal: controller.signal }))).rejects.toThrow();
+    expect(store.tags.size).toBe(0);
+  });
+});
