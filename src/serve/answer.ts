@@ -1,0 +1,80 @@
+/** What a request is answered with, before anything is written to a socket. */
+import { createHash } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { ByteRange } from '../oci/content-store.ts';
+
+/** Bytes that are fetched when they are sent. */
+export interface FileBody {
+  /** Bytes of the whole; undefined when only the end of the stream will tell. */
+  readonly size: number | undefined;
+  /**
+   * Opens the whole, or a `range` of it when `size` is known. The stream ends in an error unless it was complete.
+   *
+   * @throws {NixcacheError} before anything was sent: ERR_NOT_FOUND and others
+   */
+  open(options: { readonly signal: AbortSignal; readonly range?: ByteRange | undefined }): Promise<Readable>;
+}
+
+/** What goes onto the wire: `headers` are all there are but Date and Connection. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: readonly string[];
+  readonly body?: Answer['body'];
+}
+
+export interface Answer {
+  readonly status: number;
+  /** name, value, name, value: what `writeHead` takes without converting. Lengths and ranges are added when it is sent. */
+  readonly headers: readonly string[];
+  /** A string is ASCII. Of an answer without a body, undefined. */
+  readonly body?: string | Buffer | FileBody | undefined;
+  /** Strong, in quotes; answers with one take conditions. */
+  readonly etag?: string | undefined;
+  /** The reply with all of it, for answers that are given often. */
+  readonly whole?: Reply | undefined;
+}
+
+/** For what its URL determines: any cache may keep it for ever. */
+export const IMMUTABLE = 'public, max-age=31536000, immutable';
+/** For narinfos, which may gain signatures: five minutes, as long as an index is believed. */
+export const SHORT_LIVED = 'public, max-age=300';
+export const NO_STORE = 'no-store';
+
+export const isFileBody = (body: Answer['body']): body is FileBody => typeof body === 'object' && 'open' in body;
+
+/** A strong entity tag over `content`: 120 bits of its SHA-256. */
+export const etagOf = (content: string | Buffer): string =>
+  `"${createHash('sha256').update(content).digest('base64url').slice(0, 20)}"`;
+
+/** An answer that says no more than its status; the detail is for the log. */
+export function statusAnswer(status: number, headers: readonly string[] = []): Answer {
+  const phrase = STATUS_CODES[status] ?? 'Unknown';
+  return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body: `${phrase}\n` };
+}
+
+const PLAIN = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'] as const;
+
+export const NOT_FOUND: Answer = statusAnswer(404);
+
+export function textAnswer(text: string, contentType: string, cacheControl: string): Answer {
+  const etag = etagOf(text);
+  return {
+    status: 200,
+    headers: ['Content-Type', contentType, 'Cache-Control', cacheControl, 'X-Content-Type-Options', 'nosniff'],
+    body: isAscii(text) ? text : Buffer.from(text),
+    etag,
+  };
+}
+
+export function jsonAnswer(status: number, value: unknown): Answer {
+  return {
+    status,
+    headers: ['Content-Type', 'application/json', 'Cache-Control', NO_STORE, 'X-Content-Type-Options', 'nosniff'],
+    body: Buffer.from(`${JSON.stringify(value)}\n`),
+  };
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: -- the range of ASCII is meant
+const ASCII = /^[\x00-\x7f]*$/;
+const isAscii = (text: string): boolean => ASCII.test(text);

@@ -1,0 +1,119 @@
+/** The listening end: sockets, bodies and the end of it all. What is answered is decided in app.ts. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { App } from './app.ts';
+import { sendReply } from './send-reply.ts';
+import { DEFAULT_PORT, type ServeEvent, type ServeOptions } from './serve-options.ts';
+
+export interface RunningServer {
+  /** `http://127.0.0.1:37515` */
+  readonly url: string;
+  readonly port: number;
+  /** Stops accepting, lets running requests end up to the drain time, then cuts them off. May be called again. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_DRAIN_MS = 30_000;
+const DEFAULT_FIRST_REFRESH_MS = 5000;
+/** Nix keeps idle connections for 90 s at most; closing earlier costs it a new connection, and us nothing. */
+const KEEP_ALIVE_MS = 75_000;
+/** A client on loopback or a local network; slower is a slowloris. */
+const HEADERS_TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Neither a byte read nor written: the same as Nix's stalled-download-timeout. */
+const IDLE_TIMEOUT_MS = 300_000;
+const DRAIN_POLL_MS = 20;
+
+/**
+ * Listens, and refreshes the index from then on.
+ *
+ * @throws {NixcacheError} ERR_USAGE when the address or port cannot be had
+ */
+export async function startServer(options: ServeOptions): Promise<RunningServer> {
+  const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
+  const app = new App(options);
+  const server = createServer({
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: 5000,
+    noDelay: true,
+  });
+  server.timeout = IDLE_TIMEOUT_MS;
+  const handle = handler(app, options);
+  server.on('request', handle);
+  // No route takes a body: the answer comes instead of "100 Continue".
+  server.on('checkContinue', handle);
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  await app.refresher.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS);
+  try {
+    await listen(server, host, port);
+  } catch (cause) {
+    app.refresher.stop();
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `listen on ${host} port ${port}: ${messageOf(cause)}; choose another with --listen or --port`,
+      { cause },
+    );
+  }
+  const address = server.address() as AddressInfo;
+  const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  onEvent({ type: 'listening', url });
+  let closing: Promise<void> | undefined;
+  return {
+    url,
+    port: address.port,
+    close: () => {
+      app.refresher.stop();
+      closing ??= drain(server, sockets, options.drainMs ?? DEFAULT_DRAIN_MS);
+      return closing;
+    },
+  };
+}
+
+function handler(app: App, options: ServeOptions): (request: IncomingMessage, response: ServerResponse) => void {
+  const { logRequests, onEvent = () => {} } = options;
+  return (request, response) => {
+    if (logRequests === true) reportRequest(request, response, onEvent);
+    const reply = app.reply(request);
+    if (reply instanceof Promise) void reply.then((reply) => sendReply(app, request, response, reply));
+    else sendReply(app, request, response, reply);
+  };
+}
+
+function reportRequest(request: IncomingMessage, response: ServerResponse, onEvent: (event: ServeEvent) => void): void {
+  const start = performance.now();
+  const { method = '', url: path = '' } = request;
+  response.once('close', () => {
+    const { statusCode: status, writableFinished: complete } = response;
+    onEvent({ type: 'request', method, path, status, durationMs: Math.round(performance.now() - start), complete });
+  });
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port, backlog: 1024 }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+async function drain(server: Server, sockets: ReadonlySet<Socket>, drainMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  // A connection that never sent anything is idle too, though not for Node.
+  for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  const poll = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
+  const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
+  await closed;
+  clearInterval(poll);
+  clearTimeout(deadline);
+}

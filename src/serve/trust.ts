@@ -1,0 +1,20 @@
+import type { PathInfo } from '../nix/path-info.ts';
+import { findSigner, type PublicKey } from '../nix/signature.ts';
+
+/** Whether a path may be served: one of the trusted keys signed it, or no keys are asked for. */
+export class Trust {
+  readonly #keys: readonly PublicKey[];
+
+  constructor(keys: readonly PublicKey[]) {
+    this.#keys = keys;
+  }
+
+  get isOn(): boolean {
+    return this.#keys.length > 0;
+  }
+
+  /** Verifies: 0.1 ms, so whoever asks often keeps the answer. */
+  allows(info: PathInfo): boolean {
+    return !this.isOn || findSigner(info, this.#keys) !== undefined;
+  }
+}

@@ -1,0 +1,66 @@
+/** A binary cache in a directory, `file://…`, as `nix copy --to file://…` writes it. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { messageOf, NixcacheError } from '../errors.ts';
+import {
+  type FileSource,
+  type OpenFileOptions,
+  resolveInside,
+  type SourceFacts,
+  type SourceFile,
+} from './file-source.ts';
+
+export class DirectorySource implements FileSource {
+  readonly #url: string;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  async open(url: string, { range, signal }: OpenFileOptions = {}): Promise<SourceFile | undefined> {
+    const handle = await this.#openFile(url);
+    if (handle === undefined) return undefined;
+    try {
+      const { size } = await handle.stat();
+      const { offset, length } = range ?? { offset: 0 };
+      const end = length === undefined ? size : offset + length;
+      if (end > size || offset > size) {
+        throw new NixcacheError('ERR_RANGE', `${this.#url}/${url} has ${size} bytes, not ${Math.max(end, offset)}`);
+      }
+      const body = handle.createReadStream({
+        start: offset,
+        end: Math.max(offset, end - 1),
+        ...(signal && { signal }),
+      });
+      return { body, size, etag: undefined, encoding: undefined };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async stat(url: string): Promise<SourceFacts | undefined> {
+    const handle = await this.#openFile(url);
+    if (handle === undefined) return undefined;
+    try {
+      return { size: (await handle.stat()).size, etag: undefined, encoding: undefined };
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #openFile(relative: string): Promise<FileHandle | undefined> {
+    const url = resolveInside(this.#url, relative);
+    if (url === undefined) return undefined;
+    try {
+      const handle = await open(fileURLToPath(url), 'r');
+      if ((await handle.stat()).isFile()) return handle;
+      await handle.close();
+      return undefined;
+    } catch (cause) {
+      const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENAMETOOLONG') return undefined;
+      throw new NixcacheError('ERR_UPSTREAM', `read ${url.pathname}: ${messageOf(cause)}`, { cause });
+    }
+  }
+}

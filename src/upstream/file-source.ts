@@ -1,0 +1,55 @@
+/** Where the files of a binary cache come from: HTTP or a directory. `url` is relative to the cache, as in a narinfo. */
+import type { Readable } from 'node:stream';
+import type { CallOptions } from '../oci/content-store.ts';
+
+export interface SourceFacts {
+  /** Bytes of the whole file; undefined when the far side does not say. */
+  readonly size: number | undefined;
+  /** A strong entity tag. */
+  readonly etag: string | undefined;
+  /** Content-Encoding of the bytes, which `size` counts: undefined for none, as everything but texts should be. */
+  readonly encoding: string | undefined;
+}
+
+export interface SourceFile extends SourceFacts {
+  /** The file, or the part asked for. It breaks with an error when it ends early. To be read or destroyed. */
+  readonly body: Readable;
+}
+
+/** From `offset` on, to the end unless `length` is given; in bytes. */
+export interface SourceRange {
+  readonly offset: number;
+  readonly length?: number | undefined;
+}
+
+export interface OpenFileOptions extends CallOptions {
+  readonly range?: SourceRange | undefined;
+}
+
+export interface FileSource {
+  /**
+   * Opens a file; undefined when the cache says that it has none.
+   *
+   * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK; ERR_RANGE when `range` lies outside the file
+   */
+  open(url: string, options?: OpenFileOptions): Promise<SourceFile | undefined>;
+  stat(url: string, options?: CallOptions): Promise<SourceFacts | undefined>;
+}
+
+/**
+ * Where `relative` leads from the cache at `base`, or undefined if that is not inside the cache. Credentials of the
+ * cache go with the request, and `serve` asks for what its clients name: so nothing else may be reached this way.
+ */
+export function resolveInside(base: string, relative: string): URL | undefined {
+  const root = new URL(`${base}/`);
+  if (!URL.canParse(relative, root.href)) return undefined;
+  const url = new URL(relative, root);
+  const isInside =
+    url.protocol === root.protocol &&
+    url.host === root.host &&
+    url.username === '' &&
+    url.password === '' &&
+    url.pathname.startsWith(root.pathname);
+  // A server that decodes these would see '..' where we saw none.
+  return isInside && !/%(?:2f|5c|00)|\\/i.test(url.pathname) ? url : undefined;
+}

@@ -1,0 +1,91 @@
+/** Which binary cache an upstream is, as the user names it. */
+import { NixcacheError } from '../errors.ts';
+import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
+
+export interface UpstreamCache {
+  /** `https://…`, `http://…` or `file:///…`, without credentials, query and final slash. */
+  readonly url: string;
+  /** Value of the Authorization header; a secret. */
+  readonly authorization?: string | undefined;
+  /** Keys that this cache signs with. */
+  readonly publicKeys: readonly PublicKey[];
+  /** Lower is asked first; undefined means in the order given. */
+  readonly priority?: number | undefined;
+  /** For one request: until its headers, and for a narinfo until its end. */
+  readonly timeoutMs: number;
+}
+
+/** A healthy cache answers in well under a second, a far one with TLS set-up in two; a client waits for us meanwhile. */
+export const DEFAULT_TIMEOUT_MS = 8000;
+
+/** Keys of caches that everyone uses, so that naming the URL is enough. Source: NixOS/nix globals.hh. */
+const KNOWN_KEYS: ReadonlyMap<string, string> = new Map([
+  ['https://cache.nixos.org', 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY='],
+]);
+
+export const CACHE_NIXOS_ORG = 'https://cache.nixos.org';
+
+const PROTOCOLS: ReadonlySet<string> = new Set(['https:', 'http:', 'file:']);
+
+/**
+ * Parses `https://[user:password@]host/path[?priority=10&trusted-public-key=name:base64]`; the key may be given again.
+ *
+ * @throws {NixcacheError} ERR_USAGE, ERR_KEY; no message repeats a password
+ */
+export function parseUpstream(text: string): UpstreamCache {
+  if (!URL.canParse(text)) {
+    throw new NixcacheError('ERR_USAGE', 'an upstream is not a URL; write it like https://cache.nixos.org');
+  }
+  const url = new URL(text);
+  const name = `${url.protocol}//${url.host}${url.pathname}`;
+  if (!PROTOCOLS.has(url.protocol)) {
+    throw new NixcacheError('ERR_USAGE', `upstream ${name}: use https://, http:// or file://`);
+  }
+  const { priority, publicKeys } = parseParameters(url.search, name);
+  const plain = name.replace(/\/+$/, '');
+  const known = KNOWN_KEYS.get(plain);
+  const keys = publicKeys.length === 0 && known !== undefined ? [known] : publicKeys;
+  return {
+    url: plain,
+    authorization: basicAuthorization(url),
+    publicKeys: keys.map(parsePublicKey),
+    priority,
+    timeoutMs: DEFAULT_TIMEOUT_MS,
+  };
+}
+
+function parseParameters(search: string, name: string): { priority: number | undefined; publicKeys: string[] } {
+  let priority: number | undefined;
+  const publicKeys: string[] = [];
+  for (const pair of search.slice(1).split('&')) {
+    if (pair === '') continue;
+    const [key = '', ...rest] = pair.split('=');
+    const value = decode(rest.join('='), name); // not URLSearchParams: it reads the + of base64 as a space
+    if (key === 'priority' && /^[0-9]{1,6}$/.test(value)) priority = Number(value);
+    else if (key === 'trusted-public-key') publicKeys.push(value);
+    else {
+      throw new NixcacheError(
+        'ERR_USAGE',
+        `upstream ${name}: parameter '${key}' is not understood; there are priority=NUMBER and trusted-public-key=NAME:BASE64`,
+      );
+    }
+  }
+  return { priority, publicKeys };
+}
+
+function basicAuthorization(url: URL): string | undefined {
+  if (url.username === '' && url.password === '') return undefined;
+  const name = `${url.protocol}//${url.host}`;
+  const pair = `${decode(url.username, name)}:${decode(url.password, name)}`;
+  return `Basic ${Buffer.from(pair).toString('base64')}`;
+}
+
+function decode(text: string, name: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    throw new NixcacheError('ERR_USAGE', `upstream ${name}: a '%' is not followed by two hexadecimal digits`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,186 @@
+/** One binary cache that we ask: retried, guarded by a circuit breaker, and never believed without parsing. */
+import { createHash } from 'node:crypto';
+import { messageOf, NixcacheError } from '../errors.ts';
+import type { HttpClient } from '../http/client.ts';
+import { type Clock, systemClock } from '../http/clock.ts';
+import { timeoutError } from '../http/network-error.ts';
+import { Retrier, type RetryPolicy } from '../http/retry.ts';
+import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
+import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
+import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
+import type { CallOptions } from '../oci/content-store.ts';
+import { type BreakerPolicy, type BreakerState, CircuitBreaker } from './circuit-breaker.ts';
+import { withDeadline } from './deadline.ts';
+import { DirectorySource } from './directory-source.ts';
+import type { FileSource, OpenFileOptions, SourceFacts, SourceFile } from './file-source.ts';
+import { HttpSource } from './http-source.ts';
+import { readText } from './text-body.ts';
+import type { UpstreamCache } from './upstream-cache.ts';
+
+/** How much trouble is put up with. */
+export interface Patience {
+  readonly retry: RetryPolicy;
+  readonly breaker: BreakerPolicy;
+}
+
+/** For `serve`: a client waits, and there are other caches. */
+export const PROMPT: Patience = {
+  retry: { attempts: 2, baseDelayMs: 100, maxDelayMs: 500, deadlineMs: 5000 },
+  breaker: { failures: 3, spanMs: 0, openMs: 30_000, maxOpenMs: 300_000 },
+};
+
+/** For `publish`: what is not known has to be built or pushed, so a short outage is waited out; a long one costs seconds. */
+export const PATIENT: Patience = {
+  retry: { attempts: 5, baseDelayMs: 500, maxDelayMs: 4000, deadlineMs: 60_000 },
+  breaker: { failures: 10, spanMs: 5000, openMs: 30_000, maxOpenMs: 300_000 },
+};
+
+export interface UpstreamOptions {
+  readonly http: HttpClient;
+  readonly patience?: Patience | undefined;
+  readonly storeDir?: string | undefined;
+  readonly clock?: Clock | undefined;
+  /** The breaker opened or closed again. */
+  readonly onHealthChange?: ((health: UpstreamHealth) => void) | undefined;
+}
+
+export interface UpstreamHealth {
+  readonly url: string;
+  readonly state: BreakerState;
+  /** Message of the last failure since the last success. */
+  readonly lastError: string | undefined;
+  /** Of the last answer, in milliseconds. */
+  readonly latencyMs: number | undefined;
+}
+
+/** 64 KiB: a nix-cache-info has three short lines. */
+const MAX_CACHE_INFO_BYTES = 64 * 1024;
+
+export class Upstream {
+  readonly cache: UpstreamCache;
+  /** Ours for the cache in URLs: the same in every process, whatever other upstreams there are. */
+  readonly id: string;
+  readonly #source: FileSource;
+  readonly #breaker: CircuitBreaker;
+  readonly #retrier: Retrier;
+  readonly #clock: Clock;
+  readonly #storeDir: string;
+  #latencyMs: number | undefined;
+
+  constructor(cache: UpstreamCache, options: UpstreamOptions) {
+    const { http, patience = PATIENT, clock = systemClock, onHealthChange } = options;
+    this.cache = cache;
+    this.id = createHash('sha256').update(cache.url).digest('hex').slice(0, 12);
+    this.#clock = clock;
+    this.#storeDir = options.storeDir ?? DEFAULT_STORE_DIR;
+    this.#source = cache.url.startsWith('file:')
+      ? new DirectorySource(cache.url)
+      : new HttpSource(cache, http, this.#clock);
+    this.#retrier = new Retrier({ policy: patience.retry, clock });
+    this.#breaker = new CircuitBreaker({
+      name: cache.url,
+      policy: patience.breaker,
+      clock,
+      onChange: () => onHealthChange?.(this.health()),
+    });
+  }
+
+  /** For messages; without credentials. */
+  get name(): string {
+    return this.cache.url;
+  }
+
+  health(): UpstreamHealth {
+    const { state, lastError } = this.#breaker;
+    return { url: this.name, state, lastError, latencyMs: this.#latencyMs };
+  }
+
+  /** @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK */
+  async fetchCacheInfo(options: CallOptions = {}): Promise<NixCacheInfo | undefined> {
+    return await this.#readText('nix-cache-info', MAX_CACHE_INFO_BYTES, parseNixCacheInfo, options);
+  }
+
+  /**
+   * The narinfo of the path with this hash part; undefined only if the cache definitely has none.
+   *
+   * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK
+   */
+  async fetchNarInfo(hashPart: HashPart, options: CallOptions = {}): Promise<NarInfo | undefined> {
+    const parse = (text: string): NarInfo => parseNarInfo(text, this.#storeDir);
+    return await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
+  }
+
+  /** The store path that the cache has under this hash part. A GET, because that is what content networks keep. */
+  async hasNarInfo(hashPart: HashPart, options: CallOptions = {}): Promise<StorePath | undefined> {
+    const parse = (text: string): { readonly path: StorePath } => ({
+      path: parseStorePath(/^StorePath: (.*)$/m.exec(text)?.[1] ?? '', this.#storeDir),
+    });
+    const found = await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
+    return found?.path;
+  }
+
+  /**
+   * Opens the file at `url` as a narinfo of this cache names it; undefined if it has none.
+   *
+   * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK, ERR_RANGE
+   */
+  async openFile(url: string, options: OpenFileOptions = {}): Promise<SourceFile | undefined> {
+    return await this.#guarded(async () => {
+      const file = await this.#source.open(url, options);
+      if (file?.encoding !== undefined) {
+        file.body.destroy();
+        throw this.#unreadable(url, `it is sent with Content-Encoding ${file.encoding}, which we did not ask for`);
+      }
+      return file;
+    }, options.signal);
+  }
+
+  async statFile(url: string, options: CallOptions = {}): Promise<SourceFacts | undefined> {
+    return await this.#guarded(() => this.#source.stat(url, options), options.signal);
+  }
+
+  async #readText<T extends object>(
+    url: string,
+    maxBytes: number,
+    parse: (text: string) => T,
+    { signal }: CallOptions,
+    hashPart?: HashPart,
+  ): Promise<T | undefined> {
+    const { timeoutMs } = this.cache;
+    const expired = (): Error => timeoutError('no whole answer in time', 'GET', new URL(`${this.cache.url}/${url}`));
+    const read = async (signal: AbortSignal): Promise<T | undefined> => {
+      const file = await this.#source.open(url, { signal });
+      if (file === undefined) return undefined;
+      const text = await readText(file, maxBytes, `${this.name}/${url}`);
+      return this.#parsed(url, () => parse(text), hashPart);
+    };
+    return await this.#guarded(() => withDeadline(timeoutMs, expired, signal, read), signal);
+  }
+
+  #parsed<T extends object>(url: string, parse: () => T, hashPart: HashPart | undefined): T {
+    let value: T;
+    try {
+      value = parse();
+    } catch (cause) {
+      throw this.#unreadable(url, messageOf(cause), cause);
+    }
+    if (hashPart !== undefined && 'path' in value && hashPartOf(value.path as StorePath) !== hashPart) {
+      throw this.#unreadable(url, `it is about another path, ${String(value.path)}`);
+    }
+    return value;
+  }
+
+  #unreadable(url: string, what: string, cause?: unknown): NixcacheError {
+    return new NixcacheError('ERR_UPSTREAM', `${this.name}/${url} cannot be used: ${what}`, { cause });
+  }
+
+  async #guarded<T>(act: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    const attempt = async (): Promise<T> => {
+      const start = this.#clock.now();
+      const value = await act();
+      this.#latencyMs = this.#clock.now() - start;
+      return value;
+    };
+    return await this.#retrier.run(() => this.#breaker.run(attempt, signal), { signal });
+  }
+}

@@ -1,0 +1,182 @@
+/** A CacheReader over entries in memory, whose registry can be made to fail. */
+import { createHash } from 'node:crypto';
+import { PassThrough, Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { zstdCompressSync } from 'node:zlib';
+import type { CacheReader, CacheStatus, NarFile, RefreshResult } from '../../src/cache/cache-reader.ts';
+import { clientText, digestOfFile, type Entry, formatEntry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
+import { NixcacheError } from '../../src/errors.ts';
+import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
+import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
+import { type BaseName, type HashPart, hashPartOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
+import type { ByteRange, CallOptions } from '../../src/oci/content-store.ts';
+
+export interface MemoryPath {
+  /** `<hash part>-<name>`. */
+  readonly baseName: string;
+  readonly nar: Buffer;
+  readonly references?: readonly string[];
+  readonly compression?: 'none' | 'zstd';
+  readonly keys?: readonly SecretKey[];
+  readonly listing?: string;
+}
+
+/** What the registry does wrong from now on. */
+export interface MemoryFaults {
+  /** Opening a NAR fails. */
+  unreachable?: boolean;
+  /** NAR streams end in an error after this many bytes. */
+  breakOffAfter?: number;
+  /** NAR streams end, as if whole, after this many bytes. */
+  endAfter?: number;
+  /** NAR streams stop for ever after this many bytes. */
+  stallAfter?: number;
+  openDelayMs?: number;
+  refreshError?: string;
+  /** A refresh takes this long. */
+  refreshDelayMs?: number;
+  /** Look-ups throw. */
+  lookUpError?: string;
+}
+
+export class MemoryCacheReader implements CacheReader {
+  readonly name = 'memory:test';
+  readonly storeDir = '/nix/store';
+  readonly faults: MemoryFaults = {};
+  /** Signals of NARs opened, for tests that look whether they were closed. */
+  readonly opened: { readonly range: ByteRange | undefined; readonly stream: Readable }[] = [];
+  readonly publicKeys: string[] = [];
+  lookUps = 0;
+  refreshes = 0;
+  readonly #entries = new Map<HashPart, Entry>();
+  readonly #files = new Map<NixHash, { readonly entry: Entry; readonly bytes: Buffer }>();
+  readonly #listings = new Map<HashPart, string>();
+  #generation = 0;
+  #isChanged = false;
+  #refreshedAt: Date | undefined;
+  #lastError: string | undefined;
+
+  add({ baseName, nar, references = [], compression = 'none', keys = [], listing }: MemoryPath): Entry {
+    const path = toStorePath(parseBaseName(baseName));
+    const bytes = compression === 'zstd' ? zstdCompressSync(nar) : nar;
+    const fileHash = sha256(bytes);
+    const info = { path, narHash: sha256(nar), narSize: nar.length, references: references as readonly BaseName[] };
+    const entry: Entry = {
+      narInfo: {
+        ...info,
+        sigs: keys.map((key) => signPathInfo(info, key)),
+        url: narUrl(fileHash, compression),
+        compression,
+        fileHash,
+        fileSize: bytes.length,
+      },
+      nar: [wholeBlob(digestOfFile(fileHash), bytes.length)],
+    };
+    this.#entries.set(hashPartOf(path), entry);
+    this.#files.set(fileHash, { entry, bytes });
+    if (listing !== undefined) this.#listings.set(hashPartOf(path), listing);
+    this.#isChanged = true;
+    return entry;
+  }
+
+  findNarInfoText(hashPart: HashPart): string | undefined {
+    const entry = this.findEntry(hashPart);
+    return entry && clientText(formatEntry(entry));
+  }
+
+  findEntry(hashPart: HashPart): Entry | undefined {
+    this.#lookUp();
+    return this.#entries.get(hashPart);
+  }
+
+  findNarFile(fileHash: NixHash): NarFile | undefined {
+    this.#lookUp();
+    const file = this.#files.get(fileHash);
+    return file && { entry: file.entry, size: file.bytes.length };
+  }
+
+  async openNar(
+    entry: Entry,
+    { range, signal }: CallOptions & { readonly range?: ByteRange | undefined } = {},
+  ): Promise<Readable> {
+    const { unreachable, openDelayMs } = this.faults;
+    if (openDelayMs !== undefined) await delay(openDelayMs, undefined, signal === undefined ? {} : { signal });
+    const file = this.#files.get(entry.narInfo.fileHash);
+    if (unreachable === true || file === undefined) {
+      throw new NixcacheError('ERR_NETWORK', 'fetch a blob from memory:test: it is unreachable');
+    }
+    const { bytes } = file;
+    const part = range === undefined ? bytes : bytes.subarray(range.offset, range.offset + range.length);
+    const stream = this.#streamOf(part);
+    signal?.addEventListener('abort', () => stream.destroy(new NixcacheError('ERR_INTERRUPTED', 'interrupted')));
+    this.opened.push({ range, stream });
+    return stream;
+  }
+
+  #streamOf(bytes: Buffer): Readable {
+    const { breakOffAfter, endAfter, stallAfter } = this.faults;
+    if (endAfter !== undefined) return Readable.from(chunksOf(bytes.subarray(0, endAfter)), { objectMode: false });
+    if (stallAfter !== undefined) {
+      const stream = new PassThrough();
+      stream.write(bytes.subarray(0, stallAfter));
+      return stream;
+    }
+    if (breakOffAfter === undefined) return Readable.from(chunksOf(bytes), { objectMode: false });
+    const broken = async function* (): AsyncGenerator<Buffer> {
+      yield* chunksOf(bytes.subarray(0, breakOffAfter));
+      await delay(10);
+      throw new NixcacheError('ERR_NETWORK', 'fetch a blob from memory:test: the connection broke');
+    };
+    return Readable.from(broken(), { objectMode: false });
+  }
+
+  async fetchListing(entry: Entry): Promise<Buffer | undefined> {
+    if (this.faults.unreachable === true) throw new NixcacheError('ERR_NETWORK', 'memory:test is unreachable');
+    const listing = this.#listings.get(hashPartOf(entry.narInfo.path));
+    return listing === undefined ? undefined : Buffer.from(listing);
+  }
+
+  async fetchPublicKeys(): Promise<readonly string[]> {
+    if (this.faults.unreachable === true) throw new NixcacheError('ERR_NETWORK', 'memory:test is unreachable');
+    return this.publicKeys;
+  }
+
+  async refresh({ signal }: CallOptions = {}): Promise<RefreshResult> {
+    const { refreshDelayMs, refreshError } = this.faults;
+    this.refreshes += 1;
+    if (refreshDelayMs !== undefined) await delay(refreshDelayMs, undefined, signal === undefined ? {} : { signal });
+    if (refreshError !== undefined) {
+      this.#lastError = refreshError;
+      throw new NixcacheError('ERR_NETWORK', refreshError);
+    }
+    const changed = this.#isChanged;
+    if (changed) this.#generation += 1;
+    this.#isChanged = false;
+    this.#refreshedAt = new Date();
+    this.#lastError = undefined;
+    return { changed, addedSegments: changed ? 1 : 0, removedSegments: 0, bytes: changed ? 1000 : 0 };
+  }
+
+  status(): CacheStatus {
+    return {
+      entries: this.#entries.size,
+      segments: this.#generation,
+      generation: this.#generation,
+      refreshedAt: this.#refreshedAt,
+      lastError: this.#lastError,
+    };
+  }
+
+  close(): void {}
+
+  #lookUp(): void {
+    this.lookUps += 1;
+    if (this.faults.lookUpError !== undefined) throw new NixcacheError('ERR_IO', this.faults.lookUpError);
+  }
+}
+
+function* chunksOf(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
+
+const sha256 = (bytes: Buffer): NixHash => hashFromBytes(createHash('sha256').update(bytes).digest());
