@@ -212,14 +212,13 @@ export class NarWriter implements IterableIterator<Uint8Array> {
 
   /** Reads a file that fits into the chunk; asks for one byte more, to see that there is none. */
   #readWhole(fd: number, path: string, size: number): void {
-    if (size === 0) return;
     let done = 0;
-    while (done < size) {
-      const count = attempt('read', path, () => readSync(fd, this.#buffer, this.#at + done, size + 1 - done, null));
-      if (count === 0) throw changed(path, `it had ${size} bytes and now has ${done}`);
+    let count: number;
+    do {
+      count = attempt('read', path, () => readSync(fd, this.#buffer, this.#at + done, size + 1 - done, null));
       done += count;
-    }
-    if (done > size) throw changed(path, `it had ${size} bytes and now has more`);
+    } while (count > 0 && done < size);
+    if (done !== size) throw changed(path, `it had ${size} bytes and now has ${done > size ? 'more' : done}`);
     this.#at += size;
     this.#pad(size);
   }
