@@ -3,6 +3,8 @@ import { Command } from 'commander';
 import { type Environment, variable } from '../config/environment.ts';
 import { addDiscoverCommand } from './commands/discover.ts';
 import { addKeyCommand } from './commands/key.ts';
+import { addPushCommand } from './commands/push.ts';
+import { addServeCommand } from './commands/serve.ts';
 import { addLeadingOptions } from './common-options.ts';
 import { type CommandContext, flagsOf } from './context.ts';
 import { version } from './version.ts';
@@ -31,6 +33,10 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
     .addHelpText('after', FIRST_STEPS);
   addLeadingOptions(program).hook('preAction', (_program, command) => context.output.configure(flagsOf(command)));
 
+  program.commandsGroup('Publish:');
+  addPushCommand(program, context);
+  program.commandsGroup('Use:');
+  addServeCommand(program, context, async () => (await import('./run/serve.ts')).runServe);
   program.commandsGroup('Look:');
   addDiscoverCommand(program, context);
   program.commandsGroup('Set up:');

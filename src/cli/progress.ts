@@ -11,6 +11,8 @@ export interface ProgressOptions {
 /** What a use case tells of its progress; none of it throws or waits. */
 export interface ProgressTask {
   advance(step: { readonly items?: number; readonly bytes?: number }): void;
+  /** How far it is in all, for those who are told so. */
+  reach(state: { readonly items: number }): void;
   /** The totals, once they are known or grown. */
   expect(totals: { readonly items?: number; readonly bytes?: number }): void;
   /** Ends the task with a line in the story; `done` twice is `done` once. */
@@ -109,6 +111,10 @@ class Task implements ProgressTask {
   advance({ items = 0, bytes = 0 }: { readonly items?: number; readonly bytes?: number }): void {
     this.#items += items;
     this.#bytes += bytes;
+  }
+
+  reach({ items }: { readonly items: number }): void {
+    this.#items = items;
   }
 
   expect({ items, bytes }: { readonly items?: number; readonly bytes?: number }): void {

@@ -103,8 +103,12 @@ export function resolveIndexDirectory(sources: Sources<IndexDirectoryFlags>, ref
     fromConfig(config, 'serve.index_dir', config.settings.serve?.index_dir),
   );
   if (given !== undefined) return absolutePath(given.value, { cwd: given.directory ?? cwd, env });
-  return join(cacheRoot(sources), cacheKey(reference));
+  return ownIndexDirectory(sources, reference);
 }
+
+/** The same for commands that are not `serve`, whose directory may be for another cache. */
+export const ownIndexDirectory = (sources: Sources, reference: string): string =>
+  join(cacheRoot(sources), cacheKey(reference));
 
 /** The directory for whatever may be lost. systemd lists several with colons; the first is ours. */
 export function cacheRoot({ env, cwd }: Sources): string {

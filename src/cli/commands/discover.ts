@@ -28,7 +28,7 @@ export function addDiscoverCommand(program: Command, context: CommandContext): v
   addExamples(addOutputOptions(command), [
     ['nixcache discover', 'what this flake would publish for this system'],
     ['nixcache discover --kinds packages,checks --system all github:owner/repo', 'packages and checks of all systems'],
-    ['nixcache discover --matrix >> "$GITHUB_OUTPUT"', 'matrix={"include":[…]} for the jobs that follow'],
+    ['nixcache discover --matrix', '{"include":[…]}; in GitHub Actions the output `matrix` of the step as well'],
   ]);
 }
 

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { discoverSettings } from '../../config/publish-settings.ts';
 import { type DiscoverEvent, type Discovery, discover } from '../../nix-store/discover.ts';
+import { planMatrix } from '../../nix-store/matrix.ts';
 import { NixCommand } from '../../nix-store/nix-command.ts';
 import type { DiscoverCommandFlags } from '../commands/discover.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
@@ -28,6 +29,12 @@ export async function runDiscover(
     onEvent: (event) => tell(event, output),
   });
   const { outputs, failures } = discovery;
+  if (flags.matrix) {
+    const matrix = JSON.stringify(planMatrix(discovery));
+    output.line(matrix);
+    await output.stepOutputs({ matrix });
+    return;
+  }
   output.result({ flake: discovery.source, outputs, failures }, () => formatDiscovery(discovery, output.tableWidth));
   output.info(
     `${formatCount(outputs.length, 'output')}${failures.length > 0 ? `, ${failures.length} failed to evaluate` : ''}`,

@@ -1,0 +1,99 @@
+/** Draws what `publish` and `push` tell: stages as headings, work as progress. */
+import type { PublishEvent, PublishStage } from '../publish/events.ts';
+import { formatBytes, formatCount } from './format.ts';
+import type { Output } from './output.ts';
+import type { ProgressTask } from './progress.ts';
+
+const TITLES: Readonly<Record<PublishStage, string>> = {
+  discover: 'looking for outputs',
+  build: 'building',
+  closure: 'reading the closure',
+  diff: 'asking what is there already',
+  push: 'pushing',
+  commit: 'committing',
+};
+
+export class PublishStory {
+  readonly #output: Output;
+  #pushing: ProgressTask | undefined;
+  #asking: ProgressTask | undefined;
+  #building: ProgressTask | undefined;
+  #grouped = false;
+  #planned: { readonly items: number; readonly bytes: number } = { items: 0, bytes: 0 };
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  tell(event: PublishEvent): void {
+    const output = this.#output;
+    switch (event.type) {
+      case 'stage':
+        this.#begin(event.stage);
+        break;
+      case 'discovered':
+        output.info(formatCount(event.outputs.length, 'output'));
+        break;
+      case 'build-started':
+        output.detail(`building ${event.name}`);
+        break;
+      case 'build-finished':
+        this.#building?.advance({ items: 1 });
+        output.detail(`built ${event.name}`);
+        break;
+      case 'build-log':
+        output.detail(`${event.name}> ${event.line}`);
+        break;
+      case 'closure':
+        output.info(`closure: ${formatCount(event.paths, 'path')}, ${formatBytes(event.narBytes)}`);
+        break;
+      case 'upstream-asked':
+        this.#asking ??= output.startProgress('upstream', { totalItems: event.total });
+        this.#asking.reach({ items: event.done });
+        break;
+      case 'planned':
+        this.#planned = { items: event.paths, bytes: event.narBytes };
+        output.info(`to push: ${formatCount(event.paths, 'path')}, ${formatBytes(event.narBytes)}`);
+        break;
+      case 'nar-read':
+        this.#pushing?.advance({ bytes: event.bytes });
+        break;
+      case 'path-done':
+        this.#pushing?.advance({ items: 1 });
+        output.detail(`pushed ${event.path}`);
+        break;
+      case 'uploaded':
+        output.detail(`${event.existed ? 'was there' : 'uploaded'}: ${formatBytes(event.bytes)}`);
+        break;
+      case 'committed':
+        output.detail(`committed ${event.tag} with ${formatCount(event.entries, 'entry', 'entries')}`);
+        break;
+      case 'warning':
+        output.warn(event.message);
+        break;
+    }
+  }
+
+  /** Ends what is being drawn: `done` says how it went, otherwise an error follows that does. */
+  end(outcome: 'done' | 'failed'): void {
+    for (const task of [this.#asking, this.#building, this.#pushing]) {
+      if (outcome === 'done') task?.done();
+      else task?.drop();
+    }
+    this.#asking = undefined;
+    this.#building = undefined;
+    this.#pushing = undefined;
+    if (this.#grouped) this.#output.endGroup();
+    this.#grouped = false;
+  }
+
+  #begin(stage: PublishStage): void {
+    this.end('done');
+    this.#output.group(TITLES[stage]);
+    this.#grouped = true;
+    if (stage === 'build') this.#building = this.#output.startProgress('build', { noun: 'derivation' });
+    if (stage !== 'push' || this.#planned.items === 0) return;
+    const { items, bytes } = this.#planned;
+    this.#pushing = this.#output.startProgress('push', { totalItems: items, totalBytes: bytes });
+  }
+}
