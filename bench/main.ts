@@ -1,0 +1,53 @@
+/** `npm run bench -- SUITE`: runs one suite of measurements and prints what it found; README.md says what and why. */
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { cacheDir, ensureClosure } from './closure/closure.ts';
+import { benchPublish } from './publish.ts';
+import { formatReport } from './support/report.ts';
+
+const SUITES = ['publish'];
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      runs: { type: 'string', default: '3' },
+      dir: { type: 'string', default: cacheDir() },
+      entry: { type: 'string' },
+      baseline: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const [suite] = positionals;
+  const runs = Number(values.runs);
+  if (positionals.length !== 1 || suite === undefined || !SUITES.includes(suite)) {
+    process.stderr.write(
+      `bench: ${suite === undefined ? 'which suite?' : `no suite ${suite};`} there is: ${SUITES.join(', ')}\n`,
+    );
+    return 2;
+  }
+  if (!Number.isInteger(runs) || runs < 1) {
+    process.stderr.write(`bench: --runs ${values.runs} is not a number of runs\n`);
+    return 2;
+  }
+  const onStep = (step: string): boolean => process.stderr.write(`${step}\n`);
+  const dir = resolve(values.dir);
+  onStep(`closure in ${dir}`);
+  const closure = await ensureClosure(dir);
+  const report = await benchPublish({
+    closure,
+    runs,
+    baseline: values.baseline,
+    entry: values.entry === undefined ? undefined : resolve(values.entry),
+    onStep,
+  });
+  process.stdout.write(`${values.json ? JSON.stringify(report, undefined, 2) : formatReport(report)}\n`);
+  return 0;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

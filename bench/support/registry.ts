@@ -1,0 +1,66 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { execa } from 'execa';
+
+/** Debian's docker-registry (distribution 2.8) on a free port of 127.0.0.1, with storage that goes when it stops. */
+export interface Registry {
+  /** `127.0.0.1:PORT` */
+  readonly address: string;
+  readonly storageDir: string;
+  stop(): Promise<void>;
+}
+
+const READY_WITHIN_MS = 10_000;
+
+/** @throws {Error} when it is not installed, or does not answer in time */
+export async function startRegistry(): Promise<Registry> {
+  const dir = await mkdtemp(join(tmpdir(), 'nixcache-registry-'));
+  const address = `127.0.0.1:${await freePort()}`;
+  const storageDir = join(dir, 'storage');
+  await mkdir(storageDir);
+  // JSON is YAML.
+  const config = {
+    version: '0.1',
+    log: { level: 'error', accesslog: { disabled: true } },
+    storage: { filesystem: { rootdirectory: storageDir, maxthreads: 100 }, delete: { enabled: true } },
+    http: { addr: address },
+  };
+  await writeFile(join(dir, 'config.yml'), JSON.stringify(config));
+  const child = execa('docker-registry', ['serve', join(dir, 'config.yml')], {
+    stdio: 'ignore',
+    forceKillAfterDelay: 5000,
+    reject: false,
+  });
+  let running = true;
+  const ended = child.then(() => {
+    running = false;
+  });
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await ended;
+    await rm(dir, { recursive: true, force: true });
+  };
+  const until = performance.now() + READY_WITHIN_MS;
+  while (performance.now() < until && running) {
+    const answer = await fetch(`http://${address}/v2/`).catch(() => undefined);
+    await answer?.body?.cancel();
+    if (answer?.ok === true) return { address, storageDir, stop };
+    await delay(50);
+  }
+  await stop();
+  throw new Error('docker-registry did not start; is it installed? (apt-get install docker-registry)');
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(0, '127.0.0.1', resolve);
+  });
+  const bound = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (bound === null || typeof bound === 'string') throw new Error('no free port');
+  return bound.port;
+}
