@@ -1,0 +1,2 @@
+copies what it reads to what it writes
+,[.,]

@@ -1,0 +1,129 @@
+/** Asks the wrapper flake of flake-expression.ts: one `nix eval` a question. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as z from 'zod/mini';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
+import { ANSWER_NIX, KINDS, type Question, type Scope, type Target, wrapperFlake } from './flake-expression.ts';
+import type { FlakeSource } from './flake-source.ts';
+import { type NixCommand, parseJson } from './nix-command.ts';
+
+const TargetJson = z.object({ kind: z.enum(KINDS), path: z.array(z.string()) });
+const OutputJson = z.object({
+  name: z.string(),
+  system: z.string(),
+  drvPath: z.string(),
+  outputs: z.record(z.string(), z.string()),
+});
+const EvaluatedJson = z.object({
+  ...TargetJson.shape,
+  result: z.object({ value: z.optional(OutputJson) }),
+});
+const NamesJson = z.object({
+  scope: z.object({
+    ...TargetJson.shape,
+    shape: z.enum(['byName', 'oneBySystem', 'bySystem', 'tree']),
+  }),
+  result: z.object({ value: z.optional(z.array(TargetJson)) }),
+  outputs: z.optional(z.array(EvaluatedJson)),
+});
+
+/** One output after evaluation; without `output` when it threw. */
+export interface Evaluated extends Target {
+  readonly output: z.infer<typeof OutputJson> | undefined;
+}
+
+/** One scope after a look into it; without `names` when that threw. */
+export interface Named {
+  readonly scope: Scope;
+  readonly names: readonly Target[] | undefined;
+  readonly outputs: readonly Evaluated[];
+}
+
+/** Evaluating a fleet of NixOS hosts takes tens of minutes. */
+const EVAL_TIMEOUT_MS = 2 * 60 * 60_000;
+
+export class FlakeEvaluator {
+  readonly #command: NixCommand;
+  readonly #source: FlakeSource;
+  readonly #systems: readonly string[] | undefined;
+  readonly #signal: AbortSignal | undefined;
+  #dir: string | undefined;
+
+  /** `systems` undefined means all the flake has. */
+  constructor(
+    command: NixCommand,
+    source: FlakeSource,
+    systems: readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#command = command;
+    this.#source = source;
+    this.#systems = systems;
+    this.#signal = signal;
+  }
+
+  /** The questions may be asked while `work` runs. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    this.#dir = await mkdtemp(join(tmpdir(), 'nixcache-flake-'));
+    try {
+      return await work();
+    } finally {
+      await rm(this.#dir, { recursive: true, force: true });
+    }
+  }
+
+  /** Whether the flake as a whole evaluates. @throws {NixcacheError} ERR_USAGE when not */
+  async root(): Promise<void> {
+    await this.#ask({ ask: 'root' }, z.array(z.string())).catch((error: unknown) => {
+      if (!isNixcacheError(error, 'ERR_NIX')) throw error;
+      throw new NixcacheError(
+        'ERR_USAGE',
+        `the flake ${this.#source.url} does not evaluate: ${error.message}; 'nix flake show' should say the same`,
+        { cause: error },
+      );
+    });
+  }
+
+  names(scopes: readonly Scope[]): Promise<readonly Named[]> {
+    return this.#askScopes('names', scopes);
+  }
+
+  all(scopes: readonly Scope[]): Promise<readonly Named[]> {
+    return this.#askScopes('all', scopes);
+  }
+
+  async outputs(targets: readonly Target[]): Promise<readonly Evaluated[]> {
+    return (await this.#ask({ ask: 'outputs', targets }, z.array(EvaluatedJson))).map(toEvaluated);
+  }
+
+  async #askScopes(ask: 'names' | 'all', scopes: readonly Scope[]): Promise<readonly Named[]> {
+    const systems = this.#systems;
+    const question: Question = { ask, scopes, ...(systems !== undefined && { systems }) };
+    const answer = await this.#ask(question, z.array(NamesJson));
+    return answer.map(({ scope, result, outputs = [] }) => ({
+      scope,
+      names: result.value,
+      outputs: outputs.map(toEvaluated),
+    }));
+  }
+
+  async #ask<T>(question: Question, schema: z.ZodMiniType<T>): Promise<T> {
+    if (this.#dir === undefined) throw new Error('FlakeEvaluator asked outside use()');
+    const dir = await mkdtemp(join(this.#dir, 'question-'));
+    await writeFile(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
+    await writeFile(join(dir, 'answer.nix'), ANSWER_NIX);
+    // No evaluation cache: it would remember failures, and the answer is asked for once.
+    const args = ['eval', '--json', '--no-write-lock-file', '--no-eval-cache', `path:${encodeURI(dir)}#answer`];
+    const text = await this.#command.nix(args, { signal: this.#signal, timeoutMs: EVAL_TIMEOUT_MS });
+    const parsed = schema.safeParse(parseJson(text, 'nix eval'));
+    if (parsed.success) return parsed.data;
+    throw new NixcacheError('ERR_NIX', 'nix eval --json has an unknown shape', { cause: parsed.error });
+  }
+}
+
+const toEvaluated = ({ kind, path, result }: z.infer<typeof EvaluatedJson>): Evaluated => ({
+  kind,
+  path,
+  output: result.value,
+});

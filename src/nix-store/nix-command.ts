@@ -1,0 +1,269 @@
+/**
+ * Runs the local Nix's programs: no shell, a deadline each, and nothing left behind when stopped.
+ *
+ * Every program gets a process group of its own, because Nix starts git, ssh and remote helpers: stopping means
+ * SIGTERM to the group (Nix then releases its locks and kills its builders), and SIGKILL after a grace period.
+ */
+import { existsSync } from 'node:fs';
+import { type Options as ExecaOptions, execa } from 'execa';
+import * as z from 'zod/mini';
+import { NixcacheError } from '../errors.ts';
+import { StderrTail, summariseErrors } from './stderr-tail.ts';
+
+export interface NixVersion {
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** What a nix program is asked for, apart from its arguments. */
+export interface RunOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Deadline; the program is stopped after it. */
+  readonly timeoutMs?: number;
+  /** Sees every line of stderr; true keeps the line out of the error tail. */
+  readonly onStderrLine?: (line: string) => boolean;
+}
+
+export interface RunResult {
+  readonly stdout: string;
+  /** Undefined when a signal ended it. */
+  readonly exitCode: number | undefined;
+  /** The last lines of stderr, without colours. */
+  readonly stderrLines: readonly string[];
+}
+
+export interface NixCommandOptions {
+  /** The whole environment of the programs; default: our own. NIX_CONFIG, NIX_REMOTE and the like act through it. */
+  readonly env?: Readonly<NodeJS.ProcessEnv>;
+  readonly cwd?: string;
+}
+
+/** A nix program ended with another exit code than 0. */
+export class NixFailure extends NixcacheError {
+  /** Nix's own error, on one line. */
+  readonly summary: string;
+
+  constructor(command: string, summary: string) {
+    super('ERR_NIX', `${command} failed: ${summary}`);
+    this.summary = summary;
+  }
+}
+
+const NixConfigJson = z.record(z.string(), z.object({ value: z.unknown() }));
+/** The settings Nix ended up with, by name. */
+export type NixSettings = ReadonlyMap<string, unknown>;
+
+/** A query of the local store takes milliseconds; a cold disk or a busy daemon, seconds. */
+const QUERY_TIMEOUT_MS = 10 * 60_000;
+/** Between asking politely and SIGKILL. */
+const KILL_GRACE_MS = 5_000;
+/** JSON about 10^6 paths is about 700 MB, more than one string may hold. */
+const MAX_STDOUT_LENGTH = 500_000_000;
+/** Where installers put Nix, for services and cron jobs that have a bare PATH. */
+const USUAL_PLACES = ['/nix/var/nix/profiles/default/bin', '/run/current-system/sw/bin'];
+
+const FEATURES = ['--extra-experimental-features', 'nix-command flakes'];
+
+/** Process groups that must not outlive us. */
+const running = new Set<number>();
+process.once('exit', () => {
+  for (const group of running) signalGroup(group, 'SIGTERM');
+});
+
+export class NixCommand {
+  readonly env: Readonly<NodeJS.ProcessEnv>;
+  readonly #cwd: string | undefined;
+  #version: Promise<NixVersion> | undefined;
+  #settings: Promise<NixSettings> | undefined;
+
+  constructor(options: NixCommandOptions = {}) {
+    const env = options.env ?? process.env;
+    this.env = { ...env, PATH: [env['PATH'] ?? '', ...USUAL_PLACES].filter((place) => place !== '').join(':') };
+    this.#cwd = options.cwd;
+  }
+
+  /** Directory that relative flake references are relative to. */
+  get cwd(): string {
+    return this.#cwd ?? process.cwd();
+  }
+
+  /** `nix …`; its stdout. @throws {NixcacheError} ERR_NIX */
+  async nix(args: readonly string[], options: RunOptions = {}): Promise<string> {
+    return succeeded('nix', args, await this.run('nix', args, options));
+  }
+
+  /** `nix-store …`; its stdout. @throws {NixcacheError} ERR_NIX */
+  async nixStore(args: readonly string[], options: RunOptions = {}): Promise<string> {
+    return succeeded('nix-store', args, await this.run('nix-store', args, options));
+  }
+
+  /**
+   * Runs to the end and reports, whatever the exit code; `nix` with flakes on, whatever the machine's configuration.
+   *
+   * @throws {NixcacheError} ERR_NIX, ERR_INTERRUPTED
+   */
+  async run(program: 'nix' | 'nix-store', args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const { signal, timeoutMs = QUERY_TIMEOUT_MS } = options;
+    throwIfAborted(program, signal);
+    const tail = new StderrTail(options.onStderrLine);
+    const child = execa(program, program === 'nix' ? [...FEATURES, ...args] : args, this.#execaOptions());
+    child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
+    const stop = stopper(child.pid);
+    const deadline = setTimeout(stop.now, timeoutMs);
+    signal?.addEventListener('abort', stop.now, { once: true });
+    try {
+      const result = await child;
+      tail.end();
+      throwIfAborted(program, signal);
+      if (stop.stopped()) throw new NixcacheError('ERR_NIX', `${program} ${args[0]} took over ${timeoutMs / 1000} s`);
+      if (result.code === 'ENOENT' || result.code === 'EACCES') throw this.#notFound(program, result);
+      if (result.isMaxBuffer) throw new NixcacheError('ERR_NIX', `${program} ${args[0]} answered too much to hold`);
+      if (result.exitCode === undefined && result.signal === undefined) {
+        throw new NixcacheError('ERR_NIX', `cannot run ${program}: ${result.shortMessage}`, { cause: result });
+      }
+      return { stdout: result.stdout, exitCode: result.exitCode, stderrLines: tail.lines };
+    } finally {
+      clearTimeout(deadline);
+      signal?.removeEventListener('abort', stop.now);
+      stop.done();
+    }
+  }
+
+  /** Asked once. */
+  version(options: RunOptions = {}): Promise<NixVersion> {
+    this.#version ??= forgetOnFailure(this.#readVersion(options), () => {
+      this.#version = undefined;
+    });
+    return this.#version;
+  }
+
+  /** Asked once. */
+  settings(options: RunOptions = {}): Promise<NixSettings> {
+    this.#settings ??= forgetOnFailure(this.#readSettings(options), () => {
+      this.#settings = undefined;
+    });
+    return this.#settings;
+  }
+
+  /** `system` of the settings, for instance x86_64-linux. */
+  async currentSystem(options: RunOptions = {}): Promise<string> {
+    const system = (await this.settings(options)).get('system');
+    if (typeof system === 'string' && system !== '') return system;
+    throw new NixcacheError('ERR_NIX', 'nix config names no system; say which with --system');
+  }
+
+  async #readVersion(options: RunOptions): Promise<NixVersion> {
+    const { stdout } = await this.run('nix', ['--version'], options);
+    const [, major, minor] = /(\d+)\.(\d+)/.exec(stdout) ?? [];
+    if (major === undefined || minor === undefined) {
+      throw new NixcacheError('ERR_NIX', `nix --version says '${stdout.slice(0, 80)}', which has no version in it`);
+    }
+    return { major: Number(major), minor: Number(minor) };
+  }
+
+  async #readSettings(options: RunOptions): Promise<NixSettings> {
+    const version = await this.version(options);
+    // `config show` since 2.20; the old name is a deprecated alias there.
+    const words = atLeast(version, 2, 20) ? ['config', 'show'] : ['show-config'];
+    const parsed = NixConfigJson.safeParse(parseJson(await this.nix([...words, '--json'], options), 'nix config'));
+    if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix config --json has an unknown shape');
+    return new Map(Object.entries(parsed.data).map(([name, { value }]) => [name, value]));
+  }
+
+  #execaOptions() {
+    return {
+      env: this.env,
+      extendEnv: false,
+      cwd: this.cwd,
+      stdin: 'ignore',
+      buffer: { stdout: true, stderr: false },
+      maxBuffer: MAX_STDOUT_LENGTH,
+      detached: true,
+      cleanup: false,
+      reject: false,
+    } as const satisfies ExecaOptions;
+  }
+
+  #notFound(program: string, cause: unknown): NixcacheError {
+    if (!existsSync(this.cwd)) return new NixcacheError('ERR_USAGE', `directory ${this.cwd} does not exist`, { cause });
+    const how = 'install Nix from https://nixos.org/download (Debian: apt-get install nix-bin), or put it on PATH';
+    return new NixcacheError('ERR_NIX', `no Nix found: there is no program '${program}' on PATH; ${how}`, { cause });
+  }
+}
+
+export const atLeast = (version: NixVersion, major: number, minor: number): boolean =>
+  version.major > major || (version.major === major && version.minor >= minor);
+
+/** @throws {NixcacheError} ERR_NIX */
+export function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new NixcacheError('ERR_NIX', `${what} did not answer with JSON but '${text.slice(0, 80)}'`, { cause });
+  }
+}
+
+/** Cuts `args` into runs that fit one command line: macOS allows 1 MiB for arguments and environment together. */
+export function inBatches<T extends string>(args: readonly T[], maxBytes = 256 * 1024): readonly (readonly T[])[] {
+  const batches: T[][] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const arg of args) {
+    size += arg.length + 1;
+    if (size > maxBytes) {
+      batches.push([]);
+      size = arg.length + 1;
+    }
+    batches.at(-1)?.push(arg);
+  }
+  return batches;
+}
+
+function succeeded(program: string, args: readonly string[], result: RunResult): string {
+  if (result.exitCode === 0) return result.stdout;
+  const subcommand = args.find((arg) => !arg.startsWith('-')) ?? args[0] ?? '';
+  const why = summariseErrors(result.stderrLines) || `exit code ${result.exitCode ?? 'none, a signal ended it'}`;
+  throw new NixFailure(program === 'nix' ? `nix ${subcommand}` : `nix-store ${args[0] ?? ''}`, why);
+}
+
+function throwIfAborted(program: string, signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new NixcacheError('ERR_INTERRUPTED', `${program} was stopped on request`, { cause: signal.reason });
+}
+
+async function forgetOnFailure<T>(promise: Promise<T>, forget: () => void): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    forget();
+    throw error;
+  }
+}
+
+/** Stops the process group led by `pid`: politely, then hard. */
+function stopper(pid: number | undefined) {
+  let hard: NodeJS.Timeout | undefined;
+  let stopped = false;
+  if (pid !== undefined) running.add(pid);
+  return {
+    now: (): void => {
+      stopped = true;
+      if (pid === undefined || hard !== undefined) return;
+      signalGroup(pid, 'SIGTERM');
+      hard = setTimeout(() => signalGroup(pid, 'SIGKILL'), KILL_GRACE_MS);
+    },
+    stopped: (): boolean => stopped,
+    done: (): void => {
+      clearTimeout(hard);
+      if (pid !== undefined) running.delete(pid);
+    },
+  };
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal);
+  } catch (error) {
+    // Gone already: it ended between the decision and the signal.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
