@@ -1,12 +1,12 @@
 /** What a publish tells while it runs; the CLI draws it. */
+import type { BuildEvent } from '../nix-store/build-log.ts';
 import type { FlakeOutput } from '../nix-store/discover.ts';
 
 export type PublishEvent =
   | { readonly type: 'stage'; readonly stage: PublishStage }
   | { readonly type: 'discovered'; readonly outputs: readonly FlakeOutput[] }
-  | { readonly type: 'build-started'; readonly name: string }
-  | { readonly type: 'build-finished'; readonly name: string }
-  | { readonly type: 'build-log'; readonly name: string; readonly line: string }
+  | { readonly type: 'evaluation-failed'; readonly attrPath: string; readonly error: string }
+  | { readonly type: 'build'; readonly event: BuildEvent }
   | { readonly type: 'closure'; readonly paths: number; readonly narBytes: number }
   | { readonly type: 'upstream-asked'; readonly done: number; readonly total: number }
   | { readonly type: 'planned'; readonly paths: number; readonly narBytes: number }

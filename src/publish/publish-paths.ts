@@ -58,7 +58,7 @@ export interface PublishPathsResult {
 export async function publishPaths(options: PublishPathsOptions): Promise<PublishPathsResult> {
   const { store, reader, localStore, onEvent, signal, now } = options;
   onEvent({ type: 'stage', stage: 'closure' });
-  const [closure] = await Promise.all([queryClosure(options), reader.refresh({ signal })]);
+  const [closure] = await Promise.all([queryClosure(options), refreshIfOld(options)]);
   assertStoreDir(reader, localStore.storeDir);
   onEvent({ type: 'closure', paths: closure.length, narBytes: closure.reduce((sum, { narSize }) => sum + narSize, 0) });
 
@@ -97,6 +97,14 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   });
   await pointCacheIndex(options, outcome);
   return { plan, outcome, asserted: asserted.length };
+}
+
+/** What the index may be old by when the closure is compared with it. */
+const FRESH_MS = 30_000;
+
+async function refreshIfOld({ reader, now, signal }: PublishPathsOptions): Promise<void> {
+  const { refreshedAt } = reader.status();
+  if (!refreshedAt || now().getTime() - refreshedAt.getTime() > FRESH_MS) await reader.refresh({ signal });
 }
 
 async function queryClosure({

@@ -1,0 +1,175 @@
+/** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
+import { NixcacheError } from '../errors.ts';
+import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { type BuildReport, build } from '../nix-store/build.ts';
+import type { BuildFailure } from '../nix-store/build-failure.ts';
+import type { BuildEvent } from '../nix-store/build-log.ts';
+import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from '../nix-store/discover.ts';
+import type { FlakeSource } from '../nix-store/flake-source.ts';
+import type { NixCommand } from '../nix-store/nix-command.ts';
+import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
+
+export interface PublishOptions
+  extends Omit<PublishPathsOptions, 'paths' | 'roots' | 'buildClosureOf' | 'cachedPaths' | 'source' | 'revision'>,
+    Pick<DiscoverOptions, 'kinds' | 'only' | 'exclude'> {
+  readonly flake: string;
+  /** Empty: this machine's. */
+  readonly systems: readonly string[];
+  readonly command: NixCommand;
+  /** False: what is in the store already is published, the rest is skipped. */
+  readonly build: boolean;
+  readonly withBuildDeps: boolean;
+  /** Builds at once; undefined leaves it to Nix. */
+  readonly maxJobs?: number | undefined;
+  /** What roots name as their source instead of the flake's own reference. */
+  readonly sourceName?: string | undefined;
+  /** The same for all roots of this publish. */
+  readonly run: string;
+  /** Serves the cache to the builds, so that nothing is built that it has. */
+  readonly startSubstituter?: (() => Promise<Substituter>) | undefined;
+}
+
+export interface Substituter {
+  readonly url: string;
+  readonly publicKeys: readonly string[];
+  close(): Promise<void>;
+}
+
+export type OutputStatus = 'built' | 'present' | 'cached' | 'to-build' | 'skipped' | 'failed';
+
+export interface OutputReport {
+  readonly output: FlakeOutput;
+  readonly status: OutputStatus;
+  readonly failure?: BuildFailure | undefined;
+}
+
+export interface PublishResult extends PublishPathsResult {
+  readonly source: FlakeSource;
+  readonly outputs: readonly OutputReport[];
+  readonly evaluationFailures: Discovery['failures'];
+}
+
+export async function publish(options: PublishOptions): Promise<PublishResult> {
+  const { reader, signal, onEvent, command } = options;
+  onEvent({ type: 'stage', stage: 'discover' });
+  const [discovery] = await Promise.all([
+    discover(options.flake, {
+      command,
+      signal,
+      ...(options.kinds ? { kinds: options.kinds } : {}),
+      ...(options.only ? { only: options.only } : {}),
+      ...(options.exclude ? { exclude: options.exclude } : {}),
+      ...(options.systems.length > 0 ? { systems: options.systems } : {}),
+      onEvent: (event) => {
+        if (event.type === 'failed') {
+          const { attrPath, error } = event.failure;
+          onEvent({ type: 'evaluation-failed', attrPath, error });
+        }
+      },
+    }),
+    reader.refresh({ signal }),
+  ]);
+  onEvent({ type: 'discovered', outputs: discovery.outputs });
+  if (discovery.outputs.length === 0 && discovery.failures.length === 0) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${options.flake} has nothing to publish for this system; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
+    );
+  }
+  const { reports, release } = await realise(discovery.outputs, options);
+  try {
+    const published = await publishPaths({
+      ...options,
+      ...selectPaths(reports, options.withBuildDeps),
+      roots: asRoots(namedRoots(reports), {
+        run: options.run,
+        time: Math.floor(options.now().getTime() / 1000),
+        source: options.sourceName ?? discovery.source.url,
+        ...(discovery.source.revision === undefined ? {} : { revision: discovery.source.revision }),
+      }),
+      source: options.sourceName ?? discovery.source.url,
+      revision: discovery.source.revision,
+    });
+    return { ...published, source: discovery.source, outputs: reports, evaluationFailures: discovery.failures };
+  } finally {
+    await release();
+  }
+}
+
+/** Makes outputs valid, as far as they are not in the cache; the results stay rooted until `release`. */
+async function realise(
+  outputs: readonly FlakeOutput[],
+  options: PublishOptions,
+): Promise<{ readonly reports: readonly OutputReport[]; readonly release: () => Promise<void> }> {
+  const { reader, localStore, signal, onEvent } = options;
+  const isCached = (output: FlakeOutput): boolean => pathsOf(output).every((path) => reader.has(hashPartOf(path)));
+  const lacking = outputs.filter((output) => !isCached(output));
+  const valid = await localStore.queryValidPaths(lacking.flatMap(pathsOf), { signal });
+  const isValid = (output: FlakeOutput): boolean => pathsOf(output).every((path) => valid.has(path));
+  const toBuild = lacking.filter((output) => !isValid(output));
+  const willBuild = options.build && !options.dryRun;
+  const report = willBuild && lacking.length > 0 ? await buildAll(lacking, options) : undefined;
+  const failures = new Map(report?.failures.map((failure) => [failure.drvPath, failure]));
+  const statusOf = (output: FlakeOutput): OutputStatus => {
+    if (isCached(output)) return 'cached';
+    if (!toBuild.includes(output)) return 'present';
+    if (!willBuild) return options.build ? 'to-build' : 'skipped';
+    return failures.has(output.drvPath) ? 'failed' : 'built';
+  };
+  const reports = outputs.map((output) => ({
+    output,
+    status: statusOf(output),
+    failure: failures.get(output.drvPath),
+  }));
+  for (const { output, status } of reports) {
+    if (status === 'skipped')
+      onEvent({ type: 'warning', message: `${output.attrPath} is not built, and --no-build was given: skipped` });
+  }
+  return { reports, release: async () => report?.release() };
+}
+
+async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions): Promise<BuildReport> {
+  const { reader, localStore, command, signal, onEvent, maxJobs } = options;
+  onEvent({ type: 'stage', stage: 'build' });
+  const substituter = reader.status().entries > 0 ? await options.startSubstituter?.() : undefined;
+  try {
+    return await build(outputs, {
+      command,
+      store: localStore,
+      keepGoing: true,
+      signal,
+      ...(maxJobs === undefined ? {} : { maxJobs }),
+      ...(substituter ? { substituters: [substituter] } : {}),
+      onEvent: (event: BuildEvent) => onEvent({ type: 'build', event }),
+    });
+  } finally {
+    await substituter?.close();
+  }
+}
+
+const pathsOf = ({ outputs }: FlakeOutput): StorePath[] => Object.values(outputs);
+
+function selectPaths(
+  reports: readonly OutputReport[],
+  withBuildDeps: boolean,
+): Pick<PublishPathsOptions, 'paths' | 'cachedPaths' | 'buildClosureOf'> {
+  const at = (...statuses: readonly OutputStatus[]): FlakeOutput[] =>
+    reports.filter(({ status }) => statuses.includes(status)).map(({ output }) => output);
+  return {
+    paths: at('built', 'present').flatMap(pathsOf),
+    cachedPaths: at('cached').flatMap(pathsOf),
+    buildClosureOf: withBuildDeps ? at('built', 'present').map(({ drvPath }) => drvPath) : [],
+  };
+}
+
+/** A root for each output: `attr.path`, and `attr.path^dev` for those not named out. */
+const namedRoots = (reports: readonly OutputReport[]): { name: string; path: StorePath; system: string }[] =>
+  reports
+    .filter(({ status }) => status === 'built' || status === 'present' || status === 'cached')
+    .flatMap(({ output }) =>
+      Object.entries(output.outputs).map(([name, path]) => ({
+        name: name === 'out' ? output.attrPath : `${output.attrPath}^${name}`,
+        path,
+        system: output.system,
+      })),
+    );
