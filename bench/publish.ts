@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import type { Closure } from './closure/closure.ts';
@@ -43,6 +43,7 @@ const TINY = `push of 400 tiny paths, ${ROUND_TRIP_MS} ms`;
  */
 export async function benchPublish(options: PublishOptions): Promise<Report> {
   const { closure, runs, baseline, onStep } = options;
+  const loadBefore = loadavg()[0];
   const tempDir = await mkdtemp(join(tmpdir(), 'nixcache-bench-'));
   try {
     const secretKeyFile = join(tempDir, 'secret-key');
@@ -65,7 +66,7 @@ export async function benchPublish(options: PublishOptions): Promise<Report> {
     const measured = [...results].map(([name, all]) => summarize(name, all));
     return {
       suite: 'publish',
-      conditions: describe(closure, rivals),
+      conditions: { ...describe(closure, rivals), 'load before': (loadBefore ?? 0).toFixed(2) },
       measured,
       goals: compare(measured, closure),
     };
