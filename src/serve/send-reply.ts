@@ -59,6 +59,6 @@ function writeHead(request: IncomingMessage, response: ServerResponse, { status,
 
 /** The client left, or we were told to stop: no failure of anyone's. */
 const isClientGone = (error: NodeJS.ErrnoException): boolean =>
-  isNixcacheError(error) ? error.code === 'ERR_INTERRUPTED' : CLIENT_GONE.has(error.code ?? '');
+  isNixcacheError(error, 'ERR_INTERRUPTED') || error.name === 'AbortError' || CLIENT_GONE.has(error.code ?? '');
 
 const CLIENT_GONE: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'ABORT_ERR', 'EPIPE', 'ECONNRESET']);

@@ -42,7 +42,7 @@ export interface FileSource {
  */
 export function resolveInside(base: string, relative: string): URL | undefined {
   const root = new URL(`${base}/`);
-  if (!URL.canParse(relative, root.href)) return undefined;
+  if (relative.includes('\\') || !URL.canParse(relative, root.href)) return undefined;
   const url = new URL(relative, root);
   const isInside =
     url.protocol === root.protocol &&
@@ -51,5 +51,5 @@ export function resolveInside(base: string, relative: string): URL | undefined {
     url.password === '' &&
     url.pathname.startsWith(root.pathname);
   // A server that decodes these would see '..' where we saw none.
-  return isInside && !/%(?:2f|5c|00)|\\/i.test(url.pathname) ? url : undefined;
+  return isInside && !/%(?:2f|5c|00)/i.test(url.pathname) ? url : undefined;
 }

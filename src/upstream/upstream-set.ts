@@ -34,7 +34,7 @@ const DEFAULT_CONCURRENCY = 64;
  * Which of `paths` the `upstreams` have. Each path is asked of one upstream after the other until one has it, all paths
  * at once. Only an answer makes a path absent: failures are reported in `unknown`.
  *
- * @throws {NixcacheError} ERR_INTERRUPTED
+ * @throws the reason of `signal`
  */
 export async function whichHave(
   paths: readonly Pick<PathInfo, 'path'>[],
