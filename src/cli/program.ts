@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { type Environment, variable } from '../config/environment.ts';
 import { addDiscoverCommand } from './commands/discover.ts';
 import { addKeyCommand } from './commands/key.ts';
+import { addPublishCommand } from './commands/publish.ts';
 import { addPushCommand } from './commands/push.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addLeadingOptions } from './common-options.ts';
@@ -34,6 +35,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
   addLeadingOptions(program).hook('preAction', (_program, command) => context.output.configure(flagsOf(command)));
 
   program.commandsGroup('Publish:');
+  addPublishCommand(program, context, async () => (await import('./run/publish.ts')).runPublish);
   addPushCommand(program, context);
   program.commandsGroup('Use:');
   addServeCommand(program, context, async () => (await import('./run/serve.ts')).runServe);

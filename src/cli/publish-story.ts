@@ -1,4 +1,5 @@
 /** Draws what `publish` and `push` tell: stages as headings, work as progress. */
+import type { BuildEvent } from '../nix-store/build-log.ts';
 import type { PublishEvent, PublishStage } from '../publish/events.ts';
 import { formatBytes, formatCount } from './format.ts';
 import type { Output } from './output.ts';
@@ -34,15 +35,11 @@ export class PublishStory {
       case 'discovered':
         output.info(formatCount(event.outputs.length, 'output'));
         break;
-      case 'build-started':
-        output.detail(`building ${event.name}`);
+      case 'evaluation-failed':
+        output.warn(`${event.attrPath} does not evaluate: ${event.error}`);
         break;
-      case 'build-finished':
-        this.#building?.advance({ items: 1 });
-        output.detail(`built ${event.name}`);
-        break;
-      case 'build-log':
-        output.detail(`${event.name}> ${event.line}`);
+      case 'build':
+        this.#tellBuild(event.event);
         break;
       case 'closure':
         output.info(`closure: ${formatCount(event.paths, 'path')}, ${formatBytes(event.narBytes)}`);
@@ -74,6 +71,30 @@ export class PublishStory {
     }
   }
 
+  #tellBuild(event: BuildEvent): void {
+    const output = this.#output;
+    switch (event.type) {
+      case 'build-started':
+        output.info(`building ${nameOfDerivation(event.drvPath)}`);
+        break;
+      case 'build-line':
+        output.detail(`${nameOfDerivation(event.drvPath)}> ${event.line}`);
+        break;
+      case 'fetch-started':
+        output.detail(`fetching ${event.path} from ${event.from}`);
+        break;
+      case 'progress':
+        this.#building?.expect({ items: event.expected });
+        this.#building?.reach({ items: event.done });
+        break;
+      case 'build-stopped':
+      case 'build-phase':
+      case 'fetch-stopped':
+      case 'error': // said again, and better, in the report of failures
+        break;
+    }
+  }
+
   /** Ends what is being drawn: `done` says how it went, otherwise an error follows that does. */
   end(outcome: 'done' | 'failed'): void {
     for (const task of [this.#asking, this.#building, this.#pushing]) {
@@ -97,3 +118,6 @@ export class PublishStory {
     this.#pushing = this.#output.startProgress('push', { totalItems: items, totalBytes: bytes });
   }
 }
+
+/** `/nix/store/…-hello-2.12.drv` → `hello-2.12` */
+const nameOfDerivation = (drvPath: string): string => drvPath.replace(/^.*\/[^-]*-/, '').replace(/\.drv$/, '');

@@ -68,8 +68,8 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
   throw new NixcacheError('ERR_USAGE', `read configuration ${file}: ${reasons.join('; ')}`);
 }
 
-function reasonOf(issue: { readonly code: string; readonly message: string }): string {
-  return issue.code === 'invalid_type' ? 'must be a table' : issue.message;
+function reasonOf(issue: { readonly code: string; readonly message: string; readonly expected?: unknown }): string {
+  return issue.code === 'invalid_type' && issue.expected === 'object' ? 'must be a table' : issue.message;
 }
 
 function unknownKey(path: readonly PropertyKey[], key: string, allowed: readonly string[]): string {

@@ -9,6 +9,7 @@ import { asRoots, publishPaths } from '../../publish/publish-paths.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
 import { EXIT } from '../exit-codes.ts';
 import { formatCount } from '../format.ts';
+import { githubSource } from '../github-source.ts';
 import { openPublishSession, type PublishSession } from '../publish-session.ts';
 import { PublishStory } from '../publish-story.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from '../publish-summary.ts';
@@ -41,6 +42,7 @@ export async function runPush(
     const published = await publishPaths({
       ...settings,
       ...session,
+      sourceUrl: githubSource(context.env)?.sourceUrl,
       ...{ paths, roots, signal, creator: `nixcache ${version()}`, workers: settings.jobs },
       buildClosureOf: settings.withBuildDeps ? await queryDerivers(paths, session, context) : [],
       onEvent: (event) => story.tell(event),
