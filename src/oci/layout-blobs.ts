@@ -10,9 +10,10 @@
  * touch, then say yes; the sweep for its part takes the name away before it looks at the time (layout-sweep.ts).
  */
 import { type FileHandle, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import pLimit from 'p-limit';
 import { NixcacheError } from '../errors.ts';
+import { bytesContent } from './bytes-content.ts';
 import type { BlobTarget, ByteRange, CallOptions, OpenContent, PushResult } from './content-store.ts';
 import type { Descriptor } from './descriptor.ts';
 import { type Digest, digestOf } from './digest.ts';
@@ -83,7 +84,7 @@ export class LayoutBlobs {
   }
 
   writeBytes(expected: Descriptor, bytes: Uint8Array, options: CallOptions = {}): Promise<PushResult> {
-    return this.write(expected, () => Readable.from([bytes]), options);
+    return this.write(expected, bytesContent(bytes), options);
   }
 
   async adopt(expected: Descriptor, file: string, options: CallOptions = {}): Promise<PushResult> {

@@ -1,0 +1,52 @@
+import { randomInt } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { describe, expect, it } from 'vitest';
+import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { age, newLayout } from '../oci/layouts.ts';
+import { readAll } from '../support/bytes.ts';
+
+const CHILD = fileURLToPath(new URL('../oci/layout-store.child.ts', import.meta.url));
+
+describe('writers that are killed', () => {
+  it('leave a whole layout with every tag that was acknowledged', { timeout: 120_000 }, async () => {
+    const { path } = await newLayout();
+    const acknowledged: string[] = [];
+    for (let round = 0; round < 10; round += 1) {
+      await Promise.all(['a', 'b'].map((name) => runAndKill(path, `${name}${round}`, acknowledged)));
+      await expectWhole(path, acknowledged);
+    }
+    expect(acknowledged.length).toBeGreaterThan(10);
+    await age(join(path, '.ingest'));
+    const store = await LayoutStore.open(path, { create: true });
+    await store.sweep({ graceSeconds: 0 });
+    expect(await readdir(join(path, '.ingest'))).toEqual([]);
+    await expectWhole(path, acknowledged);
+  });
+});
+
+async function runAndKill(path: string, name: string, acknowledged: string[]): Promise<void> {
+  const child = execa(process.execPath, [CHILD, path, name], { reject: false, timeout: 60_000 });
+  let killing = false;
+  for await (const tag of child.iterable()) {
+    acknowledged.push(tag);
+    if (!killing) setTimeout(() => child.kill('SIGKILL'), randomInt(1, 150));
+    killing = true;
+  }
+  const { isTerminated, stderr } = await child;
+  expect({ isTerminated, stderr }).toEqual({ isTerminated: true, stderr: '' });
+}
+
+async function expectWhole(path: string, acknowledged: readonly string[]): Promise<void> {
+  const store = await LayoutStore.open(path, { create: false });
+  const tags = new Set(await store.listTags());
+  expect(acknowledged.filter((tag) => !tags.has(tag))).toEqual([]);
+  for (const tag of tags) {
+    const manifest = await store.fetchManifest(tag);
+    const { config, layers } = decodeImageManifest(manifest?.bytes ?? Buffer.alloc(0), tag);
+    for (const blob of [config, ...layers]) await readAll(await store.fetchBlob(blob));
+  }
+}
