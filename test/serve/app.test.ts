@@ -1,0 +1,355 @@
+import fc from 'fast-check';
+import { describe, expect, it, test } from 'vitest';
+import { parseNarInfo } from '../../src/nix/nar-info.ts';
+import { parsePublicKey } from '../../src/nix/signature.ts';
+import { noise } from '../support/bytes.ts';
+import { baseName, bodyOf, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
+
+const KEY = newKey('test-1');
+
+describe('nix-cache-info', () => {
+  it('says what this cache is, also when it is empty', async () => {
+    const reply = await setUpApp({ priority: 7 }).ask('/nix-cache-info');
+    expect(reply.status).toBe(200);
+    expect(String(reply.body)).toBe('StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 7\n');
+  });
+
+  it('comes before cache.nixos.org unless told otherwise', async () => {
+    expect(String((await setUpApp().ask('/nix-cache-info')).body)).toContain('Priority: 30\n');
+  });
+});
+
+describe('a narinfo', () => {
+  it('comes from the cache, with what caches need to know', async () => {
+    const { reader, ask, app } = setUpApp();
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(100, 1), keys: [KEY] });
+    for (let i = 0; i < 2; i++) {
+      const reply = await ask(`/${hashPart(1)}.narinfo`);
+      expect(reply.status).toBe(200);
+      expect(parseNarInfo(String(reply.body))).toEqual(narInfo);
+      expect(headerOf(reply, 'content-type')).toBe('text/x-nix-narinfo');
+      expect(headerOf(reply, 'content-length')).toBe(String(String(reply.body).length));
+      expect(headerOf(reply, 'etag')).toMatch(/^"[^"]+"$/);
+      expect(headerOf(reply, 'cache-control')).not.toContain('no-store');
+    }
+    expect(app.counters).toMatchObject({ narInfoHits: 2, narInfoMisses: 0 });
+  });
+
+  it('is looked up once, until the index changes', async () => {
+    const { reader, ask, app } = setUpApp();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    await app.refresher.refresh();
+    const before = String((await ask(`/${hashPart(1)}.narinfo`)).body);
+    reader.add({ baseName: baseName(1), nar: noise(100, 1), keys: [KEY] });
+    const { lookUps } = reader;
+    expect(String((await ask(`/${hashPart(1)}.narinfo`)).body)).toBe(before);
+    expect(reader.lookUps).toBe(lookUps);
+    await app.refresher.refresh();
+    app.refresher.stop();
+    expect(String((await ask(`/${hashPart(1)}.narinfo`)).body)).toContain('Sig: test-1:');
+  });
+
+  it('that is absent is 404 and not kept by anyone', async () => {
+    const { ask, app } = setUpApp();
+    const reply = await ask(`/${hashPart(1)}.narinfo`);
+    expect(reply.status).toBe(404);
+    expect(headerOf(reply, 'cache-control')).toBe('no-store');
+    expect(app.counters).toMatchObject({ narInfoHits: 0, narInfoMisses: 1 });
+  });
+
+  it('is a miss, not a server error, when the index cannot be read', async () => {
+    const { reader, ask, events } = setUpApp();
+    reader.faults.lookUpError = 'disk on fire';
+    expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(404);
+    expect(events).toEqual([expect.objectContaining({ type: 'answer-failed', error: 'disk on fire' })]);
+  });
+
+  it.each([
+    '/x.narinfo',
+    `/${'e'.repeat(32)}.narinfo`,
+    `/${'0'.repeat(31)}.narinfo`,
+    `/${'0'.repeat(33)}.narinfo`,
+    `/a/${'0'.repeat(32)}.narinfo`,
+    `/${'0'.repeat(32)}.narinfo/`,
+    `/${'0'.repeat(32)}.NARINFO`,
+    `/${'0'.repeat(31)}\n.narinfo`,
+    `//${'0'.repeat(32)}.narinfo`,
+    `/nar/${'0'.repeat(51)}.nar`,
+    `/nar/${'9'.repeat(52)}.nar`,
+    `/nar/${'0'.repeat(52)}.nar.a/b`,
+    '/nar/',
+    '/nar/u/000000000000/eA',
+    '/nar/../x',
+    '/%2e%2e/etc/passwd',
+    '/%zz',
+    '/%ff',
+    '/%00',
+    '\\',
+    '*',
+    '',
+    'http://other/nothing',
+  ])('or anything else with a malformed name (%s) is 404 without a look-up', async (url) => {
+    const { reader, ask } = setUpApp();
+    expect((await ask(url)).status).toBe(404);
+    expect(reader.lookUps).toBe(0);
+  });
+
+  it('may be asked for in any spelling of its URL', async () => {
+    const { reader, ask } = setUpApp();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    const encoded = `/%${hashPart(1).charCodeAt(0).toString(16)}${hashPart(1).slice(1)}%2Enarinfo`;
+    for (const url of [encoded, `/${hashPart(1)}.narinfo?x=1`, `http://proxied.example/${hashPart(1)}.narinfo`]) {
+      expect((await ask(url)).status).toBe(200);
+    }
+    expect((await ask(encoded.replaceAll('%', '%25'))).status).toBe(404);
+  });
+});
+
+describe('a NAR', () => {
+  it('is streamed from the cache, under its content-addressed name', async () => {
+    const { reader, ask, app } = setUpApp();
+    const nar = noise(200_000, 1);
+    const { narInfo } = reader.add({ baseName: baseName(1), nar });
+    const reply = await ask(`/${narInfo.url}`);
+    expect(reply.status).toBe(200);
+    expect(headerOf(reply, 'content-length')).toBe('200000');
+    expect(headerOf(reply, 'accept-ranges')).toBe('bytes');
+    expect(headerOf(reply, 'cache-control')).toBe('public, max-age=31536000, immutable');
+    expect(await bodyOf(reply.body)).toEqual(nar);
+    expect(app.counters.narHits).toBe(1);
+  });
+
+  it('is not opened for a HEAD, a 304 or a 416', async () => {
+    const { reader, ask } = setUpApp();
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(1000, 1) });
+    const url = `/${narInfo.url}`;
+    const etag = headerOf(await ask(url, { method: 'HEAD' }), 'etag') ?? '';
+    expect((await ask(url, { 'If-None-Match': etag })).status).toBe(304);
+    const outside = await ask(url, { Range: 'bytes=1000-' });
+    expect(outside.status).toBe(416);
+    expect(headerOf(outside, 'content-range')).toBe('bytes */1000');
+    expect(reader.opened).toEqual([]);
+  });
+
+  it('is opened at a range', async () => {
+    const { reader, ask } = setUpApp();
+    const nar = noise(1000, 1);
+    const { narInfo } = reader.add({ baseName: baseName(1), nar });
+    const reply = await ask(`/${narInfo.url}`, { Range: 'bytes=-100' });
+    expect(reply.status).toBe(206);
+    expect(headerOf(reply, 'content-range')).toBe('bytes 900-999/1000');
+    expect(headerOf(reply, 'content-length')).toBe('100');
+    expect(await bodyOf(reply.body)).toEqual(nar.subarray(900));
+    expect(reader.opened.map(({ range }) => range)).toEqual([{ offset: 900, length: 100 }]);
+  });
+
+  it.each(['.nar', '.nar.xz', '.nar.none'])('is not there as *%s when it is zstd', async (extension) => {
+    const { reader, ask } = setUpApp();
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(100, 1), compression: 'zstd' });
+    expect((await ask(`/${narInfo.url}`)).status).toBe(200);
+    const reply = await ask(`/${narInfo.url.replace('.nar.zst', extension)}`);
+    expect(reply.status).toBe(404);
+    expect(headerOf(reply, 'cache-control')).toBe('no-store');
+  });
+});
+
+describe('conditions', () => {
+  const url = '/nix-cache-info';
+  it.each([
+    ['its own tag', (etag: string) => etag, 304],
+    ['a list with it', (etag: string) => `"x", ${etag}`, 304],
+    ['its weak form', (etag: string) => `W/${etag}`, 304],
+    ['anything', () => '*', 304],
+    ['another tag', () => '"x"', 200],
+  ])('If-None-Match with %s', async (_what, header, status) => {
+    const { ask } = setUpApp();
+    const etag = headerOf(await ask(url), 'etag') ?? '';
+    const reply = await ask(url, { 'if-NONE-match': header(etag) });
+    expect(reply.status).toBe(status);
+    expect(headerOf(reply, 'etag')).toBe(etag);
+    expect((await bodyOf(reply.body)).length > 0).toBe(status === 200);
+  });
+
+  it.each([
+    ['its own tag', (etag: string) => etag, 206],
+    ['another tag', () => '"x"', 200],
+    ['a weak tag', (etag: string) => `W/${etag}`, 200],
+    ['a date', () => 'Fri, 20 Nov 2026 12:00:00 GMT', 200],
+  ])('If-Range with %s', async (_what, header, status) => {
+    const { ask } = setUpApp();
+    const etag = headerOf(await ask(url), 'etag') ?? '';
+    const reply = await ask(url, { Range: 'bytes=0-7', 'If-Range': header(etag) });
+    expect(reply.status).toBe(status);
+    expect(String(reply.body).startsWith('StoreDir')).toBe(true);
+    expect(headerOf(reply, 'content-length')).toBe(String(String(reply.body).length));
+  });
+});
+
+describe('methods', () => {
+  it.each([
+    ['/nix-cache-info', 'PUT', 'GET, HEAD'],
+    [`/${'0'.repeat(32)}.narinfo`, 'PUT', 'GET, HEAD'],
+    [`/nar/${'0'.repeat(52)}.nar`, 'DELETE', 'GET, HEAD'],
+    ['/_status', 'POST', 'GET, HEAD'],
+    ['/_refresh', 'GET', 'POST'],
+    ['/_refresh', 'HEAD', 'POST'],
+  ])('%s does not take %s', async (url, method, allow) => {
+    const { ask, reader } = setUpApp();
+    const reply = await ask(url, { method });
+    expect(reply.status).toBe(405);
+    expect(headerOf(reply, 'allow')).toBe(allow);
+    expect(reader.refreshes + reader.lookUps).toBe(0);
+  });
+
+  it('that we do not know do not make a path exist', async () => {
+    expect((await setUpApp().ask('/nothing', { method: 'PUT' })).status).toBe(404);
+  });
+});
+
+describe('trusted keys', () => {
+  it('keep everything back that none of them signed', async () => {
+    const { reader, ask, events } = setUpApp({ trustedPublicKeys: [parsePublicKey(KEY.publicKey.text)] });
+    const signed = reader.add({ baseName: baseName(1), nar: noise(100, 1), keys: [newKey('x-1'), KEY], listing: '{}' });
+    const unsigned = reader.add({ baseName: baseName(2), nar: noise(100, 2), listing: '{}' });
+    const forged = reader.add({ baseName: baseName(3), nar: noise(100, 3), keys: [newKey('test-1')], listing: '{}' });
+    for (const [seed, { narInfo }, status] of [
+      [1, signed, 200],
+      [2, unsigned, 404],
+      [3, forged, 404],
+    ] as const) {
+      for (const url of [`/${hashPart(seed)}.narinfo`, `/${narInfo.url}`, `/${hashPart(seed)}.ls`]) {
+        expect([url, (await ask(url)).status]).toEqual([url, status]);
+      }
+    }
+    await ask(`/${hashPart(2)}.narinfo`);
+    const refused = events.filter((event) => event.type === 'refused' && event.path.endsWith('.narinfo'));
+    expect(refused).toHaveLength(2); // once each
+  });
+});
+
+describe('a listing', () => {
+  it('is there where it was published', async () => {
+    const { reader, ask } = setUpApp();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1), listing: '{"version":1,"root":{"type":"directory"}}' });
+    reader.add({ baseName: baseName(2), nar: noise(100, 2) });
+    const reply = await ask(`/${hashPart(1)}.ls`);
+    expect(headerOf(reply, 'content-type')).toBe('application/json');
+    expect(JSON.parse(String(reply.body))).toEqual({ version: 1, root: { type: 'directory' } });
+    expect((await ask(`/${hashPart(2)}.ls`)).status).toBe(404);
+    reader.faults.unreachable = true;
+    expect((await ask(`/${hashPart(1)}.ls`)).status).toBe(404);
+  });
+});
+
+describe('public keys', () => {
+  it('are ours and those that the cache names, once each', async () => {
+    const { reader, ask } = setUpApp({ publicKeys: ['a:1', 'b:2'] });
+    reader.publicKeys.push('b:2', 'c:3');
+    expect(String((await ask('/public-key')).body)).toBe('a:1\nb:2\nc:3\n');
+    reader.faults.unreachable = true;
+    expect(String((await ask('/public-key')).body)).toBe('a:1\nb:2\n');
+  });
+
+  it('are 404 when there are none', async () => {
+    expect((await setUpApp().ask('/public-key')).status).toBe(404);
+  });
+});
+
+describe('the state of things', () => {
+  it('is told as JSON', async () => {
+    let now = new Date('2026-11-20T12:00:00Z');
+    const { reader, ask, app } = setUpApp({ version: '1.2.3', now: () => now });
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    expect(JSON.parse(String((await ask('/_status')).body))).toMatchObject({ index: { refreshedAt: null } });
+    await app.refresher.refresh();
+    app.refresher.stop();
+    await ask(`/${hashPart(1)}.narinfo`);
+    await ask(`/${hashPart(2)}.narinfo`);
+    now = new Date('2026-11-20T12:01:30Z');
+    const reply = await ask('/_status');
+    expect(headerOf(reply, 'cache-control')).toBe('no-store');
+    expect(JSON.parse(String(reply.body))).toMatchObject({
+      version: '1.2.3',
+      uptimeSeconds: 90,
+      cache: 'memory:test',
+      entries: 1,
+      segments: 1,
+      index: { generation: 1, lastError: null, ageSeconds: expect.any(Number) },
+      upstreams: [],
+      counters: { narInfoHits: 1, narInfoMisses: 1 },
+    });
+  });
+
+  it('is alive whatever fails', async () => {
+    const { reader, ask } = setUpApp();
+    Object.assign(reader.faults, { unreachable: true, refreshError: 'down', lookUpError: 'down' });
+    expect((await ask('/health')).status).toBe(200);
+    expect((await ask('/_status')).status).toBe(200);
+  });
+});
+
+describe('a refresh on demand', () => {
+  it('says what it brought, and what went wrong', async () => {
+    const { reader, ask, app } = setUpApp();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    const good = await ask('/_refresh', { method: 'POST' });
+    expect(good.status).toBe(200);
+    expect(JSON.parse(String(good.body))).toMatchObject({ refreshed: true, changed: true, addedSegments: 1 });
+    reader.faults.refreshError = 'registry on fire';
+    const bad = await ask('/_refresh', { method: 'POST' });
+    app.refresher.stop();
+    expect(bad.status).toBe(502);
+    expect(JSON.parse(String(bad.body))).toEqual({ refreshed: false, error: 'registry on fire' });
+  });
+
+  it('is shared by all who ask meanwhile, and holds up no one else', async () => {
+    const { reader, ask, app } = setUpApp();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    reader.faults.refreshDelayMs = 100;
+    let isOver = false;
+    const both = Promise.all([1, 2].map(() => ask('/_refresh', { method: 'POST' }))).then(() => (isOver = true));
+    expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
+    expect(isOver).toBe(false);
+    await both;
+    app.refresher.stop();
+    expect(reader.refreshes).toBe(1);
+  });
+});
+
+test('no request makes a server error', async () => {
+  const { reader, ask } = setUpApp();
+  reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+  const piece = fc.constantFrom(
+    '/',
+    '.',
+    '..',
+    '%',
+    '%2e',
+    '%2F',
+    '\0',
+    '\\',
+    'nar',
+    '.nar',
+    '.narinfo',
+    '.ls',
+    '?',
+    '#',
+    '//',
+  );
+  const pieces = fc.oneof(piece, fc.constant(hashPart(1)), fc.constant('0'.repeat(52)), fc.string({ unit: 'binary' }));
+  const url = fc.oneof(
+    fc.array(pieces).map((parts) => `/${parts.join('')}`),
+    fc.string({ unit: 'binary' }),
+  );
+  const method = fc.constantFrom('GET', 'HEAD', 'PUT', 'POST', 'OPTIONS', 'X');
+  const headers = fc.dictionary(
+    fc.constantFrom('Range', 'If-Range', 'If-None-Match', 'Content-Length'),
+    fc.oneof(fc.string(), fc.stringMatching(/^bytes=[0-9-]*$/)),
+  );
+  await fc.assert(
+    fc.asyncProperty(url, method, headers, async (url, method, headers) => {
+      expect((await ask(url, { ...headers, method })).status).toBeLessThan(500);
+    }),
+    { numRuns: 500 },
+  );
+});
