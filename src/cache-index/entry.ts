@@ -9,7 +9,7 @@
 import { NixcacheError } from '../errors.ts';
 import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
-import { type Digest, digestFromHex, hexOf, parseDigest } from '../oci/digest.ts';
+import { type Digest, digestFromHex, hexOf, isDigest } from '../oci/digest.ts';
 import { type Extent, formatExtents, parseExtents, totalLength } from './extent.ts';
 
 export interface Entry {
@@ -92,13 +92,21 @@ export function parseEntry(text: string, storeDir: string): Entry {
     narInfo: { ...narInfo, fileHash, fileSize },
     nar: extents,
     ...(listing === undefined ? {} : { listing: parseListing(listing) }),
-    ...(asserted === undefined ? {} : { asserted: Number(asserted) }),
+    ...(asserted === undefined ? {} : { asserted: parseSeconds(asserted) }),
   };
 }
 
 function parseListing(text: string): ListingRef {
   const space = text.indexOf(' ');
-  return { digest: parseDigest(text.slice(0, space)), extents: parseExtents(text.slice(space + 1)) };
+  const digest = text.slice(0, Math.max(space, 0));
+  if (!isDigest(digest)) throw new NixcacheError('ERR_FORMAT', `'${text}' is not a digest and extents`);
+  return { digest, extents: parseExtents(text.slice(space + 1)) };
+}
+
+/** Anything else must not read as "long ago": gc would drop the entry. */
+function parseSeconds(text: string): number {
+  if (!/^[0-9]{1,12}$/.test(text)) throw new NixcacheError('ERR_FORMAT', `'${text}' is not a time in seconds`);
+  return Number(text);
 }
 
 /** What a client gets of an entry's text: the same without our own fields. */

@@ -93,7 +93,13 @@ export async function refreshCacheIndex(store: ContentStore, update: CacheIndexU
   } catch (error) {
     if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
     // A segment was deleted since the view was read: list only what still has a manifest.
-    for (const tag of known.keys()) if (!(await store.resolve(tag, { signal }))) known.delete(tag);
+    await Promise.all(
+      [...known.keys()].map((tag) =>
+        limit(async () => {
+          if (!(await store.resolve(tag, { signal }))) known.delete(tag);
+        }),
+      ),
+    );
     await store.pushManifest(CACHE_INDEX_TAG, IMAGE_INDEX, encodeCacheIndex(known, keys, update), { signal });
   }
 }

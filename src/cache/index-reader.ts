@@ -2,9 +2,8 @@
  * A cache as its readers see it: the live segments' entries, held ready in memory and on local disk. Refreshing fetches
  * only segments not seen before and swaps the new table in at the end, so that look-ups never wait.
  */
-import pLimit from 'p-limit';
 import { clientText, type Entry, parseEntry } from '../cache-index/entry.ts';
-import { EntryTable, type Row } from '../cache-index/entry-table.ts';
+import { EntryTable, type Row, type SegmentRows } from '../cache-index/entry-table.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBytes, type NixHash } from '../nix/hash.ts';
@@ -12,10 +11,11 @@ import { DEFAULT_STORE_DIR, type HashPart } from '../nix/store-path.ts';
 import type { ByteRange, CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
-import { Mirror, type MirroredSegment } from './mirror.ts';
+import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
 import { decodeState, encodeState } from './reader-state.ts';
-import { type CacheView, entriesSize, loadView, readError } from './view.ts';
+import { type LoadedSegment, loadSegments } from './segment-loader.ts';
+import { type CacheView, loadView, TagVanished } from './view.ts';
 
 export interface IndexReaderOptions {
   readonly store: ReadOnlyStore;
@@ -27,14 +27,17 @@ export interface IndexReaderOptions {
   readonly now?: () => Date;
 }
 
-/** Entries blobs fetched at once: enough to hide 50 ms of latency, few enough for a registry's patience. */
-const CONCURRENT_FETCHES = 16;
+/** Of one refresh, while a gc deletes what the tag list still named when it was read. */
+const MAX_ATTEMPTS = 3;
 
-interface Loaded {
+/** A segment and its entries, until the next refresh. */
+export interface HeldSegment {
   readonly tag: string;
-  /** Unix seconds. */
+  /** Unix seconds, by its tag: when those of its entries were asserted that do not say so themselves. */
   readonly time: number;
-  readonly segment: MirroredSegment;
+  readonly rows: SegmentRows;
+  /** @throws {NixcacheError} ERR_FORMAT */
+  entryAt(row: number): Entry;
 }
 
 export class IndexReader implements CacheReader {
@@ -44,7 +47,7 @@ export class IndexReader implements CacheReader {
   readonly #options: IndexReaderOptions;
   #table = new EntryTable();
   /** By ordinal in the table. */
-  #segments: readonly Loaded[] = [];
+  #segments: readonly LoadedSegment[] = [];
   #view: CacheView | undefined;
   #publicKeys: readonly string[] = [];
   #storeDir: string = DEFAULT_STORE_DIR;
@@ -110,6 +113,17 @@ export class IndexReader implements CacheReader {
     }
   }
 
+  /** Every segment at hand, oldest first, with all of its entries: also those that a newer segment has in another form. */
+  segments(): readonly HeldSegment[] {
+    return this.#segments.map(({ tag, time, segment }) => ({
+      tag,
+      time,
+      rows: segment.rows,
+      entryAt: (row) =>
+        parseEntry(segment.read(segment.rows.offsets[row] ?? 0, segment.rows.lengths[row] ?? 0), this.#storeDir),
+    }));
+  }
+
   findNarFile(fileHash: NixHash): NarFile | undefined {
     const row = this.#table.findFile(hashToBytes(fileHash));
     if (!row) return undefined;
@@ -165,27 +179,29 @@ export class IndexReader implements CacheReader {
     }
   }
 
-  async #update({ signal }: CallOptions): Promise<RefreshResult> {
+  async #update(options: CallOptions): Promise<RefreshResult> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#updateOnce(options);
+      } catch (error) {
+        if (!(error instanceof TagVanished) || attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
     const { strict, onWarning, now = () => new Date() } = this.#options;
     const view = await loadView(this.#store, this.#mirror, { strict, signal, onWarning });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
-    const limit = pLimit(CONCURRENT_FETCHES);
-    let bytes = 0;
     const wanted = view.live.segments.filter((tag) => !held.has(tag));
-    await Promise.all(
-      wanted.map((tag) =>
-        limit(async () => {
-          const fetched = await this.#fetch(tag, view, { signal });
-          if (!fetched) return;
-          bytes += fetched.bytes;
-          held.set(tag, fetched.loaded);
-        }),
-      ),
-    );
+    const { segments: added, bytes } = await loadSegments(wanted, {
+      ...{ store: this.#store, mirror: this.#mirror, view, strict, signal, onWarning },
+    });
+    for (const loaded of added) held.set(loaded.tag, loaded);
     const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
     const live = new Set(view.live.segments);
     const removed = this.#segments.filter(({ tag }) => !live.has(tag));
-    const changed = wanted.length > 0 || removed.length > 0;
+    const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
     this.#publicKeys = view.publicKeys;
     this.#refreshedAt = now();
@@ -197,34 +213,10 @@ export class IndexReader implements CacheReader {
       await this.#mirror.prune(keptDigests(view), now());
     }
     for (const { segment } of removed) segment.close();
-    return { changed, addedSegments: wanted.length, removedSegments: removed.length, bytes };
+    return { changed, addedSegments: added.length, removedSegments: removed.length, bytes };
   }
 
-  async #fetch(
-    tag: string,
-    view: CacheView,
-    options: CallOptions,
-  ): Promise<{ readonly loaded: Loaded; readonly bytes: number } | undefined> {
-    const parsed = parseTag(tag);
-    if (!parsed) throw new Error(`${tag} is not a segment tag`);
-    const what = `segment ${tag} of ${this.name}`;
-    const time = Math.floor(parsed.time / 1000);
-    const onDisk = this.#mirror.loadSegment(parsed.id);
-    if (onDisk) return { loaded: { tag, time, segment: onDisk }, bytes: 0 };
-    try {
-      const target = { digest: parsed.id, size: entriesSize(view.descriptors.get(tag)) };
-      const { segment, bytes } = await this.#mirror.fetchSegment(this.#store, target, what, options);
-      return { loaded: { tag, time, segment }, bytes };
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      const gone = !view.tags.has(tag); // only a stale cache-index names it: it was deleted since
-      if (this.#options.strict && !gone) throw readError(error, what);
-      this.#options.onWarning?.(`${what} is left out: ${messageOf(error)}`);
-      return undefined;
-    }
-  }
-
-  #install(segments: readonly Loaded[], append: boolean): void {
+  #install(segments: readonly LoadedSegment[], append: boolean): void {
     if (append) for (const { segment } of segments.slice(this.#segments.length)) this.#table.add(segment.rows);
     else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
     this.#segments = segments;
@@ -245,7 +237,7 @@ export class IndexReader implements CacheReader {
   #loadState(): void {
     const state = decodeState(this.#mirror.loadState());
     if (!state) return;
-    const segments: Loaded[] = [];
+    const segments: LoadedSegment[] = [];
     for (const tag of state.tags) {
       const parsed = parseTag(tag);
       const segment = parsed && this.#mirror.loadSegment(parsed.id);
@@ -256,7 +248,7 @@ export class IndexReader implements CacheReader {
   }
 }
 
-const isPrefix = (before: readonly Loaded[], after: readonly Loaded[]): boolean =>
+const isPrefix = (before: readonly LoadedSegment[], after: readonly LoadedSegment[]): boolean =>
   before.every(({ tag }, i) => after[i]?.tag === tag);
 
 function keptDigests(view: CacheView): Set<Digest> {

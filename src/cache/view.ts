@@ -43,7 +43,10 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: Vi
     store.fetchManifest(CACHE_INDEX_TAG, options),
     store.listTags(options),
   ]);
-  const index = tolerate(options, () => manifest && decodeCacheIndex(manifest, store.name));
+  // Without segments beside it, going on without the index would show a reader an empty cache.
+  const isAlone = !tagList.some((tag) => parseTag(tag)?.kind === 'segment');
+  const indexOptions = { ...options, strict: options.strict || isAlone };
+  const index = tolerate(indexOptions, () => manifest && decodeCacheIndex(manifest, store.name));
   const tags = new Set(tagList);
   const newer = tagList.find(isNewerTag);
   if (newer !== undefined) {
@@ -95,11 +98,16 @@ async function loadCheckpoint(
   try {
     return [tag, decodeCheckpointConfig(await mirror.fetchConfig(store, { digest }, what, options), what)];
   } catch (error) {
-    if (options.strict || options.signal?.aborted) throw readError(error, what);
+    await assertStillTagged(store, tag, error, options);
+    // A registry that does not answer says nothing about the checkpoint: what it replaced would rise from the dead.
+    if (options.strict || !isNixcacheError(error, ...DAMAGE)) throw readError(error, what);
     options.onWarning?.(`${what} is ignored: ${messageOf(error)}`);
     return undefined;
   }
 }
+
+/** What is wrong with content itself, not with the way to it. */
+const DAMAGE = ['ERR_INDEX', 'ERR_INDEX_VERSION', 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH'] as const;
 
 /** @throws {NixcacheError} ERR_INDEX, or ERR_INDEX_VERSION */
 export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageIndex {
@@ -136,6 +144,22 @@ function tolerate<T>(options: ViewOptions, decode: () => T): T | undefined {
     options.onWarning?.(`${messageOf(error)}; going on with what else there is`);
     return undefined;
   }
+}
+
+/** A tag was deleted between the reading of the tag list and of what it names: the view has to be read again. */
+export class TagVanished extends NixcacheError {}
+
+/** @throws {TagVanished} when `error` says that content is absent, and the `tag` that named it is gone too */
+export async function assertStillTagged(
+  store: ReadOnlyStore,
+  tag: string,
+  error: unknown,
+  options: CallOptions,
+): Promise<void> {
+  if (!isNixcacheError(error, 'ERR_NOT_FOUND') || (await store.resolve(tag, options)) !== undefined) return;
+  throw new TagVanished('ERR_INDEX', `${tag} was deleted from ${store.name} while it was read; try again`, {
+    cause: error,
+  });
 }
 
 /** A tag that names content which is not there is damage, not absence. */
