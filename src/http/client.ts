@@ -1,5 +1,6 @@
 /** The one way out of nixcache: made once per process (and per upstream proxy), passed down, closed at the end. */
 import type { Readable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Agent, type Dispatcher, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } from 'undici';
 import { NixcacheError } from '../errors.ts';
 import { exchange, type HttpMethod, type HttpResponse } from './exchange.ts';
@@ -120,6 +121,8 @@ export async function discardBody(body: Readable): Promise<void> {
   } finally {
     body.destroy();
   }
+  // undici takes a connection back one turn later; whoever goes on at once would open another.
+  await nextTurn();
 }
 
 /** 64 KiB: reading more takes longer than a new connection. */

@@ -19,6 +19,7 @@ export class AdaptiveLimit {
   #limit: number;
   #active = 0;
   #changedAt = Number.NEGATIVE_INFINITY;
+  #halvings = 0;
 
   constructor({ max, quietMs = 10_000, clock = systemClock }: AdaptiveLimitOptions) {
     this.#max = max;
@@ -39,13 +40,13 @@ export class AdaptiveLimit {
     signal?: AbortSignal,
   ): Promise<T> {
     await this.#enter(signal);
-    const startedAt = this.#clock.now();
+    const halvings = this.#halvings;
     try {
       const value = await work();
-      this.#learn(isRefusal({ value }), startedAt);
+      this.#learn(isRefusal({ value }), halvings);
       return value;
     } catch (error) {
-      this.#learn(isRefusal({ error }), startedAt);
+      this.#learn(isRefusal({ error }), halvings);
       throw error;
     } finally {
       this.#active -= 1;
@@ -53,11 +54,12 @@ export class AdaptiveLimit {
     }
   }
 
-  #learn(refused: boolean, startedAt: number): void {
+  #learn(refused: boolean, halvingsAtStart: number): void {
     const now = this.#clock.now();
     if (refused) {
       // Requests that were under way when the limit was halved tell nothing about the new limit.
-      if (startedAt < this.#changedAt) return;
+      if (halvingsAtStart !== this.#halvings) return;
+      this.#halvings += 1;
       this.#limit = Math.max(1, Math.floor(this.#limit / 2));
       this.#changedAt = now;
     } else if (this.#limit < this.#max && now - this.#changedAt >= this.#quietMs) {

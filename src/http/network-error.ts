@@ -94,16 +94,17 @@ function diagnose(code: string, error: unknown, { host, hostname, protocol }: UR
     case 'UND_ERR_BODY_TIMEOUT':
       return again(`${host} stopped sending in the middle of the body`);
     case 'EPROTO':
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
       return never(
         `${host} does not speak ${protocol === 'https:' ? 'TLS; is it a plain http server (--plain-http)?' : 'http'}`,
       );
   }
-  if (
-    /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA|UND_ERR_PRX_TLS)/.test(code)
-  ) {
+  if (/^(ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
     return never(
-      `the TLS certificate of ${host} was not accepted (${code}); give a private authority's certificate in NODE_EXTRA_CA_CERTS`,
+      `the TLS certificate of ${host} was not accepted (${code}); a private authority's goes into NODE_EXTRA_CA_CERTS`,
     );
   }
+  if (/^(ERR_TLS|ERR_SSL|UND_ERR_PRX_TLS)/.test(code)) return never(`TLS with ${host} failed (${code})`);
   return again(`the connection to ${host} broke (${code}: ${messageOf(error)})`);
 }

@@ -3,11 +3,10 @@ import type { Clock } from '../../src/http/clock.ts';
 /** Time that passes only by sleeping, at once. */
 export class ManualClock implements Clock {
   readonly sleeps: number[] = [];
-  #now: number;
+  #now = Date.parse('2026-11-20T12:00:00Z');
   readonly #random: () => number;
 
-  constructor({ now = Date.parse('2026-11-20T12:00:00Z'), random = () => 0.5 } = {}) {
-    this.#now = now;
+  constructor({ random = () => 0.5 }: { readonly random?: () => number } = {}) {
     this.#random = random;
   }
 

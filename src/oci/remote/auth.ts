@@ -65,9 +65,11 @@ export class Authorizer {
     const challenge = parseChallenge(header);
     if (challenge === undefined) return false;
     this.#challenge = challenge;
-    const held = await this.#tokens.get(actions)?.catch(() => undefined);
-    // Another request may have renewed it meanwhile: then that one is new to us.
-    if (held !== undefined && refused === `Bearer ${held.value}`) this.#tokens.delete(actions);
+    // Whichever set of actions it was fetched for. Another request may have renewed it meanwhile: that one is new to us.
+    for (const [held, pending] of this.#tokens) {
+      const token = await pending.catch(() => undefined);
+      if (refused === `Bearer ${token?.value}` && this.#tokens.get(held) === pending) this.#tokens.delete(held);
+    }
     const next = await this.authorization(actions, signal);
     return next !== undefined && next !== refused;
   }

@@ -1,7 +1,6 @@
 /** Existence and upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
 import { Readable } from 'node:stream';
 import { messageOf, NixcacheError } from '../../errors.ts';
-import { discardBody } from '../../http/client.ts';
 import type { BlobTarget, CallOptions, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { readBounded, readThrough, verifyStream } from '../verify.ts';
@@ -13,7 +12,6 @@ const PRESENT = [200, 204, 301, 302, 303, 307, 308] as const;
 
 export async function hasBlob(transport: Transport, target: BlobTarget, options: CallOptions = {}): Promise<boolean> {
   const response = await transport.send(headRequest(transport, target, 'pull', options));
-  await discardBody(response.body);
   return response.status !== 404;
 }
 
@@ -29,7 +27,6 @@ export async function pushBlob(
 ): Promise<PushResult> {
   const head = headRequest(transport, expected, 'pull,push', { signal });
   const answer = await transport.send(head);
-  await discardBody(answer.body);
   if (answer.status !== 404) return 'existed';
   let lostSessions = 0;
   const alsoRetry = (error: unknown): boolean => {
@@ -79,7 +76,6 @@ async function upload(
   const session = await transport.sendOnce({
     ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
   });
-  await discardBody(session.body);
   if (session.status === 201) return;
   let url = locationOf(transport, session.headers.location, session.url);
   let content: Content = small ?? (await openContent(expected, open, signal));
@@ -91,7 +87,6 @@ async function upload(
       const patched = await transport.sendOnce({
         ...{ method: 'PATCH', url, headers: sized, body: content.body, expect: [201, 202, 204], ...sending },
       });
-      await discardBody(patched.body);
       url = locationOf(transport, patched.headers.location, patched.url);
       content = { body: Buffer.alloc(0), failure: () => undefined };
     }
@@ -103,7 +98,6 @@ async function upload(
       ...{ method: 'PUT', url: withDigest(url, expected), headers: sized, body: content.body, ...sending },
       expect: [200, 201, 202, 204],
     });
-    await discardBody(done.body);
     await confirm(transport, expected, done.status, done.headers['docker-content-digest'], signal);
   } catch (error) {
     const failure = content.failure();
@@ -191,7 +185,6 @@ const headRequest = (
 
 async function isThere(transport: Transport, head: HeadRequest): Promise<boolean> {
   const response = await transport.sendOnce(head);
-  await discardBody(response.body);
   return response.status !== 404;
 }
 

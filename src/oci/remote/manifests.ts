@@ -1,6 +1,5 @@
 import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
-import { discardBody } from '../../http/client.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
 import type { CallOptions, StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
@@ -58,7 +57,6 @@ export async function resolveManifest(
   const request = { method: 'HEAD', url, actions: 'pull', expect: [200], headers, signal: options.signal } as const;
   const response = await absentAsUndefined(() => transport.send(request));
   if (response === undefined) return undefined;
-  await discardBody(response.body);
   const mediaType = contentType(response);
   const size = Number(response.headers['content-length'] ?? Number.NaN);
   const named = namedDigest(response) ?? (isDigest(reference) ? reference : undefined);
@@ -93,7 +91,6 @@ export async function pushManifest(
     timeoutMs: PUT_TIMEOUT_MS,
     signal,
   });
-  await discardBody(response.body);
   const descriptor = describe(mediaType, bytes);
   const named = namedDigest(response);
   if (named !== undefined && named !== descriptor.digest)
@@ -110,7 +107,6 @@ export async function deleteManifest(
   const request = { method: 'DELETE', url, actions: 'pull,push,delete', expect: [200, 202, 204], signal } as const;
   const response = await absentAsUndefined(() => transport.send(request), explainUnsupported);
   if (response === undefined) return 'absent';
-  await discardBody(response.body);
   return 'deleted';
 }
 

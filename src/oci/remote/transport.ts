@@ -64,7 +64,8 @@ export class Transport {
 
   /**
    * Sends `request` once; only a 401 is answered with new authorization and the same request. A stream cannot be sent
-   * again: then the error is retryable, and the caller begins anew with the new authorization.
+   * again: then the error is retryable, and the caller begins anew with the new authorization. The body of the answer
+   * to anything but GET has been read.
    *
    * @throws {NixcacheError} RegistryError for statuses not expected; ERR_NETWORK
    */
@@ -107,7 +108,11 @@ export class Transport {
       const renewed = await this.#renew(request, authorization, response);
       if (renewed !== undefined) response = await this.#request(request, renewed);
     }
-    if (request.expect.includes(response.status)) return response;
+    if (request.expect.includes(response.status)) {
+      // Within the limit, so that the connection is free for whoever comes next.
+      if (request.method !== 'GET') await discardBody(response.body);
+      return response;
+    }
     throw await readRegistryError(response, this.#context(request));
   }
 

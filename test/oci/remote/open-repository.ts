@@ -8,9 +8,9 @@ import { type Descriptor, describe } from '../../../src/oci/descriptor.ts';
 import { encodeManifest, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import type { CredentialsProvider } from '../../../src/oci/remote/credentials.ts';
 import { RemoteRepository, type RemoteRepositoryOptions } from '../../../src/oci/remote/repository.ts';
+import { ManualClock } from '../../http/manual-clock.ts';
 import { FAKE_USER, FakeRegistry } from '../../support/fake-registry.ts';
 import type { FakeRegistryTraits } from '../../support/fake-registry-faults.ts';
-import { ManualClock } from '../../http/manual-clock.ts';
 
 export const publisher: CredentialsProvider = async () => ({ type: 'basic', ...FAKE_USER });
 export const nobody: CredentialsProvider = async () => undefined;

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { HttpError } from '../../src/http/http-error.ts';
+import { NetworkError } from '../../src/http/network-error.ts';
+import { formatRetry, Retrier, type RetryEvent } from '../../src/http/retry.ts';
+import { ManualClock } from './manual-clock.ts';
+
+const url = 'https://ghcr.io/v2/o/r/blobs/uploads/';
+const refused = (retryAfterMs?: number): HttpError =>
+  new HttpError('ERR_REGISTRY', 'too many', {
+    method: 'POST',
+    url,
+    status: 429,
+    bodyExcerpt: '',
+    retryAfterMs,
+    retryable: true,
+  });
+const broken = (): NetworkError => new NetworkError('GET x: the connection broke', { host: 'x', retryable: true });
+
+const policy = { attempts: 5, baseDelayMs: 500, maxDelayMs: 3000, deadlineMs: 60_000 };
+
+/** Fails with each of `errors` in turn, then succeeds. */
+function failing(errors: readonly unknown[]): () => Promise<string> {
+  const left = [...errors];
+  return async () => {
+    if (left.length > 0) throw left.shift();
+    return 'done';
+  };
+}
+
+describe('retrying', () => {
+  it('waits twice as long each time, up to the most', async () => {
+    const clock = new ManualClock({ random: () => 0.999_999 });
+    await new Retrier({ policy, clock }).run(failing([broken(), broken(), broken(), broken()]));
+    expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 2000, 3000]);
+  });
+
+  it('jitters fully: from nothing on', async () => {
+    const clock = new ManualClock({ random: () => 0 });
+    await new Retrier({ policy, clock }).run(failing([broken(), broken()]));
+    expect(clock.sleeps).toEqual([0, 0]);
+  });
+
+  it('never comes back sooner than asked', async () => {
+    const clock = new ManualClock({ random: () => 0 });
+    await new Retrier({ policy, clock }).run(failing([refused(12_000)]));
+    expect(clock.sleeps).toEqual([12_000]);
+  });
+
+  it('gives up at once when the server asks for more time than there is', async () => {
+    const clock = new ManualClock();
+    const run = new Retrier({ policy, clock }).run(failing([refused(3_600_000)]));
+    await expect(run).rejects.toMatchObject({ status: 429, attempts: 1 });
+    expect(clock.sleeps).toEqual([]);
+  });
+
+  it('gives up after so many attempts, and says how many', async () => {
+    const clock = new ManualClock();
+    const run = new Retrier({ policy, clock }).run(failing(Array.from({ length: 9 }, () => refused())));
+    await expect(run).rejects.toMatchObject({ attempts: 5 });
+    expect(clock.sleeps).toHaveLength(4);
+  });
+
+  it('starts nothing after the deadline', async () => {
+    const clock = new ManualClock({ random: () => 0 });
+    const run = new Retrier({ policy, clock }).run(failing([refused(29_000), refused(29_000), refused(29_000)]));
+    await expect(run).rejects.toMatchObject({ attempts: 3 });
+  });
+
+  it.each([new Error('a bug'), new NetworkError('no such host', { host: 'x', retryable: false })])(
+    'throws at once what will not get better: %s',
+    async (error) => {
+      const clock = new ManualClock();
+      await expect(new Retrier({ policy, clock }).run(failing([error]))).rejects.toBe(error);
+      expect(clock.sleeps).toEqual([]);
+    },
+  );
+
+  it('stops waiting when aborted', async () => {
+    const abort = new AbortController();
+    const run = new Retrier({
+      policy: { ...policy, baseDelayMs: 3_600_000, maxDelayMs: 3_600_000, deadlineMs: 1e9 },
+    }).run(failing([broken()]), { signal: abort.signal });
+    setTimeout(() => abort.abort(new Error('enough')), 5);
+    await expect(run).rejects.toThrow('enough');
+  });
+
+  it('tells of each retry, so that a person can be told', async () => {
+    const events: RetryEvent[] = [];
+    const retrier = new Retrier({ policy, clock: new ManualClock(), onRetry: (event) => events.push(event) });
+    await retrier.run(failing([refused(12_000), broken()]));
+    expect(events.map(formatRetry)).toEqual([
+      'ghcr.io asks to wait 12 s',
+      'GET x: the connection broke; trying again in 500 ms (2 of 5)',
+    ]);
+  });
+});

@@ -1,0 +1,166 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type Credentials, credentialsProvider } from '../../../src/oci/remote/credentials.ts';
+import { tempDir } from '../../support/temp-dir.ts';
+
+const basic = (username: string, password: string): Credentials => ({ type: 'basic', username, password });
+const encoded = (pair: string): { auth: string } => ({ auth: Buffer.from(pair).toString('base64') });
+
+/** A home directory with `files`, and the environment of someone who lives there. */
+async function homeWith(files: Readonly<Record<string, unknown>>): Promise<Record<string, string>> {
+  const home = await tempDir();
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(home, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
+    if (typeof content === 'string' && content.startsWith('#!')) await chmod(path, 0o755);
+  }
+  return { HOME: home, PATH: `${join(home, 'bin')}:${process.env['PATH']}` };
+}
+
+const find = (env: Record<string, string>, host: string, repository = 'owner/repo/nix-cache') =>
+  credentialsProvider({ env })({ host, repository });
+
+describe('credentials', () => {
+  it('are those the user gave, before any file', async () => {
+    const env = await homeWith({ '.docker/config.json': { auths: { 'ghcr.io': encoded('file:secret') } } });
+    const provider = credentialsProvider({ username: 'me', password: 'mine', env });
+    expect(await provider({ host: 'ghcr.io', repository: 'a/b' })).toEqual(basic('me', 'mine'));
+  });
+
+  it("come from docker's config.json for exactly this host", async () => {
+    const auths = { 'registry.example': encoded('a:1'), 'registry.example:5000': encoded('b:2:with colon') };
+    const env = await homeWith({ '.docker/config.json': { auths } });
+    expect(await find(env, 'registry.example')).toEqual(basic('a', '1'));
+    expect(await find(env, 'registry.example:5000')).toEqual(basic('b', '2:with colon'));
+    expect(await find(env, 'other.registry.example')).toBeUndefined();
+    expect(await find(env, 'registry.example.evil')).toBeUndefined();
+  });
+
+  it.each(['https://registry.example', 'https://registry.example/v2/', 'registry.example'])(
+    'are found under the key %s',
+    async (key) => {
+      const env = await homeWith({ '.docker/config.json': { auths: { [key]: encoded('a:1') } } });
+      expect(await find(env, 'registry.example')).toEqual(basic('a', '1'));
+    },
+  );
+
+  it.each(['docker.io', 'index.docker.io', 'registry-1.docker.io'])('of Docker Hub are found for %s', async (host) => {
+    const env = await homeWith({ '.docker/config.json': { auths: { 'https://index.docker.io/v1/': encoded('a:1') } } });
+    expect(await find(env, host)).toEqual(basic('a', '1'));
+  });
+
+  it('for the longest namespace win in podman’s file', async () => {
+    const auths = {
+      'quay.io': encoded('host:1'),
+      'quay.io/owner': encoded('owner:2'),
+      'quay.io/owner/repo': encoded('repo:3'),
+      'quay.io/own': encoded('wrong:4'),
+    };
+    const env = await homeWith({ '.config/containers/auth.json': { auths } });
+    expect(await find(env, 'quay.io', 'owner/repo/nix-cache')).toEqual(basic('repo', '3'));
+    expect(await find(env, 'quay.io', 'owner/other')).toEqual(basic('owner', '2'));
+    expect(await find(env, 'quay.io', 'someone/else')).toEqual(basic('host', '1'));
+  });
+
+  it('come from REGISTRY_AUTH_FILE, then docker, then podman', async () => {
+    const file = (who: string) => ({ auths: { 'quay.io': encoded(`${who}:x`) } });
+    const env = await homeWith({
+      'auth.json': file('first'),
+      'docker/config.json': file('second'),
+      'run/containers/auth.json': file('third'),
+      '.config/containers/auth.json': file('fourth'),
+    });
+    const home = env['HOME'] ?? '';
+    expect(await find(env, 'quay.io')).toEqual(basic('fourth', 'x'));
+    const withRuntime = { ...env, XDG_RUNTIME_DIR: join(home, 'run') };
+    expect(await find(withRuntime, 'quay.io')).toEqual(basic('third', 'x'));
+    const withDocker = { ...withRuntime, DOCKER_CONFIG: join(home, 'docker') };
+    expect(await find(withDocker, 'quay.io')).toEqual(basic('second', 'x'));
+    const withFile = { ...withDocker, REGISTRY_AUTH_FILE: join(home, 'auth.json') };
+    expect(await find(withFile, 'quay.io')).toEqual(basic('first', 'x'));
+  });
+
+  it('may be an identity token', async () => {
+    const auths = { 'team.azurecr.io': { ...encoded('00000000:'), identitytoken: 'refresh-me' } };
+    const env = await homeWith({ '.docker/config.json': { auths } });
+    expect(await find(env, 'team.azurecr.io')).toEqual({ type: 'identity-token', token: 'refresh-me' });
+  });
+
+  it('of GitHub Actions go to registries of kind ghcr only, after all files', async () => {
+    const env = { ...(await homeWith({})), GITHUB_TOKEN: 'ghs_1', GITHUB_ACTOR: 'octocat' };
+    expect(await find(env, 'ghcr.io')).toEqual(basic('octocat', 'ghs_1'));
+    expect(await find(env, 'quay.io')).toBeUndefined();
+    expect(await find(env, 'ghcr.io.evil.example')).toBeUndefined();
+    const ghe = credentialsProvider({ env, kind: 'ghcr' });
+    expect(await ghe({ host: 'containers.ghe.example', repository: 'a/b' })).toEqual(basic('octocat', 'ghs_1'));
+    const { GITHUB_ACTOR: _, ...anonymous } = env;
+    expect(await find(anonymous, 'ghcr.io')).toEqual(basic('x-access-token', 'ghs_1'));
+    const logged = await homeWith({ '.docker/config.json': { auths: { 'ghcr.io': encoded('file:secret') } } });
+    expect(await find({ ...logged, GITHUB_TOKEN: 'ghs_1' }, 'ghcr.io')).toEqual(basic('file', 'secret'));
+  });
+
+  it('that cannot be read are an error without a piece of the file', async () => {
+    const env = await homeWith({ '.docker/config.json': '{"auths": {"ghcr.io": {"auth": "c2VjcmV0' });
+    await expect(find(env, 'ghcr.io')).rejects.toMatchObject({
+      code: 'ERR_USAGE',
+      message: expect.not.stringContaining('c2VjcmV0'),
+    });
+  });
+});
+
+describe('a credential helper', () => {
+  const answering = (username: string, secret: string): string =>
+    `#!/bin/sh\nread -r server || true\nprintf '{"ServerURL":"%s","Username":"${username}","Secret":"${secret} of %s"}' "$server" "$server"\n`;
+
+  it('of a host is asked on its standard input, before the one for all', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credHelpers: { 'ghcr.io': 'own' }, credsStore: 'all' },
+      'bin/docker-credential-own': answering('me', 'secret'),
+      'bin/docker-credential-all': answering('you', 'token'),
+    });
+    expect(await find(env, 'ghcr.io')).toEqual(basic('me', 'secret of ghcr.io'));
+    expect(await find(env, 'quay.io')).toEqual(basic('you', 'token of quay.io'));
+    expect(await find(env, 'docker.io')).toEqual(basic('you', 'token of https://index.docker.io/v1/'));
+  });
+
+  it('gives an identity token under the user name <token>', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credsStore: 'all' },
+      'bin/docker-credential-all': answering('<token>', 'refresh'),
+    });
+    expect(await find(env, 'x.azurecr.io')).toEqual({ type: 'identity-token', token: 'refresh of x.azurecr.io' });
+  });
+
+  it('that knows nothing leaves it to the files', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credsStore: 'all', auths: { 'ghcr.io': encoded('a:1') } },
+      'bin/docker-credential-all': '#!/bin/sh\necho "credentials not found in native keychain"\nexit 1\n',
+    });
+    expect(await find(env, 'ghcr.io')).toEqual(basic('a', '1'));
+  });
+
+  it.each([
+    ['fails', '#!/bin/sh\necho "secret stuff"\nexit 3\n', /exit code 3/],
+    ['answers nonsense', '#!/bin/sh\necho "secret stuff"\n', /not the JSON/],
+  ])('that %s is an error that does not repeat what it printed', async (_, script, message) => {
+    const env = await homeWith({ '.docker/config.json': { credsStore: 'all' }, 'bin/docker-credential-all': script });
+    const error: unknown = await find(env, 'ghcr.io').catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED', message: expect.stringMatching(message) });
+    expect(String(error)).not.toContain('secret stuff');
+  });
+
+  it('that is not installed is named', async () => {
+    const env = await homeWith({ '.docker/config.json': { credsStore: 'absent' } });
+    await expect(find(env, 'ghcr.io')).rejects.toMatchObject({
+      code: 'ERR_UNAUTHORIZED',
+      message: expect.stringContaining('docker-credential-absent'),
+    });
+  });
+
+  it('is a name, not a path', async () => {
+    const env = await homeWith({ '.docker/config.json': { credsStore: '../../bin/sh' } });
+    await expect(find(env, 'ghcr.io')).rejects.toMatchObject({ code: 'ERR_UNAUTHORIZED' });
+  });
+});
