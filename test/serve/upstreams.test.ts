@@ -1,0 +1,287 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { HttpClient } from '../../src/http/client.ts';
+import { hashFromBytes, hashToBase32, hashToHex } from '../../src/nix/hash.ts';
+import { type NarInfo, parseNarInfo } from '../../src/nix/nar-info.ts';
+import { parsePublicKey } from '../../src/nix/signature.ts';
+import type { Reply } from '../../src/serve/answer.ts';
+import type { ServeOptions } from '../../src/serve/serve-options.ts';
+import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
+import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
+import { noise } from '../support/bytes.ts';
+import { addPath, type FakeUpstream, startFakeUpstream } from '../support/fake-upstream.ts';
+import { baseName, bodyOf, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
+
+const KEY = newKey('far-1');
+const NAR = noise(300_000, 7);
+
+function open(url: string, timeoutMs = 1000): Upstream {
+  const http = new HttpClient();
+  onTestFinished(() => http.destroy());
+  return new Upstream({ ...parseUpstream(url), timeoutMs }, { http, patience: PROMPT });
+}
+
+const setUp = (fars: readonly FakeUpstream[], options: Partial<ServeOptions> = {}) =>
+  setUpApp({ upstreams: fars.map(({ url }) => open(url)), headStartMs: 50, ...options });
+
+const infoOf = (reply: Reply): NarInfo => parseNarInfo(String(reply.body));
+
+describe('narinfos of upstreams', () => {
+  it('are asked for when the cache has none, and kept', async () => {
+    const far = await startFakeUpstream();
+    const info = addPath(far, { baseName: baseName(1), nar: NAR, key: KEY });
+    const { ask, app } = setUp([far]);
+    for (let i = 0; i < 3; i++) expect(infoOf(await ask(`/${hashPart(1)}.narinfo`))).toEqual(info);
+    expect(far.requests).toEqual([`GET /${hashPart(1)}.narinfo`]);
+    expect(app.counters).toMatchObject({ narInfoHits: 0, narInfoUpstreamHits: 3, narInfoMisses: 0 });
+  });
+
+  it('are not asked for what the cache has', async () => {
+    const far = await startFakeUpstream();
+    const { ask, reader } = setUp([far]);
+    reader.add({ baseName: baseName(1), nar: NAR });
+    expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
+    expect(far.requests).toEqual([]);
+  });
+
+  it('are written anew, not echoed', async () => {
+    const far = await startFakeUpstream();
+    const { narHash } = addPath(far, { baseName: baseName(1), nar: NAR });
+    const path = `/${hashPart(1)}.narinfo`;
+    const text = String(far.files.get(path));
+    const hex = `sha256:${hashToHex(narHash)}`;
+    far.files.set(path, `X-Evil: <script>\n${text.replace(/NarHash: .*/, `NarHash: ${hex}`)}`);
+    expect(String((await setUp([far]).ask(path)).body)).toBe(text);
+  });
+
+  it('are asked for once by many at once', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR });
+    far.faults.delayMs = 50;
+    const { ask } = setUp([far]);
+    const replies = await Promise.all(Array.from({ length: 20 }, () => ask(`/${hashPart(1)}.narinfo`)));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(far.requests).toHaveLength(1);
+  });
+
+  it('that are absent everywhere are remembered as absent, for a while', async () => {
+    const fars = [await startFakeUpstream(), await startFakeUpstream()];
+    const { ask } = setUp(fars, { negativeTtlMs: 100 });
+    for (let i = 0; i < 3; i++) expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(404);
+    expect(fars.map(({ requests }) => requests.length)).toEqual([1, 1]);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await ask(`/${hashPart(1)}.narinfo`);
+    expect(fars.map(({ requests }) => requests.length)).toEqual([2, 2]);
+  });
+
+  it('come from the first upstream that has them, and from a later one when an earlier is slow', async () => {
+    const [slow, quick] = [await startFakeUpstream(), await startFakeUpstream()];
+    addPath(slow, { baseName: baseName(1), nar: NAR, key: newKey('slow-1') });
+    addPath(quick, { baseName: baseName(1), nar: NAR, key: newKey('quick-1') });
+    const path = `/${hashPart(1)}.narinfo`;
+    expect(String((await setUp([slow, quick]).ask(path)).body)).toContain('Sig: slow-1:');
+    slow.faults.delayMs = 2000;
+    const start = performance.now();
+    expect(String((await setUp([slow, quick]).ask(path)).body)).toContain('Sig: quick-1:');
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it.each([
+    ['is down', (far: FakeUpstream) => far.close()],
+    ['answers 500', (far: FakeUpstream) => Object.assign(far.faults, { status: 500 })],
+    ['answers 401', (far: FakeUpstream) => Object.assign(far.faults, { status: 401 })],
+    ['never answers', (far: FakeUpstream) => Object.assign(far.faults, { hang: true })],
+    ['answers garbage', (far: FakeUpstream) => far.files.set(`/${hashPart(1)}.narinfo`, '<html>\n')],
+  ])('of an upstream that %s are misses, and are not remembered as absent', async (_what, breakIt) => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR });
+    await breakIt(far);
+    const { ask, events } = setUp([far], { narInfoTimeoutMs: 400 });
+    const reply = await ask(`/${hashPart(1)}.narinfo`);
+    expect(reply.status).toBe(404);
+    expect(headerOf(reply, 'cache-control')).toBe('no-store');
+    expect(events.map(({ type }) => type)).toEqual(['upstream-failed']);
+    if (far.faults.status === undefined) return;
+    delete far.faults.status;
+    expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
+  });
+
+  it('of an upstream that keeps failing cost nothing', async () => {
+    const far = await startFakeUpstream();
+    far.faults.status = 500;
+    const { ask } = setUp([far]);
+    for (let seed = 0; seed < 20; seed++) await ask(`/${hashPart(seed)}.narinfo`);
+    expect(far.requests.length).toBeLessThanOrEqual(4);
+    const status = JSON.parse(String((await ask('/_status')).body));
+    expect(status.upstreams).toMatchObject([
+      { url: far.url, state: 'open', lastError: expect.stringContaining('500') },
+    ]);
+  });
+
+  it('are refused without a trusted signature', async () => {
+    const [evil, good] = [await startFakeUpstream(), await startFakeUpstream()];
+    addPath(evil, { baseName: baseName(1), nar: NAR, key: newKey('far-1') });
+    addPath(good, { baseName: baseName(1), nar: NAR, key: KEY });
+    const trustedPublicKeys = [parsePublicKey(KEY.publicKey.text)];
+    expect((await setUp([evil], { trustedPublicKeys }).ask(`/${hashPart(1)}.narinfo`)).status).toBe(404);
+    expect((await setUp([evil, good], { trustedPublicKeys }).ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
+  });
+
+  it.each(['https://elsewhere.example/x.nar', '../x.nar', '//elsewhere.example/x.nar'])(
+    'are refused when their NAR lies outside the upstream: %s',
+    async (url) => {
+      const far = await startFakeUpstream();
+      addPath(far, { baseName: baseName(1), nar: NAR, url });
+      const text = String(far.files.get(`/${hashPart(1)}.narinfo`));
+      far.files.set(`/sub/${hashPart(1)}.narinfo`, text);
+      const { ask, events } = setUpApp({ upstreams: [open(`${far.url}/sub`)] });
+      expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(404);
+      expect(events.map(({ type }) => type)).toEqual(['refused']);
+    },
+  );
+});
+
+describe('NARs of upstreams', () => {
+  it.each([
+    [undefined, false],
+    ['nar/some-name.nar', false],
+    ['deep/er/name.nar?hash=x', false],
+    [undefined, true],
+    ['nar/some-name.nar', true],
+  ])('named %s are found again, also by another process (terse narinfo: %s)', async (url, terse) => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR, terse, ...(url === undefined ? {} : { url }) });
+    const first = setUp([far]);
+    const info = infoOf(await first.ask(`/${hashPart(1)}.narinfo`));
+    expect(info.url).toMatch(url === undefined ? /^nar\/[0-9a-z]{52}\.nar$/ : /^nar\/u\/[0-9a-f]{12}\/[\w-]+$/);
+    for (const { ask } of [first, setUp([await startFakeUpstream(), far])]) {
+      const reply = await ask(`/${info.url}`);
+      expect(reply.status).toBe(200);
+      expect(headerOf(reply, 'content-length')).toBe(String(NAR.length));
+      expect((await bodyOf(reply.body)).equals(NAR)).toBe(true);
+      const part = await ask(`/${info.url}`, { Range: 'bytes=1000-1999' });
+      expect(part.status).toBe(206);
+      expect((await bodyOf(part.body)).equals(NAR.subarray(1000, 2000))).toBe(true);
+      expect(headerOf(await ask(`/${info.url}`, { method: 'HEAD' }), 'content-length')).toBe(String(NAR.length));
+    }
+  });
+
+  it('need no request for a HEAD when their narinfo said how long they are', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR });
+    const { ask } = setUp([far]);
+    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
+    await ask(`/${url}`, { method: 'HEAD' });
+    expect(far.requests).toHaveLength(1);
+  });
+
+  it('are sent without a length by a cache that knows neither lengths nor HEAD', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR, terse: true });
+    Object.assign(far.faults, { noHead: true, noLength: true });
+    const { ask } = setUp([far]);
+    const reply = await ask(`/${infoOf(await ask(`/${hashPart(1)}.narinfo`)).url}`);
+    expect(headerOf(reply, 'content-length')).toBeUndefined();
+    expect((await bodyOf(reply.body)).equals(NAR)).toBe(true);
+  });
+
+  it('are resumed where they broke off', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR });
+    const { ask } = setUp([far]);
+    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
+    Object.assign(far.faults, { breakOffAfter: 100_000, breakOffs: 2, etag: '"same"' });
+    expect((await bodyOf((await ask(`/${url}`)).body)).equals(NAR)).toBe(true);
+    expect(far.requests.slice(1)).toEqual([
+      `GET /${url}`,
+      expect.stringMatching(/^GET .* bytes=[0-9]+-$/),
+      expect.stringMatching(/^GET .* bytes=[0-9]+-$/),
+    ]);
+    Object.assign(far.faults, { breakOffAfter: 50_000, breakOffs: 1 });
+    const part = await ask(`/${url}`, { Range: 'bytes=10-200009' });
+    expect((await bodyOf(part.body)).equals(NAR.subarray(10, 200_010))).toBe(true);
+  });
+
+  it('are not put together from two versions', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR, terse: true });
+    const { ask } = setUp([far]);
+    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
+    Object.assign(far.faults, { breakOffAfter: 100_000, breakOffs: 1, etag: '"one"' });
+    const body = bodyOf((await ask(`/${url}`)).body);
+    setTimeout(() => {
+      far.faults.etag = '"two"';
+    }, 30);
+    await expect(body).rejects.toMatchObject({ code: 'ERR_UPSTREAM' });
+  });
+
+  it('that stay broken end in an error', async () => {
+    const far = await startFakeUpstream();
+    addPath(far, { baseName: baseName(1), nar: NAR });
+    const { ask } = setUp([far]);
+    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
+    far.faults.breakOffAfter = 0;
+    await expect(bodyOf((await ask(`/${url}`)).body)).rejects.toMatchObject({ code: 'ERR_NETWORK' });
+  });
+
+  it('with wrong bytes end in an error, their end withheld', async () => {
+    const far = await startFakeUpstream();
+    const info = addPath(far, { baseName: baseName(1), nar: NAR });
+    const wrong = Buffer.from(NAR);
+    wrong[5] = (wrong[5] ?? 0) ^ 1;
+    far.files.set(`/${info.url}`, wrong);
+    const { ask } = setUp([far]);
+    await ask(`/${hashPart(1)}.narinfo`);
+    await expect(bodyOf((await ask(`/${info.url}`)).body)).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+  });
+
+  it.each([
+    ['longer', NAR.length + 1],
+    ['shorter', NAR.length - 1],
+  ])('that are %s than announced are refused before anything is sent', async (_what, size) => {
+    const far = await startFakeUpstream();
+    const info = addPath(far, { baseName: baseName(1), nar: NAR });
+    const { ask } = setUp([far]);
+    await ask(`/${hashPart(1)}.narinfo`);
+    far.files.set(`/${info.url}`, noise(size, 7));
+    await expect(bodyOf((await ask(`/${info.url}`)).body)).rejects.toMatchObject({ code: 'ERR_UPSTREAM' });
+  });
+
+  it('that are gone are misses', async () => {
+    const far = await startFakeUpstream();
+    const { ask } = setUp([far]);
+    expect((await ask(`/nar/${hashToBase32Of(1)}.nar`)).status).toBe(404);
+    const encoded = Buffer.from('nar/gone.nar').toString('base64url');
+    expect((await ask(`/nar/u/${open(far.url).id}/${encoded}`)).status).toBe(404);
+    expect((await ask(`/nar/u/${'0'.repeat(12)}/${encoded}`)).status).toBe(404);
+  });
+
+  it.each(['../secret', 'http://127.0.0.1:1/x', '/secret', '..%2fsecret'])(
+    'cannot be used to reach outside the upstream: %s',
+    async (url) => {
+      const far = await startFakeUpstream();
+      far.files.set('/secret', 'secret');
+      const upstream = open(`${far.url}/sub`);
+      const { ask } = setUpApp({ upstreams: [upstream] });
+      expect((await ask(`/nar/u/${upstream.id}/${Buffer.from(url).toString('base64url')}`)).status).toBe(404);
+      expect(far.requests).toEqual([]);
+    },
+  );
+});
+
+it('no password of an upstream is told to anyone', async () => {
+  const far = await startFakeUpstream();
+  far.faults.status = 500;
+  const { ask, events } = setUpApp({ upstreams: [open(far.url.replace('//', '//me:secret@'))] });
+  const replies = [
+    await ask(`/${hashPart(1)}.narinfo`),
+    await ask('/_status'),
+    await ask(`/nar/${hashToBase32Of(1)}.nar`),
+  ];
+  expect(far.authorizations[0]).toMatch(/^Basic /);
+  const credentials = Buffer.from('me:secret').toString('base64');
+  const said = JSON.stringify([events, replies.map(({ headers, body }) => [headers, String(body)])]);
+  expect(said).not.toContain('secret');
+  expect(said).not.toContain(credentials);
+});
+
+const hashToBase32Of = (seed: number): string => hashToBase32(hashFromBytes(noise(32, seed)));
