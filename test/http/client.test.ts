@@ -1,8 +1,13 @@
+import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { HttpClient, type HttpClientOptions } from '../../src/http/client.ts';
+import { tempDir } from '../support/temp-dir.ts';
 
 function open(options: HttpClientOptions = {}): HttpClient {
   const client = new HttpClient(options);
@@ -197,6 +202,37 @@ describe('what is wrong below HTTP', () => {
       code: 'ERR_NETWORK',
       retryable: false,
       message: expect.stringContaining('--plain-http'),
+    });
+  });
+
+  it('is said of a certificate that no known authority signed, and not tried again', async () => {
+    const directory = await tempDir();
+    const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+    const name = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    await execa('openssl', [
+      'req',
+      '-x509',
+      '-newkey',
+      'rsa:2048',
+      '-nodes',
+      '-days',
+      '2',
+      ...name,
+      '-keyout',
+      key,
+      '-out',
+      cert,
+    ]);
+    const server = createTlsServer({ key: await readFile(key), cert: await readFile(cert) }, (_, response) =>
+      response.end(),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await expect(open().request({ url: `https://${host}/` })).rejects.toMatchObject({
+      code: 'ERR_NETWORK',
+      retryable: false,
+      message: expect.stringMatching(/certificate of .* was not accepted .*NODE_EXTRA_CA_CERTS/),
     });
   });
 

@@ -102,6 +102,28 @@ export type FaultAct =
   /** 202 to a PUT that ends an upload. */
   | { readonly type: 'status'; readonly status: number };
 
+export class FaultQueue {
+  readonly #faults: { readonly fault: Fault; left: number }[] = [];
+
+  add(fault: Fault): void {
+    this.#faults.push({ fault, left: fault.times ?? 1 });
+  }
+
+  /** What is to happen to this request, if anything; the oldest fault that matches is used up. */
+  take(at: 'registry' | 'storage', method: string, url: URL): FaultAct | undefined {
+    const found = this.#faults.find(
+      ({ fault, left }) =>
+        left > 0 &&
+        (fault.at ?? 'registry') === at &&
+        (fault.method ?? method) === method &&
+        (fault.path?.test(url.pathname + url.search) ?? true),
+    );
+    if (found === undefined) return undefined;
+    found.left -= 1;
+    return found.fault.act;
+  }
+}
+
 /** GHCR's answer to too many uploads (chainguard-images/images#173). */
 export const ghcrRateLimit = (wait: string): FaultAct => ({
   type: 'answer',

@@ -4,9 +4,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type FakeRegistryTraits, type Fault, type FaultAct, PLAIN } from './fake-registry-faults.ts';
+import { FakeAuth } from './fake-registry-auth.ts';
+import { type FakeRegistryTraits, type Fault, FaultQueue, PLAIN } from './fake-registry-faults.ts';
+import { type Call, hostOf, listen, Refused, readBody, refuse, sendBlob } from './fake-registry-http.ts';
 import { FakeRepository, fakeDigest } from './fake-registry-state.ts';
 
 export interface FakeRequest {
@@ -20,30 +21,6 @@ export interface FakeRequest {
   readonly port: number | undefined;
 }
 
-export const FAKE_USER = { username: 'publisher', password: 's3cret-of-the-fake' } as const;
-/** Good for the token server's POST. */
-export const FAKE_IDENTITY_TOKEN = 'identity-of-the-fake';
-
-interface Call {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly url: URL;
-  readonly act: FaultAct | undefined;
-}
-
-class Refused extends Error {
-  readonly status: number;
-  readonly code: string;
-  readonly headers: Record<string, string>;
-
-  constructor(status: number, code: string, message = code.toLowerCase(), headers: Record<string, string> = {}) {
-    super(message);
-    this.status = status;
-    this.code = code;
-    this.headers = headers;
-  }
-}
-
 const MANIFEST_TYPES =
   /^application\/vnd\.(oci\.image\.(manifest|index)\.v1|docker\.distribution\.manifest\.(list\.)?v2)\+json$/;
 const ROUTE = /^\/v2\/([a-z0-9._/-]+)\/(blobs\/uploads|blobs|manifests|tags)(?:\/([^/]*))?$/;
@@ -55,8 +32,8 @@ export class FakeRegistry {
   readonly traits: FakeRegistryTraits;
   /** Highest number of requests under way at once. */
   peak = 0;
-  readonly #faults: { readonly fault: Fault; left: number }[] = [];
-  readonly #tokens = new Map<string, { readonly actions: string; readonly expiresAt: number }>();
+  readonly #faults = new FaultQueue();
+  readonly #auth: FakeAuth;
   readonly #signatures = new Map<string, number>();
   readonly #server: Server;
   readonly #storage: Server;
@@ -64,6 +41,7 @@ export class FakeRegistry {
 
   private constructor(traits: FakeRegistryTraits) {
     this.traits = traits;
+    this.#auth = new FakeAuth(traits);
     this.#server = createServer((request, response) => void this.#serve('registry', request, response));
     this.#storage = createServer((request, response) => void this.#serve('storage', request, response));
   }
@@ -92,12 +70,12 @@ export class FakeRegistry {
   }
 
   inject(fault: Fault): void {
-    this.#faults.push({ fault, left: fault.times ?? 1 });
+    this.#faults.add(fault);
   }
 
   /** Every token given out so far is refused from now on. */
   revokeTokens(): void {
-    this.#tokens.clear();
+    this.#auth.revoke();
   }
 
   /** Every signed URL given out so far has expired. */
@@ -119,7 +97,7 @@ export class FakeRegistry {
 
   async #serve(at: FakeRequest['at'], request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', `http://${request.headers.host}`);
-    const act = this.#takeFault(at, request.method ?? '', url);
+    const act = this.#faults.take(at, request.method ?? '', url);
     this.#active += 1;
     this.peak = Math.max(this.peak, this.#active);
     response.once('close', () => {
@@ -152,7 +130,7 @@ export class FakeRegistry {
       this.#serveStorage(call);
     } else {
       this.#checkManners(request, url);
-      if (url.pathname === '/token') await this.#serveToken(call);
+      if (url.pathname === '/token') await this.#auth.serveToken(call);
       else await this.#serveApi(call);
     }
   }
@@ -166,67 +144,11 @@ export class FakeRegistry {
     if (url.username !== '' || url.password !== '') say('sends credentials in the URL');
   }
 
-  #takeFault(at: FakeRequest['at'], method: string, url: URL): FaultAct | undefined {
-    const found = this.#faults.find(
-      ({ fault, left }) =>
-        left > 0 &&
-        (fault.at ?? 'registry') === at &&
-        (fault.method ?? method) === method &&
-        (fault.path?.test(url.pathname + url.search) ?? true),
-    );
-    if (found === undefined) return undefined;
-    found.left -= 1;
-    return found.fault.act;
-  }
-
-  async #serveToken({ request, response, url }: Call): Promise<void> {
-    let scope = url.searchParams.get('scope');
-    let known = request.headers.authorization === basic();
-    if (request.method === 'POST') {
-      const form = new URLSearchParams((await readBody(request)).toString('utf8'));
-      scope = form.get('scope');
-      known = form.get('grant_type') === 'refresh_token' && form.get('refresh_token') === FAKE_IDENTITY_TOKEN;
-    }
-    if (request.headers.authorization !== undefined && !known) throw new Refused(401, 'UNAUTHORIZED');
-    if (scope === null || !/^repository:[^:]+:[a-z,]+$/.test(scope))
-      throw new Refused(400, 'UNSUPPORTED', `scope ${scope}`);
-    const asked = scope.slice(scope.lastIndexOf(':') + 1);
-    const actions = known ? asked : this.traits.publicRead ? 'pull' : '';
-    const token = randomUUID();
-    const seconds = this.traits.tokenLifetimeSeconds;
-    this.#tokens.set(token, { actions, expiresAt: seconds === undefined ? Infinity : Date.now() + seconds * 1000 });
-    const answer = { token, ...(seconds === undefined ? {} : { expires_in: seconds }) };
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
-  }
-
-  #authorize({ request }: Call, name: string): void {
-    const { authorization } = request.headers;
-    if (this.traits.auth === 'none') {
-      if (authorization !== undefined) this.violations.push('sends credentials no one asked for');
-      return;
-    }
-    const reads = request.method === 'GET' || request.method === 'HEAD';
-    const action = reads ? 'pull' : request.method === 'DELETE' ? 'delete' : 'push';
-    if (this.traits.auth === 'basic') {
-      if (authorization === basic() || (reads && this.traits.publicRead)) return;
-      throw new Refused(401, 'UNAUTHORIZED', 'who are you?', { 'www-authenticate': 'Basic realm="the fake"' });
-    }
-    const token = this.#tokens.get(authorization?.replace(/^Bearer /, '') ?? '');
-    if (token !== undefined && token.expiresAt > Date.now()) {
-      if (token.actions.split(',').includes(action)) return;
-      if (token.actions !== '') throw new Refused(403, 'DENIED', 'permission_denied: write_package');
-    }
-    const scope = `repository:${name}:${action === 'pull' ? 'pull' : `pull,${action}`}`;
-    throw new Refused(401, 'UNAUTHORIZED', 'authentication required', {
-      'www-authenticate': `Bearer realm="http://${this.host}/token",service="fake, the registry",scope="${scope}"`,
-    });
-  }
-
   async #serveApi(call: Call): Promise<void> {
     const [, name, area, rest = ''] = ROUTE.exec(call.url.pathname) ?? [];
     const method = call.request.method ?? '';
     if (name === undefined) return this.#unknown(call);
-    this.#authorize(call, name);
+    this.#auth.authorize(call, name);
     const writes = method === 'POST' || method === 'PUT' || method === 'PATCH';
     const repository = writes ? this.repository(name) : this.repositories.get(name);
     if (repository === undefined) throw new Refused(404, 'NAME_UNKNOWN', 'repository name not known to registry');
@@ -251,14 +173,10 @@ export class FakeRegistry {
     const asked = Number(url.searchParams.get('n') ?? this.traits.maxPage);
     if (!Number.isSafeInteger(asked)) this.violations.push(`n=${url.searchParams.get('n')}`);
     const size = Math.min(asked, this.traits.maxPage);
-    const tags = [...repository.tags.keys()];
-    if (this.traits.tagOrder === 'lexical') tags.sort();
-    const last = url.searchParams.get('last');
-    const start = last === null ? 0 : tags.indexOf(last) + 1;
-    const page = tags.slice(start, start + size);
-    const next = new URLSearchParams({ n: String(size), last: page.at(-1) ?? '' });
-    const link = start + size < tags.length ? { link: `</v2/${name}/tags/list?${next}>; rel="next"` } : {};
-    response.writeHead(200, { 'content-type': 'application/json', ...link }).end(JSON.stringify({ name, tags: page }));
+    const { tags, more } = repository.page(this.traits.tagOrder, size, url.searchParams.get('last'));
+    const next = new URLSearchParams({ n: String(size), last: tags.at(-1) ?? '' });
+    const link = more ? { link: `</v2/${name}/tags/list?${next}>; rel="next"` } : {};
+    response.writeHead(200, { 'content-type': 'application/json', ...link }).end(JSON.stringify({ name, tags }));
   }
 
   #getBlob(call: Call, repository: FakeRepository, digest: string): void {
@@ -348,7 +266,7 @@ export class FakeRegistry {
   #getManifest({ request, response }: Call, repository: FakeRepository, reference: string): void {
     if (!request.headers.accept?.includes('vnd.oci.image.index'))
       this.violations.push('manifest without Accept of indexes');
-    const digest = reference.startsWith('sha256:') ? reference : this.#readTag(repository, reference);
+    const digest = repository.find(reference);
     const manifest = repository.manifests.get(digest ?? '');
     if (digest === undefined || manifest === undefined) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
     const headers = {
@@ -357,15 +275,6 @@ export class FakeRegistry {
       'docker-content-digest': digest,
     };
     response.writeHead(200, headers).end(request.method === 'HEAD' ? undefined : manifest.bytes);
-  }
-
-  readonly #reads = new Map<string, number>();
-
-  #readTag(repository: FakeRepository, tag: string): string | undefined {
-    const left = this.#reads.get(tag) ?? 0;
-    if (left === 0) return repository.tags.get(tag);
-    this.#reads.set(tag, left - 1);
-    return repository.previous.get(tag);
   }
 
   async #putManifest({ request, response, act }: Call, repository: FakeRepository, tag: string): Promise<void> {
@@ -380,82 +289,14 @@ export class FakeRegistry {
     const missing = repository.missingFor(bytes);
     if (missing.length > 0)
       throw new Refused(400, 'MANIFEST_BLOB_UNKNOWN', `blob unknown to registry: ${missing.join(', ')}`);
-    repository.manifests.set(digest, { mediaType, bytes });
-    if (!tag.startsWith('sha256:')) {
-      repository.previous.set(tag, repository.tags.get(tag));
-      repository.tags.set(tag, digest);
-      this.#reads.set(tag, this.traits.staleTagReads);
-    }
+    repository.putManifest(tag, { mediaType, bytes }, this.traits.staleTagReads);
     if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
     response.writeHead(201, { 'docker-content-digest': digest, 'content-length': 0 }).end();
   }
 
   #deleteManifest({ response }: Call, repository: FakeRepository, digest: string): void {
     if (!this.traits.deletes) throw new Refused(405, 'UNSUPPORTED', 'The operation is unsupported.');
-    if (!repository.manifests.delete(digest)) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
-    for (const [tag, held] of repository.tags) if (held === digest) repository.tags.delete(tag);
+    if (!repository.deleteManifest(digest)) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
     response.writeHead(202, { 'content-length': 0 }).end();
   }
-}
-
-function sendBlob({ request, response, act }: Call, stored: Buffer, digest: string): void {
-  const bytes = Buffer.from(stored);
-  if (act?.type === 'corrupt' && bytes[0] !== undefined) bytes[0] ^= 1;
-  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
-  const start = first === undefined || act?.type === 'ignore-range' ? 0 : Number(first);
-  const end =
-    first === undefined || last === '' || act?.type === 'ignore-range'
-      ? bytes.length
-      : Math.min(Number(last) + 1, bytes.length);
-  if (start >= bytes.length && bytes.length > 0) {
-    response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
-    return;
-  }
-  const partial = first !== undefined && act?.type !== 'ignore-range';
-  const part = bytes.subarray(start, end);
-  // Without Content-Length, an early end cannot be told from the real one.
-  const length = act?.type === 'cut' && act.how === 'end' ? {} : { 'content-length': part.length };
-  const range = partial ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {};
-  response.writeHead(partial ? 206 : 200, { 'docker-content-digest': digest, ...length, ...range });
-  if (request.method === 'HEAD') response.end();
-  else if (act?.type === 'stall') response.write(part.subarray(0, act.bytes));
-  else if (act?.type !== 'cut') response.end(part);
-  else if (act.how === 'end') response.end(part.subarray(0, act.bytes));
-  else {
-    response.flushHeaders();
-    // FIN and not RST, which would make the receiver throw away what it has not read yet.
-    if (act.bytes === 0) request.socket.end();
-    else response.write(part.subarray(0, act.bytes), () => request.socket.end());
-  }
-}
-
-function refuse(response: ServerResponse, { status, code, message, headers }: Refused): void {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers });
-  response.end(JSON.stringify({ errors: [{ code, message, detail: {} }] }));
-}
-
-/** All of the body; or, with `limit`, at least that much of it. */
-async function readBody(request: IncomingMessage, limit = Number.POSITIVE_INFINITY): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size >= limit) break;
-  }
-  return Buffer.concat(chunks);
-}
-
-const basic = (): string => `Basic ${Buffer.from(`${FAKE_USER.username}:${FAKE_USER.password}`).toString('base64')}`;
-
-function listen(server: Server): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-}
-
-function hostOf(server: Server): string {
-  const { port } = server.address() as AddressInfo;
-  return `127.0.0.1:${port}`;
 }

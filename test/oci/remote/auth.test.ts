@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import { parseChallenge } from '../../../src/oci/remote/challenge.ts';
-import { FAKE_IDENTITY_TOKEN } from '../../support/fake-registry.ts';
+import { FAKE_IDENTITY_TOKEN } from '../../support/fake-registry-auth.ts';
 import { blobOf, manifestOf, nobody, openRepository, publisher, randomBlob, readAll } from './open-repository.ts';
 
 const TOKEN = /^\/token/;

@@ -53,9 +53,9 @@ describe('credentials', () => {
 
   it('for the longest namespace win in podman’s file', async () => {
     const auths = {
+      'quay.io/owner/repo': encoded('repo:3'),
       'quay.io': encoded('host:1'),
       'quay.io/owner': encoded('owner:2'),
-      'quay.io/owner/repo': encoded('repo:3'),
       'quay.io/own': encoded('wrong:4'),
     };
     const env = await homeWith({ '.config/containers/auth.json': { auths } });
@@ -116,7 +116,10 @@ describe('a credential helper', () => {
 
   it('of a host is asked on its standard input, before the one for all', async () => {
     const env = await homeWith({
-      '.docker/config.json': { credHelpers: { 'ghcr.io': 'own' }, credsStore: 'all' },
+      '.docker/config.json': {
+        credHelpers: { 'ghcr.io.example': 'absent', 'ghcr.io': 'own' },
+        credsStore: 'all',
+      },
       'bin/docker-credential-own': answering('me', 'secret'),
       'bin/docker-credential-all': answering('you', 'token'),
     });

@@ -9,7 +9,8 @@ import { encodeManifest, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import type { CredentialsProvider } from '../../../src/oci/remote/credentials.ts';
 import { RemoteRepository, type RemoteRepositoryOptions } from '../../../src/oci/remote/repository.ts';
 import { ManualClock } from '../../http/manual-clock.ts';
-import { FAKE_USER, FakeRegistry } from '../../support/fake-registry.ts';
+import { FakeRegistry } from '../../support/fake-registry.ts';
+import { FAKE_USER } from '../../support/fake-registry-auth.ts';
 import type { FakeRegistryTraits } from '../../support/fake-registry-faults.ts';
 
 export const publisher: CredentialsProvider = async () => ({ type: 'basic', ...FAKE_USER });

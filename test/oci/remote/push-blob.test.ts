@@ -34,6 +34,8 @@ describe('pushing a blob', () => {
     expect(await again).toBe('existed');
     expect(opened.times).toBe(0);
     expect(registry.count('POST')).toBe(1);
+    // The redirect is the answer; a signed URL may be good for GET alone.
+    expect(registry.requests.filter(({ at }) => at === 'storage')).toEqual([]);
   });
 
   it('pushes nothing at all as an empty blob', async () => {
