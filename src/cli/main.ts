@@ -1,5 +1,6 @@
 /** The process: arguments in, exit code out. */
 import { type Command, CommanderError } from 'commander';
+import { suggest } from '../config/suggestion.ts';
 import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
@@ -46,34 +47,43 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return EXIT.done; // help or version was asked for
-    reportUsage(usage.text, seeAlso(program, argv), context.output);
+    reportUsage(usage.text, reachedCommand(program, argv), context.output);
     return EXIT.usage;
   }
 }
 
 /** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */
-function reportUsage(text: string, help: string, output: Output): void {
+function reportUsage(text: string, command: Command, output: Output): void {
   const [first = '', ...rest] = text.trimEnd().split('\n');
   if (!first.startsWith('error: ')) {
     output.error('a command is missing', ['', ...text.trimEnd().split('\n')]);
     return;
   }
-  const hints = rest.map((line) => line.replace(/^\(Did (.*)\)$/, 'did $1')).filter((line) => line !== '');
-  output.error(first.slice('error: '.length), [...hints, `see: ${help}`]);
+  const meant =
+    rest.find((line) => line.startsWith('('))?.replace(/^\(Did (.*)\)$/, 'did $1') ?? suggestion(first, command);
+  output.error(first.slice('error: '.length), [
+    ...(meant === undefined ? [] : [meant]),
+    `see: ${pathOf(command)} --help`,
+  ]);
 }
 
-/** The help of the command that `argv` got to. */
-function seeAlso(program: Command, argv: readonly string[]): string {
-  let command = program;
-  let path = program.name();
-  for (const argument of argv.slice(2)) {
-    const next = command.commands.find((each) => each.name() === argument);
-    if (next === undefined) continue;
-    command = next;
-    path += ` ${next.name()}`;
-  }
-  return `${path} --help`;
+/** commander suggests no option that its help hides, as the program's help does with those of all commands. */
+function suggestion(message: string, command: Command): string | undefined {
+  const [, flag] = /^error: unknown option '(--[^'=]+)/.exec(message) ?? [];
+  const known = command.options.map(({ long }) => long).filter((long) => typeof long === 'string');
+  const meant = flag === undefined ? undefined : suggest(flag, known);
+  return meant && `did you mean ${meant}?`;
 }
+
+/** The command that `argv` got to. */
+function reachedCommand(program: Command, argv: readonly string[]): Command {
+  let command = program;
+  for (const argument of argv.slice(2)) command = command.commands.find((each) => each.name() === argument) ?? command;
+  return command;
+}
+
+const pathOf = (command: Command): string =>
+  command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 
 /** The first signal asks for a clean end, the second ends at once. */
 function interruptible(output: Output): AbortSignal {

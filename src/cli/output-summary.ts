@@ -24,6 +24,12 @@ export const outputsJson = ({ outputs, evaluationFailures, source }: Outputs): R
   evaluationFailures,
 });
 
+/** For GITHUB_OUTPUT: added to what was pushed. */
+export function outputCounts({ outputs, evaluationFailures }: Outputs): Readonly<Record<string, string>> {
+  const count = (status: OutputStatus): number => outputs.filter((report) => report.status === status).length;
+  return { built: String(count('built')), 'failed-outputs': String(count('failed') + evaluationFailures.length) };
+}
+
 /** The counts, and every failure with the end of its log. */
 export function tellOutputs({ outputs, evaluationFailures }: Outputs, output: Output): void {
   for (const { output: failed, failure } of outputs) {

@@ -21,6 +21,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
     .version(`nixcache ${version()}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .exitOverride()
+    .configureHelp({ minWidthToWrap: 20 })
     .configureOutput({
       writeOut: (text) => context.output.line(text.trimEnd()),
       // Called for errors, and for the help that stands in for a command that is missing.

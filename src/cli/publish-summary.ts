@@ -79,6 +79,7 @@ export function formatSummary({ cache, published, durationMs }: PublishReport): 
   return [
     `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
     `not needed: ${plan.cached.length} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
+    `use it: nixcache serve --from ${cache}`,
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
   ];
 }
@@ -89,7 +90,7 @@ export function stepOutputs({ cache, published, publicKeys }: PublishReport): Re
   return {
     cache,
     pushed: String(outcome?.pushed.length ?? 0),
-    failed: String(outcome?.failed.size ?? 0),
+    'failed-paths': String(outcome?.failed.size ?? 0),
     skipped: String(plan.cached.length + plan.upstream.length),
     'uploaded-bytes': String(outcome?.uploadedBytes ?? 0),
     'public-keys': publicKeys.join(' '),

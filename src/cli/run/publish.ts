@@ -7,7 +7,7 @@ import { startServer } from '../../serve/server.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
 import { EXIT, type ExitCode } from '../exit-codes.ts';
 import { githubSource } from '../github-source.ts';
-import { outputsJson, outputsMarkdown, tellOutputs } from '../output-summary.ts';
+import { outputCounts, outputsJson, outputsMarkdown, tellOutputs } from '../output-summary.ts';
 import { openPublishSession, type PublishSession } from '../publish-session.ts';
 import { PublishStory } from '../publish-story.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from '../publish-summary.ts';
@@ -56,7 +56,7 @@ export async function runPublish(
     tellOutputs(published, output);
     for (const line of formatSummary(report)) output.info(line);
     await output.stepSummary(`${formatMarkdown(report)}\n\n${outputsMarkdown(published)}`);
-    await output.stepOutputs(stepOutputs(report));
+    await output.stepOutputs({ ...stepOutputs(report), ...outputCounts(published) });
     context.exitCode = exitCodeFor(published);
   } finally {
     story.end('failed');

@@ -1,0 +1,133 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { tempDir } from '../support/temp-dir.ts';
+import { runCli, startCli } from './run-cli.ts';
+
+const COMMANDS = ['publish', 'push', 'serve', 'discover', 'key'];
+
+describe('--version and --help', () => {
+  it('print the version of the package', async () => {
+    const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+    const { version } = JSON.parse(text) as { version: string };
+    expect(await runCli(['--version'])).toEqual({ exitCode: 0, stdout: `nixcache ${version}`, stderr: '' });
+  });
+
+  it('list the commands', async () => {
+    const { exitCode, stdout, stderr } = await runCli(['--help']);
+    expect([exitCode, stderr]).toEqual([0, '']);
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
+  });
+
+  it.each(['publish', 'push', 'serve', 'discover', 'key generate', 'key public'])(
+    'teach %s by examples and have the common options',
+    async (command) => {
+      const { exitCode, stdout } = await runCli([...command.split(' '), '--help'], { env: { COLUMNS: '70' } });
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain('Examples:\n  # ');
+      for (const option of ['--json', '--quiet', '--verbose', '--config']) expect(stdout).toContain(option);
+      const [described = ''] = stdout.split('Examples:');
+      expect(Math.max(...described.split('\n').map((line) => line.length))).toBeLessThanOrEqual(70);
+    },
+  );
+});
+
+describe('a wrong command line exits with 2 and suggests a right one', () => {
+  it.each<[string, string]>([
+    ['--jsn', "nixcache: unknown option '--jsn'\n  did you mean --json?\n  see: nixcache --help"],
+    ['publsh', "nixcache: unknown command 'publsh'\n  did you mean publish?\n  see: nixcache --help"],
+    ['push --tto oci:x p', "nixcache: unknown option '--tto'\n  did you mean --to?\n  see: nixcache push --help"],
+    ['key', 'nixcache: a command is missing'],
+    ['', 'nixcache: a command is missing'],
+    ['key public', "nixcache: missing required argument 'file'\n  see: nixcache key public --help"],
+    ['push', "nixcache: missing required argument 'path'"],
+    ['serve --port', "nixcache: option '--port <port>' argument missing"],
+    ['serve --port 99999', "nixcache: --port: '99999' is not a port: give a whole number from 0 to 65535"],
+    ['serve --cache ./x', "nixcache: --cache: './x' looks like a directory; write oci:./x"],
+    ['serve --from oci:/a --cache oci:/b', 'nixcache: --cache oci:/b and --from oci:/a name two caches'],
+    ['publish --compression gzip x', "nixcache: --compression: 'gzip' is not a compression"],
+    ['publish --require-signing x', 'nixcache: signing is required, and there is no key'],
+    ['publish', 'nixcache: there is no flake.nix in / nor in its config/'],
+  ])('nixcache %s', async (line, stderr) => {
+    const result = await runCli(line.split(' ').filter((argument) => argument !== ''));
+    expect(result).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(result.stderr.slice(0, stderr.length)).toBe(stderr);
+    expect(result.stderr).not.toMatch(/^ +at /m);
+  });
+
+  it('also when the mistake is in the config file', async () => {
+    const cwd = await tempDir();
+    await writeFile(join(cwd, 'nixcache.toml'), '[serve]\nprot = 1\n');
+    const { exitCode, stderr } = await runCli(['serve'], { cwd });
+    expect(exitCode).toBe(2);
+    expect(stderr).toBe(
+      `nixcache: read configuration ${cwd}/nixcache.toml: serve.prot is not a setting, did you mean 'port'?`,
+    );
+  });
+});
+
+describe('options', () => {
+  it('that are common may stand before the command', async () => {
+    const cwd = await tempDir();
+    const { exitCode, stdout } = await runCli(['--json', '-q', 'key', 'generate', 'a-1'], { cwd });
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'a-1' });
+  });
+});
+
+describe('serve', () => {
+  const serve = (cwd: string, ...args: readonly string[]) =>
+    startCli(['serve', '--port', '0', '--no-upstream', '--from', 'oci:cache', ...args], {
+      cwd,
+      env: { HOME: cwd, GITHUB_TOKEN: 'ghp_hunter22' },
+    });
+
+  it('prints its URL first, answers there, and ends well on SIGTERM', async () => {
+    await using server = await serve(await tempDir());
+    expect(server.firstLine).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    const info = await fetch(`${server.firstLine}/nix-cache-info`);
+    expect(await info.text()).toContain('StoreDir: /nix/store');
+    server.signal('SIGTERM');
+    const { exitCode, stdout, stderr } = await server.result;
+    expect([exitCode, stdout]).toEqual([0, server.firstLine]);
+    expect(stderr).toContain('SIGTERM: stopping');
+    expect(stderr).not.toContain('hunter22');
+  });
+
+  it('prints one document with --json', async () => {
+    await using server = await serve(await tempDir(), '--json');
+    expect(JSON.parse(server.firstLine)).toEqual({
+      url: expect.stringMatching(/^http:/),
+      cache: expect.stringMatching(/^oci:\/.*\/cache$/),
+    });
+  });
+
+  it('ends at once on the second signal', async () => {
+    await using server = await serve(await tempDir());
+    // A request that never ends holds the first signal up.
+    const socket = connect(Number(new URL(server.firstLine).port), '127.0.0.1');
+    socket.on('error', () => undefined).write('GET / HTTP/1.1\r\n');
+    await once(socket, 'connect');
+    await delay(100);
+    server.signal('SIGINT');
+    server.signal('SIGINT'); // the same Ctrl-C, passed on by a shell
+    await delay(400);
+    expect(await Promise.race([server.result, delay(50, 'running')])).toBe('running');
+    server.signal('SIGINT');
+    expect((await server.result).exitCode).toBe(130);
+    socket.destroy();
+  });
+});
+
+it('a reader of stdout that leaves is no error', async () => {
+  const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+  const script = `"$1" "$2" publish --help | true; echo "\${PIPESTATUS[0]}"`;
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', process.execPath, main]);
+  expect([stdout, stderr]).toEqual(['0\n', '']);
+});

@@ -1,0 +1,153 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateKey } from '../../src/nix/signature.ts';
+import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
+import { type CliResult, runCli, startCli } from './run-cli.ts';
+
+const FLAKE = `{
+  outputs = { self }: let
+    make = name: script: derivation { inherit name; system = builtins.currentSystem or "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" script ]; };
+    outputs = {
+      good = make "good-1" "echo good > $out";
+      bad = make "bad-1" "echo oh no; exit 1";
+      broken = throw "broken on purpose";
+    };
+  in { packages = { x86_64-linux = outputs; aarch64-linux = outputs; }; };
+}`;
+
+const key = generateKey('test-1');
+let nix: NixEnv;
+let flake = '';
+
+beforeAll(async () => {
+  nix = await createNixEnv();
+  flake = join(nix.dir, 'flake');
+  await mkdir(flake);
+  await writeFile(join(flake, 'flake.nix'), FLAKE);
+});
+afterAll(() => nix.cleanup());
+
+const nixcache = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  input?: string,
+): Promise<CliResult> =>
+  runCli(args, { cwd: flake, env: { ...nix.env, ...env }, ...(input === undefined ? {} : { input }) });
+
+describe('discover', () => {
+  it('lists outputs on stdout and failures on stderr', async () => {
+    const { exitCode, stdout, stderr } = await nixcache(['discover']);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^OUTPUT +SYSTEM +STORE PATH\npackages\.\S+\.bad .*\npackages\.\S+\.good .*good-1$/);
+    expect(stderr).toMatch(/packages\.\S+\.broken does not evaluate: broken on purpose/);
+  });
+
+  it('prints one JSON document', async () => {
+    const { stdout } = await nixcache(['discover', '--json', '--only', 'packages.*.good', '--quiet']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      outputs: [{ kind: 'packages', name: 'good-1', outputs: { out: expect.stringContaining('/nix/store/') } }],
+      failures: [],
+    });
+  });
+
+  it('prints a matrix of all systems, for GitHub too', async () => {
+    const file = join(nix.dir, 'discover-output');
+    const { stdout } = await nixcache(['discover', '--matrix'], { GITHUB_OUTPUT: file });
+    expect(JSON.parse(stdout)).toMatchObject({
+      include: [
+        { system: 'aarch64-linux', runner: 'ubuntu-24.04-arm' },
+        { system: 'x86_64-linux', runner: 'ubuntu-latest' },
+      ],
+    });
+    expect(await readFile(file, 'utf8')).toContain(`\n${stdout}\n`);
+  });
+
+  it('of what is no flake is a usage error', async () => {
+    const { exitCode, stdout } = await nixcache(['discover', join(nix.dir, 'none')]);
+    expect([exitCode, stdout]).toEqual([2, '']);
+  });
+});
+
+describe('publish, then serve', () => {
+  const cache = (): string => `oci:${join(nix.dir, 'cache')}`;
+  const summary = (): string => join(nix.dir, 'summary');
+  const github = (): Record<string, string> => ({
+    GITHUB_ACTIONS: 'true',
+    GITHUB_REPOSITORY: 'owner/repo',
+    GITHUB_STEP_SUMMARY: summary(),
+    GITHUB_OUTPUT: join(nix.dir, 'output'),
+    NIX_SIGNING_KEY: key.secret,
+    GITHUB_TOKEN: 'ghp_hunter22',
+  });
+
+  it('would build in a dry run, and makes nothing', async () => {
+    const { exitCode, stdout } = await nixcache(['publish', '--to', cache(), '--no-upstream', '--dry-run', '--json']);
+    expect(exitCode).toBe(3); // the broken output stays broken
+    expect(JSON.parse(stdout)).toMatchObject({
+      dryRun: true,
+      outputs: [{ status: 'to-build' }, { status: 'to-build' }],
+    });
+    await expect(readFile(join(nix.dir, 'cache/oci-layout'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('exits with 3 when some outputs fail, and tells GitHub', async () => {
+    const { exitCode, stdout, stderr } = await nixcache(
+      ['publish', '--to', cache(), '--no-upstream', '--json'],
+      github(),
+    );
+    expect(exitCode).toBe(3);
+    const result = JSON.parse(stdout) as { pushed: string[]; outputs: { status: string }[] };
+    expect(result.outputs.map(({ status }) => status)).toEqual(['failed', 'built']);
+    expect(result.pushed).toEqual([expect.stringMatching(/^\/nix\/store\/.*-good-1$/)]);
+    expect(stderr).toContain('::group::pushing\n');
+    expect(stderr).toMatch(/^::warning title=nixcache::packages\.\S+\.bad failed to build: /m);
+    expect(await readFile(summary(), 'utf8')).toContain(`nixcache serve --from ${cache()}`);
+    expect(await readFile(join(nix.dir, 'output'), 'utf8')).toMatch(/^pushed<<(\S+)\n1\n\1$/m);
+    for (const secret of [key.secret.slice(7), 'hunter22']) expect(stdout + stderr).not.toContain(secret);
+  });
+
+  it('exits with 0 when what was asked for is there already, and needs no terminal', async () => {
+    const { exitCode, stdout, stderr } = await nixcache(
+      ['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good'],
+      { NIX_SIGNING_KEY: key.secret },
+    );
+    expect([exitCode, stdout]).toEqual([0, '']);
+    expect(stderr).toContain('outputs: 1 in the cache already');
+    expect(stderr).not.toContain('\u001b');
+  });
+
+  it('warns loudly when it signs nothing, even when quiet', async () => {
+    const { stderr } = await nixcache(['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good', '-q']);
+    expect(stderr).toMatch(/^warning: there is no signing key: /);
+  });
+
+  it('gives builds no secret of ours', async () => {
+    const { stdout } = await nixcache(['discover', '--json', '--only', 'packages.*.good'], github());
+    expect(stdout).not.toContain(key.secret.slice(7));
+  });
+
+  it('serves what was published', async () => {
+    await using server = await startCli(['serve', '--from', cache(), '--port', '0', '--no-upstream'], { env: nix.env });
+    const { stdout } = await nixcache(['discover', '--json', '--only', 'packages.*.good']);
+    const [path = ''] = /\/nix\/store\/[^"]*good-1(?=")/.exec(stdout) ?? [];
+    const narInfo = await fetch(`${server.firstLine}/${path.slice(11, 43)}.narinfo`);
+    expect(await narInfo.text()).toMatch(/^Sig: test-1:/m);
+    expect(await (await fetch(`${server.firstLine}/public-key`)).text()).toContain(key.public);
+  });
+});
+
+describe('push', () => {
+  it('takes paths from standard input and through links, and names what is none', async () => {
+    const file = join(nix.dir, 'file');
+    await writeFile(file, 'pushed');
+    const add = await nixcache(['push', '-', '--to', `oci:${join(nix.dir, 'pushed')}`], {}, '/nonsense\n');
+    expect(add).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(add.stderr).toContain('push /nonsense: it is no store path');
+    const twice = await nixcache(['push', '-', '/x']);
+    expect(twice).toMatchObject({ exitCode: 2 });
+    expect(twice.stderr).toContain("'-' stands alone");
+    const both = await nixcache(['push', '-', '--username', 'me', '--password-stdin'], {}, 'x\n');
+    expect(both.stderr).toContain('set NIXCACHE_PASSWORD instead');
+  });
+});

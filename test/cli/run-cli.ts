@@ -1,0 +1,63 @@
+/** Runs the real command line in a process of its own, from the sources: Node strips the types. */
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { execa, type Options } from 'execa';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+export interface RunCliOptions {
+  /** The whole environment but for PATH and HOME. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly input?: string;
+  /** Octal, as in `umask 000`. */
+  readonly umask?: string;
+}
+
+export interface CliResult {
+  readonly exitCode: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const optionsOf = ({ env, cwd, input }: RunCliOptions) =>
+  ({
+    cwd: cwd ?? '/',
+    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...env },
+    extendEnv: false,
+    reject: false,
+    timeout: 60_000,
+    ...(input === undefined ? { stdin: 'ignore' } : { input }),
+  }) satisfies Options;
+
+export async function runCli(args: readonly string[], options: RunCliOptions = {}): Promise<CliResult> {
+  const command = [process.execPath, MAIN, ...args];
+  const [program = '', ...rest] =
+    options.umask === undefined ? command : ['sh', '-c', `umask ${options.umask}; exec "$@"`, 'sh', ...command];
+  const { exitCode, stdout, stderr } = await execa(program, rest, optionsOf(options));
+  return { exitCode, stdout, stderr };
+}
+
+export interface RunningCli extends AsyncDisposable {
+  /** The first line on stdout. */
+  readonly firstLine: string;
+  signal(name: NodeJS.Signals): void;
+  readonly result: Promise<CliResult>;
+}
+
+/** Starts a command that goes on, and waits for its first line. */
+export async function startCli(args: readonly string[], options: RunCliOptions = {}): Promise<RunningCli> {
+  const child = execa(process.execPath, [MAIN, ...args], optionsOf(options));
+  const result = child.then(({ exitCode, stdout, stderr }) => ({ exitCode, stdout, stderr }));
+  const first = once(child.stdout, 'data').then(([chunk]) => String(chunk));
+  const line = await Promise.race([first, result.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
+  return {
+    firstLine: line.split('\n', 1)[0] ?? '',
+    signal: (name) => child.kill(name),
+    result,
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL');
+      await result;
+    },
+  };
+}
