@@ -158,6 +158,16 @@ describe('a request', () => {
     await expect.poll(() => body.destroyed).toBe(true);
   });
 
+  it('destroys the stream it was to send when it is never sent', async () => {
+    const body = Readable.from(endless());
+    const signal = AbortSignal.abort(new Error('enough'));
+    await expect(open().request({ method: 'PUT', url: await unusedUrl(), body, signal })).rejects.toThrow('enough');
+    expect(body.destroyed).toBe(true);
+    const refused = Readable.from(endless());
+    await expect(open().request({ method: 'PUT', url: await unusedUrl(), body: refused })).rejects.toThrow('refused');
+    expect(refused.destroyed).toBe(true);
+  });
+
   it('stops with the reason of the signal: before, during and after the headers', async () => {
     const reason = new Error('enough');
     const silent = await serve(() => {});
