@@ -65,7 +65,7 @@ function parseGlob(glob: string): readonly string[] {
     else if (character === '.' && !isQuoted && depth === 0) components.push('');
     else {
       if (!isQuoted) depth += character === '{' ? 1 : character === '}' ? -1 : 0;
-      const text = isQuoted && /[*?[\]{}()!+@\\]/.test(character) ? `\\${character}` : character;
+      const text = isQuoted && /[!-,./:-@[-^`{-~]/.test(character) ? `\\${character}` : character;
       components.push((components.pop() ?? '') + text);
     }
   }

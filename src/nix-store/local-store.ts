@@ -41,7 +41,9 @@ export async function openLocalStore(
   options: { readonly command?: NixCommand } & CallOptions = {},
 ): Promise<NixLocalStore> {
   const { command = new NixCommand(), signal } = options;
-  const url = (await command.settings({ signal })).get('store');
+  // The version is for later; asked at the same time it costs nothing.
+  const [settings] = await Promise.all([command.settings({ signal }), command.version({ signal })]);
+  const url = settings.get('store');
   const { env, cwd } = command;
   return new NixLocalStore(command, locateStore(typeof url === 'string' ? url : 'auto', { env, cwd }));
 }

@@ -1,13 +1,9 @@
-/**
- * Runs the local Nix's programs: no shell, a deadline each, and nothing left behind when stopped.
- *
- * Every program gets a process group of its own, because Nix starts git, ssh and remote helpers: stopping means
- * SIGTERM to the group (Nix then releases its locks and kills its builders), and SIGKILL after a grace period.
- */
+/** Runs the local Nix's programs: no shell, a deadline each, and nothing left behind when stopped. */
 import { existsSync } from 'node:fs';
 import { type Options as ExecaOptions, execa } from 'execa';
 import * as z from 'zod/mini';
 import { NixcacheError } from '../errors.ts';
+import { groupStopper } from './process-group.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
 
 export interface NixVersion {
@@ -36,6 +32,8 @@ export interface NixCommandOptions {
   /** The whole environment of the programs; default: our own. NIX_CONFIG, NIX_REMOTE and the like act through it. */
   readonly env?: Readonly<NodeJS.ProcessEnv>;
   readonly cwd?: string;
+  /** Between asking a program to stop and killing it. Nix takes a moment to stop its builders. */
+  readonly killGraceMs?: number;
 }
 
 /** A nix program ended with another exit code than 0. */
@@ -55,8 +53,7 @@ export type NixSettings = ReadonlyMap<string, unknown>;
 
 /** A query of the local store takes milliseconds; a cold disk or a busy daemon, seconds. */
 const QUERY_TIMEOUT_MS = 10 * 60_000;
-/** Between asking politely and SIGKILL. */
-const KILL_GRACE_MS = 5_000;
+const DEFAULT_KILL_GRACE_MS = 5_000;
 /** JSON about 10^6 paths is about 700 MB, more than one string may hold. */
 const MAX_STDOUT_LENGTH = 500_000_000;
 /** Where installers put Nix, for services and cron jobs that have a bare PATH. */
@@ -64,15 +61,10 @@ const USUAL_PLACES = ['/nix/var/nix/profiles/default/bin', '/run/current-system/
 
 const FEATURES = ['--extra-experimental-features', 'nix-command flakes'];
 
-/** Process groups that must not outlive us. */
-const running = new Set<number>();
-process.once('exit', () => {
-  for (const group of running) signalGroup(group, 'SIGTERM');
-});
-
 export class NixCommand {
   readonly env: Readonly<NodeJS.ProcessEnv>;
   readonly #cwd: string | undefined;
+  readonly #killGraceMs: number;
   #version: Promise<NixVersion> | undefined;
   #settings: Promise<NixSettings> | undefined;
 
@@ -80,6 +72,7 @@ export class NixCommand {
     const env = options.env ?? process.env;
     this.env = { ...env, PATH: [env['PATH'] ?? '', ...USUAL_PLACES].filter((place) => place !== '').join(':') };
     this.#cwd = options.cwd;
+    this.#killGraceMs = options.killGraceMs ?? DEFAULT_KILL_GRACE_MS;
   }
 
   /** Directory that relative flake references are relative to. */
@@ -108,7 +101,7 @@ export class NixCommand {
     const tail = new StderrTail(options.onStderrLine);
     const child = execa(program, program === 'nix' ? [...FEATURES, ...args] : args, this.#execaOptions());
     child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
-    const stop = stopper(child.pid);
+    const stop = groupStopper(child.pid, this.#killGraceMs);
     const deadline = setTimeout(stop.now, timeoutMs);
     signal?.addEventListener('abort', stop.now, { once: true });
     try {
@@ -154,7 +147,10 @@ export class NixCommand {
 
   async #readVersion(options: RunOptions): Promise<NixVersion> {
     const { stdout } = await this.run('nix', ['--version'], options);
-    const [, major, minor] = /(\d+)\.(\d+)/.exec(stdout) ?? [];
+    // `nix (Nix) 2.8.0`, `nix (Determinate Nix 3.11.2) 2.31.1`: the last number is that of the Nix in it.
+    const [, major, minor] = /(\d+)\.(\d+)\S*\s*$/.exec(stdout) ?? [];
+    // Lix counts on from 2.90, but parted from Nix at 2.18 and has none of the later flags.
+    if (stdout.includes('(Lix')) return { major: 2, minor: 18 };
     if (major === undefined || minor === undefined) {
       throw new NixcacheError('ERR_NIX', `nix --version says '${stdout.slice(0, 80)}', which has no version in it`);
     }
@@ -162,10 +158,10 @@ export class NixCommand {
   }
 
   async #readSettings(options: RunOptions): Promise<NixSettings> {
-    const version = await this.version(options);
-    // `config show` since 2.20; the old name is a deprecated alias there.
-    const words = atLeast(version, 2, 20) ? ['config', 'show'] : ['show-config'];
-    const parsed = NixConfigJson.safeParse(parseJson(await this.nix([...words, '--json'], options), 'nix config'));
+    // The old name first: it needs no version, and is a deprecated alias from 2.20 to 2.34 at least.
+    const old = await this.run('nix', ['show-config', '--json'], options);
+    const text = old.exitCode === 0 ? old.stdout : await this.nix(['config', 'show', '--json'], options);
+    const parsed = NixConfigJson.safeParse(parseJson(text, 'nix config'));
     if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix config --json has an unknown shape');
     return new Map(Object.entries(parsed.data).map(([name, { value }]) => [name, value]));
   }
@@ -236,34 +232,5 @@ async function forgetOnFailure<T>(promise: Promise<T>, forget: () => void): Prom
   } catch (error) {
     forget();
     throw error;
-  }
-}
-
-/** Stops the process group led by `pid`: politely, then hard. */
-function stopper(pid: number | undefined) {
-  let hard: NodeJS.Timeout | undefined;
-  let stopped = false;
-  if (pid !== undefined) running.add(pid);
-  return {
-    now: (): void => {
-      stopped = true;
-      if (pid === undefined || hard !== undefined) return;
-      signalGroup(pid, 'SIGTERM');
-      hard = setTimeout(() => signalGroup(pid, 'SIGKILL'), KILL_GRACE_MS);
-    },
-    stopped: (): boolean => stopped,
-    done: (): void => {
-      clearTimeout(hard);
-      if (pid !== undefined) running.delete(pid);
-    },
-  };
-}
-
-function signalGroup(group: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-group, signal);
-  } catch (error) {
-    // Gone already: it ended between the decision and the signal.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

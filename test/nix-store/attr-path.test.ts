@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { expect, it, test } from 'vitest';
+import { attrPathMatcher, formatAttrPath, parseAttrPath } from '../../src/nix-store/attr-path.ts';
+
+const X86 = ['packages', 'x86_64-linux', 'hello'];
+
+it('writes plain components with dots between, and quotes the others', () => {
+  expect(formatAttrPath(X86)).toBe('packages.x86_64-linux.hello');
+  expect(formatAttrPath(['packages', 'x86_64-linux', 'my.tool'])).toBe('packages.x86_64-linux."my.tool"');
+  expect(formatAttrPath(['a', 'say "hi"', ''])).toBe('a."say \\"hi\\"".""');
+});
+
+it.each(['', '.', 'a.', '.a', 'a..b', '"a', 'a"b"', '"a"b'])("refuses to read '%s'", (text) => {
+  expect(() => parseAttrPath(text)).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));
+});
+
+it.each([
+  ['packages.x86_64-linux.hello', X86, true],
+  ['packages.*.hello', X86, true],
+  ['*.x86_64-linux.*', X86, true],
+  ['packages.x86_64-linux', X86, true],
+  ['packages', X86, true],
+  ['**.hello', X86, true],
+  ['packages.*.h?l*', X86, true],
+  ['packages.{x86_64,aarch64}-linux.hello', X86, true],
+  ['{packages,checks}.*.[gh]ello', X86, true],
+  ['*', X86, true],
+  ['hello', X86, false],
+  ['*.hello', X86, false],
+  ['packages.*.hell', X86, false],
+  ['packages.x86_64*hello', X86, false],
+  ['packages.*."my.tool"', ['packages', 's', 'my.tool'], true],
+  ['packages.*."*"', ['packages', 's', 'hello'], false],
+  ['packages.*."*"', ['packages', 's', '*'], true],
+  ['packages.*.my', ['packages', 's', 'my.tool'], false],
+  ['a.*', ['a', 'x/y'], true],
+  ['a.*.y', ['a', 'x/y'], false],
+  ['a.*', ['a', '.hidden'], true],
+  ['!a', ['b'], false],
+])('the glob %s on %j: %s', (glob, path, expected) => {
+  expect(attrPathMatcher({ only: [glob] })(path)).toBe(expected);
+});
+
+it('takes everything without globs, and what any of several matches', () => {
+  expect(attrPathMatcher({})(X86)).toBe(true);
+  expect(attrPathMatcher({ only: ['checks', 'packages.*.hello'] })(X86)).toBe(true);
+});
+
+it('lets exclude win over only', () => {
+  const isWanted = attrPathMatcher({ only: ['packages'], exclude: ['packages.*.hello'] });
+  expect(isWanted(X86)).toBe(false);
+  expect(isWanted(['packages', 'x86_64-linux', 'other'])).toBe(true);
+});
+
+it.each(['packages..hello', 'packages.', '', 'packages."hello'])("refuses the glob '%s'", (glob) => {
+  expect(() => attrPathMatcher({ only: [glob] })).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));
+});
+
+test('reading undoes writing', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string({ minLength: 0, unit: 'binary' }), { minLength: 1 }), (components) => {
+      expect(parseAttrPath(formatAttrPath(components))).toEqual(components);
+    }),
+  );
+});
+
+test('a path written as a glob selects that path', () => {
+  // Newlines are outside: picomatch's dots do not match them.
+  const component = fc.string({ minLength: 1, unit: 'grapheme-ascii' }).filter((text) => !/[\\"]/.test(text));
+  fc.assert(
+    fc.property(fc.array(component, { minLength: 1, maxLength: 4 }), (components) => {
+      expect(attrPathMatcher({ only: [formatAttrPath(components)] })(components)).toBe(true);
+    }),
+  );
+});
