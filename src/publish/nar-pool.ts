@@ -11,6 +11,8 @@ interface Pending {
   readonly resolve: (result: NarResult) => void;
   readonly reject: (error: unknown) => void;
   readonly onProgress: (bytes: number) => void;
+  /** Bytes of the NAR that no message has reported. */
+  unreported: number;
 }
 
 interface Slot {
@@ -24,7 +26,7 @@ interface Slot {
  */
 const WORKER_LIMITS = { maxYoungGenerationSizeMb: 1 };
 
-/** Two a worker, so that it never waits for its next one. */
+/** Two a worker, one under way and one at hand, so that it never waits for its next. */
 const JOBS_PER_WORKER = 2;
 
 export class NarPool {
@@ -41,7 +43,7 @@ export class NarPool {
   /** The compressed NAR of `job`; bytes of progress are those of the NAR. */
   run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ job, pending: { resolve, reject, onProgress } });
+      this.#queue.push({ job, pending: { resolve, reject, onProgress, unreported: job.narSize } });
       this.#dispatch();
     });
   }
@@ -97,12 +99,15 @@ export class NarPool {
     const pending = slot.pending.get(reply.id);
     if (!pending) return;
     if ('progressBytes' in reply) {
+      pending.unreported -= reply.progressBytes;
       pending.onProgress(reply.progressBytes);
       return;
     }
     slot.pending.delete(reply.id);
-    if ('result' in reply) pending.resolve(reply.result);
-    else if (reply.error.code) pending.reject(new NixcacheError(reply.error.code, reply.error.message));
+    if ('result' in reply) {
+      pending.onProgress(pending.unreported);
+      pending.resolve(reply.result);
+    } else if (reply.error.code) pending.reject(new NixcacheError(reply.error.code, reply.error.message));
     else pending.reject(new Error(reply.error.message));
     this.#dispatch();
   }

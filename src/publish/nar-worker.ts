@@ -1,32 +1,37 @@
 /** One path from the store to a compressed, hashed, checked NAR. Runs in worker threads; see nar-pool.ts. */
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
-import { constants, zstdCompressSync } from 'node:zlib';
+import { zstdCompressSync } from 'node:zlib';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes } from '../nix/hash.ts';
 import { encodeNarListing } from '../nix/nar-listing.ts';
 import { NarWriter } from '../nix/nar-writer.ts';
-import { createCompressor, DEFAULT_ZSTD_LEVEL } from './compressor.ts';
+import { createCompressor, OUTPUT_CHUNK_BYTES, zstdParams } from './compressor.ts';
 import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
 import { PartWriter } from './part-writer.ts';
 
 /** 1 MiB: zlib's zstd is fastest with chunks of this size (measured), and a chunk is hashed while it compresses. */
 const CHUNK_BYTES = 1024 * 1024;
-/** Buffers not in use: a worker has a few jobs under way, each of which needs one. */
-const buffers: Buffer[] = [];
+/** NARs up to this size are compressed in one call, which is cheaper than a stream. */
+const MAX_AT_ONCE_BYTES = 4 * 1024 * 1024;
+/** One job at a time uses these. */
+const chunkBuffer = Buffer.allocUnsafe(CHUNK_BYTES);
+let busy = false;
+const wholeBuffer = Buffer.allocUnsafe(MAX_AT_ONCE_BYTES);
 
 /**
- * Serialises, hashes, compresses and hashes again.
+ * Serialises, hashes, compresses and hashes again. One call at a time: the buffers are the thread's.
  *
  * @throws {NixcacheError} ERR_NAR_MISMATCH when the contents are not what `job.narHash` says; nothing is left behind
  */
 export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
-  const buffer = buffers.pop() ?? Buffer.allocUnsafe(CHUNK_BYTES);
-  const nar = new NarWriter(job.contentPath, { buffer, withListing: true });
+  if (busy) throw new Error('two NARs at once in one thread would overwrite each other');
+  busy = true;
+  const nar = new NarWriter(job.contentPath, { buffer: chunkBuffer, withListing: true });
   const hash = createHash('sha256');
   const output = new PartWriter(job);
   try {
-    await (job.narSize <= CHUNK_BYTES && job.compression.method === 'zstd'
+    await (job.narSize <= MAX_AT_ONCE_BYTES && job.compression.method === 'zstd'
       ? compressAtOnce(nar, hash, job, output)
       : compressStream(nar, hash, job, output, onProgress));
     const narHash = hashFromBytes(hash.digest());
@@ -40,7 +45,7 @@ export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void
     throw isNixcacheError(error, 'ERR_NOT_FOUND') ? mismatch(job, 'its files are gone') : error;
   } finally {
     nar.return();
-    buffers.push(buffer);
+    busy = false;
   }
 }
 
@@ -53,17 +58,15 @@ const mismatch = (job: NarJob, what: string): NixcacheError =>
 type Hash = ReturnType<typeof createHash>;
 
 async function compressAtOnce(nar: NarWriter, hash: Hash, job: NarJob, output: PartWriter): Promise<void> {
-  const chunks: Uint8Array[] = [];
   let size = 0;
   for (const chunk of nar) {
+    if (size + chunk.length > job.narSize) return; // the caller reports it
+    wholeBuffer.set(chunk, size);
     size += chunk.length;
-    if (size > job.narSize) return; // the caller reports it
-    chunks.push(Buffer.from(chunk));
   }
-  const whole = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+  const whole = wholeBuffer.subarray(0, size);
   hash.update(whole);
-  const level = job.compression.level ?? DEFAULT_ZSTD_LEVEL;
-  output.write(zstdCompressSync(whole, { params: { [constants.ZSTD_c_compressionLevel]: level } }));
+  output.write(zstdCompressSync(whole, { params: zstdParams(job.compression.level), chunkSize: OUTPUT_CHUNK_BYTES }));
 }
 
 async function compressStream(
@@ -89,10 +92,24 @@ async function compressStream(
   }
 }
 
+/** A progress message costs a wake-up of the main thread: one for this many bytes is plenty. */
+const PROGRESS_BYTES = 16 * 1024 * 1024;
+
+/** Jobs wait for each other here; the pool sends one ahead so that this thread is never idle. */
+let last: Promise<unknown> = Promise.resolve();
+
 parentPort?.on('message', ({ id, job }: WorkerRequest) => {
-  const reply = (message: WorkerReply, transfer: ArrayBuffer[] = []): void =>
-    parentPort?.postMessage(message, transfer);
-  runNarJob(job, (progressBytes) => reply({ id, progressBytes })).then(
+  const reply = (message: WorkerReply): void => parentPort?.postMessage(message);
+  let unreported = 0;
+  const onProgress = (bytes: number): void => {
+    unreported += bytes;
+    if (unreported < PROGRESS_BYTES) return;
+    reply({ id, progressBytes: unreported });
+    unreported = 0;
+  };
+  const run = last.then(() => runNarJob(job, onProgress));
+  last = run.catch(() => undefined); // reported below; the next job does not mind
+  run.then(
     (result) => reply({ id, result }),
     (error: unknown) => {
       const code = error instanceof NixcacheError ? error.code : undefined;

@@ -83,6 +83,15 @@ describe('pushPaths', () => {
     }
   });
 
+  it('keeps large NARs apart that are compressed at the same time', async () => {
+    const paths = new LocalPaths(await tempDir());
+    for (let i = 0; i < 6; i++) await paths.add(`large-${i}`, { f: Buffer.alloc(12_000_000, randomBytes(50_000 + i)) });
+    const store = new MemoryStore();
+    await pushPaths(options(store, paths));
+    const reader = await read(store);
+    for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+  });
+
   it('packs what is small: 30 tiny paths cost no blob each', async () => {
     const store = new MemoryStore();
     const outcome = await pushPaths(options(store, await somePaths()));
