@@ -5,7 +5,6 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HttpClient } from '../../src/http/client.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
-import { hashPartOf, parseStorePath } from '../../src/nix/store-path.ts';
 import { type RunningServer, startServer } from '../../src/serve/server.ts';
 import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';

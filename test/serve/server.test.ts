@@ -183,6 +183,18 @@ describe('a NAR on the wire', () => {
     expect(events.map(({ type }) => type)).not.toContain('answer-failed');
   });
 
+  it('is not fetched at all when its client leaves before it is opened', async () => {
+    const { reader, port } = await start();
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: NAR });
+    reader.faults.openDelayMs = 200;
+    const client = await rawClient(port);
+    client.send(request(`/${narInfo.url}`));
+    await delay(50);
+    client.socket.destroy();
+    await delay(300);
+    expect(reader.opened).toEqual([]);
+  });
+
   it('is read no faster than its client takes it', async () => {
     const { reader, port } = await start();
     const { narInfo } = reader.add({ baseName: baseName(1), nar: Buffer.alloc(30_000_000, 5) });
