@@ -1,8 +1,10 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
+import { RealRegistry } from '../support/real-registry.ts';
 import { type CliResult, runCli, startCli } from './run-cli.ts';
 
 const FLAKE = `{
@@ -122,9 +124,38 @@ describe('publish, then serve', () => {
     expect(stderr).toMatch(/^warning: there is no signing key: /);
   });
 
-  it('gives builds no secret of ours', async () => {
-    const { stdout } = await nixcache(['discover', '--json', '--only', 'packages.*.good'], github());
-    expect(stdout).not.toContain(key.secret.slice(7));
+  it('gives no program that it runs a secret of ours', async () => {
+    const bin = join(nix.dir, 'bin');
+    await mkdir(bin);
+    const script = `#!/bin/sh\nenv >> ${bin}/seen\nPATH=\${PATH#*:}\nexec nix "$@"\n`;
+    await writeFile(join(bin, 'nix'), script, { mode: 0o755 });
+    const PATH = `${bin}:${nix.env['PATH']}`;
+    const secrets = { NIXCACHE_SIGNING_KEY: key.secret, NIXCACHE_PASSWORD: 'hunter22', PATH };
+    expect(await nixcache(['discover', '--only', 'packages.*.good'], { ...github(), ...secrets })).toMatchObject({
+      exitCode: 0,
+    });
+    const seen = await readFile(join(bin, 'seen'), 'utf8');
+    expect(seen).toContain('GITHUB_ACTIONS=true');
+    for (const secret of [key.secret.slice(7), 'NIXCACHE_PASSWORD']) expect(seen).not.toContain(secret);
+  });
+
+  it('stops cleanly on Ctrl-C', async () => {
+    const slow = join(nix.dir, 'slow');
+    await mkdir(slow);
+    await writeFile(
+      join(slow, 'flake.nix'),
+      FLAKE.replace('echo good', 'sleep 60; echo good').replace('good-1', 'slow-1'),
+    );
+    const args = ['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good'];
+    await using running = await startCli(
+      args,
+      { cwd: slow, env: nix.env },
+      { stream: 'stderr', text: 'building slow-1' },
+    );
+    running.signal('SIGINT');
+    const { exitCode, stdout, stderr } = await running.result;
+    expect([exitCode, stdout]).toEqual([130, '']);
+    expect(stderr).toMatch(/nixcache: interrupted; the cache is whole$/);
   });
 
   it('serves what was published', async () => {
@@ -138,12 +169,70 @@ describe('publish, then serve', () => {
 });
 
 describe('push', () => {
-  it('takes paths from standard input and through links, and names what is none', async () => {
+  const keyFile = async (): Promise<string> => {
+    const file = join(nix.dir, 'key');
+    await writeFile(file, key.secret);
+    return file;
+  };
+  const cache = (): string => `oci:${join(nix.dir, 'pushed')}`;
+
+  it('takes paths, links to them and lists of them', async () => {
     const file = join(nix.dir, 'file');
     await writeFile(file, 'pushed');
-    const add = await nixcache(['push', '-', '--to', `oci:${join(nix.dir, 'pushed')}`], {}, '/nonsense\n');
-    expect(add).toMatchObject({ exitCode: 2, stdout: '' });
-    expect(add.stderr).toContain('push /nonsense: it is no store path');
+    const { stdout: path } = await execa('nix-store', ['--add', file], { env: nix.env, extendEnv: false });
+    await symlink(path, join(flake, 'result'));
+    await symlink('result', join(flake, 'link'));
+    const args = ['--to', cache(), '--no-upstream', '--json'];
+    const results = [
+      await nixcache(['push', './link', ...args, '--name', 'mine']),
+      await nixcache(['push', `${path}/inside`, ...args]),
+      await nixcache(['push', '-', ...args, '--with-build-deps'], {}, `${path}\n\n ${path}\n`),
+    ];
+    expect(results.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0]);
+    const [first, ...others] = results.map(({ stdout }) => JSON.parse(stdout) as { pushed: string[]; cached: object });
+    expect(first?.pushed).toEqual([path]);
+    for (const other of others) expect(other).toMatchObject({ pushed: [], cached: { paths: [path] } });
+  });
+
+  it('reaches a registry, and serve reads it from there', async () => {
+    const registry = await RealRegistry.start();
+    onTestFinished(() => registry.stop());
+    const reference = `${registry.host}/Team/cache`;
+    const pushed = await nixcache([
+      'push',
+      './link',
+      '--to',
+      reference,
+      '--no-upstream',
+      '--key-file',
+      await keyFile(),
+    ]);
+    expect(pushed).toMatchObject({ exitCode: 0, stdout: '' });
+    expect(pushed.stderr).toContain(`published 1 path to ${registry.host}/team/cache in `);
+    await using server = await startCli(['serve', '--from', reference, '--port', '0', '--no-upstream'], {
+      env: nix.env,
+    });
+    const status = await fetch(`${server.firstLine}/public-key`);
+    expect(await status.text()).toContain(key.public);
+  });
+
+  it('prints what it would push', async () => {
+    const { exitCode, stdout } = await nixcache([
+      'push',
+      './link',
+      '--to',
+      `${cache()}-2`,
+      '--no-upstream',
+      '--dry-run',
+    ]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^ +PATHS +BYTES\nwould be pushed +1 +120 B\n(?:.*\n)*\/nix\/store\/\S+-file +120 B$/);
+  });
+
+  it('names what is no store path, and wants one thing of standard input', async () => {
+    const none = await nixcache(['push', '-', '--to', cache()], {}, '/nonsense\n');
+    expect(none).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(none.stderr).toContain('push /nonsense: it is no store path');
     const twice = await nixcache(['push', '-', '/x']);
     expect(twice).toMatchObject({ exitCode: 2 });
     expect(twice.stderr).toContain("'-' stands alone");

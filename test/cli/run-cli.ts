@@ -1,5 +1,4 @@
 /** Runs the real command line in a process of its own, from the sources: Node strips the types. */
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { execa, type Options } from 'execa';
 
@@ -39,20 +38,30 @@ export async function runCli(args: readonly string[], options: RunCliOptions = {
 }
 
 export interface RunningCli extends AsyncDisposable {
-  /** The first line on stdout. */
+  /** The first line that was waited for. */
   readonly firstLine: string;
   signal(name: NodeJS.Signals): void;
   readonly result: Promise<CliResult>;
 }
 
-/** Starts a command that goes on, and waits for its first line. */
-export async function startCli(args: readonly string[], options: RunCliOptions = {}): Promise<RunningCli> {
+/** Starts a command that goes on, and waits until it has said `text`; by default, anything on stdout. */
+export async function startCli(
+  args: readonly string[],
+  options: RunCliOptions = {},
+  until: { readonly stream: 'stdout' | 'stderr'; readonly text: string } = { stream: 'stdout', text: '\n' },
+): Promise<RunningCli> {
   const child = execa(process.execPath, [MAIN, ...args], optionsOf(options));
   const result = child.then(({ exitCode, stdout, stderr }) => ({ exitCode, stdout, stderr }));
-  const first = once(child.stdout, 'data').then(([chunk]) => String(chunk));
-  const line = await Promise.race([first, result.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
+  const said = new Promise<string>((resolve) => {
+    let text = '';
+    child[until.stream].on('data', (chunk: Buffer) => {
+      text += chunk;
+      if (text.includes(until.text)) resolve(text);
+    });
+  });
+  const text = await Promise.race([said, result.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
   return {
-    firstLine: line.split('\n', 1)[0] ?? '',
+    firstLine: text.split('\n', 1)[0] ?? '',
     signal: (name) => child.kill(name),
     result,
     [Symbol.asyncDispose]: async () => {

@@ -1,6 +1,6 @@
 /** Publishes store paths that the user names. */
-import { realpath } from 'node:fs/promises';
-import { resolve, sep } from 'node:path';
+import { readlink, realpath } from 'node:fs/promises';
+import { dirname, resolve, sep } from 'node:path';
 import { ulid } from 'ulid';
 import { type PushFlags, pushSettings } from '../../config/publish-settings.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
@@ -107,12 +107,32 @@ async function queryDerivers(
 
 /** The store path that `text` is, lies in, or leads to as a link. */
 async function toStorePath(text: string, storeDir: string, cwd: string): Promise<StorePath> {
+  const isInside = (path: string): boolean => path.startsWith(`${storeDir}/`);
   try {
     const path = resolve(cwd, text);
-    const inside = path.startsWith(`${storeDir}/`) ? path : await realpath(path);
-    const [name = ''] = inside.slice(storeDir.length + 1).split(sep);
-    return parseStorePath(inside.startsWith(`${storeDir}/`) ? `${storeDir}/${name}` : inside, storeDir);
+    const target = isInside(path) ? path : await followLink(path, isInside);
+    const [name = ''] = target.slice(storeDir.length + 1).split(sep);
+    return parseStorePath(isInside(target) ? `${storeDir}/${name}` : target, storeDir);
   } catch (error) {
     throw new NixcacheError('ERR_USAGE', `push ${text}: it is no store path: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** As many as the kernel follows. */
+const MAX_LINKS = 40;
+
+/** Where `path` leads to. The store need not be mounted at its store directory, so the last link may dangle. */
+async function followLink(path: string, isEnd: (path: string) => boolean): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    let at = path;
+    for (let links = 0; links < MAX_LINKS; links++) {
+      const target = await readlink(at).catch(() => undefined);
+      if (target === undefined) throw error;
+      at = resolve(dirname(at), target);
+      if (isEnd(at)) return at;
+    }
+    throw error;
   }
 }
