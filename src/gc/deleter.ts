@@ -1,0 +1,66 @@
+/** Deletes manifests. Most registries do it by the distribution specification; GHCR needs its Packages API. */
+import { isNixcacheError, type NixcacheError } from '../errors.ts';
+import type { CallOptions, Deleter } from '../oci/content-store.ts';
+import type { Digest } from '../oci/digest.ts';
+
+export interface DoomedManifest {
+  /** The only tag on it. */
+  readonly tag: string;
+  readonly digest: Digest;
+}
+
+export interface DeletionReport {
+  /** Tags of manifests that are gone now. */
+  readonly deleted: readonly string[];
+  readonly failed: readonly FailedDeletion[];
+}
+
+export interface FailedDeletion {
+  readonly tag: string;
+  readonly error: NixcacheError;
+}
+
+export interface DeletionOptions extends CallOptions {
+  readonly onProgress?: ((done: number) => void) | undefined;
+}
+
+export interface ManifestDeleter {
+  /** Deletes in the given order. What cannot be deleted is reported, not thrown; it may be tried again at any time. */
+  deleteManifests(list: readonly DoomedManifest[], options?: DeletionOptions): Promise<DeletionReport>;
+}
+
+/** After so many failures, none of them a success, the others are not tried: the registry does not delete. */
+const HOPELESS = 3;
+
+export class DistributionDeleter implements ManifestDeleter {
+  readonly #store: Deleter;
+
+  constructor(store: Deleter) {
+    this.#store = store;
+  }
+
+  async deleteManifests(
+    list: readonly DoomedManifest[],
+    { signal, onProgress }: DeletionOptions = {},
+  ): Promise<DeletionReport> {
+    const deleted: string[] = [];
+    const failed: FailedDeletion[] = [];
+    for (const [i, { tag, digest }] of list.entries()) {
+      const last = failed.at(-1);
+      if (last && deleted.length === 0 && failed.length >= HOPELESS) {
+        failed.push(...list.slice(i).map((doomed) => ({ tag: doomed.tag, error: last.error })));
+        break;
+      }
+      try {
+        await this.#store.deleteManifest(digest, { signal });
+        deleted.push(tag);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!isNixcacheError(error) || error.code === 'ERR_INTERRUPTED') throw error;
+        failed.push({ tag, error });
+      }
+      onProgress?.(i + 1);
+    }
+    return { deleted, failed };
+  }
+}

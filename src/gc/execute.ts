@@ -1,0 +1,190 @@
+/**
+ * Carries a plan out: new packs, then segments under their own tags, then the checkpoint, whose PUT alone makes the
+ * segments it replaces dead. Killed before it, the cache has some entries twice; after it, once.
+ *
+ * Why others may write meanwhile:
+ *
+ * - Segments that appear after the plan was made are not in what it replaces: they stay live. If one of them needs
+ *   something that is about to be dropped, the checkpoint is not written and gc starts over. A publisher that relied on
+ *   an old entry without our seeing it has listed that entry again by itself, since it was older than half the retention.
+ * - Two gcs at once replace the same segments by two sets of outputs: duplicates, which the next gc removes. What one
+ *   dropped and the other kept stays.
+ * - Outputs carry the time of the newest segment they stand for, not today's: a segment committed meanwhile is newer,
+ *   and its form of an entry is the one that readers see.
+ */
+import pLimit from 'p-limit';
+import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../cache/commit.ts';
+import type { IndexReader } from '../cache/index-reader.ts';
+import { type CheckpointConfig, decodeCheckpointConfig, encodeCheckpoint } from '../cache-index/checkpoint.ts';
+import type { Entry } from '../cache-index/entry.ts';
+import { byTime } from '../cache-index/live-set.ts';
+import { encodeSegment } from '../cache-index/segment.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { messageOf } from '../errors.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { findConflict } from './conflict.ts';
+import type { OnGcEvent } from './events.ts';
+import { type PlannedSegment, pieceKey } from './partition.ts';
+import type { GcPlan, PlannedCheckpoint } from './plan.ts';
+import { type WrittenPack, writePack } from './repack.ts';
+import type { Survey } from './survey.ts';
+
+export interface ExecuteOptions extends CallOptions {
+  readonly store: ContentStore;
+  readonly reader: IndexReader;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  readonly onEvent: OnGcEvent;
+  readonly now: () => Date;
+}
+
+export interface WrittenCheckpoint {
+  readonly tag: string;
+  readonly config: CheckpointConfig;
+  readonly outputs: readonly string[];
+}
+
+/** Each holds a segment in memory, about a megabyte. */
+const CONCURRENT_COMMITS = 4;
+/** A checkpoint lists at most so many segments, 300 bytes each, in its 4 MiB; all others have their tags anyway. */
+const MAX_LISTED = 8000;
+
+/** What was written; undefined when a segment appeared that needs what was to be dropped: then nothing is dropped. */
+export async function executePlan(
+  plan: GcPlan,
+  checkpoint: PlannedCheckpoint,
+  survey: Survey,
+  options: ExecuteOptions,
+): Promise<WrittenCheckpoint | undefined> {
+  const { store, now, onEvent, signal } = options;
+  const packs = await writePacks(plan, survey, options);
+  const limit = pLimit(CONCURRENT_COMMITS);
+  const outcomes = await Promise.allSettled(
+    plan.outputs.map((output) => limit(() => writeSegment(output, plan, packs, survey, options))),
+  );
+  const outputs: Descriptor[] = [];
+  const tags: string[] = [];
+  for (const outcome of outcomes) {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    outputs.push(outcome.value.descriptor);
+    tags.push(outcome.value.tag);
+  }
+  const conflict = await findConflict(plan, survey, { ...options, written: tags });
+  if (conflict !== undefined) {
+    onEvent({ type: 'warning', message: `${conflict}: starting over` });
+    return undefined;
+  }
+  const kept = plan.untouched.flatMap((tag) => survey.descriptors.get(tag) ?? []);
+  const encoded = encodeCheckpoint({
+    ...checkpoint,
+    segments: [...kept, ...outputs].slice(-MAX_LISTED),
+    creator: options.creator,
+    sourceUrl: options.sourceUrl,
+    now: now(),
+  });
+  await commitCheckpoint(store, encoded, { signal });
+  onEvent({ type: 'checkpoint-written', tag: encoded.tag });
+  try {
+    await refreshCacheIndex(store, {
+      view: survey.view,
+      added: [...kept, ...outputs],
+      replaced: checkpoint.replaces,
+      publicKeys: checkpoint.publicKeys,
+      sourceUrl: options.sourceUrl,
+      now: now(),
+      signal,
+    });
+  } catch (error) {
+    signal?.throwIfAborted();
+    onEvent({ type: 'warning', message: `cache-index was not updated (${messageOf(error)}): readers use the tags` });
+  }
+  const config = decodeCheckpointConfig(encoded.config.bytes, encoded.tag);
+  return { tag: encoded.tag, config, outputs: tags };
+}
+
+interface Extents {
+  readonly written: WrittenPack;
+  /** Of the piece in the pack. */
+  readonly i: number;
+}
+
+/** New packs, one after another; where each moved piece lies, by its key. */
+async function writePacks(
+  plan: GcPlan,
+  survey: Survey,
+  { store, onEvent, signal }: ExecuteOptions,
+): Promise<Map<string, Extents>> {
+  const packs = new Map<string, Extents>();
+  const old = packsByDigest(survey);
+  for (const planned of plan.packs) {
+    const written = await writePack(planned, {
+      store,
+      entryAt: (row) => entryOf(row, survey),
+      packOf: (digest) => old.get(digest),
+      signal,
+    });
+    for (const [i, { row, kind }] of planned.pieces.entries()) packs.set(pieceKey(row, kind), { written, i });
+    onEvent({ type: 'pack-written', bytes: written.descriptor.size });
+  }
+  return packs;
+}
+
+async function writeSegment(
+  output: PlannedSegment,
+  plan: GcPlan,
+  packs: ReadonlyMap<string, Extents>,
+  survey: Survey,
+  { store, creator, sourceUrl, onEvent, signal }: ExecuteOptions,
+): Promise<{ readonly tag: string; readonly descriptor: Descriptor }> {
+  signal?.throwIfAborted();
+  const { census } = survey;
+  const blobs = new Map<Digest, Descriptor>();
+  const add = (descriptor: Descriptor): void => void blobs.set(descriptor.digest, descriptor);
+  const entries = output.rows.map((row): Entry => {
+    const entry = entryOf(row, survey);
+    for (const { blob, kind } of census.extentsOf(row)) if (!packs.has(pieceKey(row, kind))) add(census.blob(blob));
+    const nar = moved(packs.get(pieceKey(row, 'nar')), add);
+    const listing = moved(packs.get(pieceKey(row, 'listing')), add);
+    return {
+      narInfo: entry.narInfo,
+      nar: nar ?? entry.nar,
+      ...(entry.listing && { listing: { digest: entry.listing.digest, extents: listing ?? entry.listing.extents } }),
+      asserted: census.assertedOf(row),
+    };
+  });
+  const segment = encodeSegment({
+    entries,
+    blobs: [...blobs.values()],
+    storeDir: survey.storeDir,
+    creator,
+    sourceUrl,
+    now: newestOf(plan.rewritten.map(({ tag }) => tag)),
+  });
+  await commitSegment(store, segment, { signal });
+  onEvent({ type: 'segment-written', tag: segment.tag, entries: entries.length });
+  return segment;
+}
+
+function moved(at: Extents | undefined, add: (pack: Descriptor) => void): Entry['nar'] | undefined {
+  const extent = at?.written.extents[at.i];
+  if (!at || !extent) return undefined;
+  add(at.written.descriptor);
+  return [extent];
+}
+
+/** The time in the newest of `tags`. */
+const newestOf = (tags: readonly string[]): Date => new Date(parseTag([...tags].sort(byTime).at(-1) ?? '')?.time ?? 0);
+
+function entryOf(row: number, { census, held }: Survey): Entry {
+  const segment = census.segments[census.segmentOf(row)];
+  const entry = segment && held.get(segment.tag)?.entryAt(row - segment.start);
+  if (!entry) throw new Error(`row ${row} has no segment at hand`);
+  return entry;
+}
+
+function packsByDigest({ census }: Survey): Map<Digest, Descriptor> {
+  const numbers = new Set(census.segments.flatMap(({ packs }) => packs));
+  return new Map([...numbers].map((number) => census.blob(number)).map((pack) => [pack.digest, pack]));
+}

@@ -1,0 +1,133 @@
+/** Frees what is due: deletes manifests, and on a layout sweeps the files that nothing reaches any more. */
+import pLimit from 'p-limit';
+import { refreshCacheIndex } from '../cache/commit.ts';
+import { decodeCacheIndex } from '../cache/view.ts';
+import { tagOf } from '../cache-index/checkpoint.ts';
+import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
+import { NixcacheError } from '../errors.ts';
+import { type CallOptions, type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
+import { planDeletions, type WaitingDeletion } from './deletions.ts';
+import type { OnGcEvent } from './events.ts';
+import type { WrittenCheckpoint } from './execute.ts';
+import type { Survey } from './survey.ts';
+
+export interface FreeOptions extends CallOptions {
+  readonly store: ContentStore;
+  readonly deleter: ManifestDeleter | undefined;
+  readonly graceSeconds: number;
+  readonly onEvent: OnGcEvent;
+  readonly now: () => Date;
+}
+
+export interface Freed {
+  /** Tags. */
+  readonly deleted: readonly string[];
+  readonly failed: readonly FailedDeletion[];
+  readonly waiting: readonly WaitingDeletion[];
+  /** Undefined where the registry frees blobs by itself. */
+  readonly swept: SweepResult | undefined;
+}
+
+/** Look-ups at once. */
+const CONCURRENT_RESOLVES = 16;
+
+export async function free(
+  survey: Survey,
+  written: WrittenCheckpoint | undefined,
+  options: FreeOptions,
+): Promise<Freed> {
+  const { store, deleter, graceSeconds, onEvent, now, signal } = options;
+  onEvent({ type: 'stage', stage: 'delete' });
+  const checkpoints = new Map(survey.view.checkpoints);
+  if (written) checkpoints.set(written.tag, written.config);
+  const [tags, listed] = await Promise.all([store.listTags({ signal }), fetchListed(options)]);
+  const { due, waiting } = planDeletions({
+    ...{ tags: new Set(tags), listed, checkpoints, now: now().getTime(), graceSeconds },
+  });
+  const names = due.map(({ tag }) => tag);
+  let deleted: readonly string[] = [];
+  let failed: readonly FailedDeletion[] = [];
+  if (names.length > 0) {
+    if (names.some((tag) => listed.has(tag))) await unlist(survey, written, options);
+    const doomed = await findDoomed(names, tags, survey, options);
+    const report = deleter
+      ? await deleter.deleteManifests(doomed.manifests, {
+          signal,
+          onProgress: (done) => onEvent({ type: 'deleted', done, total: doomed.manifests.length }),
+        })
+      : { deleted: [], failed: doomed.manifests.map(({ tag }) => ({ tag, error: cannotDelete(store.name) })) };
+    deleted = report.deleted;
+    failed = [...doomed.spared, ...report.failed];
+  }
+  if (!canSweep(store)) return { deleted, failed, waiting, swept: undefined };
+  onEvent({ type: 'stage', stage: 'sweep' });
+  return { deleted, failed, waiting, swept: await store.sweep({ graceSeconds, signal }) };
+}
+
+const cannotDelete = (name: string): NixcacheError =>
+  new NixcacheError('ERR_UNSUPPORTED', `nixcache has no way to delete manifests from ${name}`);
+
+async function fetchListed({ store, signal }: FreeOptions): Promise<Set<string>> {
+  const manifest = await store.fetchManifest(CACHE_INDEX_TAG, { signal });
+  return new Set((manifest ? decodeCacheIndex(manifest, store.name).manifests : []).flatMap((d) => tagOf(d) ?? []));
+}
+
+/** Some registries do not delete what an index names. */
+async function unlist(survey: Survey, written: WrittenCheckpoint | undefined, options: FreeOptions): Promise<void> {
+  const { store, now, signal } = options;
+  await refreshCacheIndex(store, {
+    view: survey.view,
+    added: [],
+    replaced: written?.config.replaces ?? [],
+    publicKeys: [],
+    now: now(),
+    signal,
+  });
+}
+
+/**
+ * The digests of `names`, looked up now. A manifest that also has a tag which is not to be deleted is spared: deleting
+ * a manifest removes all its tags, and somebody may have given it one of their own.
+ */
+async function findDoomed(
+  names: readonly string[],
+  tags: readonly string[],
+  survey: Survey,
+  { store, signal }: FreeOptions,
+): Promise<{ readonly manifests: readonly DoomedManifest[]; readonly spared: readonly FailedDeletion[] }> {
+  const limit = pLimit(CONCURRENT_RESOLVES);
+  const resolve = (tag: string): Promise<Digest | undefined> =>
+    limit(async () => (await store.resolve(tag, { signal }))?.digest);
+  const planned = new Set(names);
+  const kept = new Map<Digest, string>();
+  for (const [tag, { digest }] of survey.descriptors) if (!planned.has(tag)) kept.set(digest, tag);
+  const others = tags.filter((tag) => !planned.has(tag) && !survey.descriptors.has(tag) && isWatched(tag, survey));
+  await Promise.all(
+    others.map(async (tag) => {
+      const digest = await resolve(tag);
+      if (digest) kept.set(digest, tag);
+    }),
+  );
+  const manifests: DoomedManifest[] = [];
+  const spared: FailedDeletion[] = [];
+  for (const [i, digest] of (await Promise.all(names.map(resolve))).entries()) {
+    const tag = names[i] ?? '';
+    const other = digest && kept.get(digest);
+    if (other !== undefined) spared.push({ tag, error: taggedTwice(tag, other) });
+    else if (digest) manifests.push({ tag, digest });
+  }
+  return { manifests, spared };
+}
+
+/** `cache-index`, foreign tags and live ones of ours; replaced ones that wait are never on a manifest with another. */
+function isWatched(tag: string, { view }: Survey): boolean {
+  const parsed = parseTag(tag);
+  if (!parsed) return true;
+  if (parsed.kind !== 'record') return !view.live.replaced.has(tag);
+  return view.live.checkpoints.some((checkpoint) => recordTag(checkpoint) === tag);
+}
+
+const taggedTwice = (tag: string, other: string): NixcacheError =>
+  new NixcacheError('ERR_REGISTRY', `${tag} is on the same manifest as the tag ${other}, which would go with it`);

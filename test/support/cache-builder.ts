@@ -1,0 +1,225 @@
+/** Writes segments as publish does, from small NARs made in memory, and knows what readers must find in them. */
+import { createHash } from 'node:crypto';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { expect } from 'vitest';
+import { commitSegment, refreshCacheIndex } from '../../src/cache/commit.ts';
+import { IndexReader } from '../../src/cache/index-reader.ts';
+import { Mirror } from '../../src/cache/mirror.ts';
+import { type CacheView, loadView } from '../../src/cache/view.ts';
+import { type Entry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
+import * as mediaTypes from '../../src/cache-index/media-types.ts';
+import type { Pin, Root } from '../../src/cache-index/records.ts';
+import { type EncodedSegment, encodeSegment } from '../../src/cache-index/segment.ts';
+import { hashFromBytes } from '../../src/nix/hash.ts';
+import { encode } from '../../src/nix/nixbase32.ts';
+import {
+  type BaseName,
+  DEFAULT_STORE_DIR,
+  type HashPart,
+  hashPartOf,
+  nameOf,
+  parseBaseName,
+  toStorePath,
+} from '../../src/nix/store-path.ts';
+import { bytesContent } from '../../src/oci/bytes-content.ts';
+import type { ContentStore } from '../../src/oci/content-store.ts';
+import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { noise, readAll } from './bytes.ts';
+import { narOf } from './nar.ts';
+
+/** The base name of a path called `name`: the same each time. */
+export const baseNameFor = (name: string): BaseName =>
+  parseBaseName(`${encode(createHash('sha256').update(name).digest().subarray(0, 20))}-${name}`);
+export const hashPartFor = (name: string): HashPart => hashPartOf(baseNameFor(name));
+
+export interface PathSpec {
+  readonly name: string;
+  readonly references?: readonly string[];
+  /** Bytes of its one file; default 100. */
+  readonly bytes?: number;
+  /** Other contents for the same path, as another machine may build it. */
+  readonly build?: number;
+}
+
+export interface PublishSpec {
+  readonly at: Date;
+  readonly paths?: readonly (PathSpec | string)[];
+  /** Names published before, listed again without upload. */
+  readonly asserted?: readonly string[];
+  /** Names of paths that become roots, each called after its path. */
+  readonly roots?: readonly string[];
+  readonly source?: string;
+  readonly system?: string;
+  readonly pins?: readonly Pin[];
+  /** Whether NARs travel in a pack, as small ones do; default true. */
+  readonly packed?: boolean;
+  readonly publicKeys?: readonly string[];
+  /** Whether cache-index is refreshed afterwards; default true. */
+  readonly index?: boolean;
+}
+
+export class CacheBuilder {
+  readonly store: ContentStore;
+  /** The NARs that readers may get for a path. */
+  readonly nars = new Map<string, Buffer[]>();
+  readonly #held = new Map<string, { readonly entry: Entry; readonly blobs: readonly Descriptor[] }>();
+
+  constructor(store: ContentStore) {
+    this.store = store;
+  }
+
+  /** Commits one segment. */
+  async publish(spec: PublishSpec): Promise<EncodedSegment> {
+    const made = (spec.paths ?? []).map((path) => this.#make(typeof path === 'string' ? { name: path } : path));
+    const entries: Entry[] = [];
+    const blobs = new Map<Digest, Descriptor>();
+    for (const { name, entry, own } of await this.#store(made, spec.packed ?? true)) {
+      entries.push(entry);
+      for (const blob of own) blobs.set(blob.digest, blob);
+      this.#held.set(name, { entry, blobs: own });
+    }
+    for (const name of spec.asserted ?? []) {
+      const held = this.#held.get(name);
+      if (!held) throw new Error(`${name} was never published`);
+      entries.push({ ...held.entry, asserted: undefined });
+      for (const blob of held.blobs) blobs.set(blob.digest, blob);
+    }
+    const segment = encodeSegment({
+      entries,
+      blobs: [...blobs.values()],
+      storeDir: DEFAULT_STORE_DIR,
+      creator: 'test',
+      now: spec.at,
+      roots: (spec.roots ?? []).map((name) => rootFor(name, spec)),
+      pins: spec.pins ?? [],
+      publicKeys: spec.publicKeys ?? [],
+    });
+    const view = spec.index === false ? undefined : await readView(this.store);
+    await commitSegment(this.store, segment, {});
+    if (view) {
+      const { publicKeys = [] } = spec;
+      await refreshCacheIndex(this.store, { view, added: [segment.descriptor], publicKeys, now: spec.at });
+    }
+    return segment;
+  }
+
+  /** Fails unless a new reader finds every path in `names`, each with bytes that were published. */
+  async expectReadable(names: Iterable<string>): Promise<void> {
+    const reader = await openReader(this.store);
+    for (const name of names) {
+      const entry = reader.findEntry(hashPartFor(name));
+      if (!entry) throw new Error(`${name} is not in the cache`);
+      const nar = zstdDecompressSync(await readAll(await reader.openNar(entry)));
+      expect(this.nars.get(name)?.some((known) => known.equals(nar))).toBe(true);
+      expect(JSON.parse(String(await reader.fetchListing(entry)))).toEqual(listingOf(nar));
+    }
+  }
+
+  #make(spec: PathSpec): MadePath {
+    const nar = narOf({ contents: noise(spec.bytes ?? 100, `${spec.name} ${spec.build ?? 0}`) });
+    this.nars.set(spec.name, [...(this.nars.get(spec.name) ?? []), nar]);
+    const packed = zstdCompressSync(nar);
+    const fileHash = sha256(packed);
+    return {
+      ...{ name: spec.name, packed, listing: zstdCompressSync(JSON.stringify(listingOf(nar))) },
+      narInfo: {
+        path: toStorePath(baseNameFor(spec.name)),
+        url: narUrl(fileHash, 'zstd'),
+        compression: 'zstd',
+        fileHash,
+        fileSize: packed.length,
+        narHash: sha256(nar),
+        narSize: nar.length,
+        references: (spec.references ?? []).map(baseNameFor).sort(),
+        sigs: [],
+      },
+    };
+  }
+
+  async #store(made: readonly MadePath[], packed: boolean): Promise<StoredPath[]> {
+    const pieces = made.flatMap((path) => (packed ? [path.packed, path.listing] : [path.listing]));
+    const pack = describe(mediaTypes.PACK, Buffer.concat(pieces));
+    if (made.length > 0) await this.store.pushBlob(pack, bytesContent(Buffer.concat(pieces)));
+    let offset = 0;
+    const place = (bytes: Buffer): Entry['nar'] => {
+      const extent = { digest: pack.digest, offset, length: bytes.length };
+      offset += bytes.length;
+      return [extent];
+    };
+    const stored: StoredPath[] = [];
+    for (const path of made) {
+      const own = describe(mediaTypes.NAR, path.packed);
+      if (!packed) await this.store.pushBlob(own, bytesContent(path.packed));
+      const nar = packed ? place(path.packed) : [wholeBlob(own.digest, own.size)];
+      const listing = { digest: describe('', path.listing).digest, extents: place(path.listing) };
+      stored.push({
+        ...{ name: path.name, own: packed ? [pack] : [own, pack] },
+        entry: { narInfo: path.narInfo, nar, listing },
+      });
+    }
+    return stored;
+  }
+}
+
+interface MadePath {
+  readonly name: string;
+  readonly packed: Buffer;
+  readonly listing: Buffer;
+  readonly narInfo: Entry['narInfo'];
+}
+
+interface StoredPath {
+  readonly name: string;
+  readonly entry: Entry;
+  readonly own: readonly Descriptor[];
+}
+
+const sha256 = (bytes: Uint8Array): Entry['narInfo']['fileHash'] =>
+  hashFromBytes(createHash('sha256').update(bytes).digest());
+
+const listingOf = (nar: Buffer): unknown => ({ version: 1, root: { type: 'regular', size: nar.length } });
+
+export const rootFor = (name: string, spec: Pick<PublishSpec, 'at' | 'source' | 'system'>): Root => ({
+  name,
+  path: baseNameFor(name),
+  system: spec.system ?? 'x86_64-linux',
+  source: spec.source ?? 'github:owner/repo',
+  time: Math.floor(spec.at.getTime() / 1000),
+  run: `run ${spec.at.toISOString()}`,
+});
+
+/** A strict reader that has read the cache. */
+export async function openReader(store: ContentStore): Promise<IndexReader> {
+  const reader = await IndexReader.open({ store, strict: true });
+  await reader.refresh();
+  return reader;
+}
+
+export const readView = async (store: ContentStore): Promise<CacheView> =>
+  loadView(store, await Mirror.open(undefined), { strict: true });
+
+/** Names of the paths that a new reader finds. */
+export async function namesIn(store: ContentStore): Promise<string[]> {
+  return [...(await openReader(store)).entries()].map(({ entry }) => nameOf(entry.narInfo.path)).sort();
+}
+
+/** Fails unless every live segment's manifest is tagged, and it and all blobs that its entries need are there. */
+export async function assertSegmentsReachable(store: ContentStore): Promise<void> {
+  const reader = await openReader(store);
+  const held = new Map(reader.segments().map((segment) => [segment.tag, segment]));
+  const live = reader.view?.live.segments ?? [];
+  expect([...held.keys()].sort()).toEqual([...live].sort());
+  for (const [tag, segment] of held) {
+    const manifest = await store.fetchManifest(tag);
+    if (!manifest) throw new Error(`segment ${tag} has no manifest`);
+    const { layers } = decodeImageManifest(manifest.bytes, tag);
+    for (const layer of layers) expect(await store.hasBlob(layer), `${layer.digest} of ${tag}`).toBe(true);
+    const digests = new Set(layers.map(({ digest }) => digest));
+    for (let row = 0; row < segment.rows.count; row++) {
+      const { nar, listing } = segment.entryAt(row);
+      for (const { digest } of [...nar, ...(listing?.extents ?? [])]) expect(digests.has(digest)).toBe(true);
+    }
+  }
+}
