@@ -68,15 +68,8 @@ async function readSigningKey(source: SigningKeySource): Promise<SecretKey> {
   try {
     return parseSecretKey(text);
   } catch (error) {
-    throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${keyReason(text, error)}`, { cause: error });
+    throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${messageOf(error)}`, { cause: error });
   }
-}
-
-/** The parser quotes what stands before the colon, which in a file that is no key may be anything. */
-function keyReason(text: string, error: unknown): string {
-  return /^[\w.+-]{1,80}:/.test(text.trim())
-    ? messageOf(error)
-    : "it is not a secret key: those read 'name:base64', as `nixcache key generate` writes them";
 }
 
 /** The text of a key file. @throws {NixcacheError} ERR_KEY */

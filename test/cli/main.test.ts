@@ -116,6 +116,7 @@ describe('serve', () => {
     await once(socket, 'connect');
     await delay(100);
     server.signal('SIGINT');
+    await delay(60);
     server.signal('SIGINT'); // the same Ctrl-C, passed on by a shell
     await delay(400);
     expect(await Promise.race([server.result, delay(50, 'running')])).toBe('running');

@@ -77,7 +77,7 @@ describe('reading signing keys', () => {
       '-----BEGIN hunter22-----',
       secret.slice(0, -9),
       secret.slice(4),
-      `hunter22 hunter22:${secret}`,
+      `user hunter22: ${secret.slice(4, -9)}`,
       `x${'y'.repeat(5000)}`,
     ];
     for (const [index, text] of contents.entries()) {
