@@ -26,6 +26,7 @@ async function sendFile(
   reply: Reply,
   body: FileBody,
 ): Promise<void> {
+  if (response.destroyed) return; // the client left while the reply was decided
   const abort = new AbortController();
   // Also comes when all is sent, and then ends nothing.
   response.once('close', () => abort.abort());

@@ -45,6 +45,8 @@ export type ServeEvent =
   | { readonly type: 'upstream-failed'; readonly upstream: string; readonly path: string; readonly error: string }
   /** An entry or narinfo that is there and is not served. */
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
+  /** Connections cannot be taken: too many open files, mostly. */
+  | { readonly type: 'accept-failed'; readonly error: string }
   /** An answer that was cut off, or could not be begun. */
   | { readonly type: 'answer-failed'; readonly path: string; readonly error: string }
   | {

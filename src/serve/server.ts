@@ -61,6 +61,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       { cause },
     );
   }
+  // Without a listener, one connection too many would end the process.
+  server.on('error', (error) => onEvent({ type: 'accept-failed', error: messageOf(error) }));
   const address = server.address() as AddressInfo;
   const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
   onEvent({ type: 'listening', url });

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { messageOf } from '../errors.ts';
 import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import type { HashPart } from '../nix/store-path.ts';
+import { LeftAloneError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Answer } from './answer.ts';
 import { firstOf } from './first-of.ts';
@@ -63,6 +64,7 @@ export class UpstreamNarInfos {
     let failed = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
       failed = true;
+      if (error instanceof LeftAloneError) return; // told when it began
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
     const signal = AbortSignal.timeout(timeoutMs);

@@ -26,6 +26,13 @@ export interface BreakerOptions {
   readonly onChange?: ((state: BreakerState, lastError: string | undefined) => void) | undefined;
 }
 
+/** Nothing was asked, because the breaker is open. */
+export class LeftAloneError extends NixcacheError {
+  constructor(name: string, lastError: string | undefined) {
+    super('ERR_UPSTREAM', `${name} keeps failing and is left alone for a while; last: ${lastError ?? 'unknown'}`);
+  }
+}
+
 export class CircuitBreaker {
   readonly #options: BreakerOptions;
   #failures = 0;
@@ -54,7 +61,7 @@ export class CircuitBreaker {
   /**
    * Runs `act` and learns from its outcome; what fails after `signal` aborted says nothing about the far side.
    *
-   * @throws {NixcacheError} ERR_UPSTREAM at once while open, and while half-open with the one probe under way
+   * @throws {LeftAloneError} at once while open, and while half-open with the one probe under way
    */
   async run<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const isProbe = this.#enter();
@@ -73,12 +80,7 @@ export class CircuitBreaker {
   #enter(): boolean {
     const { state } = this;
     if (state === 'closed') return false;
-    if (state === 'open' || this.#probing) {
-      throw new NixcacheError(
-        'ERR_UPSTREAM',
-        `${this.#options.name} keeps failing and is left alone for a while; last: ${this.#lastError ?? 'unknown'}`,
-      );
-    }
+    if (state === 'open' || this.#probing) throw new LeftAloneError(this.#options.name, this.#lastError);
     this.#probing = true;
     return true;
   }

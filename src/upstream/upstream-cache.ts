@@ -9,7 +9,7 @@ export interface UpstreamCache {
   readonly authorization?: string | undefined;
   /** Keys that this cache signs with. */
   readonly publicKeys: readonly PublicKey[];
-  /** Lower is asked first; undefined means in the order given. */
+  /** Lower is asked first; undefined counts as 40. */
   readonly priority?: number | undefined;
   /** For one request: until its headers, and for a narinfo until its end. */
   readonly timeoutMs: number;
@@ -53,6 +53,13 @@ export function parseUpstream(text: string): UpstreamCache {
     timeoutMs: DEFAULT_TIMEOUT_MS,
   };
 }
+
+/** The 40 that cache.nixos.org gives itself. */
+const USUAL_PRIORITY = 40;
+
+/** In the order to ask: by priority, lower first, and as given where that is equal. */
+export const inOrder = (caches: readonly UpstreamCache[]): UpstreamCache[] =>
+  caches.toSorted((a, b) => (a.priority ?? USUAL_PRIORITY) - (b.priority ?? USUAL_PRIORITY));
 
 function parseParameters(search: string, name: string): { priority: number | undefined; publicKeys: string[] } {
   let priority: number | undefined;

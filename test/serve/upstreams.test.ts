@@ -108,9 +108,10 @@ describe('narinfos of upstreams', () => {
   it('of an upstream that keeps failing cost nothing', async () => {
     const far = await startFakeUpstream();
     far.faults.status = 500;
-    const { ask } = setUp([far]);
+    const { ask, events } = setUp([far]);
     for (let seed = 0; seed < 20; seed++) await ask(`/${hashPart(seed)}.narinfo`);
     expect(far.requests.length).toBeLessThanOrEqual(4);
+    expect(events.length).toBeLessThanOrEqual(2);
     const status = JSON.parse(String((await ask('/_status')).body));
     expect(status.upstreams).toMatchObject([
       { url: far.url, state: 'open', lastError: expect.stringContaining('500') },

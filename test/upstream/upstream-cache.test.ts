@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { messageOf } from '../../src/errors.ts';
-import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
+import { inOrder, parseUpstream } from '../../src/upstream/upstream-cache.ts';
 
 const KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
+
+it('upstreams are asked by priority, then in the order given', () => {
+  const caches = ['https://a.org', 'https://b.org?priority=50', 'https://c.org', 'https://d.org?priority=10'];
+  expect(inOrder(caches.map(parseUpstream)).map(({ url }) => url[8])).toEqual(['d', 'a', 'c', 'b']);
+});
 
 describe('parseUpstream', () => {
   it('knows the key of cache.nixos.org', () => {

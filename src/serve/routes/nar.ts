@@ -4,6 +4,7 @@ import { narUrl } from '../../cache-index/entry.ts';
 import { messageOf } from '../../errors.ts';
 import { hashToBase32, type NixHash } from '../../nix/hash.ts';
 import { hashPartOf } from '../../nix/store-path.ts';
+import { LeftAloneError } from '../../upstream/circuit-breaker.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { type Answer, type FileBody, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from '../answer.ts';
 import type { Counters } from '../counters.ts';
@@ -87,8 +88,10 @@ export class NarRoute implements Route {
       const facts = await upstream.statFile(url, { signal });
       return facts === undefined ? undefined : { upstream, url, size: facts.size };
     };
-    const onFailure = ({ name }: Upstream, error: unknown): void =>
+    const onFailure = ({ name }: Upstream, error: unknown): void => {
+      if (error instanceof LeftAloneError) return;
       onEvent({ type: 'upstream-failed', upstream: name, path: `/${url}`, error: messageOf(error) });
+    };
     const nar = await firstOf(upstreams, ask, { headStartMs, signal, onFailure });
     if (nar !== undefined) nars.remember(url, nar);
     return nar;
