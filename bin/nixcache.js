@@ -4,7 +4,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { enableCompileCache } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+
+// libuv's threads compress and read files: one for each core; more only cost memory (each has an arena of its own).
+process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(2, availableParallelism()));
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const bundled = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));

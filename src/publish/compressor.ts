@@ -12,8 +12,8 @@ export interface Compressor {
   destroy(): void;
 }
 
-/** 256 KiB: fewer, larger hand-overs from zlib's thread; measured best of 16 KiB to 1 MiB. */
-export const OUTPUT_CHUNK_BYTES = 256 * 1024;
+/** 64 KiB: larger ones are a little faster, and fragment the heap (330 instead of 280 MB resident, measured). */
+export const OUTPUT_CHUNK_BYTES = 64 * 1024;
 /** zstd's own default, and what Nix uses for `compression=zstd`. */
 const DEFAULT_ZSTD_LEVEL = 3;
 /**

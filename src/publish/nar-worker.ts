@@ -92,6 +92,9 @@ async function compressStream(
   }
 }
 
+/** A view would be sent with all of the buffer that it is a view of. */
+const exactCopy = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
+
 /** A progress message costs a wake-up of the main thread: one for this many bytes is plenty. */
 const PROGRESS_BYTES = 16 * 1024 * 1024;
 
@@ -110,7 +113,12 @@ parentPort?.on('message', ({ id, job }: WorkerRequest) => {
   const run = last.then(() => runNarJob(job, onProgress));
   last = run.catch(() => undefined); // reported below; the next job does not mind
   run.then(
-    (result) => reply({ id, result }),
+    (result) => {
+      const bytes = result.bytes && exactCopy(result.bytes);
+      const listing = exactCopy(result.listing);
+      const transfer = [bytes?.buffer, listing.buffer].filter((buffer) => buffer !== undefined);
+      parentPort?.postMessage({ id, result: { ...result, bytes, listing } } satisfies WorkerReply, transfer);
+    },
     (error: unknown) => {
       const code = error instanceof NixcacheError ? error.code : undefined;
       const message = code === undefined && error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
