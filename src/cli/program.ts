@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { type Environment, variable } from '../config/environment.ts';
 import { addDiscoverCommand } from './commands/discover.ts';
+import { addGcCommand } from './commands/gc.ts';
 import { addKeyCommand } from './commands/key.ts';
 import { addPublishCommand } from './commands/publish.ts';
 import { addPushCommand } from './commands/push.ts';
@@ -38,6 +39,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
   program.commandsGroup('Publish:');
   addPublishCommand(program, context, async () => (await import('./run/publish.ts')).runPublish);
   addPushCommand(program, context);
+  addGcCommand(program, context, async () => (await import('./run/gc.ts')).runGc);
   program.commandsGroup('Use:');
   addServeCommand(program, context, async () => (await import('./run/serve.ts')).runServe);
   program.commandsGroup('Look:');

@@ -16,12 +16,9 @@ export interface GcSettings {
   /** Publishes to keep of each root name, however old; undefined: by age alone. */
   readonly keepLast: number | undefined;
   readonly dryRun: boolean;
-  /** For the user to read before anything is dropped. */
-  readonly warnings: readonly string[];
 }
 
 const DEFAULT_GRACE = '24h';
-const SAFE_GRACE_SECONDS = 3600; // an hour: longer than a publisher takes between reading the view and its commit
 const MAX_KEEP = 100_000;
 
 /** @throws {NixcacheError} ERR_USAGE */
@@ -33,18 +30,11 @@ export function gcSettings(sources: Sources<GcFlags>): GcSettings {
     fromFlag('--keep-last', flags.keepLast),
     fromConfig(config, 'gc.keep_last', configuredKeep),
   );
-  const graceSeconds = read(grace ?? { value: DEFAULT_GRACE, from: 'the default' }, (text) => parseDuration(text));
   return {
     retainSeconds: resolveRetention(sources),
-    graceSeconds,
+    graceSeconds: read(grace ?? { value: DEFAULT_GRACE, from: 'the default' }, (text) => parseDuration(text)),
     keepLast:
       keep === undefined ? undefined : read(keep, (value) => parseInteger(value, 0, MAX_KEEP, 'a number of publishes')),
     dryRun: flags.dryRun ?? false,
-    warnings:
-      graceSeconds < SAFE_GRACE_SECONDS
-        ? [
-            `a grace period below 1h is safe only while nothing else writes to the cache: a publish that runs now may lose what it relies on`,
-          ]
-        : [],
   };
 }

@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { tempDir } from '../support/temp-dir.ts';
 import { runCli, startCli } from './run-cli.ts';
 
-const COMMANDS = ['publish', 'push', 'serve', 'discover', 'key'];
+const COMMANDS = ['publish', 'push', 'gc', 'serve', 'discover', 'key'];
 
 describe('--version and --help', () => {
   it('print the version of the package', async () => {
@@ -25,7 +25,7 @@ describe('--version and --help', () => {
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
   });
 
-  it.each(['publish', 'push', 'serve', 'discover', 'key generate', 'key public'])(
+  it.each(['publish', 'push', 'gc', 'serve', 'discover', 'key generate', 'key public'])(
     'teach %s by examples and have the common options',
     async (command) => {
       const { exitCode, stdout } = await runCli([...command.split(' '), '--help'], { env: { COLUMNS: '70' } });
@@ -52,6 +52,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['serve --cache ./x', "nixcache: --cache: './x' looks like a directory; write oci:./x"],
     ['serve --from oci:/a --cache oci:/b', 'nixcache: --cache oci:/b and --from oci:/a name two caches'],
     ['publish --compression gzip x', "nixcache: --compression: 'gzip' is not a compression"],
+    ['gc --retain 30', "nixcache: --retain: '30' is not a duration: write it like 30d"],
     ['publish --require-signing x', 'nixcache: signing is required, and there is no key'],
     ['publish', 'nixcache: there is no flake.nix in / nor in its config/'],
   ])('nixcache %s', async (line, stderr) => {

@@ -1,5 +1,6 @@
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
@@ -238,5 +239,32 @@ describe('push', () => {
     expect(twice.stderr).toContain("'-' stands alone");
     const both = await nixcache(['push', '-', '--username', 'me', '--password-stdin'], {}, 'x\n');
     expect(both.stderr).toContain('set NIXCACHE_PASSWORD instead');
+  });
+});
+
+describe('gc', () => {
+  const cache = (): string => `oci:${join(nix.dir, 'collected')}`;
+  const push = async (name: string): Promise<string> => {
+    await writeFile(join(nix.dir, name), name);
+    const { stdout } = await execa('nix-store', ['--add', join(nix.dir, name)], { env: nix.env, extendEnv: false });
+    expect(await nixcache(['push', stdout, '--to', cache(), '--no-upstream'])).toMatchObject({ exitCode: 0 });
+    return stdout;
+  };
+
+  it('tells what it would drop, then drops it', async () => {
+    const old = await push('old');
+    await delay(2100); // times are whole seconds
+    const kept = await push('new');
+    const all = await nixcache(['gc', '--cache', cache(), '--json']);
+    expect(JSON.parse(all.stdout)).toMatchObject({ dropped: { entries: 0 }, kept: { entries: 2 } });
+    const args = ['gc', '--cache', cache(), '--retain', '1s', '--grace', '5m'];
+    const would = await nixcache([...args, '--dry-run']);
+    expect(would).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(old) });
+    expect(would.stdout).not.toContain(kept);
+    expect(would.stderr).toMatch(/^warning: a grace period of 300 s is safe only while nothing else writes/m);
+    expect(would.stderr).toMatch(/^would drop 1 path \(.*; kept 1 path /m);
+    const did = await nixcache([...args, '--json']);
+    expect(JSON.parse(did.stdout)).toMatchObject({ dropped: { entries: 1, paths: [{ path: old }] } });
+    expect(did.stderr).toMatch(/wait for the grace period to end until \d{4}-/);
   });
 });

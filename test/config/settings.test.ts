@@ -145,7 +145,6 @@ describe('gc', () => {
       graceSeconds: 86_400,
       keepLast: undefined,
       dryRun: false,
-      warnings: [],
     });
   });
 
@@ -159,11 +158,6 @@ describe('gc', () => {
       keepLast: 0,
       dryRun: true,
     });
-  });
-
-  it('warns of a grace period below an hour', async () => {
-    expect((await settings({ flags: { grace: '59m' } })).warnings).toHaveLength(1);
-    expect((await settings({ flags: { grace: '60m' } })).warnings).toHaveLength(0);
   });
 
   it.each<[GcFlags, RegExp]>([

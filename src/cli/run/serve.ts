@@ -77,6 +77,9 @@ function tell(event: ServeEvent, output: Output): void {
     case 'refused':
       output.warn(`${event.path} is not served: ${event.reason}`);
       break;
+    case 'accept-failed':
+      output.warn(`connections cannot be accepted: ${event.error}`);
+      break;
     case 'answer-failed':
       output.warn(`${event.path}: ${event.error}`);
       break;
