@@ -46,8 +46,10 @@ export interface PathSpec {
 export interface PublishSpec {
   readonly at: Date;
   readonly paths?: readonly (PathSpec | string)[];
-  /** Names published before, listed again without upload. */
+  /** Names in the cache that are listed again without upload. */
   readonly asserted?: readonly string[];
+  /** Who has read the cache before; default: a new one. */
+  readonly reader?: IndexReader;
   /** Names of paths that become roots, each called after its path. */
   readonly roots?: readonly string[];
   readonly source?: string;
@@ -64,7 +66,6 @@ export class CacheBuilder {
   readonly store: ContentStore;
   /** The NARs that readers may get for a path. */
   readonly nars = new Map<string, Buffer[]>();
-  readonly #held = new Map<string, { readonly entry: Entry; readonly blobs: readonly Descriptor[] }>();
 
   constructor(store: ContentStore) {
     this.store = store;
@@ -75,16 +76,13 @@ export class CacheBuilder {
     const made = (spec.paths ?? []).map((path) => this.#make(typeof path === 'string' ? { name: path } : path));
     const entries: Entry[] = [];
     const blobs = new Map<Digest, Descriptor>();
-    for (const { name, entry, own } of await this.#store(made, spec.packed ?? true)) {
+    for (const { entry, own } of await this.#store(made, spec.packed ?? true)) {
       entries.push(entry);
       for (const blob of own) blobs.set(blob.digest, blob);
-      this.#held.set(name, { entry, blobs: own });
     }
-    for (const name of spec.asserted ?? []) {
-      const held = this.#held.get(name);
-      if (!held) throw new Error(`${name} was never published`);
-      entries.push({ ...held.entry, asserted: undefined });
-      for (const blob of held.blobs) blobs.set(blob.digest, blob);
+    for (const { entry, blobs: held } of await this.#find(spec)) {
+      entries.push({ ...entry, asserted: undefined });
+      for (const blob of held) blobs.set(blob.digest, blob);
     }
     const segment = encodeSegment({
       entries,
@@ -117,13 +115,28 @@ export class CacheBuilder {
     }
   }
 
+  async #find({ asserted = [], reader }: PublishSpec): Promise<{ entry: Entry; blobs: Descriptor[] }[]> {
+    if (asserted.length === 0) return [];
+    const source = reader ?? (await openReader(this.store));
+    return Promise.all(
+      asserted.map(async (name) => {
+        const found = source.findAsserted(hashPartFor(name));
+        const manifest = found && (await this.store.fetchManifest(found.tag));
+        if (!found || !manifest) throw new Error(`${name} is not in the cache`);
+        const needed = new Set([...found.entry.nar, ...(found.entry.listing?.extents ?? [])].map((at) => at.digest));
+        const { layers } = decodeImageManifest(manifest.bytes, found.tag);
+        return { entry: found.entry, blobs: layers.filter(({ digest }) => needed.has(digest)) };
+      }),
+    );
+  }
+
   #make(spec: PathSpec): MadePath {
     const nar = narOf({ contents: noise(spec.bytes ?? 100, `${spec.name} ${spec.build ?? 0}`) });
     this.nars.set(spec.name, [...(this.nars.get(spec.name) ?? []), nar]);
     const packed = zstdCompressSync(nar);
     const fileHash = sha256(packed);
     return {
-      ...{ name: spec.name, packed, listing: zstdCompressSync(JSON.stringify(listingOf(nar))) },
+      ...{ packed, listing: zstdCompressSync(JSON.stringify(listingOf(nar))) },
       narInfo: {
         path: toStorePath(baseNameFor(spec.name)),
         url: narUrl(fileHash, 'zstd'),
@@ -155,7 +168,7 @@ export class CacheBuilder {
       const nar = packed ? place(path.packed) : [wholeBlob(own.digest, own.size)];
       const listing = { digest: describe('', path.listing).digest, extents: place(path.listing) };
       stored.push({
-        ...{ name: path.name, own: packed ? [pack] : [own, pack] },
+        own: packed ? [pack] : [own, pack],
         entry: { narInfo: path.narInfo, nar, listing },
       });
     }
@@ -164,14 +177,12 @@ export class CacheBuilder {
 }
 
 interface MadePath {
-  readonly name: string;
   readonly packed: Buffer;
   readonly listing: Buffer;
   readonly narInfo: Entry['narInfo'];
 }
 
 interface StoredPath {
-  readonly name: string;
   readonly entry: Entry;
   readonly own: readonly Descriptor[];
 }
