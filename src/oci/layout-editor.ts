@@ -28,7 +28,8 @@ interface Waiting {
 
 interface Applied {
   readonly tags: LayoutTags;
-  readonly finish: () => Promise<void>;
+  readonly afterwards: () => Promise<void>;
+  readonly succeed: () => void;
 }
 
 export class LayoutEditor {
@@ -60,10 +61,8 @@ export class LayoutEditor {
           const edited = await edit(tags);
           return {
             tags: edited.tags,
-            finish: async () => {
-              await edited.afterwards?.();
-              resolve(edited.result);
-            },
+            afterwards: async () => edited.afterwards?.(),
+            succeed: () => resolve(edited.result),
           };
         },
       });
@@ -76,11 +75,13 @@ export class LayoutEditor {
     while (this.#queue.length > 0) {
       let batch: readonly Waiting[] = this.#queue;
       try {
-        await withFileLock(this.#files.lock, async () => {
+        const done = await withFileLock(this.#files.lock, async () => {
           batch = this.#queue;
           this.#queue = [];
-          await this.#apply(batch);
+          return this.#apply(batch);
         });
+        // Told only now that the lock is free again, so that whoever waits may do anything next.
+        for (const { succeed } of done) succeed();
       } catch (error) {
         // The lock could not be had, or the index not read or written: nobody's edit happened.
         this.#queue = this.#queue.filter((waiting) => !batch.includes(waiting));
@@ -90,16 +91,17 @@ export class LayoutEditor {
     this.#running = false;
   }
 
-  async #apply(batch: readonly Waiting[]): Promise<void> {
+  /** The edits that succeeded; the callers of the others have been told. */
+  async #apply(batch: readonly Waiting[]): Promise<readonly Applied[]> {
     const before = await this.#index.read();
     if (!before) throw new NixcacheError('ERR_USAGE', `${this.#files.root} is gone; was the layout removed meanwhile?`);
     let tags = before;
-    const applied: { readonly waiting: Waiting; readonly finish: () => Promise<void> }[] = [];
+    const applied: { readonly waiting: Waiting; readonly edit: Applied }[] = [];
     for (const waiting of batch) {
       try {
-        const edited = await waiting.apply(tags);
-        tags = edited.tags;
-        applied.push({ waiting, finish: edited.finish });
+        const edit = await waiting.apply(tags);
+        tags = edit.tags;
+        applied.push({ waiting, edit });
       } catch (error) {
         waiting.fail(error);
       }
@@ -111,6 +113,15 @@ export class LayoutEditor {
       });
       await this.#index.write(tags);
     }
-    for (const { waiting, finish } of applied) await finish().catch(waiting.fail);
+    const done: Applied[] = [];
+    for (const { waiting, edit } of applied) {
+      try {
+        await edit.afterwards();
+        done.push(edit);
+      } catch (error) {
+        waiting.fail(error);
+      }
+    }
+    return done;
   }
 }

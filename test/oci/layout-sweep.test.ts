@@ -3,10 +3,12 @@ import { readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { isNixcacheError } from '../../src/errors.ts';
+import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { hexOf } from '../../src/oci/digest.ts';
 import { LayoutStore } from '../../src/oci/layout-store.ts';
-import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
-import { describeBytes, noise, opener } from '../support/bytes.ts';
+import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
+import { describeBytes, noise, opener, readAll } from '../support/bytes.ts';
 import { age, ageBlobs, blobPath, newLayout, push, pushTagged } from './layouts.ts';
 
 describe('a sweep', () => {
@@ -101,5 +103,36 @@ describe('a sweep', () => {
       for (const bytes of layers) expect(await store.hasBlob(describeBytes(bytes))).toBe(true);
       await Promise.all(manifests.map(({ digest }) => store.deleteManifest(digest)));
     }
+  });
+
+  it('leaves every manifest whole that was pushed meanwhile over old blobs, or has had it refused', async () => {
+    const { path, store } = await newLayout();
+    const other = await LayoutStore.open(path, { create: true });
+    const config = await push(store, Buffer.from('{}'));
+    const layers: Descriptor[] = [];
+    for (let at = 0; at < 600; at += 1) layers.push(await push(store, noise(20, `old ${at}`)));
+    await ageBlobs(path);
+    await store.pushBlob(config, opener(Buffer.from('{}')));
+    const outcomes = { pushed: 0, refused: 0 };
+    const publishing = (async () => {
+      for (const [at, layer] of layers.entries()) {
+        const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
+        const pushed = await store.pushManifest(`over-${at}`, IMAGE_MANIFEST, bytes).catch((error: unknown) => {
+          if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+        });
+        outcomes[pushed ? 'pushed' : 'refused'] += 1;
+        if (pushed) expect(await readAll(await store.fetchBlob(layer))).toHaveLength(20);
+      }
+    })();
+    await sleep(randomInt(1, 30));
+    await other.sweep({ graceSeconds: 3600 });
+    await publishing;
+    expect(await store.listTags()).toHaveLength(outcomes.pushed);
+    for (const tag of await store.listTags()) {
+      const manifest = await store.fetchManifest(tag);
+      const [layer] = decodeImageManifest(manifest?.bytes ?? Buffer.alloc(0), tag).layers;
+      expect(layer && (await store.hasBlob(layer))).toBe(true);
+    }
+    expect(Math.min(outcomes.pushed, outcomes.refused)).toBeGreaterThan(0);
   });
 });
