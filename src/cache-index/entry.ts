@@ -55,7 +55,9 @@ export const wholeBlob = (digest: Digest, length: number): Extent => ({ digest, 
 
 const isOwnBlob = (entry: Entry): boolean => {
   const [only, ...more] = entry.nar;
-  return only !== undefined && more.length === 0 && only.digest === digestOfFile(entry.narInfo.fileHash);
+  if (only === undefined || more.length > 0) return false;
+  const { fileHash, fileSize } = entry.narInfo;
+  return only.offset === 0 && only.length === fileSize && only.digest === digestOfFile(fileHash);
 };
 
 /** The text of `entry` in an entries blob. */

@@ -34,7 +34,9 @@ export const pinSchema = z.object({
 });
 export type Pin = z.infer<typeof pinSchema>;
 
-const rootKey = (root: Root): string => [root.run, root.source, root.system, root.name, root.path].join('\0');
+/** Same key, same record; only its time may differ. */
+export const rootKey = ({ run, source, revision, system, name, path }: Root): string =>
+  [run, source, revision, system, name, path].join('\0');
 const pinKey = (pin: Pin): string => [pin.name, pin.time, pin.path, pin.removed].join('\0');
 
 /** The union of several lists, each record once, oldest first. Commutative, associative, idempotent. */

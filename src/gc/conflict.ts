@@ -1,12 +1,13 @@
 /** The last look before the checkpoint: what changed since the plan was made. */
 import type { IndexReader } from '../cache/index-reader.ts';
+import { fetchSegmentConfig } from '../cache/segment-record.ts';
 import { isNewerTag, parseTag } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
 import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import { decodeImageManifest } from '../oci/manifest.ts';
 import type { GcPlan } from './plan.ts';
-import { fetchSegmentConfig, type Survey } from './survey.ts';
+import type { Survey } from './survey.ts';
 
 export interface ConflictOptions extends CallOptions {
   readonly store: ReadOnlyStore;

@@ -9,12 +9,12 @@
  * segment is small, which alone is no reason.
  */
 import type { CheckpointConfig } from '../cache-index/checkpoint.ts';
-import { mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
+import { mergePins, mergeRoots, type Pin, type Root, rootKey } from '../cache-index/records.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import type { Census } from './census.ts';
-import { type Marks, mark, winners } from './marks.ts';
+import type { Census } from '../retention/census.ts';
+import { type Marks, mark, winners } from '../retention/marks.ts';
+import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../retention/retention.ts';
 import { type PlannedPack, type PlannedSegment, partition, pieceKey, planPacks } from './partition.ts';
-import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from './retention.ts';
 
 /** Roots, pins and keys of one segment or checkpoint. */
 export interface Records {
@@ -184,13 +184,11 @@ function planCheckpoint(input: GcInput, rewritten: readonly string[], retention:
   const carried = [...input.replaced].filter((tag) => tags.has(tag) || listed.has(tag));
   const sources = [...rewritten.map((tag) => records.get(tag)), ...liveCheckpoints.map((tag) => checkpoints.get(tag))];
   const merged = sources.filter((source) => source !== undefined);
-  const stays = new Set(retention.roots.map(keyOf));
+  const stays = new Set(retention.roots.map(rootKey));
   return {
     replaces: [...new Set([...rewritten, ...liveCheckpoints, ...carried])].sort(),
-    roots: mergeRoots(...merged.map(({ roots }) => roots)).filter((root) => stays.has(keyOf(root))),
+    roots: mergeRoots(...merged.map(({ roots }) => roots)).filter((root) => stays.has(rootKey(root))),
     pins: mergePins(...merged.map(({ pins }) => pins)),
     publicKeys: [...new Set(merged.flatMap(({ publicKeys }) => publicKeys))].sort(),
   };
 }
-
-const keyOf = (root: Root): string => JSON.stringify([root.run, root.source, root.system, root.name, root.path]);

@@ -9,7 +9,7 @@ import type { BlobFetcher, BlobPusher, CallOptions } from '../oci/content-store.
 import { type Descriptor, describe } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import { readBounded } from '../oci/verify.ts';
-import type { PieceKind } from './census.ts';
+import type { PieceKind } from '../retention/census.ts';
 import type { PlannedPack } from './partition.ts';
 
 export interface WrittenPack {

@@ -3,20 +3,13 @@
  * written yet: entries that gc does not see would look unneeded, and so would all that only they refer to.
  */
 import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
+import { fetchSegmentRecord, type SegmentRecord } from '../cache/segment-record.ts';
 import { type CacheView, readError } from '../cache/view.ts';
-import {
-  decodeSegmentConfig,
-  MAX_CONFIG_BYTES,
-  type SegmentConfig,
-  segmentDescriptor,
-} from '../cache-index/segment.ts';
-import { parseTag } from '../cache-index/tags.ts';
+import type { SegmentConfig } from '../cache-index/segment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { decodeImageManifest } from '../oci/manifest.ts';
-import { readBounded } from '../oci/verify.ts';
-import { Census, type CensusRow } from './census.ts';
+import { Census, type CensusRow } from '../retention/census.ts';
 import type { OnGcEvent } from './events.ts';
 import type { Records } from './plan.ts';
 
@@ -60,64 +53,27 @@ export async function surveyCache(options: SurveyOptions): Promise<Survey> {
       const { tag, descriptor, layers, config } = segment;
       census.addSegment(tag, layers, rowsOf(held.get(tag), config, options));
       records.set(tag, config);
-      descriptors.set(tag, segmentDescriptor(descriptor, tag, layers[0]?.size));
+      descriptors.set(tag, descriptor);
     }
     onEvent({ type: 'segment-read', done: Math.min(at + batch.length, tags.length), total: tags.length });
   }
   return { view, census, records, descriptors, held, storeDir: reader.storeDir };
 }
 
-interface ReadSegment {
-  readonly tag: string;
-  readonly descriptor: Descriptor;
-  readonly layers: readonly Descriptor[];
-  readonly config: SegmentConfig;
-}
-
-/** The segment's manifest and config; undefined for one that was deleted and that a stale `cache-index` still lists. */
-async function readSegment(tag: string, view: CacheView, options: SurveyOptions): Promise<ReadSegment | undefined> {
+/** The segment's record; undefined for one that was deleted and that a stale `cache-index` still lists. */
+async function readSegment(tag: string, view: CacheView, options: SurveyOptions): Promise<SegmentRecord | undefined> {
   const { store, onEvent } = options;
   const what = `segment ${tag} of ${store.name}`;
   try {
-    const manifest = await fetchSegmentManifest(tag, view, options);
-    if (!manifest) {
-      if (!isStale(tag, view)) throw new NixcacheError('ERR_NOT_FOUND', 'it has no manifest');
+    const record = await fetchSegmentRecord(tag, view, options);
+    if (!record) {
       onEvent({ type: 'warning', message: `${what} was deleted, though cache-index still lists it: it is left out` });
-      return undefined;
     }
-    const { layers, config } = decodeImageManifest(manifest.bytes, what);
-    if (layers[0]?.digest !== parseTag(tag)?.id) {
-      throw new NixcacheError('ERR_INDEX', 'its first layer is not the entries blob that its tag names');
-    }
-    return { tag, descriptor: manifest.descriptor, layers, config: await fetchSegmentConfig(config, what, options) };
+    return record;
   } catch (error) {
     options.signal?.throwIfAborted();
     throw stopped(what, readError(error, what));
   }
-}
-
-/** By its tag; or by its digest, when something removed the tag and left the manifest. */
-async function fetchSegmentManifest(
-  tag: string,
-  view: CacheView,
-  { store, signal }: SurveyOptions,
-): Promise<StoredManifest | undefined> {
-  const byTag = await store.fetchManifest(tag, { signal });
-  const digest = view.descriptors.get(tag)?.digest;
-  return byTag ?? (digest && store.fetchManifest(digest, { signal }));
-}
-
-/** A checkpoint that lists a segment vouches for it; `cache-index` does not. */
-const isStale = (tag: string, view: CacheView): boolean =>
-  !view.tags.has(tag) && !view.live.checkpoints.some((name) => view.checkpoints.get(name)?.segments.includes(tag));
-
-export async function fetchSegmentConfig(
-  config: Descriptor,
-  what: string,
-  { store, signal }: Pick<SurveyOptions, 'store' | 'signal'>,
-): Promise<SegmentConfig> {
-  const bytes = await readBounded(await store.fetchBlob(config, { signal }), MAX_CONFIG_BYTES, what);
-  return decodeSegmentConfig(bytes, `config of ${what}`);
 }
 
 function* rowsOf(
