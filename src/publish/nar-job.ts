@@ -1,7 +1,7 @@
 /** What goes to a NAR worker and what comes back. Plain data: it crosses threads. */
+import type { NarPart } from '../cache/part-writer.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { NixHash } from '../nix/hash.ts';
-import type { Digest } from '../oci/digest.ts';
 
 export interface Compression {
   readonly method: 'zstd' | 'xz' | 'none';
@@ -23,12 +23,6 @@ export interface NarJob {
   readonly maxInlineBytes: number;
   /** A compressed NAR is split into files of this many bytes. */
   readonly partBytes: number;
-}
-
-export interface NarPart {
-  readonly file: string;
-  readonly digest: Digest;
-  readonly size: number;
 }
 
 /** A compressed NAR whose contents were what the store's database says. */

@@ -2,13 +2,13 @@
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { zstdCompressSync } from 'node:zlib';
+import { PartWriter } from '../cache/part-writer.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes } from '../nix/hash.ts';
 import { encodeNarListing } from '../nix/nar-listing.ts';
 import { NarWriter } from '../nix/nar-writer.ts';
 import { createCompressor, OUTPUT_CHUNK_BYTES, zstdParams } from './compressor.ts';
 import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
-import { PartWriter } from './part-writer.ts';
 
 /** 1 MiB: zlib's zstd is fastest with chunks of this size (measured), and a chunk is hashed while it compresses. */
 const CHUNK_BYTES = 1024 * 1024;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { PartWriter } from '../../src/cache/part-writer.ts';
 import { hashFromHex } from '../../src/nix/hash.ts';
-import { PartWriter } from '../../src/publish/part-writer.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

@@ -4,8 +4,15 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
-import { digestFromHex } from '../oci/digest.ts';
-import type { NarPart } from './nar-job.ts';
+import { type Digest, digestFromHex } from '../oci/digest.ts';
+
+/** A finished file that holds all or a part of a compressed NAR. */
+export interface NarPart {
+  readonly file: string;
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+}
 
 export interface WrittenNar {
   readonly fileHash: NixHash;
