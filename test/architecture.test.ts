@@ -8,8 +8,9 @@ const SRC = fileURLToPath(new URL('../src', import.meta.url));
 /** Who may import whom. docs/architecture.md explains this table; here it can fail. Node's own modules are free to all but `pure` rooms. */
 const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly pure?: readonly string[] }>> = {
   'errors.ts': { may: [], pure: [] },
-  nix: { may: ['errors.ts'], pure: ['node:crypto', 'node:fs'] }, // node:fs: nar-writer and nar-file read file trees
+  nix: { may: ['errors.ts'], pure: ['node:crypto', 'node:fs', 'node:stream', 'node:zlib'] }, // file trees are read, zstd unpacked
   'cache-index': { may: ['errors.ts', 'nix', 'oci', 'ulid', 'zod/mini'], pure: ['node:zlib'] },
+  retention: { may: ['errors.ts', 'nix', 'oci', 'cache-index'], pure: [] },
   http: { may: ['errors.ts', 'undici', 'zod/mini'] },
   oci: { may: ['errors.ts', 'http', 'execa', 'p-limit', 'zod/mini'] },
   cache: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'p-limit', 'zod/mini'] },
@@ -19,12 +20,13 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
     may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'nix-store', 'upstream', 'p-limit', '@napi-rs/lzma'],
   },
   serve: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'upstream', 'lru-cache'] },
-  gc: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'p-limit'] },
+  gc: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit'] },
+  catalog: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit', 'picomatch'] },
   config: { may: ['errors.ts', 'nix', 'oci', 'nix-store', 'upstream', 'smol-toml', 'zod/mini'] },
   cli: {
     may: [
       ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'nix-store', 'upstream', 'config'],
-      ...['publish', 'serve', 'gc', 'commander', 'ulid', 'cli-progress'],
+      ...['publish', 'serve', 'gc', 'catalog', 'commander', 'ulid', 'cli-progress'],
     ],
   },
 };

@@ -6,7 +6,7 @@ import { liveSet } from '../../src/cache-index/live-set.ts';
 import { ENTRIES, NAR, PACK } from '../../src/cache-index/media-types.ts';
 import type { Pin, Root } from '../../src/cache-index/records.ts';
 import { checkpointTag, segmentTag } from '../../src/cache-index/tags.ts';
-import { Census } from '../../src/gc/census.ts';
+import { Census } from '../../src/retention/census.ts';
 import type { GcInput, Records } from '../../src/gc/plan.ts';
 import { toStorePath } from '../../src/nix/store-path.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { HashInterner } from '../../src/gc/hash-interner.ts';
+import { HashInterner } from '../../src/retention/hash-interner.ts';
 
 test('hashes are numbered like a Map would number them', () => {
   const hash = fc.uint8Array({ minLength: 6, maxLength: 6, max: 3 }); // so few values that many collide

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { applyRetention } from '../../src/gc/retention.ts';
+import { applyRetention } from '../../src/retention/retention.ts';
 import { baseNameFor } from '../support/cache-builder.ts';
 import { rootOf, seconds } from '../support/gc-inputs.ts';
 import { DAY_SECONDS } from '../support/gc-runs.ts';

@@ -1,0 +1,51 @@
+/** Everything about a name: what roots and pins of that name stand for, and stood for before. */
+import type { Pin, Root } from '../cache-index/records.ts';
+import { type BaseName, hashPartOf } from '../nix/store-path.ts';
+import { applyRetention, type KeepReason, type RetentionPolicy } from '../retention/retention.ts';
+import type { Catalog } from './catalog.ts';
+import type { ClosureSizes, Contents } from './contents.ts';
+
+export interface NameReport {
+  readonly name: string;
+  /** Newest first. */
+  readonly roots: readonly RootRecord[];
+  /** What a pin of that name stands for now. */
+  readonly pinned: BaseName | undefined;
+  /** Records of pins, newest first. */
+  readonly pins: readonly Pin[];
+  /** Of each path that the name stands for now, as a pin or as a root of some source and system. */
+  readonly closures: ReadonlyMap<BaseName, ClosureSizes>;
+}
+
+export interface RootRecord {
+  readonly root: Root;
+  readonly inCache: boolean;
+  /** Why gc keeps the record; undefined when it would drop it. */
+  readonly keptAs: KeepReason['kind'] | undefined;
+}
+
+/** About a name that `lookUp` found. */
+export function reportName(
+  name: string,
+  catalog: Catalog,
+  { contents, policy }: { readonly contents: Contents; readonly policy: RetentionPolicy },
+): NameReport {
+  const { reader, currentPins } = catalog;
+  const { kept } = applyRetention(catalog.roots, catalog.pins, policy);
+  const keptAs = (root: Root): KeepReason['kind'] | undefined =>
+    kept.find(
+      ({ path, reason }) =>
+        path === root.path && 'time' in reason && reason.time === root.time && reason.name === root.name,
+    )?.reason.kind;
+  const roots = catalog.roots.filter((root) => root.name === name).toReversed();
+  const pinned = currentPins.find((pin) => pin.name === name)?.path;
+  const groups = new Map(roots.toReversed().map((root) => [JSON.stringify([root.source, root.system]), root.path]));
+  const paths = new Set([...(pinned === undefined ? [] : [pinned]), ...groups.values()]);
+  return {
+    name,
+    roots: roots.map((root) => ({ root, inCache: reader.has(hashPartOf(root.path)), keptAs: keptAs(root) })),
+    pinned,
+    pins: catalog.pins.filter((pin) => pin.name === name).toReversed(),
+    closures: new Map([...paths].map((path) => [path, contents.closureOf([hashPartOf(path)])])),
+  };
+}

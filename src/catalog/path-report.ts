@@ -1,0 +1,114 @@
+/** Everything about one path in a cache: its entry, where its bytes lie, what needs it, and why gc keeps it. */
+import type { Entry } from '../cache-index/entry.ts';
+import type { Root } from '../cache-index/records.ts';
+import { isNixcacheError, messageOf } from '../errors.ts';
+import { findSigner, type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { KeepReason, RetentionPolicy } from '../retention/retention.ts';
+import type { Catalog } from './catalog.ts';
+import type { ClosureSizes, Contents } from './contents.ts';
+import { byName } from './look-up.ts';
+import { judge } from './why-kept.ts';
+
+export interface PathReport {
+  readonly entry: Entry;
+  /** The narinfo as clients get it. */
+  readonly narInfoText: string;
+  /** The segment that holds the entry. */
+  readonly segment: string;
+  /** When a publisher last needed it. */
+  readonly asserted: Date;
+  readonly signatures: readonly SignatureReport[];
+  readonly closure: ClosureSizes;
+  /** Entries that refer to it, by name. */
+  readonly dependents: readonly BaseName[];
+  /** The newest record of each root whose closure holds it. */
+  readonly roots: readonly ReachingRoot[];
+  /** Pins in force whose closure holds it. */
+  readonly pins: readonly { readonly name: string; readonly path: BaseName }[];
+  readonly gc: GcReason;
+}
+
+export interface SignatureReport {
+  readonly keyName: string;
+  /** Against the keys that the cache's publishers named; `unknown-key` when none is called so. */
+  readonly verdict: 'valid' | 'invalid' | 'unknown-key';
+}
+
+export interface ReachingRoot {
+  readonly root: Root;
+  /** Whether it is what the name stands for now, or an earlier publish. */
+  readonly isCurrent: boolean;
+}
+
+/** What gc would do with a path if it ran now. */
+export type GcReason =
+  | { readonly verdict: 'kept'; readonly reason: KeepReason; readonly through: BaseName | HashPart }
+  | { readonly verdict: 'dropped' }
+  /** gc would stop: it cannot read all of the cache. */
+  | { readonly verdict: 'unknown'; readonly why: string };
+
+/** About a path that `lookUp` found. */
+export function reportPath(
+  hashPart: HashPart,
+  catalog: Catalog,
+  { contents, policy }: { readonly contents: Contents; readonly policy: RetentionPolicy },
+): PathReport {
+  const { reader, currentPins } = catalog;
+  const found = reader.findAsserted(hashPart);
+  if (!found) throw new Error(`${hashPart} was found, and is gone`);
+  const { entry, tag, asserted } = found;
+  const needing = contents.needing(hashPart);
+  return {
+    entry,
+    narInfoText: reader.findNarInfoText(hashPart) ?? '',
+    segment: tag,
+    asserted: new Date(asserted * 1000),
+    signatures: checkSignatures(entry, catalog.publicKeys.map(parsePublicKey)),
+    closure: contents.closureOf([hashPart]),
+    dependents: contents
+      .dependentsOf(hashPart)
+      .flatMap((each) => baseName(each, catalog) ?? [])
+      .sort(byName),
+    roots: reachingRoots(catalog, needing),
+    pins: currentPins.flatMap(({ name, path }) => (path && needing.has(hashPartOf(path)) ? [{ name, path }] : [])),
+    gc: reasonOf(hashPart, catalog, policy),
+  };
+}
+
+/** What gc would do with a path, without failing over a cache that cannot be read whole. */
+export function reasonOf(hashPart: HashPart, catalog: Catalog, policy: RetentionPolicy): GcReason {
+  try {
+    const why = judge(catalog, policy).why(hashPart);
+    if (!why) return { verdict: 'dropped' };
+    return { verdict: 'kept', reason: why.reason, through: baseName(why.through, catalog) ?? why.through };
+  } catch (error) {
+    if (!isNixcacheError(error, 'ERR_INDEX', 'ERR_FORMAT')) throw error;
+    return { verdict: 'unknown', why: messageOf(error) };
+  }
+}
+
+function checkSignatures({ narInfo }: Entry, keys: readonly PublicKey[]): SignatureReport[] {
+  return narInfo.sigs.map((sig) => {
+    const keyName = sig.slice(0, sig.indexOf(':'));
+    const named = keys.filter(({ name }) => name === keyName);
+    if (named.length === 0) return { keyName, verdict: 'unknown-key' };
+    return { keyName, verdict: findSigner({ ...narInfo, sigs: [sig] }, named) ? 'valid' : 'invalid' };
+  });
+}
+
+function reachingRoots({ roots }: Catalog, needing: ReadonlySet<HashPart>): ReachingRoot[] {
+  const keyOf = ({ source = '', system = '', name }: Root): string => JSON.stringify([source, system, name]);
+  const newest = new Map(roots.map((root) => [keyOf(root), root])); // roots are oldest first
+  const reaching = new Map(
+    roots.filter(({ path }) => needing.has(hashPartOf(path))).map((root) => [keyOf(root), root]),
+  );
+  return [...reaching]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, root]) => ({ root, isCurrent: newest.get(key)?.path === root.path }));
+}
+
+const baseName = (hashPart: HashPart, { reader }: Catalog): BaseName | undefined => {
+  const entry = reader.findEntry(hashPart);
+  return entry && baseNameOf(entry.narInfo.path);
+};

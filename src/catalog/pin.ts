@@ -1,0 +1,112 @@
+/**
+ * Pins: names that gc keeps a path under until they are removed. Each change is a record in a segment without entries;
+ * the newest record of a name counts, and all of them are its history. So two pins at once never lose one.
+ */
+import { commitSegment, refreshCacheIndex } from '../cache/commit.ts';
+import type { Pin } from '../cache-index/records.ts';
+import { encodeSegment } from '../cache-index/segment.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { type BaseName, hashPartOf, isHashPart } from '../nix/store-path.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Catalog } from './catalog.ts';
+
+export interface PinOptions extends CallOptions {
+  readonly store: ContentStore;
+  /** Of the same store, read strictly. */
+  readonly catalog: Catalog;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  readonly onWarning: (message: string) => void;
+  readonly now: () => Date;
+}
+
+export interface PinChange {
+  readonly name: string;
+  /** What the name stands for now; undefined after its removal. */
+  readonly path: BaseName | undefined;
+  /** What it stood for before. */
+  readonly before: BaseName | undefined;
+  /** The segment that records it; undefined when there was nothing to change. */
+  readonly segment: string | undefined;
+}
+
+/** Starts with a letter or digit, so that it is no flag and no path; 200 characters, as for roots. */
+const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._+@:/~=-]{0,199}$/u;
+const HASH_PART_LENGTH = 32;
+
+/** @throws {NixcacheError} ERR_USAGE */
+export function assertPinName(name: string): void {
+  if (!NAME.test(name)) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `'${name}' cannot name a pin: begin with a letter or digit, and go on with those and . _ + - @ : / ~ =, up to 200 in all`,
+    );
+  }
+  if (isHashPart(name.slice(0, HASH_PART_LENGTH)) && /^(?:-|$)/.test(name.slice(HASH_PART_LENGTH))) {
+    throw new NixcacheError('ERR_USAGE', `'${name}' cannot name a pin: it reads like a store path`);
+  }
+}
+
+/**
+ * Points `name` at `path`, which must be in the cache.
+ *
+ * @throws {NixcacheError} ERR_USAGE, ERR_NOT_FOUND when a gc dropped the path meanwhile, and what a commit throws
+ */
+export async function setPin(name: string, path: BaseName, options: PinOptions): Promise<PinChange> {
+  assertPinName(name);
+  const { catalog, signal } = options;
+  const { reader } = catalog;
+  if (!reader.has(hashPartOf(path))) throw notThere(path, catalog);
+  const before = current(name, catalog);
+  if (before === path) return { name, path, before, segment: undefined };
+  const segment = await record({ name, path, time: timeOf(name, options) }, options);
+  // A gc that looked before this was committed, and dropped the path after we looked, does not know of the pin.
+  await reader.refresh({ signal });
+  if (!reader.has(hashPartOf(path))) throw notThere(path, catalog);
+  return { name, path, before, segment };
+}
+
+/** @throws {NixcacheError} ERR_NOT_FOUND when there is no such pin, and what a commit throws */
+export async function removePin(name: string, options: PinOptions): Promise<PinChange> {
+  const before = current(name, options.catalog);
+  if (before === undefined) {
+    throw new NixcacheError('ERR_NOT_FOUND', `remove pin ${name}: ${options.catalog.reader.name} has no such pin`);
+  }
+  const segment = await record({ name, removed: true, time: timeOf(name, options) }, options);
+  return { name, path: undefined, before, segment };
+}
+
+const current = (name: string, { currentPins }: Catalog): BaseName | undefined =>
+  currentPins.find((pin) => pin.name === name)?.path;
+
+/** Now, in Unix seconds; later than all records of the name, by whatever clock those were written. */
+function timeOf(name: string, { catalog, now }: PinOptions): number {
+  const times = catalog.pins.filter((pin) => pin.name === name).map(({ time }) => time + 1);
+  return Math.max(Math.floor(now().getTime() / 1000), ...times);
+}
+
+async function record(pin: Pin, options: PinOptions): Promise<string> {
+  const { store, catalog, creator, sourceUrl, signal, onWarning, now } = options;
+  const [unreadable] = catalog.unreadable;
+  if (unreadable !== undefined) {
+    // What the name stood for may be in what cannot be read: the new record could be older than that.
+    throw new NixcacheError('ERR_INDEX', `pin ${pin.name}: nothing was changed, since ${unreadable}`);
+  }
+  const { storeDir } = catalog.reader;
+  const segment = encodeSegment({ entries: [], blobs: [], pins: [pin], storeDir, creator, sourceUrl, now: now() });
+  await commitSegment(store, segment, { signal });
+  try {
+    const { view, publicKeys } = catalog;
+    await refreshCacheIndex(store, { view, added: [segment.descriptor], publicKeys, sourceUrl, now: now(), signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    onWarning(`cache-index was not updated (${messageOf(error)}): readers use the tags`);
+  }
+  return segment.tag;
+}
+
+const notThere = (path: BaseName, { reader }: Catalog): NixcacheError =>
+  new NixcacheError(
+    'ERR_NOT_FOUND',
+    `pin ${path}: it is not in ${reader.name}; publish it first: nixcache push ${reader.storeDir}/${path}`,
+  );

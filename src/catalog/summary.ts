@@ -1,0 +1,96 @@
+/** What a cache holds, in a few numbers, and its roots by source and system. */
+import picomatch from 'picomatch';
+import type { Root } from '../cache-index/records.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { type BaseName, hashPartOf, nameOf } from '../nix/store-path.ts';
+import type { Catalog } from './catalog.ts';
+import type { ClosureSizes, Contents, Sizes } from './contents.ts';
+
+export interface CatalogSummary {
+  readonly storeDir: string;
+  readonly total: Sizes;
+  readonly segments: number;
+  readonly checkpoints: number;
+  /** When the last segment of a publish, push or pin was written, by its writer's clock; compactions do not count. */
+  readonly newestPublish: Date | undefined;
+  /** By the number of entries, most first. Names only: nothing was verified. */
+  readonly signers: readonly { readonly keyName: string; readonly entries: number }[];
+  /** Entries without any signature. */
+  readonly unsigned: number;
+  readonly publicKeys: readonly string[];
+  /** Names of roots, and pins in force. */
+  readonly roots: number;
+  readonly pins: number;
+}
+
+export function summarise(catalog: Catalog, contents: Contents): CatalogSummary {
+  const { reader, view, publicKeys, currentPins } = catalog;
+  return {
+    ...{ storeDir: reader.storeDir, total: contents.total, publicKeys, unsigned: contents.unsigned },
+    segments: view.live.segments.length,
+    checkpoints: view.live.checkpoints.length,
+    newestPublish: newestPublish(catalog),
+    signers: [...contents.signers]
+      .map(([keyName, entries]) => ({ keyName, entries }))
+      .sort((a, b) => b.entries - a.entries || (a.keyName < b.keyName ? -1 : 1)),
+    roots: groupRoots(catalog.roots).length,
+    pins: currentPins.length,
+  };
+}
+
+function newestPublish({ view, roots }: Catalog): Date | undefined {
+  const written = new Set(view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag)?.segments ?? []));
+  const times = [
+    ...view.live.segments.flatMap((tag) => (written.has(tag) ? [] : (parseTag(tag)?.time ?? []))),
+    ...roots.map(({ time }) => time * 1000),
+  ];
+  return times.length === 0 ? undefined : new Date(times.reduce((a, b) => Math.max(a, b)));
+}
+
+export interface RootSummary {
+  readonly name: string;
+  readonly system: string | undefined;
+  readonly source: string | undefined;
+  /** The newest record of this name, source and system. */
+  readonly newest: Root;
+  readonly records: number;
+  readonly closure: ClosureSizes;
+}
+
+/** The newest record of each name, by source, system and name. */
+export function listRoots({ roots }: Catalog, contents: Contents, matches: PathFilter): RootSummary[] {
+  const closures = new Map<BaseName, ClosureSizes>();
+  const closureOf = (path: BaseName): ClosureSizes => {
+    const known = closures.get(path) ?? contents.closureOf([hashPartOf(path)]);
+    closures.set(path, known);
+    return known;
+  };
+  return groupRoots(roots)
+    .filter(({ newest }) => matches(newest.path, newest.name))
+    .map((group) => ({ ...group, closure: closureOf(group.newest.path) }));
+}
+
+function groupRoots(roots: readonly Root[]): Omit<RootSummary, 'closure'>[] {
+  const groups = new Map<string, { newest: Root; records: number }>();
+  for (const root of roots) {
+    const key = JSON.stringify([root.source ?? '', root.system ?? '', root.name]);
+    groups.set(key, { newest: root, records: (groups.get(key)?.records ?? 0) + 1 }); // roots are oldest first
+  }
+  return [...groups]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, { newest, records }]) => {
+      const { name, system, source } = newest;
+      return { name, system, source, newest, records };
+    });
+}
+
+/** Whether a path, that perhaps a root or pin called `name` points at, is asked for. */
+export type PathFilter = (path: BaseName, name?: string) => boolean;
+
+/** A filter for globs over names of roots and pins, names of paths, base names and full paths. */
+export function pathFilter(glob: string | undefined, storeDir: string): PathFilter {
+  if (glob === undefined) return () => true;
+  const isMatch = picomatch(glob, { dot: true, nonegate: true });
+  return (path, name) =>
+    (name !== undefined && isMatch(name)) || isMatch(nameOf(path)) || isMatch(path) || isMatch(`${storeDir}/${path}`);
+}

@@ -1,0 +1,45 @@
+/** Why gc keeps a path, by gc's own rules over gc's own view of the cache. */
+import { NixcacheError } from '../errors.ts';
+import type { HashPart } from '../nix/store-path.ts';
+import { Census, type CensusRow } from '../retention/census.ts';
+import { type Marks, mark, type WhyKept } from '../retention/marks.ts';
+import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../retention/retention.ts';
+import type { Catalog } from './catalog.ts';
+
+export type { WhyKept } from '../retention/marks.ts';
+
+/** What gc would decide now; a value, so that several paths can be asked about. */
+export interface GcVerdict {
+  readonly retention: Retention;
+  /** Undefined for what gc would drop. */
+  why(hashPart: HashPart): WhyKept | undefined;
+}
+
+/** @throws {NixcacheError} ERR_INDEX when gc would stop, since it cannot read all of the cache */
+export function judge(catalog: Catalog, policy: RetentionPolicy): GcVerdict {
+  const [unreadable] = catalog.unreadable;
+  if (unreadable !== undefined) throw wouldStop(unreadable);
+  const retention = applyRetention(catalog.roots, catalog.pins, policy);
+  const marks: Marks = mark(takeCensus(catalog), retention.kept, retainedSince(policy));
+  return { retention, why: (hashPart) => marks.why(hashPart) };
+}
+
+function takeCensus({ reader, segments }: Catalog): Census {
+  const census = new Census();
+  const held = new Map(reader.segments().map((segment) => [segment.tag, segment]));
+  for (const { tag, layers, config } of segments) {
+    const segment = held.get(tag);
+    if (segment?.rows.count !== config.entryCount) throw wouldStop(`the entries of segment ${tag} cannot be read`);
+    const rows = function* (): Generator<CensusRow> {
+      for (let row = 0; row < segment.rows.count; row++) {
+        const entry = segment.entryAt(row);
+        yield { entry, asserted: entry.asserted ?? segment.time };
+      }
+    };
+    census.addSegment(tag, layers, rows());
+  }
+  return census;
+}
+
+const wouldStop = (reason: string): NixcacheError =>
+  new NixcacheError('ERR_INDEX', `gc would stop and drop nothing: ${reason}; run nixcache verify`);

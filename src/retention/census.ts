@@ -1,0 +1,197 @@
+/**
+ * What a cache holds, in columns: every entry of every live segment (a row each), what they refer to, and in which blobs
+ * their bytes lie. Some 250 bytes an entry, so that a million fit in memory several times over.
+ *
+ * Rows are in order of segments, oldest first. Several rows may be of one store path: published again, or compacted by
+ * two gcs at once.
+ */
+import type { Entry } from '../cache-index/entry.ts';
+import type { Extent } from '../cache-index/extent.ts';
+import { PACK } from '../cache-index/media-types.ts';
+import { NixcacheError } from '../errors.ts';
+import { decode, encode } from '../nix/nixbase32.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
+import { Column } from './column.ts';
+import { HashInterner } from './hash-interner.ts';
+
+export interface CensusRow {
+  readonly entry: Entry;
+  /** Unix seconds. */
+  readonly asserted: number;
+}
+
+export interface CensusSegment {
+  readonly tag: string;
+  /** Its rows, from `start` up to but without `end`. */
+  readonly start: number;
+  readonly end: number;
+  readonly layers: number;
+  /** Blob numbers. */
+  readonly packs: readonly number[];
+}
+
+/** The two things of an entry that have bytes. */
+export type PieceKind = 'nar' | 'listing';
+
+const STORE_HASH_BYTES = 20;
+const DIGEST_BYTES = 32;
+
+export class Census {
+  readonly #segments: CensusSegment[] = [];
+  readonly #paths = new HashInterner(STORE_HASH_BYTES);
+  readonly #blobs = new HashInterner(DIGEST_BYTES);
+  readonly #mediaTypes: string[] = [];
+
+  readonly #blobSize = new Column(Float64Array);
+  readonly #blobType = new Column(Uint8Array);
+  /** 1 + the segment that last named the blob as a layer. */
+  readonly #blobSegment = new Column(Uint32Array);
+
+  readonly #rowPath = new Column(Uint32Array);
+  readonly #rowSegment = new Column(Uint32Array);
+  readonly #rowAsserted = new Column(Float64Array);
+  readonly #rowBytes = new Column(Float64Array);
+  readonly #rowReferences = new Column(Uint32Array);
+  readonly #rowExtents = new Column(Uint32Array);
+  readonly #rowNarExtents = new Column(Uint32Array);
+  readonly #references = new Column(Uint32Array);
+  readonly #extentBlob = new Column(Uint32Array);
+  readonly #extentBytes = new Column(Float64Array);
+
+  get segments(): readonly CensusSegment[] {
+    return this.#segments;
+  }
+
+  get rowCount(): number {
+    return this.#rowPath.length;
+  }
+
+  /** Store paths seen, also those only referred to. */
+  get pathCount(): number {
+    return this.#paths.size;
+  }
+
+  get blobCount(): number {
+    return this.#blobs.size;
+  }
+
+  /**
+   * Adds a segment newer than all before it.
+   *
+   * @param layers all of its manifest's
+   * @throws {NixcacheError} ERR_INDEX when its layers do not hold what its entries need
+   */
+  addSegment(tag: string, layers: readonly Descriptor[], rows: Iterable<CensusRow>): void {
+    const segment = this.#segments.length;
+    const packs = new Set<number>();
+    for (const layer of layers) {
+      const blob = this.#internBlob(layer);
+      this.#blobSegment.set(blob, segment + 1);
+      if (layer.mediaType === PACK) packs.add(blob);
+    }
+    const start = this.rowCount;
+    for (const row of rows) this.#addRow(row, segment, tag);
+    this.#segments.push({ tag, start, end: this.rowCount, layers: layers.length, packs: [...packs] });
+  }
+
+  pathOf = (row: number): number => this.#rowPath.at(row);
+  segmentOf = (row: number): number => this.#rowSegment.at(row);
+  /** Unix seconds. */
+  assertedOf = (row: number): number => this.#rowAsserted.at(row);
+  /** Bytes of the compressed NAR. */
+  bytesOf = (row: number): number => this.#rowBytes.at(row);
+
+  /** Path numbers that `row` refers to, in the cache or not. */
+  *referencesOf(row: number): Generator<number> {
+    const end = row + 1 < this.rowCount ? this.#rowReferences.at(row + 1) : this.#references.length;
+    for (let i = this.#rowReferences.at(row); i < end; i++) yield this.#references.at(i);
+  }
+
+  /** Where the bytes of `row` lie. */
+  *extentsOf(row: number): Generator<{ readonly blob: number; readonly bytes: number; readonly kind: PieceKind }> {
+    const start = this.#rowExtents.at(row);
+    const end = row + 1 < this.rowCount ? this.#rowExtents.at(row + 1) : this.#extentBlob.length;
+    const nar = start + this.#rowNarExtents.at(row);
+    for (let i = start; i < end; i++) {
+      yield { blob: this.#extentBlob.at(i), bytes: this.#extentBytes.at(i), kind: i < nar ? 'nar' : 'listing' };
+    }
+  }
+
+  /** The number of a store path, or undefined if nothing names it. */
+  findPath(hashPart: HashPart): number | undefined {
+    return this.#paths.find(decode(hashPart));
+  }
+
+  hashPartOf(path: number): HashPart {
+    return encode(this.#paths.hashOf(path)) as HashPart;
+  }
+
+  /** Orders path numbers like the text of their hash parts, whose first character holds the last bits. */
+  comparePaths(a: number, b: number): number {
+    const x = this.#paths.hashOf(a);
+    const y = this.#paths.hashOf(b);
+    for (let i = STORE_HASH_BYTES - 1; i >= 0; i--) {
+      const difference = (x[i] ?? 0) - (y[i] ?? 0);
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+
+  blob(blob: number): Descriptor {
+    const digest = digestFromHex(Buffer.from(this.#blobs.hashOf(blob)).toString('hex'));
+    const mediaType = this.#mediaTypes[this.#blobType.at(blob)] ?? '';
+    return { mediaType, digest, size: this.#blobSize.at(blob) };
+  }
+
+  #addRow({ entry, asserted }: CensusRow, segment: number, tag: string): void {
+    const { narInfo, nar, listing } = entry;
+    const path = this.#paths.intern(decode(hashPartOf(narInfo.path)));
+    this.#rowPath.push(path);
+    this.#rowSegment.push(segment);
+    this.#rowAsserted.push(asserted);
+    this.#rowBytes.push(narInfo.fileSize);
+    this.#rowReferences.push(this.#references.length);
+    for (const reference of narInfo.references) {
+      const target = this.#paths.intern(decode(hashPartOf(reference)));
+      if (target !== path) this.#references.push(target);
+    }
+    this.#rowExtents.push(this.#extentBlob.length);
+    this.#rowNarExtents.push(nar.length);
+    for (const extent of [...nar, ...(listing?.extents ?? [])]) {
+      this.#extentBlob.push(this.#layerOf(extent, segment, tag, narInfo.path));
+      this.#extentBytes.push(extent.length);
+    }
+  }
+
+  #layerOf({ digest, offset, length }: Extent, segment: number, tag: string, path: string): number {
+    const blob = this.#blobs.find(digestBytes(digest));
+    if (blob === undefined || this.#blobSegment.at(blob) !== segment + 1) {
+      // Going on would write the entry into a manifest that does not keep its bytes alive, or drop the one that does.
+      throw new NixcacheError(
+        'ERR_INDEX',
+        `segment ${tag} does not hold ${digest}, which ${path} needs: nothing was changed; run nixcache verify`,
+      );
+    }
+    if (offset + length > this.#blobSize.at(blob)) {
+      throw new NixcacheError(
+        'ERR_INDEX',
+        `segment ${tag}: ${path} lies outside ${digest}: nothing was changed; run nixcache verify`,
+      );
+    }
+    return blob;
+  }
+
+  #internBlob({ digest, size, mediaType }: Descriptor): number {
+    const blob = this.#blobs.intern(digestBytes(digest));
+    if (blob < this.#blobSize.length) return blob;
+    if (!this.#mediaTypes.includes(mediaType)) this.#mediaTypes.push(mediaType);
+    this.#blobSize.push(size);
+    this.#blobType.push(this.#mediaTypes.indexOf(mediaType));
+    this.#blobSegment.push(0);
+    return blob;
+  }
+}
+
+const digestBytes = (digest: Digest): Uint8Array => Buffer.from(hexOf(digest), 'hex');
