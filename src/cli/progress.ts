@@ -78,7 +78,7 @@ export class Progress {
   #end(task: Task, line: string | undefined): void {
     if (!this.#tasks.delete(task)) return;
     if (this.#tasks.size === 0) this.close();
-    if (line !== undefined) this.#surface.story(line);
+    if (line !== undefined && this.#surface.mode !== 'silent') this.#surface.story(line);
   }
 }
 
