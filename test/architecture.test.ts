@@ -14,6 +14,7 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   http: { may: ['errors.ts', 'undici', 'zod/mini'] },
   oci: { may: ['errors.ts', 'http', 'execa', 'p-limit', 'zod/mini'] },
   cache: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'p-limit', 'zod/mini'] },
+  legacy: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'p-limit', 'zod/mini'] },
   'nix-store': { may: ['errors.ts', 'nix', 'execa', 'p-limit', 'picomatch', 'zod/mini'] },
   upstream: { may: ['errors.ts', 'http', 'nix', 'oci', 'p-limit'] },
   publish: {
@@ -22,11 +23,14 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   serve: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'upstream', 'lru-cache'] },
   gc: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit'] },
   catalog: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit', 'picomatch'] },
+  copy: {
+    may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'legacy', 'upstream', 'p-limit', '@napi-rs/lzma'],
+  },
   config: { may: ['errors.ts', 'nix', 'oci', 'nix-store', 'upstream', 'smol-toml', 'zod/mini'] },
   cli: {
     may: [
-      ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'nix-store', 'upstream', 'config'],
-      ...['publish', 'serve', 'gc', 'catalog', 'commander', 'ulid', 'cli-progress'],
+      ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream', 'config'],
+      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'commander', 'ulid'],
     ],
   },
 };

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
 import type { SegmentRows } from '../cache-index/entry-table.ts';
@@ -14,6 +14,7 @@ import { decodeRows, encodeRows, scanEntries } from '../cache-index/segment-rows
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { BlobFetcher, BlobTarget, CallOptions } from '../oci/content-store.ts';
 import { type Digest, hexOf } from '../oci/digest.ts';
+import { makeDirectory } from '../oci/make-directory.ts';
 import { readBounded } from '../oci/verify.ts';
 
 /** A segment whose entries are at hand. */
@@ -38,7 +39,7 @@ export class Mirror {
   static async open(directory: string | undefined, onWarning?: (message: string) => void): Promise<Mirror> {
     if (directory === undefined) return new Mirror(undefined);
     try {
-      await mkdir(directory, { recursive: true });
+      await makeDirectory(directory);
       return new Mirror(directory);
     } catch (error) {
       onWarning?.(`cannot keep the index in ${directory}: ${messageOf(error)}; it will be fetched again each time`);
@@ -87,6 +88,11 @@ export class Mirror {
     const bytes = await readBounded(await store.fetchBlob(target, options), MAX_CONFIG_BYTES, what);
     await this.#write(name, bytes);
     return bytes;
+  }
+
+  /** A checkpoint's config from disk, not checked against its digest. */
+  loadConfig(id: Digest): Buffer | undefined {
+    return this.#readFile(`${hexOf(id)}.json`);
   }
 
   /** The state saved last, as JSON text. */

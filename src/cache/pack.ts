@@ -6,8 +6,11 @@ import { type Descriptor, describe } from '../oci/descriptor.ts';
 
 /** Compressed NARs below this travel packed: half of a NixOS system's. */
 export const MAX_PACKED_BYTES = 64 * 1024;
-/** 16 MiB: large enough to make requests rare, small enough to be rewritten when most of it is dead. */
-export const MAX_PACK_BYTES = 16 * 1024 * 1024;
+/**
+ * 8 MiB: large enough to make requests rare, small enough to be held in memory a few times over and to be rewritten when
+ * most of it is dead. The format allows 16.
+ */
+export const MAX_PACK_BYTES = 8 * 1024 * 1024;
 
 /** Bytes in a pack that may not be closed yet; its digest is known once it is. */
 export interface PackedExtent {

@@ -8,12 +8,13 @@
  *     .index.lock              empty; see file-lock.ts
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type Digest, hexOf } from './digest.ts';
 import { withFileLock } from './file-lock.ts';
 import { ioError, isAbsent } from './io-error.ts';
+import { makeDirectory } from './make-directory.ts';
 import { IMAGE_INDEX } from './manifest.ts';
 
 export const LAYOUT_VERSION = '1.0.0';
@@ -112,7 +113,7 @@ export async function createLayout(files: LayoutFiles): Promise<void> {
 export async function replaceFile(files: LayoutFiles, path: string, text: string): Promise<void> {
   const temporary = files.temporary('file');
   try {
-    await mkdir(files.ingest, { recursive: true });
+    await makeDirectory(files.ingest);
     const handle = await open(temporary, 'wx');
     try {
       await handle.writeFile(text);
@@ -143,7 +144,7 @@ export const discard = (temporary: string): Promise<void> => rm(temporary, { for
 
 async function makeRoot(root: string): Promise<void> {
   try {
-    const first = await mkdir(root, { recursive: true });
+    const first = await makeDirectory(root);
     if (first === undefined) return;
     // Every directory that got a new name in it, down to the root's parent.
     for (let made = root; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
@@ -154,9 +155,9 @@ async function makeRoot(root: string): Promise<void> {
 
 async function makeDirectories(files: LayoutFiles): Promise<void> {
   try {
-    const first = await mkdir(files.blobs, { recursive: true });
+    const first = await makeDirectory(files.blobs);
     if (first !== undefined) await syncDirectory(dirname(files.blobs));
-    await mkdir(files.ingest, { recursive: true });
+    await makeDirectory(files.ingest);
   } catch (cause) {
     throw ioError('create directories in', files.root, cause);
   }

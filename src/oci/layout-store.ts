@@ -2,7 +2,7 @@
  * A cache in an OCI image layout on disk. The layout of files is in layout-files.ts, what makes blobs durable in
  * layout-blobs.ts, how writers of tags take turns in layout-editor.ts.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import pLimit from 'p-limit';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
@@ -29,6 +29,7 @@ import { createLayout, inspectLayout, LayoutFiles } from './layout-files.ts';
 import { LayoutIndexFile, type LayoutTags } from './layout-index.ts';
 import { decodeManifestContent, type ManifestContent, sniffManifest } from './layout-references.ts';
 import { sweepLayout } from './layout-sweep.ts';
+import { makeDirectory } from './make-directory.ts';
 import { checkManifestSize, isManifestMediaType, MAX_MANIFEST_BYTES } from './manifest.ts';
 import { isTag } from './reference.ts';
 import { abortReason } from './verify.ts';
@@ -88,7 +89,7 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter 
 
   async ingestDirectory(): Promise<string> {
     await this.#checkExists();
-    await mkdir(this.#files.ingest, { recursive: true }).catch((cause: unknown) => {
+    await makeDirectory(this.#files.ingest).catch((cause: unknown) => {
       throw ioError('create', this.#files.ingest, cause);
     });
     return this.#files.ingest;
