@@ -1,4 +1,5 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
+import type { IndexReader } from '../cache/index-reader.ts';
 import { NixcacheError } from '../errors.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type BuildReport, build } from '../nix-store/build.ts';
@@ -7,6 +8,7 @@ import type { BuildEvent } from '../nix-store/build-log.ts';
 import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from '../nix-store/discover.ts';
 import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
+import { cachedClosure } from './asserted-entries.ts';
 import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
 
 export interface PublishOptions
@@ -102,7 +104,7 @@ async function realise(
   options: PublishOptions,
 ): Promise<{ readonly reports: readonly OutputReport[]; readonly release: () => Promise<void> }> {
   const { reader, localStore, signal, onEvent } = options;
-  const isCached = (output: FlakeOutput): boolean => pathsOf(output).every((path) => reader.has(hashPartOf(path)));
+  const isCached = (output: FlakeOutput): boolean => hasClosure(reader, pathsOf(output), options);
   const lacking = outputs.filter((output) => !isCached(output));
   const valid = await localStore.queryValidPaths(lacking.flatMap(pathsOf), { signal });
   const isValid = (output: FlakeOutput): boolean => pathsOf(output).every((path) => valid.has(path));
@@ -145,6 +147,26 @@ async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions
   } finally {
     await substituter?.close();
   }
+}
+
+/**
+ * Whether the cache has `paths` and all that they need. What they refer to and it lacks was left out because an upstream
+ * has it, or by the user's wish; without an upstream only such a wish is reason enough.
+ */
+function hasClosure(
+  reader: IndexReader,
+  paths: readonly StorePath[],
+  { upstreams, excludePaths, maxNarBytes }: PublishOptions,
+): boolean {
+  if (!paths.every((path) => reader.has(hashPartOf(path)))) return false;
+  if (upstreams.length > 0 || maxNarBytes !== undefined) return true;
+  for (const { entry } of cachedClosure(reader, paths.map(hashPartOf))) {
+    for (const reference of entry.narInfo.references) {
+      const isExcluded = excludePaths.some((expression) => expression.test(`${reader.storeDir}/${reference}`));
+      if (!isExcluded && !reader.has(hashPartOf(reference))) return false;
+    }
+  }
+  return true;
 }
 
 const pathsOf = ({ outputs }: FlakeOutput): StorePath[] => Object.values(outputs);
