@@ -13,6 +13,7 @@ import { isNixcacheError } from '../errors.ts';
 import { bytesContent } from '../oci/bytes-content.ts';
 import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST, MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import { type CacheView, decodeCacheIndex } from './view.ts';
 
@@ -47,6 +48,8 @@ export interface CacheIndexUpdate extends CallOptions {
   /** Tags that a checkpoint of this writer made dead. */
   readonly replaced?: readonly string[];
   readonly publicKeys: readonly string[];
+  /** A manifest at `cache-index` that is not of our layout and may be overwritten: all it says has been taken over. */
+  readonly overwrites?: Digest | undefined;
   readonly sourceUrl?: string | undefined;
   readonly now: Date;
 }
@@ -61,7 +64,8 @@ const CONCURRENT_RESOLVES = 16;
 export async function refreshCacheIndex(store: ContentStore, update: CacheIndexUpdate): Promise<void> {
   const { view, signal } = update;
   const current = await store.fetchManifest(CACHE_INDEX_TAG, { signal });
-  const index = current && decodeCacheIndex(current, store.name);
+  const isOurs = current && current.descriptor.digest !== update.overwrites;
+  const index = isOurs ? decodeCacheIndex(current, store.name) : undefined;
   const dead = new Set([...view.live.replaced, ...(update.replaced ?? [])]);
   const known = new Map<string, Descriptor>();
   const learn = (descriptor: Descriptor): void => {

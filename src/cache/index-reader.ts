@@ -23,6 +23,8 @@ export interface IndexReaderOptions {
   readonly directory?: string | undefined;
   /** For writers: any trouble while reading the index is an error. */
   readonly strict: boolean;
+  /** Whether an index of the older layout is somebody else's to read; see ViewOptions. */
+  readonly besideLegacy?: boolean | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly now?: () => Date;
 }
@@ -190,8 +192,8 @@ export class IndexReader implements CacheReader {
   }
 
   async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
-    const { strict, onWarning, now = () => new Date() } = this.#options;
-    const view = await loadView(this.#store, this.#mirror, { strict, signal, onWarning });
+    const { strict, besideLegacy, onWarning, now = () => new Date() } = this.#options;
+    const view = await loadView(this.#store, this.#mirror, { strict, besideLegacy, signal, onWarning });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
     const wanted = view.live.segments.filter((tag) => !held.has(tag));
     const { segments: added, bytes } = await loadSegments(wanted, {

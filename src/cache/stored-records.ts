@@ -1,11 +1,8 @@
 /** The roots and pins that a cache holds: they lie in the configs of segments and checkpoints, not in the index. */
 import pLimit from 'p-limit';
-import { mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
-import { decodeSegmentConfig, MAX_CONFIG_BYTES, type SegmentConfig } from '../cache-index/segment.ts';
-import { isNixcacheError, NixcacheError } from '../errors.ts';
+import { mergePins, mergeRoots } from '../cache-index/records.ts';
 import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
-import { decodeImageManifest } from '../oci/manifest.ts';
-import { readBounded } from '../oci/verify.ts';
+import { fetchSegmentRecord } from './segment-record.ts';
 import type { SegmentRecords } from './segment-writer.ts';
 import { type CacheView, readError } from './view.ts';
 
@@ -14,7 +11,7 @@ const CONCURRENT_FETCHES = 16;
 /**
  * All records that count in `view`, each once.
  *
- * @throws {NixcacheError} ERR_INDEX when one cannot be read: going on would take what it names for not needed
+ * @throws {NixcacheError} ERR_INDEX when one cannot be read: what it names would be taken for not needed
  */
 export async function fetchRecords(
   store: ReadOnlyStore,
@@ -22,40 +19,42 @@ export async function fetchRecords(
   options: CallOptions = {},
 ): Promise<SegmentRecords> {
   const limit = pLimit(CONCURRENT_FETCHES);
-  const configs = await Promise.all(
+  const segments = await Promise.all(
     view.live.segments.map((tag) => limit(() => fetchSegmentRecords(store, view, tag, options))),
   );
   const checkpoints = view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag) ?? []);
-  const all = [...configs.filter((config) => config !== undefined), ...checkpoints];
-  return merge(all);
+  return mergeRecords([...segments, ...checkpoints]);
 }
 
-/** Each record once. */
-export const merge = (
-  all: readonly { readonly roots: readonly Root[]; readonly pins: readonly Pin[] }[],
-): SegmentRecords => ({
-  roots: mergeRoots(...all.map(({ roots }) => roots)),
-  pins: mergePins(...all.map(({ pins }) => pins)),
-});
-
-/** The config of the segment `tag`; undefined when only a stale `cache-index` still names it. */
+/** The records of one live segment. */
 export async function fetchSegmentRecords(
   store: ReadOnlyStore,
   view: CacheView,
   tag: string,
   options: CallOptions = {},
-): Promise<SegmentConfig | undefined> {
-  const what = `segment ${tag} of ${store.name}`;
+): Promise<SegmentRecords> {
   try {
-    const manifest = await store.fetchManifest(tag, options);
-    if (!manifest) {
-      if (!view.tags.has(tag)) return undefined;
-      throw new NixcacheError('ERR_NOT_FOUND', `${what} has no manifest`);
-    }
-    const { config } = decodeImageManifest(manifest.bytes, what);
-    const bytes = await readBounded(await store.fetchBlob(config, options), MAX_CONFIG_BYTES, what);
-    return decodeSegmentConfig(bytes, `config of ${what}`);
+    const record = await fetchSegmentRecord(tag, view, { ...options, store });
+    return record?.config ?? NO_RECORDS;
   } catch (error) {
-    throw isNixcacheError(error, 'ERR_NOT_FOUND') ? readError(error, what) : error;
+    throw readError(error, `segment ${tag} of ${store.name}`);
   }
 }
+
+/** Each record once. */
+export const mergeRecords = (all: readonly SegmentRecords[]): SegmentRecords => ({
+  roots: mergeRoots(...all.map(({ roots }) => roots)),
+  pins: mergePins(...all.map(({ pins }) => pins)),
+});
+
+/** What of `records` is not among `known`. */
+export function recordsBeyond(records: SegmentRecords, known: SegmentRecords): SegmentRecords {
+  const union = mergeRecords([known, records]);
+  const isKnown = new Set<object>([...known.roots, ...known.pins].map((record) => record));
+  return {
+    roots: union.roots.filter((root) => !isKnown.has(root)),
+    pins: union.pins.filter((pin) => !isKnown.has(pin)),
+  };
+}
+
+export const NO_RECORDS: SegmentRecords = { roots: [], pins: [] };

@@ -18,6 +18,7 @@ import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageIndex, IMAGE_INDEX, type ImageIndex } from '../oci/manifest.ts';
+import { legacyIndexOf } from './legacy-index.ts';
 import type { Mirror } from './mirror.ts';
 
 export interface CacheView {
@@ -34,6 +35,8 @@ export interface CacheView {
 export interface ViewOptions extends CallOptions {
   /** Throw on everything that is not understood; for writers. */
   readonly strict: boolean;
+  /** Whether the caller reads an index of the older layout by itself: then it is no error, and no index. */
+  readonly besideLegacy?: boolean | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
@@ -46,7 +49,8 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: Vi
   // Without segments beside it, going on without the index would show a reader an empty cache.
   const isAlone = !tagList.some((tag) => parseTag(tag)?.kind === 'segment');
   const indexOptions = { ...options, strict: options.strict || isAlone };
-  const index = tolerate(indexOptions, () => manifest && decodeCacheIndex(manifest, store.name));
+  const isOurs = manifest && !(options.besideLegacy === true && legacyIndexOf(manifest));
+  const index = isOurs ? tolerate(indexOptions, () => decodeCacheIndex(manifest, store.name)) : undefined;
   const tags = new Set(tagList);
   const newer = tagList.find(isNewerTag);
   if (newer !== undefined) {
@@ -112,6 +116,12 @@ const DAMAGE = ['ERR_INDEX', 'ERR_INDEX_VERSION', 'ERR_NOT_FOUND', 'ERR_DIGEST_M
 /** @throws {NixcacheError} ERR_INDEX, or ERR_INDEX_VERSION */
 export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageIndex {
   const what = `cache-index of ${name}`;
+  if (legacyIndexOf(manifest)) {
+    throw new NixcacheError(
+      'ERR_INDEX',
+      `${what} is of the older layout of cmspam/nixcache-oci: nixcache publish, push or copy into it converts it first`,
+    );
+  }
   if (manifest.descriptor.mediaType !== IMAGE_INDEX) {
     throw new NixcacheError(
       'ERR_INDEX',

@@ -13,6 +13,7 @@ import { PATIENT, type Upstream } from '../upstream/upstream.ts';
 import type { CommandContext, CommonFlags } from './context.ts';
 import { openStore, readCredentials } from './open-store.ts';
 import { openUpstreams } from './open-upstreams.ts';
+import { convertedStore } from './open-writable.ts';
 import { Opened } from './opened.ts';
 
 export interface PublishSession extends AsyncDisposable {
@@ -45,7 +46,8 @@ export async function openPublishSession(
   const localStore = await openLocalStore({ command, signal });
   await using opened = new Opened();
   const http = opened.add(new HttpClient(), (client) => client.destroy());
-  const store = await openStore(cache, context, { create: !settings.dryRun, http, credentials });
+  const opening = await openStore(cache, context, { create: !settings.dryRun, http, credentials });
+  const store = await convertedStore(opening, context, settings);
   const reader = opened.add(
     await IndexReader.open({
       store,

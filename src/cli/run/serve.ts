@@ -1,9 +1,9 @@
 /** Serves until a signal comes. */
-import { IndexReader } from '../../cache/index-reader.ts';
 import { resolveCache } from '../../config/cache-reference.ts';
 import { type ServeFlags, serveSettings } from '../../config/serve-settings.ts';
 import { readSigningKeys } from '../../config/signing-keys.ts';
 import { HttpClient } from '../../http/client.ts';
+import { openReader } from '../../legacy/either-reader.ts';
 import { parsePublicKey } from '../../nix/signature.ts';
 import type { ServeEvent } from '../../serve/serve-options.ts';
 import { startServer } from '../../serve/server.ts';
@@ -27,7 +27,7 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
   const http = opened.add(new HttpClient(), (client) => client.destroy());
   const store = await openStore(cache, context, { create: false, http, credentials });
   const reader = opened.add(
-    await IndexReader.open({
+    await openReader({
       ...{ store, directory: settings.indexDirectory, strict: false },
       onWarning: (message) => output.warn(message),
     }),
