@@ -11,7 +11,7 @@ export interface CatalogSummary {
   readonly total: Sizes;
   readonly segments: number;
   readonly checkpoints: number;
-  /** When the last segment of a publish, push or pin was written, by its writer's clock; compactions do not count. */
+  /** By its writer's clock. */
   readonly newestPublish: Date | undefined;
   /** By the number of entries, most first. Names only: nothing was verified. */
   readonly signers: readonly { readonly keyName: string; readonly entries: number }[];
@@ -38,10 +38,13 @@ export function summarise(catalog: Catalog, contents: Contents): CatalogSummary 
   };
 }
 
-function newestPublish({ view, roots }: Catalog): Date | undefined {
-  const written = new Set(view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag)?.segments ?? []));
+/** Roots carry their own time. Segments of a gc or a pin are no publishes, nor are those that a gc left as they were news. */
+function newestPublish({ view, segments, roots }: Catalog): Date | undefined {
+  const compacted = new Set(view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag)?.segments ?? []));
   const times = [
-    ...view.live.segments.flatMap((tag) => (written.has(tag) ? [] : (parseTag(tag)?.time ?? []))),
+    ...segments.flatMap(({ tag, config }) =>
+      config.entryCount === 0 || compacted.has(tag) ? [] : (parseTag(tag)?.time ?? []),
+    ),
     ...roots.map(({ time }) => time * 1000),
   ];
   return times.length === 0 ? undefined : new Date(times.reduce((a, b) => Math.max(a, b)));

@@ -1,12 +1,16 @@
 /** `did you mean` for names that were mistyped. */
 
 /** The one of `candidates` nearest to `word`, if it is near enough to be what was meant. */
-export function suggest(word: string, candidates: readonly string[]): string | undefined {
+export const suggest = (word: string, candidates: readonly string[]): string | undefined =>
+  nearest(word, candidates, 1)[0];
+
+/** Those of `candidates` that are near enough to `word` to be what was meant, nearest first, at most `count`. */
+export function nearest(word: string, candidates: readonly string[], count: number): readonly string[] {
   const near = candidates
     .map((candidate) => ({ candidate, distance: editDistance(normal(word), normal(candidate)) }))
     .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 3)))
     .sort((a, b) => a.distance - b.distance);
-  return near[0]?.candidate;
+  return near.slice(0, count).map(({ candidate }) => candidate);
 }
 
 /** Case and dashes are not what a person gets wrong. */

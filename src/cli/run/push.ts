@@ -1,9 +1,7 @@
 /** Publishes store paths that the user names. */
-import { readlink, realpath } from 'node:fs/promises';
-import { dirname, resolve, sep } from 'node:path';
 import { ulid } from 'ulid';
 import { type PushFlags, pushSettings } from '../../config/publish-settings.ts';
-import { messageOf, NixcacheError } from '../../errors.ts';
+import { NixcacheError } from '../../errors.ts';
 import { nameOf, parseStorePath, type StorePath } from '../../nix/store-path.ts';
 import { asRoots, publishPaths } from '../../publish/publish-paths.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
@@ -14,6 +12,7 @@ import { openPublishSession, type PublishSession } from '../publish-session.ts';
 import { PublishStory } from '../publish-story.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from '../publish-summary.ts';
 import { readStandardInput } from '../standard-input.ts';
+import { toStorePath } from '../store-path-argument.ts';
 import { version } from '../version.ts';
 
 /** A million paths. */
@@ -31,7 +30,9 @@ export async function runPush(
   const texts = await argumentsOrInput(args, flags, context);
   await using session = await openPublishSession(settings, sources, context);
   const { store, localStore, keys } = session;
-  const paths = await Promise.all(texts.map((text) => toStorePath(text, localStore.storeDir, cwd)));
+  const paths = await Promise.all(
+    texts.map((text) => toStorePath(text, { storeDir: localStore.storeDir, cwd, what: 'push' })),
+  );
   const now = new Date();
   const roots = asRoots(
     [...new Set(paths)].map((path) => ({ name: settings.rootName ?? nameOf(path), path })),
@@ -103,36 +104,4 @@ async function queryDerivers(
     );
   }
   return [...valid];
-}
-
-/** The store path that `text` is, lies in, or leads to as a link. */
-async function toStorePath(text: string, storeDir: string, cwd: string): Promise<StorePath> {
-  const isInside = (path: string): boolean => path.startsWith(`${storeDir}/`);
-  try {
-    const path = resolve(cwd, text);
-    const target = isInside(path) ? path : await followLink(path, isInside);
-    const [name = ''] = target.slice(storeDir.length + 1).split(sep);
-    return parseStorePath(isInside(target) ? `${storeDir}/${name}` : target, storeDir);
-  } catch (error) {
-    throw new NixcacheError('ERR_USAGE', `push ${text}: it is no store path: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** As many as the kernel follows. */
-const MAX_LINKS = 40;
-
-/** Where `path` leads to. The store need not be mounted at its store directory, so the last link may dangle. */
-async function followLink(path: string, isEnd: (path: string) => boolean): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    let at = path;
-    for (let links = 0; links < MAX_LINKS; links++) {
-      const target = await readlink(at).catch(() => undefined);
-      if (target === undefined) throw error;
-      at = resolve(dirname(at), target);
-      if (isEnd(at)) return at;
-    }
-    throw error;
-  }
 }
