@@ -98,7 +98,7 @@ export function planGc(input: GcInput): GcPlan {
   const best = winners(census);
 
   const keep = { entries: 0, bytes: 0 };
-  const drop: DroppedEntry[] = [];
+  const dropped: number[] = [];
   const live: number[] = [];
   for (const [path, winner] of best.entries()) {
     if (winner === 0) continue;
@@ -108,9 +108,11 @@ export function planGc(input: GcInput): GcPlan {
       keep.entries++;
       keep.bytes += bytes;
       live.push(row);
-    } else drop.push({ hashPart: census.hashPartOf(path), bytes, asserted: census.assertedOf(row), row });
+    } else dropped.push(row);
   }
-  drop.sort((a, b) => (a.hashPart < b.hashPart ? -1 : 1));
+  const drop = dropped
+    .sort((a, b) => census.comparePaths(census.pathOf(a), census.pathOf(b)))
+    .map((row) => describeDropped(row, census));
 
   const sparse = sparsePacks(census, live);
   const rewritten = chooseRewritten(census, marks, best, sparse, maxLayers);
@@ -132,6 +134,13 @@ export function planGc(input: GcInput): GcPlan {
     checkpoint: rewritten.size === 0 ? undefined : planCheckpoint(input, [...rewritten.keys()].map(tagOf), retention),
   };
 }
+
+const describeDropped = (row: number, census: Census): DroppedEntry => ({
+  hashPart: census.hashPartOf(census.pathOf(row)),
+  bytes: census.bytesOf(row),
+  asserted: census.assertedOf(row),
+  row,
+});
 
 /** Packs of whose bytes less than half are needed by `rows`. Whoever else holds such a pack is written anew. */
 function sparsePacks(census: Census, rows: readonly number[]): Set<number> {
