@@ -22,6 +22,9 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   },
   serve: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'upstream', 'lru-cache'] },
   gc: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit'] },
+  doctor: {
+    may: ['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'nix-store', 'upstream', 'zod/mini'],
+  },
   catalog: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit', 'picomatch'] },
   copy: {
     may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'legacy', 'upstream', 'p-limit', '@napi-rs/lzma'],
@@ -30,7 +33,7 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   cli: {
     may: [
       ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream', 'config'],
-      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'commander', 'ulid'],
+      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'commander', 'ulid'],
     ],
   },
 };

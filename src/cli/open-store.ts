@@ -2,8 +2,10 @@
 import type { CacheSetting } from '../config/cache-reference.ts';
 import { type BasicCredentials, type CredentialFlags, resolveCredentials } from '../config/credentials.ts';
 import type { HttpClient } from '../http/client.ts';
+import { formatRetry, type RetrierOptions, type RetryEvent } from '../http/retry.ts';
 import type { ContentStore, Deleter } from '../oci/content-store.ts';
 import type { CommandContext } from './context.ts';
+import type { Output } from './output.ts';
 import { readStandardInput } from './standard-input.ts';
 
 export interface OpenStoreOptions {
@@ -11,6 +13,8 @@ export interface OpenStoreOptions {
   readonly create: boolean;
   readonly http: HttpClient;
   readonly credentials?: BasicCredentials | undefined;
+  /** Default: what bears a registry's outage of a minute. */
+  readonly retry?: RetrierOptions | undefined;
   /** What deletes in registries whose own API does not. */
   readonly deleter?: Deleter | undefined;
 }
@@ -35,9 +39,24 @@ export async function openStore(
   const { host, repository } = cache.reference;
   const kind = cache.registryKind;
   return new RemoteRepository({
-    ...{ host, repository, kind, http: options.http, plainHttp: cache.plainHttp, deleter: options.deleter },
+    ...{ host, repository, kind, http: options.http, plainHttp: cache.plainHttp },
+    ...{ deleter: options.deleter, retry: { onRetry: tellRetries(output), ...options.retry } },
     credentials: credentialsProvider({ ...options.credentials, kind, env: { ...env } }),
   });
+}
+
+/** Many requests fail together, and none of them is worth more than a line in this time. */
+const MIN_RETRY_LINE_MS = 5000;
+
+/** Says what keeps us waiting. */
+function tellRetries(output: Output): (event: RetryEvent) => void {
+  let lastMs = Number.NEGATIVE_INFINITY;
+  return (event) => {
+    const nowMs = performance.now();
+    if (nowMs - lastMs < MIN_RETRY_LINE_MS) return;
+    lastMs = nowMs;
+    output.info(formatRetry(event));
+  };
 }
 
 /** A password or token with some claims in it is a few KiB. */

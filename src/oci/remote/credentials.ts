@@ -33,22 +33,38 @@ export interface CredentialsOptions {
   readonly env?: NodeJS.ProcessEnv | undefined;
 }
 
+/** Credentials, and where they were found; never the secret itself. */
+export interface FoundCredentials {
+  readonly credentials: Credentials;
+  /** `GITHUB_TOKEN`, or the path of a file. */
+  readonly from: string;
+}
+
 /**
  * Looks in this order: the options; the file in REGISTRY_AUTH_FILE; docker's config.json
  * (helper for the host, helper for all, `auths`); podman's auth.json; GITHUB_TOKEN or GH_TOKEN on registries of kind ghcr.
  *
  * The provider throws ERR_USAGE for a malformed file and ERR_UNAUTHORIZED for a helper that fails.
  */
-export function credentialsProvider(options: CredentialsOptions = {}): CredentialsProvider {
+export const credentialsProvider =
+  (options: CredentialsOptions = {}): CredentialsProvider =>
+  async (request) =>
+    (await findCredentials(request, options))?.credentials;
+
+/** As the provider finds them. @throws {NixcacheError} ERR_USAGE, ERR_UNAUTHORIZED */
+export async function findCredentials(
+  request: CredentialsRequest,
+  options: CredentialsOptions = {},
+): Promise<FoundCredentials | undefined> {
   const { username, password, env = process.env } = options;
-  return async (request) => {
-    if (password !== undefined) return { type: 'basic', username: username ?? 'nixcache', password };
-    for (const file of credentialFiles(env)) {
-      const found = await credentialsIn(file, request, env);
-      if (found !== undefined) return found;
-    }
-    return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
-  };
+  if (password !== undefined) {
+    return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from: 'the command line' };
+  }
+  for (const file of credentialFiles(env)) {
+    const credentials = await credentialsIn(file, request, env);
+    if (credentials !== undefined) return { credentials, from: file };
+  }
+  return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
 }
 
 function credentialFiles(env: NodeJS.ProcessEnv): string[] {
@@ -92,7 +108,9 @@ function credentialsOf(auth: DockerAuth | undefined): Credentials | undefined {
 }
 
 /** The registry takes any user name with a token. */
-function githubToken(env: NodeJS.ProcessEnv): Credentials | undefined {
-  const password = env['GITHUB_TOKEN'] || env['GH_TOKEN'];
-  return password ? { type: 'basic', username: env['GITHUB_ACTOR'] || 'x-access-token', password } : undefined;
+function githubToken(env: NodeJS.ProcessEnv): FoundCredentials | undefined {
+  const from = ['GITHUB_TOKEN', 'GH_TOKEN'].find((name) => env[name]);
+  const password = from && env[from];
+  if (!from || !password) return undefined;
+  return { credentials: { type: 'basic', username: env['GITHUB_ACTOR'] || 'x-access-token', password }, from };
 }

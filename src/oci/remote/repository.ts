@@ -21,6 +21,7 @@ import { fetchBlob } from './blob-fetch.ts';
 import { hasBlob, pushBlob } from './blobs.ts';
 import { type CredentialsProvider, credentialsProvider } from './credentials.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
+import { probeRead, probeWrite } from './probe.ts';
 import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
 import { listTags } from './tags.ts';
 import { Transport } from './transport.ts';
@@ -103,6 +104,16 @@ export class RemoteRepository implements ContentStore, Deleter {
 
   listTags(options?: CallOptions): Promise<string[]> {
     return listTags(this.#transport, options);
+  }
+
+  /** Whether the repository is there, if we may read it. @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN */
+  probeRead(options?: CallOptions): Promise<'there' | 'absent'> {
+    return probeRead(this.#transport, options);
+  }
+
+  /** Returns if we may write; nothing is written. @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN */
+  probeWrite(options?: CallOptions): Promise<void> {
+    return probeWrite(this.#transport, options);
   }
 
   async deleteManifest(digest: Digest, options?: CallOptions): Promise<'deleted' | 'absent'> {

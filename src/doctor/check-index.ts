@@ -1,0 +1,170 @@
+/** What the cache says it has: readable, recent, and signed by keys that are known. */
+import type { IndexReader } from '../cache/index-reader.ts';
+import { FORMAT_VERSION } from '../cache-index/media-types.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { isNixcacheError, messageOf } from '../errors.ts';
+import { findSigner, type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { within } from './deadline.ts';
+import { type Finding, ok, problem, skipped, warning } from './finding.ts';
+
+export interface IndexCheckOptions {
+  /** Strict, over the cache. It stays open: its owner closes it. */
+  readonly openReader: () => Promise<IndexReader>;
+  /** Public halves of this machine's signing keys. @throws {NixcacheError} ERR_KEY */
+  readonly signingKeys: () => Promise<readonly PublicKey[]>;
+  readonly now: () => Date;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface IndexFindings {
+  /** Undefined when it cannot be read. */
+  readonly reader: IndexReader | undefined;
+  readonly publicKeys: readonly PublicKey[];
+  readonly findings: readonly Finding[];
+}
+
+/** The first time the whole index is downloaded: some 100 bytes an entry. */
+const INDEX_TIMEOUT_MS = 8000;
+
+export async function checkIndex(options: IndexCheckOptions): Promise<IndexFindings> {
+  let reader: IndexReader;
+  try {
+    reader = await within(INDEX_TIMEOUT_MS, 'read the index', options.signal, async (signal) => {
+      const opened = await options.openReader();
+      await opened.refresh({ signal });
+      return opened;
+    });
+  } catch (error) {
+    if (!isNixcacheError(error)) throw error;
+    const finding = problem('index', `the index cannot be read: ${messageOf(error)}`, adviceFor(error));
+    return withoutIndex(finding, 'the index cannot be read', options);
+  }
+  const publicKeys = (await reader.fetchPublicKeys()).map(parsePublicKey);
+  const { entries, segments } = reader.status();
+  const key = await judgeKey(publicKeys, entries, options);
+  return {
+    ...{ reader, publicKeys },
+    findings: [
+      ok('index', `${entries} entries in ${segments} segments, format ${FORMAT_VERSION}`),
+      judgeAge(reader, options.now()),
+      key,
+      judgeSignatures(reader, publicKeys),
+    ],
+  };
+}
+
+/** What can be said nevertheless: `why` the rest cannot. */
+export async function withoutIndex(
+  index: Finding,
+  why: string,
+  options: Pick<IndexCheckOptions, 'signingKeys'>,
+): Promise<IndexFindings> {
+  const key = await judgeKey([], 0, options);
+  const findings = [index, skipped('age', why), key, skipped('signatures', why)];
+  return { reader: undefined, publicKeys: [], findings };
+}
+
+function adviceFor(error: unknown): string {
+  if (isNixcacheError(error, 'ERR_INDEX_VERSION')) return 'install a newer nixcache';
+  if (isNixcacheError(error, 'ERR_INDEX', 'ERR_DIGEST_MISMATCH')) return 'look for damage: nixcache verify';
+  return 'see above';
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** Long enough for a holiday; whoever publishes less often knows. */
+const MAX_AGE_MS = 30 * DAY_MS;
+const MAX_FUTURE_MS = 10 * 60 * 1000;
+
+/** By the newest segment's name; gc gives those it writes the time of what they stand for. */
+function judgeAge(reader: IndexReader, now: Date): Finding {
+  const newest = reader.view?.live.segments.at(-1);
+  const time = newest === undefined ? undefined : parseTag(newest)?.time;
+  if (time === undefined) return warning('age', 'nothing was published yet', 'nixcache publish');
+  const ageMs = now.getTime() - time;
+  if (ageMs < -MAX_FUTURE_MS) {
+    return warning(
+      'age',
+      `the newest publish is of ${new Date(time).toISOString()}: a publisher's clock is wrong`,
+      'set its clock',
+    );
+  }
+  const age =
+    ageMs < 2 * DAY_MS ? `${Math.max(0, Math.round(ageMs / 3_600_000))} h` : `${Math.floor(ageMs / DAY_MS)} days`;
+  if (ageMs <= MAX_AGE_MS) return ok('age', `the newest publish is ${age} old`);
+  return warning('age', `nothing was published for ${age}`, 'does the workflow still run? else: nixcache publish');
+}
+
+async function judgeKey(
+  published: readonly PublicKey[],
+  entries: number,
+  options: Pick<IndexCheckOptions, 'signingKeys'>,
+): Promise<Finding> {
+  let keys: readonly PublicKey[];
+  try {
+    keys = await options.signingKeys();
+  } catch (error) {
+    if (!isNixcacheError(error)) throw error;
+    return problem('key', messageOf(error), 'make a key with: nixcache key generate NAME');
+  }
+  if (keys.length === 0) return skipped('key', 'this machine has no signing key, and needs one only to publish');
+  const texts = new Set(published.map(({ text }) => text));
+  const unknown = keys.find(({ text }) => !texts.has(text));
+  if (unknown === undefined)
+    return ok('key', `the key ${keys.map(({ name }) => name).join(', ')} is one of the cache's`);
+  if (published.some(({ name }) => name === unknown.name)) {
+    const message = `the key here is called ${unknown.name}, as another one is that signed the cache: clients trust one of them only`;
+    return problem(
+      'key',
+      message,
+      'use the same key everywhere, or make one of another name: nixcache key generate NAME',
+    );
+  }
+  if (published.length === 0 && entries === 0)
+    return ok('key', `${unknown.name} will sign what is published from here`);
+  const message = `nothing in the cache names the key ${unknown.name} that signs here`;
+  return warning('key', message, `let clients trust it too: extra-trusted-public-keys = ${unknown.text}`);
+}
+
+/** Verifying one takes some 0.2 ms. */
+const SAMPLE = 100;
+
+function judgeSignatures(reader: IndexReader, keys: readonly PublicKey[]): Finding {
+  const counts = { valid: 0, wrong: 0, unsigned: 0, unknown: 0 };
+  let example = '';
+  let sampled = 0;
+  for (const { entry } of reader.entries()) {
+    if (sampled === SAMPLE) break;
+    sampled++;
+    const { narInfo } = entry;
+    const named = keys.filter(({ name }) => narInfo.sigs.some((sig) => sig.startsWith(`${name}:`)));
+    if (narInfo.sigs.length === 0) counts.unsigned++;
+    else if (findSigner(narInfo, keys)) counts.valid++;
+    else if (named.length === 0) counts.unknown++;
+    else {
+      counts.wrong++;
+      example = narInfo.path;
+    }
+  }
+  if (sampled === 0) return skipped('signatures', 'there are no entries');
+  const of = `of ${sampled} entries`;
+  if (counts.wrong > 0) {
+    const message = `${counts.wrong} ${of} have a wrong signature, like ${example}`;
+    return problem('signatures', message, 'look further with: nixcache verify');
+  }
+  if (counts.unsigned > 0) {
+    const message = `${counts.unsigned} ${of} have no signature: Nix refuses them`;
+    return warning(
+      'signatures',
+      message,
+      'publish them again with a key: nixcache key generate NAME, nixcache publish --key-file',
+    );
+  }
+  if (counts.unknown > 0) {
+    const message = `${counts.unknown} ${of} are signed by keys that no publisher named`;
+    return warning('signatures', message, 'ask the publishers for their public keys');
+  }
+  return ok(
+    'signatures',
+    `${sampled === SAMPLE ? `a sample of ${sampled}` : `all ${sampled}`} entries have valid signatures`,
+  );
+}

@@ -1,0 +1,109 @@
+/** The Nix of this machine: there, usable, and told to trust the cache. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isNixcacheError, messageOf } from '../errors.ts';
+import type { PublicKey } from '../nix/signature.ts';
+import { parseBaseName, toStorePath } from '../nix/store-path.ts';
+import { openLocalStore } from '../nix-store/local-store.ts';
+import { atLeast, type NixCommand, type NixSettings } from '../nix-store/nix-command.ts';
+import { within } from './deadline.ts';
+import { type Finding, ok, problem, skipped, warning } from './finding.ts';
+
+export interface NixFindings {
+  /** Undefined when there is no usable Nix. */
+  readonly settings: NixSettings | undefined;
+  readonly findings: readonly Finding[];
+}
+
+const INSTALL =
+  'install Nix from https://nixos.org/download, version 2.8 or later; nixcache serve alone runs without it';
+/** Nix takes a moment to start from a cold disk. */
+const NIX_TIMEOUT_MS = 6000;
+const NO_SUCH_PATH = parseBaseName(`${'0'.repeat(32)}-nixcache-doctor`);
+
+export async function checkNix(command: NixCommand, signal?: AbortSignal): Promise<NixFindings> {
+  try {
+    return await within(NIX_TIMEOUT_MS, 'ask Nix', signal, async (limit) => {
+      const options = { signal: limit };
+      const [version, settings] = await Promise.all([command.version(options), command.settings(options)]);
+      const name = `Nix ${version.major}.${version.minor}`;
+      if (!atLeast(version, 2, 8)) return { settings, findings: [problem('nix', `${name} is too old`, INSTALL)] };
+      const store = await openLocalStore({ command, signal: limit });
+      const path = toStorePath(NO_SUCH_PATH, store.storeDir);
+      await access(dirname(store.contentPath(path)), constants.R_OK);
+      await store.queryValidPaths([path], options); // asks the database, or the daemon
+      return { settings, findings: [ok('nix', `${name} with the store ${store.storeDir}`), judgeFeatures(settings)] };
+    });
+  } catch (error) {
+    if (isNixcacheError(error)) return { settings: undefined, findings: [problem('nix', messageOf(error), INSTALL)] };
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    return {
+      settings: undefined,
+      findings: [problem('nix', `the Nix store cannot be read: ${messageOf(error)}`, INSTALL)],
+    };
+  }
+}
+
+function judgeFeatures(settings: NixSettings): Finding {
+  const on = new Set(words(settings.get('experimental-features')));
+  const lacking = ['nix-command', 'flakes'].filter((feature) => !on.has(feature));
+  if (lacking.length === 0) return ok('features', 'flakes are on');
+  return ok('features', `${lacking.join(' and ')} are off in nix.conf; nixcache turns them on for itself`);
+}
+
+export interface TrustOptions {
+  readonly settings: NixSettings | undefined;
+  /** Of the cache. */
+  readonly publicKeys: readonly PublicKey[];
+  /** Where Nix should find the cache. */
+  readonly serveUrl: string;
+}
+
+/** Whether this Nix would use the cache, and believe it. */
+export function judgeTrust({ settings, publicKeys, serveUrl }: TrustOptions): Finding {
+  if (settings === undefined) return skipped('trust', 'there is no usable Nix');
+  const isUsed = usesSubstituter(settings, serveUrl);
+  const trusted = new Set(words(settings.get('trusted-public-keys')));
+  const missing = publicKeys.filter(({ text }) => !trusted.has(text)).map(({ text }) => text);
+  const lines = [
+    ...(isUsed ? [] : [`extra-substituters = ${serveUrl}`]),
+    ...(missing.length === 0 ? [] : [`extra-trusted-public-keys = ${missing.join(' ')}`]),
+  ];
+  const fix = `add to nix.conf: ${lines.join(' and ')}`;
+  if (!isUsed) return warning('trust', `Nix does not substitute from ${serveUrl}`, fix);
+  if (settings.get('require-sigs') === false)
+    return ok('trust', 'Nix uses the cache, and asks for no signatures (require-sigs = false)');
+  if (publicKeys.length === 0) {
+    return warning(
+      'trust',
+      `Nix substitutes from ${serveUrl}, whose cache names no key: it refuses what is unsigned`,
+      'sign what is published: nixcache key generate NAME',
+    );
+  }
+  if (missing.length === publicKeys.length) {
+    return problem(
+      'trust',
+      `Nix substitutes from ${serveUrl}, but trusts none of the cache's keys: it refuses all of it`,
+      fix,
+    );
+  }
+  if (missing.length > 0)
+    return warning('trust', `Nix trusts only some of the cache's keys, not ${missing.join(' ')}`, fix);
+  return ok('trust', 'Nix uses the cache and trusts its keys');
+}
+
+/** Whether Nix is told to substitute from `url`; loopback has several names. */
+export function usesSubstituter(settings: NixSettings | undefined, url: string): boolean {
+  return words(settings?.get('substituters')).some((substituter) => plain(substituter) === plain(url));
+}
+
+const plain = (url: string): string =>
+  url
+    .replace(/\?.*$/, '')
+    .replace(/\/+$/, '')
+    .replace(/\/\/(?:localhost|\[::1\])(?=[:/]|$)/, '//127.0.0.1');
+
+/** Nix prints lists as such since 2.4, and as one text where they are not. */
+const words = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.map(String) : typeof value === 'string' ? value.split(/\s+/) : [];
