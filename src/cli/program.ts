@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { type Environment, variable } from '../config/environment.ts';
 import { addDiscoverCommand } from './commands/discover.ts';
+import { addDoctorCommand } from './commands/doctor.ts';
 import { addGcCommand } from './commands/gc.ts';
 import { addInfoCommand } from './commands/info.ts';
 import { addKeyCommand } from './commands/key.ts';
@@ -50,6 +51,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
   addListCommand(program, context);
   addInfoCommand(program, context);
   addDiscoverCommand(program, context);
+  addDoctorCommand(program, context);
   program.commandsGroup('Set up:');
   addKeyCommand(program, context);
   program.helpCommand('help [command]', 'print help for a command');
