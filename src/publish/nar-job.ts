@@ -36,6 +36,14 @@ export interface NarResult {
   readonly listing: Uint8Array;
 }
 
+/** Makes compressed NARs; `NarPool` does so in threads. */
+export interface NarRunner {
+  /** The compressed NAR of `job`; bytes of progress are those of the NAR. */
+  run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult>;
+  /** Gives up what is under way. */
+  close(): Promise<void>;
+}
+
 export type WorkerRequest = { readonly id: number; readonly job: NarJob };
 export type WorkerReply =
   | { readonly id: number; readonly progressBytes: number }

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { NixcacheError } from '../errors.ts';
-import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
+import type { NarJob, NarResult, NarRunner, WorkerReply, WorkerRequest } from './nar-job.ts';
 
 /** Compression keeps a core busy each; more than 8 wait for the disk and the network. */
 export const defaultWorkers = (): number => Math.min(8, Math.max(2, availableParallelism()));
@@ -29,7 +29,7 @@ const WORKER_LIMITS = { maxYoungGenerationSizeMb: 1 };
 /** Two a worker, one under way and one at hand, so that it never waits for its next. */
 const JOBS_PER_WORKER = 2;
 
-export class NarPool {
+export class NarPool implements NarRunner {
   readonly #slots: Slot[] = [];
   readonly #queue: { readonly job: NarJob; readonly pending: Pending }[] = [];
   readonly #size: number;
@@ -40,7 +40,6 @@ export class NarPool {
     this.#size = size;
   }
 
-  /** The compressed NAR of `job`; bytes of progress are those of the NAR. */
   run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ job, pending: { resolve, reject, onProgress, unreported: job.narSize } });

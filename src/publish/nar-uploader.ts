@@ -10,8 +10,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
-import type { Compression } from './nar-job.ts';
-import type { NarPool } from './nar-pool.ts';
+import type { Compression, NarRunner } from './nar-job.ts';
 
 /** 256 MiB: a retry costs one part, and at 10 Mbit/s it is through in 4 of GHCR's 10 minutes. */
 export const PART_BYTES = 256 * 1024 * 1024;
@@ -37,7 +36,7 @@ export interface UploadEvents {
 
 export interface NarUploaderOptions extends CallOptions {
   readonly store: ContentStore;
-  readonly pool: NarPool;
+  readonly pool: NarRunner;
   readonly spoolDirectory: string;
   readonly compression: Compression;
   readonly contentPath: (info: PathInfo) => string;

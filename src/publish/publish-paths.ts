@@ -12,7 +12,7 @@ import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { findDueEntries } from './asserted-entries.ts';
 import type { OnPublishEvent } from './events.ts';
-import type { Compression } from './nar-job.ts';
+import type { Compression, NarRunner } from './nar-job.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
 import { type PushOutcome, pushPaths } from './push-paths.ts';
 import { diffUpstream } from './upstream-diff.ts';
@@ -36,6 +36,8 @@ export interface PublishPathsOptions extends CallOptions {
   readonly keys: readonly SecretKey[];
   readonly compression: Compression;
   readonly workers?: number | undefined;
+  /** Who compresses; closed at the end. Default: so many threads. */
+  readonly pool?: NarRunner | undefined;
   readonly dryRun: boolean;
   /** Entries asserted longer ago than half of this are asserted again. */
   readonly retainSeconds: number;

@@ -13,7 +13,7 @@ import type { SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf } from '../nix/store-path.ts';
 import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { OnPublishEvent } from './events.ts';
-import type { Compression } from './nar-job.ts';
+import type { Compression, NarRunner } from './nar-job.ts';
 import { defaultWorkers, NarPool } from './nar-pool.ts';
 import { NarUploader, type StagedPath } from './nar-uploader.ts';
 import { type AssertedEntry, type CommittedSegment, commitBatch, type SegmentBatchOptions } from './segment-batch.ts';
@@ -37,6 +37,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly recheck?: (() => Promise<readonly PathInfo[]>) | undefined;
   /** Threads that compress. */
   readonly workers?: number | undefined;
+  /** Who compresses; closed at the end. Default: so many threads. */
+  readonly pool?: NarRunner | undefined;
   readonly onEvent: OnPublishEvent;
   readonly now: () => Date;
 }
@@ -62,7 +64,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
   const adopts = canAdoptFiles(store);
   const spoolDirectory = adopts ? await store.ingestDirectory() : await mkdtemp(join(tmpdir(), 'nixcache-'));
   const workers = options.workers ?? defaultWorkers();
-  const pool = new NarPool(workers);
+  const pool = options.pool ?? new NarPool(workers);
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });
   try {
@@ -76,7 +78,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
 
 async function run(
   options: PushPathsOptions,
-  pool: NarPool,
+  pool: NarRunner,
   workers: number,
   spoolDirectory: string,
 ): Promise<PushOutcome> {
