@@ -6,6 +6,7 @@ import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
 import { fetchSegmentRecord, type SegmentRecord } from '../cache/segment-record.ts';
 import { type CacheView, readError } from '../cache/view.ts';
 import type { SegmentConfig } from '../cache-index/segment.ts';
+import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -36,10 +37,17 @@ const CONCURRENT_FETCHES = 16;
 
 /** @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION and the registry's errors */
 export async function surveyCache(options: SurveyOptions): Promise<Survey> {
-  const { reader, onEvent, signal } = options;
+  const { store, reader, onEvent, signal } = options;
   await reader.refresh({ signal });
   const { view } = reader;
   if (!view) throw new Error('the reader was never refreshed');
+  if (view.descriptors.size > 0 && !view.tags.has(CACHE_INDEX_TAG)) {
+    // A checkpoint that the list lacks may carry the only record of a root or pin.
+    throw new NixcacheError(
+      'ERR_INDEX',
+      `gc stopped before it changed anything: the tag list of ${store.name} lacks cache-index, which is there, so it may lack others; run gc again later`,
+    );
+  }
   const census = new Census();
   const records = new Map<string, Records>();
   const descriptors = new Map<string, Descriptor>();

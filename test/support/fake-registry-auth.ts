@@ -9,10 +9,13 @@ export const FAKE_IDENTITY_TOKEN = 'identity-of-the-fake';
 
 export class FakeAuth {
   readonly #traits: FakeRegistryTraits;
-  readonly #tokens = new Map<string, { readonly actions: string; readonly expiresAt: number }>();
+  readonly #tokens = new Map<string, { readonly actions: string; readonly expiresAt: number; left: number }>();
+  /** Whether anyone may read. */
+  isPublic: boolean;
 
   constructor(traits: FakeRegistryTraits) {
     this.#traits = traits;
+    this.isPublic = traits.publicRead;
   }
 
   /** Every token given out so far is refused from now on. */
@@ -32,10 +35,11 @@ export class FakeAuth {
     if (scope === null || !/^repository:[^:]+:[a-z,]+$/.test(scope))
       throw new Refused(400, 'UNSUPPORTED', `scope ${scope}`);
     const asked = scope.slice(scope.lastIndexOf(':') + 1);
-    const actions = known ? asked : this.#traits.publicRead ? 'pull' : '';
+    const actions = known ? asked : this.isPublic ? 'pull' : '';
     const token = randomUUID();
     const seconds = this.#traits.tokenLifetimeSeconds;
-    this.#tokens.set(token, { actions, expiresAt: seconds === undefined ? Infinity : Date.now() + seconds * 1000 });
+    const expiresAt = seconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + seconds * 1000;
+    this.#tokens.set(token, { actions, expiresAt, left: this.#traits.tokenUses });
     const answer = { token, ...(seconds === undefined ? {} : { expires_in: seconds }) };
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   }
@@ -50,11 +54,12 @@ export class FakeAuth {
     const reads = request.method === 'GET' || request.method === 'HEAD';
     const action = reads ? 'pull' : request.method === 'DELETE' ? 'delete' : 'push';
     if (this.#traits.auth === 'basic') {
-      if (authorization === basic() || (reads && this.#traits.publicRead)) return;
+      if (authorization === basic() || (reads && this.isPublic)) return;
       throw new Refused(401, 'UNAUTHORIZED', 'who are you?', { 'www-authenticate': 'Basic realm="the fake"' });
     }
     const token = this.#tokens.get(authorization?.replace(/^Bearer /, '') ?? '');
-    if (token !== undefined && token.expiresAt > Date.now()) {
+    if (token !== undefined && token.expiresAt > Date.now() && token.left > 0) {
+      token.left -= 1;
       if (token.actions.split(',').includes(action)) return;
       if (token.actions !== '') throw new Refused(403, 'DENIED', 'permission_denied: write_package');
     }

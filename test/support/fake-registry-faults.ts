@@ -4,6 +4,8 @@ export interface FakeRegistryTraits {
   readonly auth: 'none' | 'basic' | 'bearer';
   /** `expires_in` of tokens in seconds; left out of the answer when undefined, as GHCR does. */
   readonly tokenLifetimeSeconds: number | undefined;
+  /** Requests that a token is good for: then it has run out, whatever was said of its lifetime. */
+  readonly tokenUses: number;
   /** Anyone may read. */
   readonly publicRead: boolean;
   /** Blobs answer 307 to a signed URL on a second origin, which refuses requests with an Authorization. */
@@ -26,11 +28,19 @@ export interface FakeRegistryTraits {
   readonly latencyMs: number;
   /** Location of uploads: a path, or a full URL. */
   readonly absoluteLocations: boolean;
+  /**
+   * After so long, blobs that no manifest names and manifests without a tag vanish, whether anyone was told that they
+   * are there or not; never when undefined.
+   */
+  readonly reapsAfterMs: number | undefined;
+  /** For reaping: milliseconds. */
+  readonly now: () => number;
 }
 
 export const PLAIN: FakeRegistryTraits = {
   auth: 'none',
   tokenLifetimeSeconds: undefined,
+  tokenUses: Number.POSITIVE_INFINITY,
   publicRead: false,
   redirectBlobs: false,
   signedUrlUses: Number.POSITIVE_INFINITY,
@@ -43,6 +53,8 @@ export const PLAIN: FakeRegistryTraits = {
   staleTagReads: 0,
   latencyMs: 0,
   absoluteLocations: false,
+  reapsAfterMs: undefined,
+  now: Date.now,
 };
 
 /** How known registries behave, as far as it is known. */
@@ -65,6 +77,8 @@ export const PROFILES = {
     maxPutBytes: 1024 * 1024,
     deletes: false,
   },
+  /** An hour (zot's gcDelay); `now` is for the test to give. */
+  zot: { ...PLAIN, reapsAfterMs: 60 * 60 * 1000 },
 } as const satisfies Record<string, FakeRegistryTraits>;
 
 /** What happens to the next requests that match. */
@@ -91,12 +105,16 @@ export type FaultAct =
   | { readonly type: 'reset'; readonly bytes?: number }
   /** The request is done, but the connection breaks before the answer. */
   | { readonly type: 'lose-answer' }
-  /** The body of the answer breaks off after `bytes`: the connection is reset, or ends as if that were all. */
+  /** The body of the answer breaks off after `bytes`: the connection is reset, or ends as if that were all. Of any body. */
   | { readonly type: 'cut'; readonly bytes: number; readonly how: 'reset' | 'end' }
   /** The body of the answer stops after `bytes`, and nothing ever follows. */
   | { readonly type: 'stall'; readonly bytes: number }
   /** One byte of the body is another. */
   | { readonly type: 'corrupt' }
+  /** The body is another altogether. */
+  | { readonly type: 'replace'; readonly body: string }
+  /** The body comes byte by byte, with so long between two: never a silence, and never an end in time. */
+  | { readonly type: 'dribble'; readonly everyMs: number }
   /** The whole blob, 200, whatever range was asked for. */
   | { readonly type: 'ignore-range' }
   /** 202 to a PUT that ends an upload. */
@@ -107,6 +125,10 @@ export class FaultQueue {
 
   add(fault: Fault): void {
     this.#faults.push({ fault, left: fault.times ?? 1 });
+  }
+
+  clear(): void {
+    this.#faults.length = 0;
   }
 
   /** What is to happen to this request, if anything; the oldest fault that matches is used up. */
@@ -132,3 +154,36 @@ export const ghcrRateLimit = (wait: string): FaultAct => ({
     errors: [{ code: 'TOOMANYREQUESTS', message: `retry-after: ${wait}, allowed: 2000/minute` }],
   }),
 });
+
+/** GitHub's answer to too much of anything (markrussinovich/refchecker#67). */
+export const secondaryRateLimit = (seconds: number): FaultAct => ({
+  type: 'answer',
+  status: 403,
+  headers: { 'retry-after': String(seconds) },
+  body: JSON.stringify({
+    errors: [{ code: 'DENIED', message: 'You have exceeded a secondary rate limit. Please wait a few minutes.' }],
+  }),
+});
+
+/** What a bad line does, and an overloaded server: `random` gives numbers from 0 to 1. */
+export function badLuck(rate: number, random: () => number): (method: string) => FaultAct | undefined {
+  const pick = <T>(...items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
+  const bytes = (): number => Math.floor(random() * 5000);
+  return (method) => {
+    if (random() >= rate) return undefined;
+    const always: FaultAct[] = [
+      { type: 'reset', bytes: bytes() },
+      { type: 'answer', status: pick(500, 502, 503, 504) ?? 500, body: 'bad gateway' },
+      ghcrRateLimit('1.5s'),
+    ];
+    if (method === 'PUT' || method === 'PATCH') return pick<FaultAct>(...always, { type: 'lose-answer' });
+    if (method !== 'GET') return pick<FaultAct>(...always);
+    return pick<FaultAct>(
+      ...always,
+      { type: 'cut', bytes: bytes(), how: 'reset' },
+      { type: 'cut', bytes: bytes(), how: 'end' },
+      { type: 'corrupt' },
+      { type: 'ignore-range' },
+    );
+  };
+}

@@ -23,8 +23,9 @@ export class Refused extends Error {
   }
 }
 
-export function sendBlob({ request, response, act }: Call, stored: Buffer, digest: string): void {
-  const bytes = Buffer.from(stored);
+export function sendBlob(call: Call, stored: Buffer, digest: string): void {
+  const { request, response, act } = call;
+  const bytes = act?.type === 'replace' ? Buffer.from(act.body) : Buffer.from(stored);
   if (act?.type === 'corrupt' && bytes[0] !== undefined) bytes[0] ^= 1;
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
   const start = first === undefined || act?.type === 'ignore-range' ? 0 : Number(first);
@@ -38,20 +39,46 @@ export function sendBlob({ request, response, act }: Call, stored: Buffer, diges
   }
   const partial = first !== undefined && act?.type !== 'ignore-range';
   const part = bytes.subarray(start, end);
-  // Without Content-Length, an early end cannot be told from the real one.
-  const length = act?.type === 'cut' && act.how === 'end' ? {} : { 'content-length': part.length };
   const range = partial ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {};
-  response.writeHead(partial ? 206 : 200, { 'docker-content-digest': digest, ...length, ...range });
+  const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': digest, ...range };
+  sendBytes(call, partial ? 206 : 200, headers, part);
+}
+
+/** Any other body, damaged as the fault says. */
+export function sendDocument(call: Call, headers: Record<string, string>, stored: Buffer): void {
+  const { act } = call;
+  const bytes = act?.type === 'replace' ? Buffer.from(act.body) : Buffer.from(stored);
+  const middle = bytes.length >> 1;
+  if (act?.type === 'corrupt' && bytes[middle] !== undefined) bytes[middle] ^= 1;
+  sendBytes(call, 200, headers, bytes);
+}
+
+function sendBytes({ request, response, act }: Call, status: number, headers: object, body: Buffer): void {
+  // Without Content-Length, an early end cannot be told from the real one.
+  const length = act?.type === 'cut' && act.how === 'end' ? {} : { 'content-length': body.length };
+  response.writeHead(status, { ...headers, ...length });
   if (request.method === 'HEAD') response.end();
-  else if (act?.type === 'stall') response.write(part.subarray(0, act.bytes));
-  else if (act?.type !== 'cut') response.end(part);
-  else if (act.how === 'end') response.end(part.subarray(0, act.bytes));
+  else if (act?.type === 'stall') response.write(body.subarray(0, act.bytes));
+  else if (act?.type === 'dribble') dribble(response, body, act.everyMs);
+  else if (act?.type !== 'cut') response.end(body);
+  else if (act.how === 'end') response.end(body.subarray(0, act.bytes));
   else {
     response.flushHeaders();
     // FIN and not RST, which would make the receiver throw away what it has not read yet.
     if (act.bytes === 0) request.socket.end();
-    else response.write(part.subarray(0, act.bytes), () => request.socket.end());
+    else response.write(body.subarray(0, act.bytes), () => request.socket.end());
   }
+}
+
+function dribble(response: ServerResponse, body: Buffer, everyMs: number): void {
+  let at = 0;
+  const timer = setInterval(() => {
+    response.write(body.subarray(at, at + 1));
+    at += 1;
+    if (at >= body.length) response.end();
+    if (at >= body.length) clearInterval(timer);
+  }, everyMs);
+  response.once('close', () => clearInterval(timer));
 }
 
 export function refuse(response: ServerResponse, { status, code, message, headers }: Refused): void {

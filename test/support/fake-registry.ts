@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FakeAuth } from './fake-registry-auth.ts';
-import { type FakeRegistryTraits, type Fault, FaultQueue, PLAIN } from './fake-registry-faults.ts';
-import { type Call, hostOf, listen, Refused, readBody, refuse, sendBlob } from './fake-registry-http.ts';
+import { type FakeRegistryTraits, type Fault, type FaultAct, FaultQueue, PLAIN } from './fake-registry-faults.ts';
+import { type Call, hostOf, listen, Refused, readBody, refuse, sendBlob, sendDocument } from './fake-registry-http.ts';
 import { FakeRepository, fakeDigest } from './fake-registry-state.ts';
 
 export interface FakeRequest {
@@ -32,6 +32,8 @@ export class FakeRegistry {
   readonly traits: FakeRegistryTraits;
   /** Highest number of requests under way at once. */
   peak = 0;
+  /** What befalls requests that no injected fault is for. */
+  luck: ((method: string) => FaultAct | undefined) | undefined;
   readonly #faults = new FaultQueue();
   readonly #auth: FakeAuth;
   readonly #signatures = new Map<string, number>();
@@ -73,6 +75,25 @@ export class FakeRegistry {
     this.#faults.add(fault);
   }
 
+  /** No injected fault happens any more, nor bad luck. */
+  calm(): void {
+    this.#faults.clear();
+    this.luck = undefined;
+  }
+
+  /** All that is stored; see FakeRepository.snapshot. */
+  snapshot(): ReadonlyMap<string, string> {
+    const all = [...this.repositories].flatMap(([name, repository]) =>
+      [...repository.snapshot()].map(([key, value]) => [`${name} ${key}`, value] as const),
+    );
+    return new Map(all);
+  }
+
+  /** From now on anyone may read, as after a click on GHCR's package page. */
+  makePublic(): void {
+    this.#auth.isPublic = true;
+  }
+
   /** Every token given out so far is refused from now on. */
   revokeTokens(): void {
     this.#auth.revoke();
@@ -97,7 +118,7 @@ export class FakeRegistry {
 
   async #serve(at: FakeRequest['at'], request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', `http://${request.headers.host}`);
-    const act = this.#faults.take(at, request.method ?? '', url);
+    const act = this.#faults.take(at, request.method ?? '', url) ?? this.luck?.(request.method ?? '');
     this.#active += 1;
     this.peak = Math.max(this.peak, this.#active);
     response.once('close', () => {
@@ -151,6 +172,7 @@ export class FakeRegistry {
     this.#auth.authorize(call, name);
     const writes = method === 'POST' || method === 'PUT' || method === 'PATCH';
     const repository = writes ? this.repository(name) : this.repositories.get(name);
+    if (this.traits.reapsAfterMs !== undefined) repository?.reap(this.traits.now(), this.traits.reapsAfterMs);
     if (repository === undefined) throw new Refused(404, 'NAME_UNKNOWN', 'repository name not known to registry');
     const route = `${method} ${area}`;
     if (route === 'GET tags' && rest === 'list') return this.#listTags(call, repository, name);
@@ -169,14 +191,15 @@ export class FakeRegistry {
     response.writeHead(404).end();
   }
 
-  #listTags({ response, url }: Call, repository: FakeRepository, name: string): void {
+  #listTags(call: Call, repository: FakeRepository, name: string): void {
+    const { url } = call;
     const asked = Number(url.searchParams.get('n') ?? this.traits.maxPage);
     if (!Number.isSafeInteger(asked)) this.violations.push(`n=${url.searchParams.get('n')}`);
     const size = Math.min(asked, this.traits.maxPage);
     const { tags, more } = repository.page(this.traits.tagOrder, size, url.searchParams.get('last'));
     const next = new URLSearchParams({ n: String(size), last: tags.at(-1) ?? '' });
     const link = more ? { link: `</v2/${name}/tags/list?${next}>; rel="next"` } : {};
-    response.writeHead(200, { 'content-type': 'application/json', ...link }).end(JSON.stringify({ name, tags }));
+    sendDocument(call, { 'content-type': 'application/json', ...link }, Buffer.from(JSON.stringify({ name, tags })));
   }
 
   #getBlob(call: Call, repository: FakeRepository, digest: string): void {
@@ -263,18 +286,13 @@ export class FakeRegistry {
     throw new Refused(416, 'UNKNOWN', 'exceeds the maximum permissible limit of 4.00MiB');
   }
 
-  #getManifest({ request, response }: Call, repository: FakeRepository, reference: string): void {
-    if (!request.headers.accept?.includes('vnd.oci.image.index'))
+  #getManifest(call: Call, repository: FakeRepository, reference: string): void {
+    if (!call.request.headers.accept?.includes('vnd.oci.image.index'))
       this.violations.push('manifest without Accept of indexes');
     const digest = repository.find(reference);
     const manifest = repository.manifests.get(digest ?? '');
     if (digest === undefined || manifest === undefined) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
-    const headers = {
-      'content-type': manifest.mediaType,
-      'content-length': manifest.bytes.length,
-      'docker-content-digest': digest,
-    };
-    response.writeHead(200, headers).end(request.method === 'HEAD' ? undefined : manifest.bytes);
+    sendDocument(call, { 'content-type': manifest.mediaType, 'docker-content-digest': digest }, manifest.bytes);
   }
 
   async #putManifest({ request, response, act }: Call, repository: FakeRepository, tag: string): Promise<void> {

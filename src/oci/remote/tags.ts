@@ -6,7 +6,11 @@ import { readBounded } from '../verify.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 
-const pageSchema = z.object({ tags: z.optional(z.nullable(z.array(z.string()))) });
+/** Empty lists come as `null` or not at all; but what has not even the name is no tag list, and not an empty one. */
+const pageSchema = z.union([
+  z.object({ tags: z.array(z.string()) }),
+  z.object({ name: z.string(), tags: z.optional(z.nullable(z.array(z.string()))) }),
+]);
 
 /** Ten million tags; a registry that leads us in circles of fresh URLs must not keep us for ever. */
 const MAX_PAGES = 10_000;
@@ -48,8 +52,14 @@ interface Page {
 
 async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | undefined): Promise<Page | undefined> {
   try {
-    const response = await transport.send({ method: 'GET', url, actions: 'pull', expect: [200], signal });
-    const bytes = await readBounded(response.body, MAX_PAGE_BYTES, `the tag list ${redactUrl(url)}`);
+    // Read within the retry: a page is small, so one that breaks off is simply asked for again.
+    const { response, bytes } = await transport.retrier.run(
+      async () => {
+        const response = await transport.sendOnce({ method: 'GET', url, actions: 'pull', expect: [200], signal });
+        return { response, bytes: await readBounded(response.body, MAX_PAGE_BYTES, `the tag list ${redactUrl(url)}`) };
+      },
+      { signal },
+    );
     return { tags: parsePage(bytes, url), next: nextPage(transport, response.headers['link'], response.url) };
   } catch (error) {
     // Only the registry's own word for it, or a bare 404: a proxy's error page says nothing about our repository.
