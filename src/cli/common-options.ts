@@ -41,6 +41,10 @@ export function addCacheOptions(command: Command, alias: 'to' | 'from'): Command
   return addAll(addOutputOptions(command), [...cacheOptions().slice(0, 1), other, ...cacheOptions().slice(1)]);
 }
 
+/** On commands that are told by arguments which caches they reach. */
+export const addRegistryOptions = (command: Command): Command =>
+  addAll(addOutputOptions(command), cacheOptions().slice(1));
+
 /** On the program: what may stand before a command's name as well. The commands' own help explains them. */
 export const addLeadingOptions = (program: Command): Command =>
   addAll(

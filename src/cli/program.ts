@@ -1,6 +1,7 @@
 /** The command line: which commands there are, and how they explain themselves. */
 import { Command } from 'commander';
 import { type Environment, variable } from '../config/environment.ts';
+import { addCopyCommand } from './commands/copy.ts';
 import { addDiscoverCommand } from './commands/discover.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addGcCommand } from './commands/gc.ts';
@@ -45,6 +46,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
   addPushCommand(program, context);
   addGcCommand(program, context, async () => (await import('./run/gc.ts')).runGc);
   addPinCommand(program, context);
+  addCopyCommand(program, context);
   program.commandsGroup('Use:');
   addServeCommand(program, context, async () => (await import('./run/serve.ts')).runServe);
   program.commandsGroup('Look:');

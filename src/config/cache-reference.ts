@@ -31,10 +31,11 @@ export interface CacheSetting {
 const DEFAULT_REGISTRY = 'ghcr.io';
 const REPOSITORY_SUFFIX = 'nix-cache';
 
-/** @throws {NixcacheError} ERR_USAGE */
-export function resolveCache(sources: Sources<CacheFlags>): CacheSetting {
+/** `argument`, where a command has one, comes before all else. @throws {NixcacheError} ERR_USAGE */
+export function resolveCache(sources: Sources<CacheFlags>, argument?: Given<string>): CacheSetting {
   const { flags, env, config } = sources;
-  const given = cacheFlag(flags) ??
+  const given = argument ??
+    cacheFlag(flags) ??
     fromEnv(env, 'NIXCACHE_CACHE') ??
     fromConfig(config, 'cache', config.settings.cache) ??
     ofRepository(sources, fromEnv(env, 'NIXCACHE_REPO')) ??

@@ -14,13 +14,12 @@ import { type BackedEntry, SegmentWriter, type SegmentWriterOptions } from '../c
 import { fetchRecords, recordsBeyond } from '../cache/stored-records.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
-import type { Root } from '../cache-index/records.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { baseNameOf, DEFAULT_STORE_DIR, type HashPart, hashPartOf, nameOf } from '../nix/store-path.ts';
+import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { CallOptions, ContentStore, StoredManifest } from '../oci/content-store.ts';
 import { IMAGE_MANIFEST } from '../oci/manifest.ts';
-import { fetchLegacyIndex, type LegacyIndex } from './legacy-index.ts';
+import { fetchLegacyIndex, type LegacyIndex, rootRecords } from './legacy-index.ts';
 
 export interface ConvertOptions extends CallOptions {
   readonly store: ContentStore;
@@ -98,7 +97,8 @@ async function convertOnce(
     const backed = withBlob(entry);
     await writer.add({ layers: backed.blobs.map(({ digest }) => digest), resolve: async () => backed });
   }
-  const records = { roots: rootsOf(index, byHash, manifest), pins: [] };
+  const pathOf = (hashPart: HashPart): StorePath | undefined => byHash.get(hashPart)?.narInfo.path;
+  const records = { roots: rootRecords(index, manifest.descriptor.digest, pathOf), pins: [] };
   await writer.finish(recordsBeyond(records, await fetchRecords(store, view, { signal })));
   const added = writer.segments.map(({ descriptor }) => descriptor);
   const converted = writer.segments.reduce((sum, { entries }) => sum + entries, 0);
@@ -111,8 +111,6 @@ async function convertOnce(
     // Another old index came in the meantime, whose entries must not be lost.
     if (!isNixcacheError(error, 'ERR_INDEX')) throw error;
     return { converted, lost, isDone: false };
-  } finally {
-    reader.close();
   }
 }
 
@@ -146,14 +144,4 @@ async function withoutLost(
     ),
   );
   return checked.filter((backed) => backed !== undefined);
-}
-
-/** One publish, the same for everyone who converts this index. */
-function rootsOf(index: LegacyIndex, byHash: ReadonlyMap<HashPart, Entry>, manifest: StoredManifest): Root[] {
-  const time = index.generated ?? 0;
-  const run = `legacy-${manifest.descriptor.digest}`;
-  return index.roots.flatMap((hashPart) => {
-    const path = byHash.get(hashPart)?.narInfo.path;
-    return path === undefined ? [] : [{ name: nameOf(path), path: baseNameOf(path), time, run }];
-  });
 }

@@ -7,12 +7,13 @@ import * as z from 'zod/mini';
 import { legacyIndexOf } from '../cache/legacy-index.ts';
 import { readError } from '../cache/view.ts';
 import { type Entry, fileHashOf, narUrl, wholeBlob } from '../cache-index/entry.ts';
+import type { Root } from '../cache-index/records.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseNarInfo } from '../nix/nar-info.ts';
 import { parsePublicKey } from '../nix/signature.ts';
-import { type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
+import { baseNameOf, type HashPart, hashPartOf, isHashPart, nameOf, type StorePath } from '../nix/store-path.ts';
 import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
-import { isDigest } from '../oci/digest.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
 import { readBounded } from '../oci/verify.ts';
 
 export interface LegacyIndex {
@@ -94,6 +95,20 @@ export function decodeLegacyIndex(bytes: Buffer, what: string, options: DecodeOp
     publicKeys: key === '' || !isPublicKey(key) ? [] : [key],
     generated: secondsOf(json.generated),
   };
+}
+
+/** The roots of `index` as records of one publish, the same for everyone who reads this index. */
+export function rootRecords(
+  index: Pick<LegacyIndex, 'roots' | 'generated'>,
+  digest: Digest,
+  pathOf: (hashPart: HashPart) => StorePath | undefined,
+): Root[] {
+  const time = index.generated ?? 0;
+  const run = `legacy-${digest}`;
+  return index.roots.flatMap((hashPart) => {
+    const path = pathOf(hashPart);
+    return path === undefined ? [] : [{ name: nameOf(path), path: baseNameOf(path), time, run }];
+  });
 }
 
 /** Made canonical: NAR hash in nix base-32, URL by file hash, FileHash and FileSize of the blob that is really there. */

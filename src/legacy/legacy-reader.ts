@@ -6,6 +6,7 @@ import { openNar } from '../cache/nar-source.ts';
 import { formatEntries } from '../cache-index/entries-blob.ts';
 import { clientText, type Entry, parseEntry } from '../cache-index/entry.ts';
 import { EntryTable, type Row } from '../cache-index/entry-table.ts';
+import type { Root } from '../cache-index/records.ts';
 import { scanEntries } from '../cache-index/segment-rows.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { messageOf } from '../errors.ts';
@@ -14,7 +15,7 @@ import { DEFAULT_STORE_DIR, type HashPart } from '../nix/store-path.ts';
 import type { ByteRange, CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 import { IMAGE_MANIFEST } from '../oci/manifest.ts';
-import { type DecodeOptions, fetchLegacyIndex, type LegacyIndex } from './legacy-index.ts';
+import { type DecodeOptions, fetchLegacyIndex, type LegacyIndex, rootRecords } from './legacy-index.ts';
 
 export interface LegacyReaderOptions extends DecodeOptions {
   readonly store: ReadOnlyStore;
@@ -48,14 +49,11 @@ export class LegacyReader implements CacheReader {
     return this.#held !== undefined;
   }
 
-  /** Outputs that were built, over all time. */
-  get roots(): readonly HashPart[] {
-    return this.#held?.index.roots ?? [];
-  }
-
-  /** When the index was last written, in Unix seconds. */
-  get generated(): number | undefined {
-    return this.#held?.index.generated;
+  /** Outputs that were built, over all time, as one publish. */
+  rootRecords(): Root[] {
+    if (!this.#held) return [];
+    const { index, digest } = this.#held;
+    return rootRecords(index, digest, (hashPart) => this.findEntry(hashPart)?.narInfo.path);
   }
 
   findNarInfoText(hashPart: HashPart): string | undefined {

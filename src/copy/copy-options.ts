@@ -1,0 +1,51 @@
+import type { IndexReader } from '../cache/index-reader.ts';
+import type { PublicKey, SecretKey } from '../nix/signature.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { OnCopyEvent } from './events.ts';
+
+/** What copies of every kind are told. */
+export interface CopyOptions extends CallOptions {
+  readonly destination: ContentStore;
+  /** Strict, over the destination; refreshed by the copy. */
+  readonly reader: IndexReader;
+  /** Sign with these, beside the signatures that are there. */
+  readonly keys: readonly SecretKey[];
+  /** If there are any, nothing is copied that none of them signed. */
+  readonly trustedKeys: readonly PublicKey[];
+  /** Blobs, or NARs, on their way at once. */
+  readonly jobs: number;
+  readonly dryRun: boolean;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  /** The same for all roots that this copy records; no other run has it. */
+  readonly run: string;
+  readonly onEvent: OnCopyEvent;
+  readonly now: () => Date;
+}
+
+/** What a copy did or, dry, would do. */
+export interface CopyReport {
+  readonly source: string;
+  readonly destination: string;
+  readonly dryRun: boolean;
+  /** Entries that the destination lacked; `bytes` of compressed NARs. */
+  readonly copied: { readonly paths: number; readonly bytes: number };
+  /** Entries that the destination had. */
+  readonly existed: { readonly paths: number };
+  /** Bytes sent, and bytes that were to be sent and were there. */
+  readonly uploadedBytes: number;
+  readonly existedBytes: number;
+  /** Segments taken over byte for byte, and segments written anew. */
+  readonly segments: { readonly whole: number; readonly written: number };
+  /** Checkpoints taken over byte for byte. */
+  readonly checkpoints: number;
+  /** Left out: nobody trusted signed them, they are damaged, or they refer to such. */
+  readonly refused: readonly RefusedPath[];
+  /** References that the source does not have; other caches may. */
+  readonly absent: number;
+}
+
+export interface RefusedPath {
+  readonly path: string;
+  readonly reason: string;
+}

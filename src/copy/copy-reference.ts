@@ -1,0 +1,218 @@
+/**
+ * From one cache into another, wherever both lie. Segments are taken over byte for byte where the destination stays
+ * closed with them; other entries are written into segments of its own, references first. The destination keeps all that
+ * it has. A killed copy leaves it whole, and the next run sends what is missing.
+ */
+import type { SegmentRecords } from '../cache/segment-writer.ts';
+import { fetchRecords, fetchSegmentRecords, mergeRecords } from '../cache/stored-records.ts';
+import type { CacheView } from '../cache/view.ts';
+import { currentPins } from '../cache-index/records.ts';
+import { NixcacheError } from '../errors.ts';
+import type { EitherReader } from '../legacy/either-reader.ts';
+import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
+import { BlobCopier } from './blob-copier.ts';
+import { BlobFinder } from './blob-finder.ts';
+import { newRoots, unknownRecords } from './carried-records.ts';
+import type { CopyOptions, CopyReport } from './copy-options.ts';
+import { assertSameStoreDir, Destination } from './destination.ts';
+import { EntrySelection } from './entry-selection.ts';
+import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
+import { signaturesOf } from './signing.ts';
+import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
+
+/** What of the source is copied; with `roots` and `paths`, all that they refer to as well. */
+export type Selection =
+  | { readonly kind: 'everything' }
+  | { readonly kind: 'roots' }
+  | { readonly kind: 'paths'; readonly paths: readonly StorePath[] };
+
+export interface CopyReferenceOptions extends CopyOptions {
+  readonly source: ReadOnlyStore;
+  /** Strict, over the source; refreshed by the copy. */
+  readonly sourceReader: EitherReader;
+  readonly selection: Selection;
+}
+
+/**
+ * @throws {NixcacheError} ERR_INDEX and ERR_INDEX_VERSION when one of the two cannot be read, before anything is written;
+ *   ERR_NOT_FOUND when a selected path is not in the source; and what the stores throw
+ */
+export async function copyReference(options: CopyReferenceOptions): Promise<CopyReport> {
+  const { source, sourceReader, reader, destination, dryRun, onEvent, signal } = options;
+  onEvent({ type: 'stage', stage: 'read' });
+  await Promise.all([sourceReader.refresh({ signal }), reader.refresh({ signal })]);
+  assertSameStoreDir(reader, sourceReader);
+  const { view } = sourceReader.index;
+  if (!view) throw new Error('the source was never refreshed');
+  const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
+  const selected = await selectHashes(options, view);
+  const { lacking, existed, absent } = selection.survey(selected ?? allHashes(sourceReader));
+  for (const refused of selection.refused) onEvent({ type: 'refused', ...refused });
+  onEvent({ type: 'planned', ...lacking });
+  const target = new Destination(options);
+  const whole = dryRun ? NOTHING : await execute({ options, view, selection, target }, selected);
+  return {
+    source: source.name,
+    destination: destination.name,
+    dryRun,
+    copied: lacking,
+    existed: { paths: existed },
+    ...target.bytes(),
+    segments: { whole: whole.segments, written: target.segments.length - whole.segments },
+    checkpoints: whole.checkpoints,
+    refused: selection.refused,
+    absent,
+  };
+}
+
+/** Objects taken over as they are. */
+interface WholeCount {
+  readonly segments: number;
+  readonly checkpoints: number;
+}
+const NOTHING: WholeCount = { segments: 0, checkpoints: 0 };
+
+interface Job {
+  readonly options: CopyReferenceOptions;
+  /** Of the source. */
+  readonly view: CacheView;
+  readonly selection: EntrySelection;
+  readonly target: Destination;
+}
+
+/** Where the closure to be copied starts; undefined for everything. */
+async function selectHashes(
+  { selection, source, sourceReader, signal }: CopyReferenceOptions,
+  view: CacheView,
+): Promise<readonly HashPart[] | undefined> {
+  if (selection.kind === 'everything') return undefined;
+  if (selection.kind === 'roots') {
+    const { roots, pins } = await fetchRecords(source, view, { signal });
+    const named = [...roots, ...sourceReader.legacy.rootRecords(), ...currentPins(pins)];
+    const hashParts = named.flatMap(({ path }) => (path === undefined ? [] : [hashPartOf(path)]));
+    return [...new Set(hashParts)].filter((hashPart) => sourceReader.has(hashPart));
+  }
+  const unknown = selection.paths.find((path) => sourceReader.findEntry(hashPartOf(path))?.narInfo.path !== path);
+  if (unknown !== undefined) throw new NixcacheError('ERR_NOT_FOUND', `${source.name} does not have ${unknown}`);
+  return selection.paths.map(hashPartOf);
+}
+
+function* allHashes(reader: EitherReader): Generator<HashPart> {
+  for (const { entry } of reader.entries()) yield hashPartOf(entry.narInfo.path);
+}
+
+async function execute(job: Job, selected: readonly HashPart[] | undefined): Promise<WholeCount> {
+  const { options, target } = job;
+  const copier = new BlobCopier({ ...options, onUploaded: target.onUploaded });
+  options.onEvent({ type: 'stage', stage: 'copy' });
+  try {
+    const whole = selected ? await copySelected(job, copier, selected) : await copyEverything(job, copier);
+    options.onEvent({ type: 'stage', stage: 'commit' });
+    await target.pointCacheIndex(await options.sourceReader.fetchPublicKeys());
+    return whole;
+  } finally {
+    copier.stop();
+  }
+}
+
+async function copySelected(job: Job, copier: BlobCopier, selected: readonly HashPart[]): Promise<WholeCount> {
+  const { options, view, selection } = job;
+  const { reader, source, sourceReader, signal } = options;
+  await copyEntries(job, copier, { roots: selected, has: (hashPart) => reader.has(hashPart) }, async (withEntries) => {
+    if (options.selection.kind === 'paths') {
+      const refused = new Set(selection.refused.map(({ path }) => path));
+      const paths = options.selection.paths.filter((path) => !refused.has(path));
+      return { roots: await newRoots(paths, { ...options, withEntries }), pins: [] };
+    }
+    const legacy = { roots: sourceReader.legacy.rootRecords(), pins: [] };
+    return unknownRecords(mergeRecords([await fetchRecords(source, view, { signal }), legacy]), options);
+  });
+  return NOTHING;
+}
+
+async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount> {
+  const { options, view, selection, target } = job;
+  const { source, sourceReader, destination, reader, keys, signal } = options;
+  const wholeOptions: WholeOptions = { source, view, destination, copier, signal };
+  const wide = await findWideSegments(sourceReader.index, reader, wholeOptions);
+  const plan = planSegments({
+    source: sourceReader.index,
+    destination: reader,
+    isEligible: (segment) => keys.length === 0 && !wide.has(segment.tag) && selection.allows(segment),
+  });
+  await copySegments(plan.whole, wholeOptions, target.onCommit);
+  const { copied, carried } = await copyCheckpoints(job, wholeOptions);
+  await copyEntries(job, copier, { roots: hashesApart(plan, sourceReader), has: plan.has }, async () => {
+    const records = [{ roots: sourceReader.legacy.rootRecords(), pins: [] }, ...carried];
+    for (const { tag } of plan.apart) records.push(await fetchSegmentRecords(source, view, tag, { signal }));
+    return unknownRecords(mergeRecords(records), options);
+  });
+  return { segments: plan.whole.length, checkpoints: copied };
+}
+
+function* hashesApart({ apart }: SegmentPlan, { legacy }: EitherReader): Generator<HashPart> {
+  for (const segment of apart) for (const { narInfo } of entriesOf(segment)) yield hashPartOf(narInfo.path);
+  for (const { narInfo } of legacy.entries()) yield hashPartOf(narInfo.path);
+}
+
+/** Copies what checkpoints it can; `carried` is what the others record. */
+async function copyCheckpoints(
+  { options, view, target }: Job,
+  wholeOptions: WholeOptions,
+): Promise<{ readonly copied: number; readonly carried: SegmentRecords[] }> {
+  const there = options.reader.view;
+  const live = new Set([...(there?.live.segments ?? []), ...target.segments.map(({ tag }) => tag)]);
+  const carried: SegmentRecords[] = [];
+  let copied = 0;
+  for (const tag of view.live.checkpoints) {
+    const config = view.checkpoints.get(tag);
+    if (!config || there?.tags.has(tag)) continue;
+    const isDead = there?.live.replaced.has(tag) === true;
+    if (!isDead && (await copyCheckpoint(tag, config, { ...wholeOptions, isLive: (name) => live.has(name) }))) copied++;
+    else carried.push(config);
+  }
+  return { copied, carried };
+}
+
+interface EntryScope {
+  readonly roots: Iterable<HashPart>;
+  /** What the destination has by now. */
+  readonly has: (hashPart: HashPart) => boolean;
+}
+
+/** Copies the closure of `roots` as far as it is missing, entry by entry, and the records that come with it. */
+async function copyEntries(
+  { options, view, selection, target }: Job,
+  copier: BlobCopier,
+  { roots, has }: EntryScope,
+  recordsOf: (withEntries: boolean) => Promise<SegmentRecords>,
+): Promise<void> {
+  const { source, sourceReader, keys, signal } = options;
+  const finder = new BlobFinder({ store: source, view, signal });
+  const writer = target.writer(sourceReader.storeDir, {
+    restore: async (entries) => {
+      const blobs = entries.flatMap((each) => each.blobs);
+      copier.forget(blobs);
+      await copier.copy(blobs);
+      return entries;
+    },
+  });
+  let count = 0;
+  for (const wanted of selection.wanted(roots, has)) {
+    signal?.throwIfAborted();
+    copier.throwIfFailed();
+    const { narInfo } = wanted.entry;
+    const blobs = await finder.find(wanted.entry, wanted.tag);
+    const copied = copier.copy(blobs);
+    copied.catch(() => undefined); // awaited with its segment, unless throwIfFailed stops the run before
+    const sigs = signaturesOf(narInfo, keys, wanted.otherSigs);
+    const entry = { ...wanted.entry, narInfo: { ...narInfo, sigs }, asserted: wanted.asserted };
+    await writer.add({
+      layers: blobs.map(({ digest }) => digest),
+      resolve: () => copied.then(() => ({ entry, blobs })),
+    });
+    count++;
+  }
+  await writer.finish(await recordsOf(count > 0));
+}

@@ -1,0 +1,80 @@
+/** What a copy of any kind did to its destination, and the steps that end all of them. */
+import { refreshCacheIndex } from '../cache/commit.ts';
+import type { IndexReader } from '../cache/index-reader.ts';
+import { type CommittedSegment, SegmentWriter, type SegmentWriterOptions } from '../cache/segment-writer.ts';
+import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import type { CopyOptions } from './copy-options.ts';
+
+export class Destination {
+  readonly segments: CommittedSegment[] = [];
+  readonly #options: CopyOptions;
+  #uploadedBytes = 0;
+  #existedBytes = 0;
+
+  constructor(options: CopyOptions) {
+    this.#options = options;
+  }
+
+  onUploaded = (bytes: number, existed: boolean): void => {
+    if (existed) this.#existedBytes += bytes;
+    else this.#uploadedBytes += bytes;
+    this.#options.onEvent({ type: 'uploaded', bytes, existed });
+  };
+
+  onCommit = (segment: CommittedSegment): void => {
+    this.segments.push(segment);
+    this.#options.onEvent({ type: 'committed', tag: segment.tag, entries: segment.entries });
+  };
+
+  bytes(): { readonly uploadedBytes: number; readonly existedBytes: number } {
+    return { uploadedBytes: this.#uploadedBytes, existedBytes: this.#existedBytes };
+  }
+
+  /** Writes segments of the destination's own. */
+  writer(storeDir: string, more: Pick<SegmentWriterOptions, 'flush' | 'restore' | 'packLayers'>): SegmentWriter {
+    const { destination: store, creator, sourceUrl, keys, signal, now } = this.#options;
+    const publicKeys = keys.map(({ publicKey }) => publicKey.text);
+    return new SegmentWriter({
+      ...{ store, storeDir, creator, sourceUrl, publicKeys, signal, now, onCommit: this.onCommit },
+      ...more,
+    });
+  }
+
+  /** Best effort: readers find the segments by their tags. Also heals what a killed copy left undone. */
+  async pointCacheIndex(publicKeys: readonly string[]): Promise<void> {
+    const { destination, reader, keys, sourceUrl, signal, onEvent, now } = this.#options;
+    const { view } = reader;
+    if (!view) throw new Error('the destination was never refreshed');
+    const isUnlisted = view.live.segments.some((tag) => !view.descriptors.has(tag));
+    const isMissing = view.live.segments.length > 0 && !view.tags.has(CACHE_INDEX_TAG);
+    if (this.segments.length === 0 && !isUnlisted && !isMissing) return;
+    try {
+      await refreshCacheIndex(destination, {
+        ...{ view, sourceUrl, signal, now: now() },
+        added: this.segments.map(({ descriptor }) => descriptor),
+        publicKeys: [...publicKeys, ...keys.map(({ publicKey }) => publicKey.text)],
+      });
+    } catch (error) {
+      if (signal?.aborted) {
+        throw new NixcacheError('ERR_INTERRUPTED', 'interrupted after everything was committed', { cause: error });
+      }
+      onEvent({
+        type: 'warning',
+        message: `cache-index was not updated (${messageOf(error)}): what was copied is there, readers take a little longer to see it`,
+      });
+    }
+  }
+}
+
+/** @throws {NixcacheError} ERR_USAGE: entries of two store directories cannot be told apart by hash part */
+export function assertSameStoreDir(
+  reader: IndexReader,
+  source: { readonly name: string; readonly storeDir: string },
+): void {
+  if (reader.status().entries === 0 || reader.storeDir === source.storeDir) return;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `${source.name} is a cache for ${source.storeDir}, and ${reader.name} one for ${reader.storeDir}: copy to another cache`,
+  );
+}

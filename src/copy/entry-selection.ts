@@ -1,0 +1,115 @@
+/** Which entries of a cache are to be copied, references first, and which must not be. */
+import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
+import { referencesFirst } from '../cache/references-first.ts';
+import type { Entry } from '../cache-index/entry.ts';
+import type { EitherReader } from '../legacy/either-reader.ts';
+import type { PublicKey, SecretKey } from '../nix/signature.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { RefusedPath } from './copy-options.ts';
+import { entriesOf } from './segment-plan.ts';
+import { isSignedBy, isTrusted, UNTRUSTED } from './signing.ts';
+
+export interface EntrySelectionOptions {
+  readonly source: EitherReader;
+  readonly destination: IndexReader;
+  readonly keys: readonly SecretKey[];
+  readonly trustedKeys: readonly PublicKey[];
+}
+
+export interface WantedEntry {
+  readonly entry: Entry;
+  /** The segment of the source that lists it; undefined for one of the older layout. */
+  readonly tag: string | undefined;
+  /** Unix seconds. */
+  readonly asserted: number | undefined;
+  /** Signatures that the destination's own entry has. */
+  readonly otherSigs: readonly string[];
+}
+
+export interface Survey {
+  /** What the destination does not have; bytes of compressed NARs. */
+  readonly lacking: { readonly paths: number; readonly bytes: number };
+  readonly existed: number;
+  /** References that the source does not have. */
+  readonly absent: number;
+}
+
+export class EntrySelection {
+  readonly #options: EntrySelectionOptions;
+  readonly #refused = new Map<HashPart, RefusedPath>();
+
+  constructor(options: EntrySelectionOptions) {
+    this.#options = options;
+  }
+
+  /** What is not copied, and why; known after a survey. */
+  get refused(): readonly RefusedPath[] {
+    return [...this.#refused.values()];
+  }
+
+  /** Counts what copying `roots` and all that they refer to takes. */
+  survey(roots: Iterable<HashPart>): Survey {
+    const { source, destination } = this.#options;
+    const absent = new Set<HashPart>();
+    let paths = 0;
+    let bytes = 0;
+    let existed = 0;
+    for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each, absent))) {
+      const entry = source.findEntry(hashPart);
+      if (!entry) continue;
+      if (destination.has(hashPart)) existed++;
+      else if (!this.#refuse(hashPart, entry)) {
+        paths++;
+        bytes += entry.narInfo.fileSize;
+      }
+    }
+    return { lacking: { paths, bytes }, existed, absent: absent.size };
+  }
+
+  /** Of `roots` and all that they refer to, what is not at the destination as it should be. */
+  *wanted(roots: Iterable<HashPart>, has: (hashPart: HashPart) => boolean): Generator<WantedEntry> {
+    const { destination, keys, source } = this.#options;
+    for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each))) {
+      const known = keys.length > 0 || !has(hashPart) ? find(source, hashPart) : undefined;
+      if (!known || this.#refused.has(hashPart)) continue;
+      const held = destination.findEntry(hashPart);
+      if (held && isSignedBy(held.narInfo, keys)) continue;
+      // Another machine's build of the path may have another NAR, for which the destination's signatures are none.
+      const isSame = held?.narInfo.narHash === known.entry.narInfo.narHash;
+      yield { ...known, otherSigs: isSame ? held.narInfo.sigs : [] };
+    }
+  }
+
+  /** Whether nothing in `segment` is refused. */
+  allows(segment: HeldSegment): boolean {
+    if (this.#options.trustedKeys.length === 0) return true;
+    for (const { narInfo } of entriesOf(segment)) {
+      if (this.#refused.has(hashPartOf(narInfo.path)) || !isTrusted(narInfo, this.#options.trustedKeys)) return false;
+    }
+    return true;
+  }
+
+  #referencesOf(hashPart: HashPart, absent?: Set<HashPart>): readonly HashPart[] | undefined {
+    const entry = this.#options.source.findEntry(hashPart);
+    if (!entry) absent?.add(hashPart);
+    return entry?.narInfo.references.map(hashPartOf);
+  }
+
+  #refuse(hashPart: HashPart, { narInfo }: Entry): boolean {
+    const lacking = narInfo.references.find((reference) => this.#refused.has(hashPartOf(reference)));
+    const reason = lacking
+      ? `it refers to ${lacking}, which is left out`
+      : isTrusted(narInfo, this.#options.trustedKeys)
+        ? undefined
+        : UNTRUSTED;
+    if (reason !== undefined) this.#refused.set(hashPart, { path: narInfo.path, reason });
+    return reason !== undefined;
+  }
+}
+
+function find(source: EitherReader, hashPart: HashPart): Omit<WantedEntry, 'otherSigs'> | undefined {
+  const own = source.index.findAsserted(hashPart);
+  if (own) return own;
+  const entry = source.legacy.findEntry(hashPart);
+  return entry && { entry, tag: undefined, asserted: entry.asserted };
+}

@@ -1,0 +1,142 @@
+/** Takes segments and checkpoints over as they are: the same blobs, the same manifests, the same tags. */
+import pLimit from 'p-limit';
+import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
+import type { CommittedSegment } from '../cache/segment-writer.ts';
+import { type CacheView, readError } from '../cache/view.ts';
+import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
+import { segmentDescriptor } from '../cache-index/segment.ts';
+import { parseTag, recordTag } from '../cache-index/tags.ts';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
+import type { CallOptions, ContentStore, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { decodeImageIndex, decodeImageManifest } from '../oci/manifest.ts';
+import type { BlobCopier } from './blob-copier.ts';
+
+export interface WholeOptions extends CallOptions {
+  readonly source: ReadOnlyStore;
+  /** Of the source. */
+  readonly view: CacheView;
+  readonly destination: ContentStore;
+  readonly copier: BlobCopier;
+}
+
+/** Layers of any segment; docs/cache-format.md section 9. */
+const MOST_LAYERS = 1000;
+const CONCURRENT_FETCHES = 16;
+
+/** Tags of segments that the destination lacks, and that have more layers than it takes. */
+export async function findWideSegments(
+  sourceReader: IndexReader,
+  reader: IndexReader,
+  { source, destination, signal }: WholeOptions,
+): Promise<ReadonlySet<string>> {
+  const wide = new Set<string>();
+  if (destination.maxLayers >= MOST_LAYERS) return wide;
+  const limit = pLimit(CONCURRENT_FETCHES);
+  const isWide = async (tag: string): Promise<void> => {
+    const manifest = await source.fetchManifest(tag, { signal });
+    const layers = manifest && decodeImageManifest(manifest.bytes, `segment ${tag} of ${source.name}`).layers;
+    if (layers && layers.length > destination.maxLayers) wide.add(tag);
+  };
+  const lacking = sourceReader.segments().filter(({ tag }) => !reader.view?.tags.has(tag));
+  await Promise.all(lacking.map(({ tag }) => limit(isWide, tag)));
+  return wide;
+}
+
+/** Segments whose blobs are on their way while the first of them is committed. */
+const SEGMENTS_AHEAD = 3;
+
+/** Copies `segments` in their order; each is a commit. */
+export async function copySegments(
+  segments: readonly HeldSegment[],
+  options: WholeOptions,
+  onCommit: (segment: CommittedSegment) => void,
+): Promise<void> {
+  const ahead: { readonly segment: HeldSegment; readonly staged: Promise<StagedSegment> }[] = [];
+  const commitFirst = async (): Promise<void> => {
+    const next = ahead.shift();
+    if (!next) return;
+    const { tag, rows } = next.segment;
+    const staged = await next.staged;
+    options.signal?.throwIfAborted();
+    await pushWhole(tag, staged, options);
+    onCommit({
+      tag,
+      descriptor: segmentDescriptor(staged.descriptor, tag, staged.layers[0]?.size),
+      entries: rows.count,
+    });
+  };
+  for (const segment of segments) {
+    if (ahead.length === SEGMENTS_AHEAD) await commitFirst();
+    const staged = stageSegment(segment.tag, options);
+    staged.catch(() => undefined); // awaited in its turn, unless an earlier one stops the run
+    ahead.push({ segment, staged });
+  }
+  while (ahead.length > 0) await commitFirst();
+}
+
+interface StagedSegment extends StoredManifest {
+  readonly layers: readonly Descriptor[];
+  readonly blobs: readonly Descriptor[];
+}
+
+/** Stores all that the segment's manifest names. */
+async function stageSegment(tag: string, options: WholeOptions): Promise<StagedSegment> {
+  const { source, view, copier, signal } = options;
+  const what = `segment ${tag} of ${source.name}`;
+  const listed = view.descriptors.get(tag)?.digest;
+  const manifest =
+    (await source.fetchManifest(tag, { signal })) ?? (listed && (await source.fetchManifest(listed, { signal })));
+  if (!manifest) {
+    throw readError(new NixcacheError('ERR_NOT_FOUND', `${what} has no manifest`), what);
+  }
+  const { config, layers } = decodeImageManifest(manifest.bytes, what);
+  if (layers[0]?.digest !== parseTag(tag)?.id) {
+    throw new NixcacheError('ERR_INDEX', `the first layer of ${what} is not the entries blob that its tag names`);
+  }
+  const blobs = [config, ...layers];
+  await copier.copy(blobs);
+  return { ...manifest, layers, blobs };
+}
+
+async function pushWhole(tag: string, segment: StagedSegment, options: WholeOptions): Promise<void> {
+  const { destination, copier, signal } = options;
+  const push = (): Promise<Descriptor> =>
+    destination.pushManifest(tag, segment.descriptor.mediaType, segment.bytes, { signal });
+  try {
+    await push();
+  } catch (error) {
+    if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+    copier.forget(segment.blobs); // its garbage collection was faster than we
+    await copier.copy(segment.blobs);
+    await push();
+  }
+}
+
+/**
+ * Copies the checkpoint `tag` if the destination has all of its segments and nothing live that it replaces: it must not
+ * take from the destination what the source let go. Says whether it did.
+ */
+export async function copyCheckpoint(
+  tag: string,
+  config: CheckpointConfig,
+  options: WholeOptions & { readonly isLive: (tag: string) => boolean },
+): Promise<boolean> {
+  const { source, destination, copier, isLive, signal } = options;
+  if (config.replaces.some(isLive) || !config.segments.every(isLive)) return false;
+  const what = `checkpoint ${tag} of ${source.name}`;
+  const index = await source.fetchManifest(tag, { signal });
+  const record = await source.fetchManifest(recordTag(tag), { signal });
+  if (!index || !record) return false; // its record's tag was removed; what it says is carried over otherwise
+  const { manifests } = decodeImageIndex(index.bytes, what);
+  const isWhole = manifests.every((child) => {
+    const name = tagOf(child);
+    return child.digest === record.descriptor.digest || (name !== undefined && isLive(name));
+  });
+  if (!isWhole) return false;
+  const { config: configBlob, layers } = decodeImageManifest(record.bytes, `record of ${what}`);
+  await copier.copy([configBlob, ...layers]);
+  await destination.pushManifest(recordTag(tag), record.descriptor.mediaType, record.bytes, { signal });
+  await destination.pushManifest(tag, index.descriptor.mediaType, index.bytes, { signal });
+  return true;
+}
