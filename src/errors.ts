@@ -41,6 +41,15 @@ export function isNixcacheError(error: unknown, ...codes: readonly ErrorCode[]):
 
 /** The message of anything that was thrown, as one line. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = error instanceof Error ? (issuesOf(error) ?? error.message) : String(error);
   return text.replaceAll(/\s*\n\s*/g, ' ').trim();
 }
+
+/** zod's errors have a JSON text as their message: what a person needs of it is where the trouble is. */
+function issuesOf(error: Error): string | undefined {
+  if (!('issues' in error) || !Array.isArray(error.issues)) return undefined;
+  const places = error.issues.map(({ path }: { readonly path?: readonly PropertyKey[] }) => path?.join('.') || 'it');
+  return `not as it should be: ${places.slice(0, MAX_PLACES).join(', ')}${places.length > MAX_PLACES ? ', …' : ''}`;
+}
+
+const MAX_PLACES = 4;

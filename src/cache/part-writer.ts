@@ -93,7 +93,7 @@ export class PartWriter {
       const where = this.#options.spoolDirectory;
       throw new NixcacheError(
         'ERR_IO',
-        `write a compressed NAR to ${where}: ${messageOf(cause)}; free space there or set TMPDIR`,
+        `write a compressed NAR to ${where}: ${messageOf(cause)}; make room there, or put the cache or TMPDIR on a larger disk`,
         { cause },
       );
     }

@@ -128,7 +128,7 @@ export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageI
       `${what} is a ${manifest.descriptor.mediaType}, not an image index: another tool wrote it; publish to another repository`,
     );
   }
-  const index = decodeImageIndex(manifest.bytes, what);
+  const index = decodeEntryPoint(manifest, what);
   const version = index.annotations?.[VERSION_ANNOTATION];
   if (version !== undefined) assertVersion(Number(version), what);
   if (index.artifactType !== CACHE_INDEX) {
@@ -138,6 +138,16 @@ export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageI
     );
   }
   return index;
+}
+
+/** Nothing is lost with an unreadable one, but who wrote it may be about to write more: a person has to look. */
+function decodeEntryPoint({ bytes }: StoredManifest, what: string): ImageIndex {
+  try {
+    return decodeImageIndex(bytes, what);
+  } catch (cause) {
+    const advice = 'it can be rebuilt from the other tags: delete the tag cache-index and publish again';
+    throw new NixcacheError('ERR_INDEX', `${messageOf(cause)}; ${advice}`, { cause });
+  }
 }
 
 /** Bytes of a segment's entries blob, where `cache-index` says so. */

@@ -62,6 +62,6 @@ export function summariseErrors(lines: readonly string[]): string {
     .join(' ')
     .replaceAll(/\s+/g, ' ')
     .replace(/^\s*error:\s*/, '')
-    .trim();
+    .replace(/:?\s*$/, ''); // a position has a colon at its end, for the source that is not shown here
   return text.length <= MAX_SUMMARY_LENGTH ? text : `${text.slice(0, MAX_SUMMARY_LENGTH)}…`;
 }

@@ -112,9 +112,11 @@ export class Upstream {
 
   /** The store path that the cache has under this hash part. A GET, because that is what content networks keep. */
   async hasNarInfo(hashPart: HashPart, options: CallOptions = {}): Promise<StorePath | undefined> {
-    const parse = (text: string): { readonly path: StorePath } => ({
-      path: parseStorePath(/^StorePath: (.*)$/m.exec(text)?.[1] ?? '', this.#storeDir),
-    });
+    const parse = (text: string): { readonly path: StorePath } => {
+      const path = /^StorePath: (.*)$/m.exec(text)?.[1];
+      if (path === undefined) throw new NixcacheError('ERR_FORMAT', 'it has no StorePath, so it is no narinfo');
+      return { path: parseStorePath(path, this.#storeDir) };
+    };
     const found = await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
     return found?.path;
   }

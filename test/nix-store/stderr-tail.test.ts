@@ -42,7 +42,7 @@ it('finds the error behind the trace, without source excerpts', () => {
     '           20|         misses = { }.broken;',
     "(use '--show-trace' to show detailed location information)",
   ];
-  expect(summariseErrors(lines)).toBe("attribute 'broken' missing at /nix/store/x-source/flake.nix:20:18:");
+  expect(summariseErrors(lines)).toBe("attribute 'broken' missing at /nix/store/x-source/flake.nix:20:18");
 });
 
 it('takes the last lines where none is an error', () => {
