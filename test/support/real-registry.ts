@@ -9,6 +9,13 @@ import { execa } from 'execa';
 const BINARY = 'docker-registry';
 const START_TIMEOUT_MS = 20_000;
 
+export interface RealRegistryOptions {
+  /** Whether it obeys DELETE; default true. */
+  readonly deletes?: boolean;
+  /** `user:bcrypt hash`: nobody else may do anything. */
+  readonly htpasswd?: string;
+}
+
 export class RealRegistry {
   /** `127.0.0.1:port` */
   readonly host: string;
@@ -24,10 +31,11 @@ export class RealRegistry {
   }
 
   /** @throws when docker-registry is not installed, saying how to install it */
-  static async start({ deletes = true }: { readonly deletes?: boolean } = {}): Promise<RealRegistry> {
+  static async start(options: RealRegistryOptions = {}): Promise<RealRegistry> {
     const directory = await mkdtemp(join(tmpdir(), 'nixcache-registry-'));
     const registry = new RealRegistry(`127.0.0.1:${await freePort()}`, directory);
-    await writeFile(registry.#config, config(registry.host, join(directory, 'data'), deletes));
+    await writeFile(registry.#config, config(registry.host, directory, options));
+    if (options.htpasswd !== undefined) await writeFile(join(directory, 'htpasswd'), `${options.htpasswd}\n`);
     await registry.resume();
     return registry;
   }
@@ -80,19 +88,20 @@ export class RealRegistry {
   }
 }
 
-const config = (host: string, data: string, deletes: boolean): string =>
+const config = (host: string, directory: string, { deletes = true, htpasswd }: RealRegistryOptions): string =>
   JSON.stringify({
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: data }, delete: { enabled: deletes } },
+    storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: deletes } },
     http: { addr: host },
+    ...(htpasswd === undefined ? {} : { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } }),
   });
 
 async function answers(host: string): Promise<boolean> {
   try {
     const response = await fetch(`http://${host}/v2/`);
     await response.body?.cancel();
-    return response.ok;
+    return response.ok || response.status === 401;
   } catch {
     return false; // Not listening yet.
   }

@@ -1,0 +1,80 @@
+/** Publishes that are killed at any instant, in both kinds of cache: what is there is whole, and the next one completes it. */
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateKey } from '../../src/nix/signature.ts';
+import { CACHE_KINDS, type CacheHost } from '../support/e2e-caches.ts';
+import { nixcache, startNixcache, startServe } from '../support/e2e-cli.ts';
+import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
+import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
+
+const key = generateKey('killed-1');
+/** Enough work to be killed in: 24 MiB that do not compress, in paths that refer to each other. */
+const PACKAGES = `rec {
+  ${Array.from({ length: 12 }, (_each, i) => {
+    const before = i === 0 ? '' : `\${p${i - 1}}`;
+    return `p${i} = run "p${i}" "mkdir $out; head -c 2000000 /dev/urandom > $out/data; echo ${before} > $out/before";`;
+  }).join('\n  ')}
+}`;
+
+describe.each(CACHE_KINDS)('a publish into $name', ({ start }) => {
+  let host: CacheHost;
+  let nix: NixEnv;
+  let flake = '';
+  let closure: string[];
+
+  const args = (cache: string): readonly string[] => [
+    ...['publish', flake, '--to', host.cache(cache), '--no-upstream', '--json'],
+  ];
+  const options = () => ({ env: { ...nix.env, NIX_SIGNING_KEY: key.secret } });
+
+  beforeAll(async () => {
+    [host, nix] = await Promise.all([start(), createNixEnv()]);
+    flake = await writeFlake(join(nix.dir, 'flake'), PACKAGES);
+    const { stdout, exitCode, stderr } = await nixcache(args('warm-up'), options());
+    if (exitCode !== 0) throw new Error(stderr);
+    const outputs = readJson(stdout).outputs.map((output) => output.outputs['out'] ?? '');
+    closure = lines(await runNix(nix, 'nix-store', '--query', '--requisites', ...outputs)).sort();
+  });
+  afterAll(() => Promise.all([host.stop(), nix.cleanup()]));
+
+  it('that is killed again and again loses nothing that was committed', async () => {
+    const served = new Set<string>();
+    let killed = 0;
+    for (const afterMs of [0, 30, 80, 150, 250, 400]) {
+      await using running = startNixcache(args('killed'), options());
+      await running.said('pushing');
+      await delay(afterMs);
+      running.signal('SIGKILL');
+      if ((await running.result).signal === 'SIGKILL') killed += 1;
+      // What a reader sees now is whole: each entry with all it refers to, and with its bytes.
+      await using server = await startServe(['--from', host.cache('killed'), '--no-upstream'], nix);
+      const found: string[] = [];
+      for (const path of closure) {
+        if ((await fetch(`${server.url}/${path.slice(11, 43)}.narinfo`)).ok) found.push(path);
+      }
+      expect(found).toEqual(expect.arrayContaining([...served]));
+      for (const path of found) served.add(path);
+      if (found.length > 0) expect(await substitute(server.url, [key.public], found)).toEqual(found);
+    }
+    expect(killed).toBeGreaterThan(1);
+
+    const clean = await nixcache(args('killed'), options());
+    expect(clean.exitCode).toBe(0);
+    await using server = await startServe(['--from', host.cache('killed'), '--no-upstream'], nix);
+    expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
+  });
+
+  it('that is interrupted ends with 130, and says that the cache is whole', async () => {
+    await using running = startNixcache(args('interrupted'), options());
+    await running.said('pushing');
+    running.signal('SIGINT');
+    const { exitCode, stdout, stderr } = await running.result;
+    expect([exitCode, stdout]).toEqual([130, '']);
+    expect(stderr).toMatch(/nixcache: interrupted; the cache is whole$/);
+    const clean = await nixcache(args('interrupted'), options());
+    expect(clean.exitCode).toBe(0);
+    await using server = await startServe(['--from', host.cache('interrupted'), '--no-upstream'], nix);
+    expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
+  });
+});
