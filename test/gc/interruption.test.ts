@@ -136,6 +136,14 @@ describe('a publish while gc runs', () => {
     expect(await namesIn(store)).toEqual(['app', 'new', 'p', 'x']);
   });
 
+  it('costs nothing when it brings along what was to be dropped', async () => {
+    const paths = ['z', { name: 'new', references: ['z'] }];
+    const { store, cache, run } = await disturb(isSegment, (building) => building.publish({ at: day(50), paths }));
+    expect(run.events.some(({ type }) => type === 'warning')).toBe(false);
+    expect(await namesIn(store)).toEqual(['app', 'new', 'p', 'x', 'z']);
+    await cache.expectReadable(['app', 'new', 'p', 'x', 'z']);
+  });
+
   it('loses nothing when it comes right before the checkpoint, having asserted what it relies on', async () => {
     const { store, cache } = await disturb(isCheckpoint, (building) =>
       building.publish({ at: day(50), asserted: ['x', 'z'], paths: [{ name: 'new', references: ['z'] }] }),

@@ -5,8 +5,10 @@ import { hashPartOf } from '../../src/nix/store-path.ts';
 import { baseNameFor, hashPartFor } from '../support/cache-builder.ts';
 import {
   type CacheTable,
+  censusOf,
   checkpointOfDay,
   type EntryRow,
+  entryOf,
   gcInput,
   rootOf,
   type SegmentRow,
@@ -206,6 +208,12 @@ it('divides entries by store hash into equal segments of at most 1000 entries an
 it('refuses an entry whose bytes its segment does not hold', () => {
   const table: CacheTable = { segments: [{ day: 1, entries: [{ name: 'a', pack: 'p' }] }], packs: { p: 99 }, today: 2 };
   expect(() => gcInput(table)).toThrow(expect.objectContaining({ code: 'ERR_INDEX' }));
+});
+
+it('refuses an entry whose bytes only another segment holds: dropping that one would lose them', () => {
+  const census = censusOf({ segments: [{ day: 1, entries: [{ name: 'a' }] }] });
+  const rows = [{ entry: entryOf({ name: 'a' }), asserted: 0 }];
+  expect(() => census.addSegment(segmentOfDay(2), [], rows)).toThrow(expect.objectContaining({ code: 'ERR_INDEX' }));
 });
 
 /** References of `i`, the same in every segment: those of two builds of a path could differ, but do not as a rule. */

@@ -1,10 +1,12 @@
 /** What gc refuses to do, and what it cannot. */
 import { describe, expect, it } from 'vitest';
+import { commitSegment } from '../../src/cache/commit.ts';
+import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { parseTag, segmentTag } from '../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { DistributionDeleter } from '../../src/gc/deleter.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
-import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { decodeImageManifest, encodeManifest, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
 import { CacheBuilder, hashPartFor, namesIn, openReader } from '../support/cache-builder.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore, type MemoryStoreOptions } from '../support/memory-store.ts';
@@ -166,6 +168,22 @@ it('never deletes a manifest that also has a tag which nixcache did not give it'
   expect(store.manifests.has(store.tags.get('my-favourite') as Digest)).toBe(true);
 });
 
+it('takes a segment out of a stale cache-index before deleting it: some registries keep what an index names', async () => {
+  const listedWhenDeleted: boolean[] = [];
+  const { store } = await aged({
+    onCall(method, [digest]) {
+      if (method !== 'deleteManifest') return;
+      const index = store.manifests.get(store.tags.get('cache-index') as Digest);
+      listedWhenDeleted.push(String(index?.bytes).includes(String(digest)));
+    },
+  });
+  const stale = store.tags.get('cache-index') as Digest;
+  await gcAt(store, day(60));
+  store.tags.set('cache-index', stale);
+  await gcAt(store, day(62));
+  expect(listedWhenDeleted).toEqual([false, false]);
+});
+
 it('never touches tags that are not of the format', async () => {
   const { store } = await aged();
   for (const tag of ['latest', 'seg-mine', 'ckpt-x', 'v1.2'])
@@ -193,6 +211,38 @@ it('stops when the live piece of a sparse pack is not what its entry says', asyn
   store.blobs.set(pack, Buffer.alloc(store.blobs.get(pack)?.length ?? 0));
   await expect(gcAt(store, day(60))).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
   expect(await namesIn(store)).toEqual(['a', 'b', 'c']);
+});
+
+it('stops when an entry points at other bytes of a sparse pack', async () => {
+  const store = new MemoryStore();
+  const cache = new CacheBuilder(store);
+  const { tag } = await cache.publish({ at: day(0), paths: ['a', 'b', 'c'].map((name) => ({ name, bytes: 1000 })) });
+  const entry = (await openReader(store)).findEntry(hashPartFor('a'));
+  const { layers } = decodeImageManifest(store.manifests.get(store.tags.get(tag) as Digest)?.bytes as Buffer, tag);
+  if (!entry) throw new Error('a is not in the cache');
+  const shifted = { ...entry, nar: entry.nar.map((extent) => ({ ...extent, offset: extent.offset + 1 })) };
+  const wrong = encodeSegment({
+    ...{ entries: [shifted], blobs: layers.slice(1), storeDir: '/nix/store', creator: 'test', now: day(40) },
+  });
+  await commitSegment(store, wrong, {});
+  await expect(gcAt(store, day(60))).rejects.toMatchObject({ code: 'ERR_INDEX' });
+  expect(ofKind(store, 'checkpoint')).toEqual([]);
+  expect(await namesIn(store)).toEqual(['a', 'b', 'c']);
+});
+
+it('stops when a segment has fewer entries than its config says', async () => {
+  const store = new MemoryStore();
+  const segment = await new CacheBuilder(store).publish({ at: day(0), paths: ['a'] });
+  const manifest = decodeImageManifest(segment.manifest, segment.tag);
+  const config = Buffer.from(
+    String(store.blobs.get(manifest.config.digest)).replace('"entryCount":1', '"entryCount":2'),
+  );
+  const descriptor = { ...manifest.config, digest: digestOf(config), size: config.length };
+  store.blobs.set(descriptor.digest, config);
+  await store.pushManifest(segment.tag, IMAGE_MANIFEST, encodeManifest({ ...manifest, config: descriptor }));
+  const before = contents(store);
+  await expect(gcAt(store, day(60))).rejects.toMatchObject({ code: 'ERR_INDEX' });
+  expect(contents(store)).toEqual(before);
 });
 
 it('is interrupted between any two steps by its signal', async () => {
