@@ -29,6 +29,7 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   copy: {
     may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'legacy', 'upstream', 'p-limit', '@napi-rs/lzma'],
   },
+  verify: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'upstream', 'p-limit', '@napi-rs/lzma'] },
   config: { may: ['errors.ts', 'nix', 'oci', 'nix-store', 'upstream', 'smol-toml', 'zod/mini'] },
   cli: {
     may: [

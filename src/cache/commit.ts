@@ -108,11 +108,26 @@ export async function refreshCacheIndex(store: ContentStore, update: CacheIndexU
   }
 }
 
+export interface CacheIndexReplacement extends CallOptions {
+  /** Every live segment, by tag. */
+  readonly segments: ReadonlyMap<string, Descriptor>;
+  readonly publicKeys: readonly string[];
+  readonly sourceUrl?: string | undefined;
+  readonly now: Date;
+}
+
+/** Writes `cache-index` without regard to what it says: it is damaged, or known to be wrong. */
+export async function replaceCacheIndex(store: ContentStore, replacement: CacheIndexReplacement): Promise<void> {
+  const { segments, publicKeys, signal } = replacement;
+  const bytes = encodeCacheIndex(segments, publicKeys, replacement);
+  await store.pushManifest(CACHE_INDEX_TAG, IMAGE_INDEX, bytes, { signal });
+}
+
 /** The newest segments, as many as fit: readers find the others by their tags. */
 function encodeCacheIndex(
   segments: ReadonlyMap<string, Descriptor>,
   publicKeys: readonly string[],
-  update: CacheIndexUpdate,
+  update: Pick<CacheIndexUpdate, 'sourceUrl' | 'now'>,
 ): Buffer {
   let manifests = [...segments].sort(([a], [b]) => byTime(a, b)).map(([, descriptor]) => descriptor);
   for (;;) {

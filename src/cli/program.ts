@@ -12,6 +12,7 @@ import { addPinCommand } from './commands/pin.ts';
 import { addPublishCommand } from './commands/publish.ts';
 import { addPushCommand } from './commands/push.ts';
 import { addServeCommand } from './commands/serve.ts';
+import { addVerifyCommand } from './commands/verify.ts';
 import { addLeadingOptions } from './common-options.ts';
 import { type CommandContext, flagsOf } from './context.ts';
 import { version } from './version.ts';
@@ -53,6 +54,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
   addListCommand(program, context);
   addInfoCommand(program, context);
   addDiscoverCommand(program, context);
+  addVerifyCommand(program, context, async () => (await import('./run/verify.ts')).runVerify);
   addDoctorCommand(program, context);
   program.commandsGroup('Set up:');
   addKeyCommand(program, context);

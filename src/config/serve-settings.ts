@@ -129,7 +129,12 @@ function resolveDiskCache(sources: Sources<ServeFlags>, reference: string): Serv
   };
 }
 
-function resolveTrustedKeys({ flags, env, config }: Sources<ServeFlags>): readonly string[] {
+/** Keys, as `name:base64`, of which one has to have signed what is trusted; none: no such demand. */
+export function resolveTrustedKeys({
+  flags,
+  env,
+  config,
+}: Sources<Pick<ServeFlags, 'trustedPublicKey'>>): readonly string[] {
   const inVariable = variable(env, 'NIXCACHE_TRUSTED_PUBLIC_KEYS')?.split(/\s+/);
   const given = pick(
     fromFlag('--trusted-public-key', flags.trustedPublicKey),

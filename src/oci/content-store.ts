@@ -48,8 +48,8 @@ export interface BlobFetcher {
    */
   fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
   /**
-   * Whether the blob is there, by one HEAD. A yes holds for the sweep's grace period at least, so that a manifest
-   * naming the blob can still be pushed.
+   * Whether the blob is there, with that size where both are known, by one HEAD. A yes holds for the sweep's grace period
+   * at least, so that a manifest naming the blob can still be pushed.
    */
   hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean>;
 }

@@ -190,7 +190,11 @@ interface StoredPath {
 const sha256 = (bytes: Uint8Array): Entry['narInfo']['fileHash'] =>
   hashFromBytes(createHash('sha256').update(bytes).digest());
 
-const listingOf = (nar: Buffer): unknown => ({ version: 1, root: { type: 'regular', size: nar.length } });
+/** Of the NAR of one plain file: its size stands at byte 88, and its contents follow. */
+const listingOf = (nar: Buffer): unknown => ({
+  version: 1,
+  root: { type: 'regular', size: Number(nar.readBigUInt64LE(88)), narOffset: 96 },
+});
 
 export const rootFor = (name: string, spec: Pick<PublishSpec, 'at' | 'source' | 'system'>): Root => ({
   name,

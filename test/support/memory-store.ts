@@ -56,7 +56,8 @@ export class MemoryStore implements ContentStore, Deleter {
 
   async hasBlob(target: BlobTarget, options: CallOptions = {}): Promise<boolean> {
     await this.#begin('hasBlob', [target, options], options);
-    return this.blobs.has(target.digest);
+    const bytes = this.blobs.get(target.digest);
+    return bytes !== undefined && bytes.length === (target.size ?? bytes.length);
   }
 
   async pushBlob(expected: Descriptor, open: OpenContent, options: CallOptions = {}): Promise<PushResult> {

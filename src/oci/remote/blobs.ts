@@ -12,7 +12,11 @@ const PRESENT = [200, 204, 301, 302, 303, 307, 308] as const;
 
 export async function hasBlob(transport: Transport, target: BlobTarget, options: CallOptions = {}): Promise<boolean> {
   const response = await transport.send(headRequest(transport, target, 'pull', options));
-  return response.status !== 404;
+  if (response.status === 404) return false;
+  // Another size is what a damaged disk left: to rely on it would be worse than to call it absent. Of an answer without
+  // a body, not every server says the length.
+  const length = Number(response.headers['content-length'] ?? 0);
+  return target.size === undefined || !(length > 0) || length === target.size;
 }
 
 /**

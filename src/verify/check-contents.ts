@@ -1,0 +1,205 @@
+/**
+ * `--contents`: reads every NAR. Packs are read whole, once, since one request is cheaper than hundreds of ranges; all
+ * else is streamed. What was found good is not read again by a later pass of the same run.
+ */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import pLimit from 'p-limit';
+import { openNar } from '../cache/nar-source.ts';
+import { digestOfFile, type Entry } from '../cache-index/entry.ts';
+import { type Extent, formatExtents, totalLength } from '../cache-index/extent.ts';
+import { PACK } from '../cache-index/media-types.ts';
+import { NixcacheError } from '../errors.ts';
+import { MAX_LISTING_BYTES } from '../nix/nar-listing.ts';
+import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { type Digest, digestOf } from '../oci/digest.ts';
+import { readBounded } from '../oci/verify.ts';
+import { type BlobCatalog, blameRows } from './blob-catalog.ts';
+import { checkNar, type NarFault, type NarSource } from './check-nar.ts';
+import { canDecompress } from './decompress.ts';
+import type { OnVerifyEvent } from './events.ts';
+import type { FindingKind, Findings } from './finding.ts';
+import type { ScannedSegment } from './scanned-segment.ts';
+import { troubleOf } from './trouble.ts';
+
+export interface CheckContentsOptions extends CallOptions {
+  readonly store: ReadOnlyStore;
+  readonly segments: readonly ScannedSegment[];
+  readonly catalog: BlobCatalog;
+  readonly findings: Findings;
+  /** Keys of what was found good in this run. */
+  readonly good: Set<string>;
+  readonly onEvent: OnVerifyEvent;
+}
+
+/** NARs and packs read at once: enough for one core that decompresses; each holds at most a pack in memory. */
+const CONCURRENT_READS = 4;
+/** 64 MiB: larger packs are not ours, and are read by ranges. */
+const MAX_PACK_BYTES = 64 * 1024 * 1024;
+
+interface Place {
+  readonly segment: ScannedSegment;
+  readonly row: number;
+}
+
+export async function checkContents(options: CheckContentsOptions): Promise<void> {
+  const { segments, catalog, findings, onEvent, signal } = options;
+  const work = await plan(options);
+  onEvent({ type: 'contents-planned', nars: work.nars, bytes: work.bytes });
+  const limit = pLimit(CONCURRENT_READS);
+  try {
+    await Promise.all([
+      ...[...work.packs].map(([digest, places]) => limit(() => checkPack(digest, places, options))),
+      ...work.single.map((place) => limit(() => checkPlace(place, undefined, options))),
+    ]);
+  } finally {
+    limit.clearQueue();
+  }
+  signal?.throwIfAborted();
+  // Whoever else lies in a blob that turned out to be damaged is damaged with it.
+  for (const segment of segments) {
+    if (!segment.parts.layers.some(({ digest }) => catalog.faultOf(digest) === 'corrupt')) continue;
+    segment.isBroken = true;
+    blameRows(segment, catalog);
+  }
+  for (const method of work.unknown) {
+    findings.add('unchecked', method, `NARs compressed with ${method} were not read`);
+  }
+}
+
+interface Work {
+  /** By pack. */
+  readonly packs: Map<Digest, Place[]>;
+  readonly single: Place[];
+  readonly unknown: Set<string>;
+  nars: number;
+  bytes: number;
+}
+
+async function plan({ segments, catalog, good }: CheckContentsOptions): Promise<Work> {
+  const work: Work = { packs: new Map(), single: [], unknown: new Set(), nars: 0, bytes: 0 };
+  const planned = new Set<string>();
+  const readable = new Map<string, boolean>();
+  for (const segment of segments) {
+    for (const { row, entry } of segment.entries()) {
+      const key = keyOf(entry);
+      const { compression, fileSize } = entry.narInfo;
+      if (segment.faults.get(row)?.nar || good.has(key) || planned.has(key)) continue;
+      if (!readable.has(compression)) readable.set(compression, await canDecompress(compression));
+      if (!readable.get(compression)) {
+        work.unknown.add(compression);
+        continue;
+      }
+      planned.add(key);
+      work.nars++;
+      work.bytes += fileSize;
+      const pack = packOf(entry, catalog);
+      if (!pack) work.single.push({ segment, row });
+      else work.packs.set(pack, [...(work.packs.get(pack) ?? []), { segment, row }]);
+    }
+  }
+  return work;
+}
+
+/** What has been read when an entry has: its bytes, wherever they lie, against all that it says. */
+function keyOf({ narInfo, nar, listing }: Entry): string {
+  const text = `${formatExtents(nar)} ${narInfo.narHash} ${listing ? formatExtents(listing.extents) : ''}`;
+  return createHash('sha256').update(text).digest('base64').slice(0, 24);
+}
+
+/** The pack that holds all of the entry. */
+function packOf({ nar, listing }: Entry, catalog: BlobCatalog): Digest | undefined {
+  const [first, ...rest] = [...nar, ...(listing?.extents ?? [])];
+  const blob = first && catalog.find(first.digest);
+  if (blob?.mediaType !== PACK || blob.size > MAX_PACK_BYTES) return undefined;
+  return rest.every(({ digest }) => digest === blob.digest) ? blob.digest : undefined;
+}
+
+async function checkPack(digest: Digest, places: readonly Place[], options: CheckContentsOptions): Promise<void> {
+  const { store, catalog, findings, signal } = options;
+  let bytes: Buffer | undefined;
+  try {
+    const target: Pick<Descriptor, 'digest' | 'size'> = catalog.find(digest) ?? { digest, size: MAX_PACK_BYTES };
+    bytes = await readBounded(await store.fetchBlob(target, { signal }), MAX_PACK_BYTES, `pack ${digest}`);
+  } catch (error) {
+    const trouble = troubleOf(error, { signal });
+    if (trouble.kind === 'unanswered') {
+      findings.add('unanswered', digest, trouble.message);
+      return;
+    }
+    findings.add('blob-damaged', digest, `pack ${digest}: ${trouble.message}`);
+    catalog.markCorrupt(digest);
+  }
+  // From a damaged pack by ranges: some of what lies in it may be whole.
+  for (const place of places) await checkPlace(place, bytes, options, bytes === undefined);
+}
+
+const FINDINGS: Readonly<Record<NarFault['kind'], FindingKind>> = {
+  lost: 'blob-missing',
+  corrupt: 'nar-corrupt',
+  mismatch: 'nar-mismatch',
+  listing: 'listing-damaged',
+};
+
+async function checkPlace(
+  { segment, row }: Place,
+  pack: Buffer | undefined,
+  options: CheckContentsOptions,
+  isPackDamaged = false,
+): Promise<void> {
+  const { findings, catalog, good, onEvent, signal } = options;
+  signal?.throwIfAborted();
+  const entry = segment.parts.entryAt(row);
+  const { path, fileSize } = entry.narInfo;
+  try {
+    const fault = await checkNar(entry, pack ? fromPack(entry, pack) : fromStore(entry, options));
+    if (!fault) {
+      if (isPackDamaged) segment.blame(row, { isReadable: true });
+      else good.add(keyOf(entry));
+    } else {
+      findings.add(FINDINGS[fault.kind], path, `${path}: ${fault.message}`);
+      if (fault.kind === 'listing') segment.blame(row, { listing: true });
+      else segment.blame(row, { nar: fault.kind === 'lost' ? 'lost' : 'corrupt' });
+      const [only, ...more] = entry.nar;
+      const isOwn = only && more.length === 0 && only.digest === digestOfFile(entry.narInfo.fileHash);
+      if (fault.kind === 'corrupt' && isOwn) catalog.markCorrupt(only.digest);
+    }
+  } catch (error) {
+    const trouble = troubleOf(error, { signal });
+    findings.add('unanswered', path, `${path}: ${trouble.message}`);
+  }
+  onEvent({ type: 'contents', nars: 1, bytes: fileSize });
+}
+
+function fromPack(entry: Entry, pack: Buffer): NarSource {
+  const piece = (extents: readonly Extent[], digest: Digest): Buffer => {
+    const bytes = Buffer.concat(extents.map(({ offset, length }) => pack.subarray(offset, offset + length)));
+    if (digestOf(bytes) === digest) return bytes;
+    throw new NixcacheError('ERR_DIGEST_MISMATCH', `what lies in its place has the digest ${digestOf(bytes)}`);
+  };
+  return {
+    open: async () => Readable.from([piece(entry.nar, digestOfFile(entry.narInfo.fileHash))], { objectMode: false }),
+    fetchListing: async () => entry.listing && piece(entry.listing.extents, entry.listing.digest),
+  };
+}
+
+function fromStore(entry: Entry, { store, signal }: CheckContentsOptions): NarSource {
+  return {
+    open: () => openNar(store, entry, { signal }),
+    fetchListing: async () => {
+      if (!entry.listing) return undefined;
+      const { digest, extents } = entry.listing;
+      const pieces: Buffer[] = [];
+      if (totalLength(extents) > MAX_LISTING_BYTES) throw new NixcacheError('ERR_FORMAT', 'it is too long');
+      for (const extent of extents) {
+        const range = { offset: extent.offset, length: extent.length };
+        const stream = await store.fetchBlob({ digest: extent.digest }, { range, signal });
+        pieces.push(await readBounded(stream, extent.length, `listing of ${entry.narInfo.path}`));
+      }
+      const bytes = Buffer.concat(pieces);
+      if (digestOf(bytes) === digest) return bytes;
+      throw new NixcacheError('ERR_DIGEST_MISMATCH', `it has the digest ${digestOf(bytes)}`);
+    },
+  };
+}

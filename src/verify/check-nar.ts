@@ -1,0 +1,83 @@
+/** Whether one compressed NAR is what its entry says, from its file hash to its listing. */
+import type { Readable } from 'node:stream';
+import { zstdDecompressSync } from 'node:zlib';
+import type { Entry } from '../cache-index/entry.ts';
+import { isNixcacheError, messageOf } from '../errors.ts';
+import { MAX_LISTING_BYTES, type NarNode, parseNarListing } from '../nix/nar-listing.ts';
+import { type NarSummary, verifyNar } from '../nix/nar-reader.ts';
+import { decompress } from './decompress.ts';
+
+export interface NarSource {
+  /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */
+  open(): Promise<Readable>;
+  /** The compressed listing, of the right digest; undefined if none was published. */
+  fetchListing(): Promise<Buffer | undefined>;
+}
+
+/** Undefined: as it should be. */
+export interface NarFault {
+  /** `lost`: not there. `corrupt`: not what the file hash says. `mismatch`: not what the narinfo says. */
+  readonly kind: 'lost' | 'corrupt' | 'mismatch' | 'listing';
+  readonly message: string;
+}
+
+/** @throws {NixcacheError} what says nothing about the NAR: no network, an abort */
+export async function checkNar({ narInfo }: Entry, source: NarSource): Promise<NarFault | undefined> {
+  const { compression, narSize, narHash } = narInfo;
+  let summary: NarSummary;
+  try {
+    summary = await verifyNar(decompress(await source.open(), compression, narSize), { withListing: true });
+  } catch (error) {
+    return faultOf(error, source);
+  }
+  if (summary.narHash !== narHash) return { kind: 'mismatch', message: `its NAR hash is ${summary.narHash}` };
+  if (summary.narSize !== narSize) return { kind: 'mismatch', message: `its NAR has ${summary.narSize} bytes` };
+  return checkListing(summary.listing, source);
+}
+
+async function faultOf(error: unknown, source: NarSource): Promise<NarFault> {
+  if (isNixcacheError(error, 'ERR_NOT_FOUND')) return { kind: 'lost', message: messageOf(error) };
+  if (isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_RANGE')) return { kind: 'corrupt', message: messageOf(error) };
+  if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
+  // It broke before its hash was known: read on to tell other bytes from bytes that were wrong from the start.
+  try {
+    for await (const _ of await source.open());
+  } catch (cause) {
+    if (isNixcacheError(cause, 'ERR_DIGEST_MISMATCH')) return { kind: 'corrupt', message: messageOf(cause) };
+    throw cause;
+  }
+  return { kind: 'mismatch', message: messageOf(error) };
+}
+
+async function checkListing(listing: NarNode | undefined, source: NarSource): Promise<NarFault | undefined> {
+  const fault = (what: string): NarFault => ({ kind: 'listing', message: `its listing ${what}` });
+  try {
+    const packed = await source.fetchListing();
+    if (!packed) return undefined;
+    const text = zstdDecompressSync(packed, { maxOutputLength: MAX_LISTING_BYTES }).toString('utf8');
+    const published = parseNarListing(text);
+    return listing && sameNode(published, listing) ? undefined : fault('is not of what the NAR holds');
+  } catch (error) {
+    const isContent = isNixcacheError(error, 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH', 'ERR_RANGE', 'ERR_FORMAT');
+    if (!isContent && isNixcacheError(error)) throw error;
+    return fault(`cannot be read: ${messageOf(error)}`);
+  }
+}
+
+/** Offsets may be left out of a published listing. NARs are at most 64 levels deep. */
+function sameNode(published: NarNode, real: NarNode): boolean {
+  if (published.type === 'symlink') return real.type === 'symlink' && published.target === real.target;
+  if (published.type === 'regular') {
+    return (
+      real.type === 'regular' &&
+      published.size === real.size &&
+      published.executable === real.executable &&
+      (published.narOffset ?? real.narOffset) === real.narOffset
+    );
+  }
+  if (real.type !== 'directory' || published.entries.size !== real.entries.size) return false;
+  return [...published.entries].every(([name, node]) => {
+    const other = real.entries.get(name);
+    return other !== undefined && sameNode(node, other);
+  });
+}

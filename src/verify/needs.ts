@@ -1,0 +1,95 @@
+/** What an inspection found that has to be healed, entry by entry. Pure. */
+import type { Entry } from '../cache-index/entry.ts';
+import { STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
+import { encode } from '../nix/nixbase32.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { Inspection } from './inspect.ts';
+import type { ScannedSegment } from './scanned-segment.ts';
+
+/** A row, and where it is. */
+export interface RowPlace {
+  readonly segment: ScannedSegment;
+  readonly row: number;
+}
+
+/** The forms of one path. */
+export interface Forms {
+  /** The newest whose bytes are as they should be. */
+  readonly good: RowPlace | undefined;
+  /** The newest of all. */
+  readonly newest: RowPlace;
+  /** When any of them was last asserted, in Unix seconds. */
+  readonly asserted: number;
+}
+
+/** Hash parts in the rows of `segment`, without parsing. */
+export function* hashPartsOf(
+  segment: ScannedSegment,
+): Generator<{ readonly row: number; readonly hashPart: HashPart }> {
+  const { count, storeHashes } = segment.parts.rows;
+  for (let row = 0; row < count; row++) {
+    const hash = storeHashes.subarray(row * STORE_HASH_BYTES, (row + 1) * STORE_HASH_BYTES);
+    yield { row, hashPart: encode(hash) as HashPart };
+  }
+}
+
+/** All forms of the paths in `of`, by hash part. */
+export function formsOf({ segments }: Inspection, of: Iterable<ScannedSegment>): Map<HashPart, Forms> {
+  const forms = new Map<HashPart, Forms | undefined>();
+  for (const segment of of) for (const { hashPart } of hashPartsOf(segment)) forms.set(hashPart, undefined);
+  for (const segment of segments) {
+    for (const { row, hashPart } of hashPartsOf(segment)) {
+      if (!forms.has(hashPart)) continue;
+      const held = forms.get(hashPart);
+      const place = { segment, row };
+      const isGood = segment.faults.get(row)?.nar === undefined;
+      const asserted = segment.parts.entryAt(row).asserted ?? segment.parts.time;
+      forms.set(hashPart, {
+        good: isGood ? place : held?.good,
+        newest: place,
+        asserted: Math.max(asserted, held?.asserted ?? 0),
+      });
+    }
+  }
+  return new Map([...forms].flatMap(([hashPart, form]) => (form ? [[hashPart, form] as const] : [])));
+}
+
+export const entryAt = ({ segment, row }: RowPlace): Entry => segment.parts.entryAt(row);
+
+/** Paths none of whose forms has its bytes. */
+export function lostForms(inspection: Inspection): Map<HashPart, Forms> {
+  const damaged = inspection.segments.filter(({ isDamaged }) => isDamaged);
+  return new Map([...formsOf(inspection, damaged)].filter(([, { good }]) => good === undefined));
+}
+
+/**
+ * All paths that need one in `broken`, directly or not, with the path that each needs. `isElsewhere` says which of what
+ * is newly found upstream has: what refers to those stays whole.
+ */
+export async function dependentsOf(
+  inspection: Inspection,
+  broken: Iterable<HashPart>,
+  isElsewhere: (hashParts: readonly HashPart[]) => Promise<ReadonlySet<HashPart>>,
+): Promise<Map<HashPart, HashPart>> {
+  const known = new Set(broken);
+  const found = new Map<HashPart, HashPart>();
+  let elsewhere = await isElsewhere([...known]);
+  let open = new Set([...known].filter((hashPart) => !elsewhere.has(hashPart)));
+  while (open.size > 0) {
+    const next: HashPart[] = [];
+    for (const segment of inspection.segments) {
+      for (const { row, hashPart } of hashPartsOf(segment)) {
+        if (known.has(hashPart)) continue;
+        const { references } = segment.parts.entryAt(row).narInfo;
+        const why = references.map(hashPartOf).find((reference) => open.has(reference));
+        if (why === undefined) continue;
+        known.add(hashPart);
+        found.set(hashPart, why);
+        next.push(hashPart);
+      }
+    }
+    elsewhere = await isElsewhere(next);
+    open = new Set(next.filter((hashPart) => !elsewhere.has(hashPart)));
+  }
+  return found;
+}

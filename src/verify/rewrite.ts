@@ -1,0 +1,140 @@
+/**
+ * Writes damaged segments anew, without what nothing heals, and makes the old ones dead by a checkpoint: as gc does it, and
+ * as safe while others publish. Until the checkpoint's PUT the cache is as it was.
+ */
+import { commitCheckpoint } from '../cache/commit.ts';
+import { type BackedEntry, SegmentWriter } from '../cache/segment-writer.ts';
+import { encodeCheckpoint } from '../cache-index/checkpoint.ts';
+import { type Entry, narUrl } from '../cache-index/entry.ts';
+import { byTime } from '../cache-index/live-set.ts';
+import { NAR, PACK, PART } from '../cache-index/media-types.ts';
+import { mergePins, mergeRoots } from '../cache-index/records.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { descriptorsOf, type Inspection } from './inspect.ts';
+import { entryAt, type Forms, formsOf } from './needs.ts';
+import type { RepairPlan } from './plan.ts';
+
+export interface RewriteOptions extends CallOptions {
+  readonly store: ContentStore;
+  readonly restored: ReadonlyMap<HashPart, BackedEntry>;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  readonly now: () => Date;
+}
+
+export interface Rewritten {
+  /** The checkpoint's tag; undefined when there was nothing to replace. */
+  readonly checkpoint: string | undefined;
+  /** Every segment that is live now, as `cache-index` lists it. */
+  readonly live: ReadonlyMap<string, Descriptor>;
+}
+
+/** A checkpoint lists at most so many segments, 300 bytes each, in its 4 MiB; all others have their tags anyway. */
+const MAX_LISTED = 8000;
+
+/** Undefined when the cache changed meanwhile: then nothing was replaced, and it has to be looked at again. */
+export async function rewrite(
+  plan: RepairPlan,
+  inspection: Inspection,
+  options: RewriteOptions,
+): Promise<Rewritten | undefined> {
+  const { store, signal, now } = options;
+  const { scan, segments } = inspection;
+  const dead = new Set(plan.rewrite);
+  const live = new Map([...descriptorsOf(segments)].filter(([tag]) => !dead.has(tag)));
+  const checkpoints = [...plan.replaceCheckpoints, ...plan.removeCheckpoints];
+  if (dead.size + checkpoints.length === 0) return { checkpoint: undefined, live };
+
+  const outputs = await writeSegments(plan, inspection, options);
+  for (const descriptor of outputs.values()) live.set(descriptor.tag, descriptor.descriptor);
+  const tags = new Set(await store.listTags({ signal }));
+  const known = (tag: string): boolean => scan.tags.has(tag) || outputs.has(tag) || plan.retag.includes(tag);
+  const isOther = [...tags].some((tag) => !known(tag) && parseTag(tag)) || [...scan.tags].some((tag) => !tags.has(tag));
+  if (isOther) return undefined;
+
+  const replaced = segments.filter(({ tag }) => dead.has(tag));
+  const carried = plan.replaceCheckpoints.flatMap((tag) => scan.checkpoints.get(tag) ?? []);
+  const sources = [...replaced.flatMap(({ parts }) => parts.config ?? []), ...carried];
+  const isKept = ({ path }: { readonly path?: Parameters<typeof hashPartOf>[0] | undefined }): boolean =>
+    path === undefined || !plan.drop.has(hashPartOf(path));
+  const encoded = encodeCheckpoint({
+    replaces: [...new Set([...dead, ...checkpoints, ...carried.flatMap(({ replaces }) => replaces)])],
+    segments: [...live]
+      .sort(([a], [b]) => byTime(a, b))
+      .map(([, descriptor]) => descriptor)
+      .slice(-MAX_LISTED),
+    roots: mergeRoots(...sources.map(({ roots }) => roots)).filter(isKept),
+    pins: mergePins(...sources.map(({ pins }) => pins)).filter(isKept),
+    publicKeys: [...new Set(sources.flatMap(({ publicKeys }) => publicKeys))].sort(),
+    creator: options.creator,
+    sourceUrl: options.sourceUrl,
+    now: now(),
+  });
+  await commitCheckpoint(store, encoded, { signal });
+  return { checkpoint: encoded.tag, live };
+}
+
+type Outputs = Map<string, { readonly tag: string; readonly descriptor: Descriptor }>;
+
+/** What of the segments stays, in order of hash parts; each path in its newest form that is whole. */
+async function writeSegments(plan: RepairPlan, inspection: Inspection, options: RewriteOptions): Promise<Outputs> {
+  const { store, restored, creator, sourceUrl, signal } = options;
+  const dead = new Set(plan.rewrite);
+  const replaced = inspection.segments.filter(({ tag }) => dead.has(tag));
+  const outputs: Outputs = new Map();
+  // Of their own time: what is committed meanwhile is newer, and its form of an entry is the one that readers see.
+  const newest = Math.max(0, ...plan.rewrite.map((tag) => parseTag(tag)?.time ?? 0));
+  const writer = new SegmentWriter({
+    ...{ store, creator, sourceUrl, signal, storeDir: inspection.storeDir, publicKeys: [] },
+    onCommit: ({ tag, descriptor }) => outputs.set(tag, { tag, descriptor }),
+    now: () => new Date(newest),
+  });
+  const forms = formsOf(inspection, replaced);
+  for (const [hashPart, form] of [...forms].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (plan.drop.has(hashPart)) continue;
+    const backed = await backedEntry(form, restored.get(hashPart), dead, inspection, options);
+    if (!backed) continue;
+    await writer.add({ layers: backed.blobs.map(({ digest }) => digest), resolve: async () => backed });
+  }
+  await writer.finish();
+  return outputs;
+}
+
+async function backedEntry(
+  { good, asserted }: Forms,
+  restored: BackedEntry | undefined,
+  dead: ReadonlySet<string>,
+  { catalog }: Inspection,
+  options: RewriteOptions,
+): Promise<BackedEntry | undefined> {
+  if (!good) return restored && { ...restored, entry: { ...restored.entry, asserted } };
+  if (!dead.has(good.segment.tag)) return undefined; // it stays where it is
+  const { narInfo, nar, listing } = entryAt(good);
+  const fault = good.segment.faults.get(good.row);
+  const entry: Entry = {
+    narInfo: { ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) },
+    nar,
+    ...(listing && !fault?.listing ? { listing } : {}),
+    asserted,
+  };
+  const blobs: Descriptor[] = [];
+  for (const { digest } of [...entry.nar, ...(entry.listing?.extents ?? [])]) {
+    if (blobs.some((blob) => blob.digest === digest)) continue;
+    blobs.push(catalog.find(digest) ?? (await measure(digest, entry, options)));
+  }
+  return { entry, blobs };
+}
+
+/** The descriptor of a blob that no manifest at hand describes: by reading it. */
+async function measure(digest: Digest, { nar }: Entry, { store, signal }: RewriteOptions): Promise<Descriptor> {
+  let size = 0;
+  for await (const chunk of (await store.fetchBlob({ digest }, { signal })) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+  }
+  const isWhole = nar.some((extent) => extent.digest === digest && extent.offset === 0 && extent.length === size);
+  return { digest, size, mediaType: isWhole ? (nar.length > 1 ? PART : NAR) : PACK };
+}

@@ -1,0 +1,271 @@
+/** Reads one live segment: manifest, config, entries, each as far as it goes, and tells of what is wrong with them. */
+import type { Mirror, MirroredSegment } from '../cache/mirror.ts';
+import { decodeEntries, entryRanges, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
+import { parseEntry } from '../cache-index/entry.ts';
+import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
+import * as mediaTypes from '../cache-index/media-types.ts';
+import { decodeSegmentConfig, MAX_CONFIG_BYTES, type SegmentConfig } from '../cache-index/segment.ts';
+import { parseTag } from '../cache-index/tags.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { hashToBytes } from '../nix/hash.ts';
+import { decode, encode } from '../nix/nixbase32.ts';
+import { DEFAULT_STORE_DIR, hashPartOf } from '../nix/store-path.ts';
+import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { decodeImageManifest, type ImageManifest } from '../oci/manifest.ts';
+import { readBounded } from '../oci/verify.ts';
+import type { Findings } from './finding.ts';
+import type { TagScan } from './scan-tags.ts';
+import { NO_ROWS, ScannedSegment } from './scanned-segment.ts';
+import { troubleOf } from './trouble.ts';
+
+export interface ScanSegmentOptions extends CallOptions {
+  readonly store: ReadOnlyStore;
+  readonly mirror: Mirror;
+  readonly findings: Findings;
+  readonly scan: TagScan;
+}
+
+/** The segment; undefined for one that was deleted and that only a stale `cache-index` names. */
+export async function scanSegment(tag: string, options: ScanSegmentOptions): Promise<ScannedSegment | undefined> {
+  const found = await findManifest(tag, options);
+  if (found === 'stale') return undefined;
+  const manifest = found && decodeManifest(tag, found, options);
+  const layers = manifest?.layers ?? [];
+  const config = manifest && (await readConfig(tag, manifest.config, options));
+  const entries = await readEntries(tag, layers[0], options);
+  const { read } = entries;
+  let { rows } = entries;
+  const storeDir = storeDirOf(config, rows, read);
+  const kept = parsable(tag, rows, read, storeDir, options);
+  const isWhole = entries.isWhole && kept === rows;
+  rows = kept;
+  const textAt = (row: number): string => read?.(rows.offsets[row] ?? 0, rows.lengths[row] ?? 0) ?? '';
+  const consistent = config === undefined || checkConfig(tag, config, rows, isWhole, options);
+  const isSorted = checkOrder(tag, rows, options);
+  const parts = {
+    ...{ tag, time: Math.floor((parseTag(tag)?.time ?? 0) / 1000), manifest: found, layers, config, rows, textAt },
+    entryAt: (row: number) => parseEntry(textAt(row), storeDir),
+    close: entries.close,
+  };
+  return new ScannedSegment(parts, !(manifest && config && isWhole && consistent && isSorted));
+}
+
+/** By its tag; or by its digest, when something removed the tag and left the manifest. */
+async function findManifest(
+  tag: string,
+  { store, scan, findings, signal }: ScanSegmentOptions,
+): Promise<StoredManifest | undefined | 'stale'> {
+  const isVouched = scan.live.checkpoints.some((name) => scan.checkpoints.get(name)?.segments.includes(tag));
+  try {
+    const byTag = await store.fetchManifest(tag, { signal });
+    if (byTag) return byTag;
+    const digest = scan.listed.get(tag)?.digest;
+    const byDigest = digest && (await store.fetchManifest(digest, { signal }));
+    if (byDigest) {
+      findings.add('segment-untagged', tag, `the tag ${tag} is gone, its manifest ${digest} is there`);
+      return byDigest;
+    }
+    if (!scan.tags.has(tag) && !isVouched) return 'stale';
+    findings.add('segment-missing', tag, `the manifest of segment ${tag} is not there`);
+  } catch (error) {
+    const trouble = troubleOf(error, { signal });
+    if (trouble.kind === 'unanswered') findings.add('unanswered', tag, trouble.message);
+    else findings.add('segment-missing', tag, `the manifest of segment ${tag} cannot be read: ${trouble.message}`);
+  }
+  return undefined;
+}
+
+function decodeManifest(
+  tag: string,
+  { bytes }: StoredManifest,
+  { findings }: ScanSegmentOptions,
+): ImageManifest | undefined {
+  let manifest: ImageManifest;
+  try {
+    manifest = decodeImageManifest(bytes, `segment ${tag}`);
+  } catch (error) {
+    findings.add('segment-damaged', tag, messageOf(error));
+    return undefined;
+  }
+  const { artifactType, annotations, layers } = manifest;
+  const faults = [
+    artifactType === mediaTypes.SEGMENT ? '' : `is of type ${artifactType ?? 'unknown'}`,
+    annotations?.[mediaTypes.TAG_ANNOTATION] === tag ? '' : 'is annotated with another tag',
+    layers[0]?.digest === parseTag(tag)?.id ? '' : 'does not begin with the entries that its tag names',
+  ].filter((fault) => fault !== '');
+  if (faults.length === 0) return manifest;
+  findings.add('segment-damaged', tag, `the manifest of segment ${tag} ${faults.join(' and ')}`);
+  return undefined;
+}
+
+async function readConfig(
+  tag: string,
+  descriptor: Descriptor,
+  { store, findings, signal }: ScanSegmentOptions,
+): Promise<SegmentConfig | undefined> {
+  const what = `config of segment ${tag}`;
+  try {
+    const bytes = await readBounded(await store.fetchBlob(descriptor, { signal }), MAX_CONFIG_BYTES, what);
+    return decodeSegmentConfig(bytes, what);
+  } catch (error) {
+    const trouble = troubleOf(error, { signal });
+    if (trouble.kind === 'unanswered') findings.add('unanswered', tag, trouble.message);
+    else findings.add('config-damaged', tag, `${what}: ${trouble.message}`);
+    return undefined;
+  }
+}
+
+interface ReadEntries {
+  readonly rows: SegmentRows;
+  readonly read: MirroredSegment['read'] | undefined;
+  readonly isWhole: boolean;
+  readonly close: () => void;
+}
+
+const UNREADABLE: ReadEntries = { rows: NO_ROWS, read: undefined, isWhole: false, close: () => undefined };
+
+async function readEntries(
+  tag: string,
+  layer: Descriptor | undefined,
+  options: ScanSegmentOptions,
+): Promise<ReadEntries> {
+  const { store, mirror, findings, signal } = options;
+  const digest = parseTag(tag)?.id;
+  if (!digest) throw new Error(`${tag} is not a segment tag`);
+  const what = `entries of segment ${tag}`;
+  const size = layer?.digest === digest ? layer.size : undefined;
+  try {
+    const { segment } = await mirror.fetchSegment(store, { digest, size }, what, { signal });
+    return { ...segment, read: segment.read, isWhole: true, close: () => segment.close() };
+  } catch (error) {
+    const trouble = troubleOf(error, { signal });
+    if (trouble.kind === 'unanswered') {
+      findings.add('unanswered', tag, trouble.message);
+      return UNREADABLE;
+    }
+    findings.add(trouble.kind === 'absent' ? 'entries-missing' : 'entries-damaged', tag, `${what}: ${trouble.message}`);
+    const recalled = mirror.loadSegment(digest);
+    if (recalled) return { ...recalled, read: recalled.read, isWhole: false, close: () => recalled.close() };
+    return trouble.kind === 'absent' ? UNREADABLE : salvage(tag, { digest, size }, options);
+  }
+}
+
+/** What can be read of entries of which some cannot. */
+async function salvage(
+  tag: string,
+  target: { readonly digest: Descriptor['digest']; readonly size: number | undefined },
+  { store, findings, signal }: ScanSegmentOptions,
+): Promise<ReadEntries> {
+  const what = `entries of segment ${tag}`;
+  let text: Buffer;
+  try {
+    const blob = await readBounded(await store.fetchBlob(target, { signal }), MAX_ENTRIES_BLOB_BYTES, what);
+    text = decodeEntries(blob, what);
+  } catch (error) {
+    troubleOf(error, { signal });
+    return UNREADABLE; // told already
+  }
+  const ranges: { offset: number; length: number }[] = [];
+  for (const range of entryRanges(text)) {
+    const entry = text.toString('utf8', range.offset, range.offset + range.length);
+    try {
+      parseEntry(entry, storeDirIn(entry) ?? DEFAULT_STORE_DIR);
+      ranges.push(range);
+    } catch (error) {
+      findings.add('entry-damaged', nameOfText(entry, tag, range.offset), `${what}: ${messageOf(error)}`);
+    }
+  }
+  const read = (offset: number, length: number): string => text.toString('utf8', offset, offset + length);
+  return { rows: rowsOf(ranges, read), read, isWhole: false, close: () => undefined };
+}
+
+/** The rows whose text is an entry; the very same when all are. */
+function parsable(
+  tag: string,
+  rows: SegmentRows,
+  read: ReadEntries['read'],
+  storeDir: string,
+  { findings }: ScanSegmentOptions,
+): SegmentRows {
+  const good: { offset: number; length: number }[] = [];
+  for (let row = 0; row < rows.count; row++) {
+    const range = { offset: rows.offsets[row] ?? 0, length: rows.lengths[row] ?? 0 };
+    const text = read?.(range.offset, range.length) ?? '';
+    try {
+      parseEntry(text, storeDir);
+      good.push(range);
+    } catch (error) {
+      if (!(error instanceof NixcacheError)) throw error;
+      findings.add('entry-damaged', nameOfText(text, tag, range.offset), `segment ${tag}: ${messageOf(error)}`);
+    }
+  }
+  return good.length === rows.count ? rows : rowsOf(good, (offset, length) => read?.(offset, length) ?? '');
+}
+
+function rowsOf(
+  ranges: readonly { readonly offset: number; readonly length: number }[],
+  read: (offset: number, length: number) => string,
+): SegmentRows {
+  const count = ranges.length;
+  const rows = {
+    count,
+    storeHashes: new Uint8Array(count * STORE_HASH_BYTES),
+    fileKeys: new Uint8Array(count * FILE_KEY_BYTES),
+    offsets: Uint32Array.from(ranges, ({ offset }) => offset),
+    lengths: Uint32Array.from(ranges, ({ length }) => length),
+  };
+  ranges.forEach(({ offset, length }, row) => {
+    const text = read(offset, length);
+    const { narInfo } = parseEntry(text, storeDirIn(text) ?? DEFAULT_STORE_DIR);
+    rows.storeHashes.set(decode(hashPartOf(narInfo.path)), row * STORE_HASH_BYTES);
+    rows.fileKeys.set(hashToBytes(narInfo.fileHash).subarray(0, FILE_KEY_BYTES), row * FILE_KEY_BYTES);
+  });
+  return rows;
+}
+
+const storeDirIn = (text: string): string | undefined => /^StorePath: (.*)\/[^/\n]*\n/.exec(text)?.[1];
+
+const storeDirOf = (config: SegmentConfig | undefined, rows: SegmentRows, read: ReadEntries['read']): string =>
+  config?.storeDir ?? storeDirIn(read?.(rows.offsets[0] ?? 0, rows.lengths[0] ?? 0) ?? '') ?? DEFAULT_STORE_DIR;
+
+const nameOfText = (text: string, tag: string, offset: number): string =>
+  /^StorePath: ([!-~]{1,300})$/m.exec(text)?.[1] ?? `${tag} byte ${offset}`;
+
+function checkConfig(
+  tag: string,
+  config: SegmentConfig,
+  rows: SegmentRows,
+  isWhole: boolean,
+  { findings }: ScanSegmentOptions,
+): boolean {
+  const hashes = [...rowHashes(rows)].sort();
+  const faults = [
+    config.entryCount === rows.count ? '' : `counts ${config.entryCount} entries instead of ${rows.count}`,
+    config.firstHash === hashes[0] ? '' : `begins with ${config.firstHash ?? 'nothing'} instead of ${hashes[0]}`,
+    config.lastHash === hashes.at(-1) ? '' : `ends with ${config.lastHash ?? 'nothing'} instead of ${hashes.at(-1)}`,
+  ].filter((fault) => fault !== '');
+  if (faults.length === 0 || !isWhole) return true; // of damaged entries nothing else can be expected
+  findings.add('config-inconsistent', tag, `the config of segment ${tag} ${faults.join(', ')}`);
+  return false;
+}
+
+function checkOrder(tag: string, rows: SegmentRows, { findings }: ScanSegmentOptions): boolean {
+  let last = '';
+  for (const hash of rowHashes(rows)) {
+    if (hash > last) {
+      last = hash;
+      continue;
+    }
+    const what = hash === last ? `has ${hash} twice` : `has ${hash} behind ${last}`;
+    findings.add('entries-unsorted', tag, `segment ${tag} ${what}`);
+    return false;
+  }
+  return true;
+}
+
+function* rowHashes({ count, storeHashes }: SegmentRows): Generator<string> {
+  for (let row = 0; row < count; row++) {
+    yield encode(storeHashes.subarray(row * STORE_HASH_BYTES, (row + 1) * STORE_HASH_BYTES));
+  }
+}

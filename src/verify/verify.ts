@@ -1,0 +1,88 @@
+/** verify: what is wrong with a cache, and, if asked to, healing it. */
+import type { Mirror } from '../cache/mirror.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import type { OnVerifyEvent } from './events.ts';
+import { type Inspection, inspect } from './inspect.ts';
+import type { LocalSource } from './local-source.ts';
+import { planRepair, type RepairPlan } from './plan.ts';
+import { repair } from './repair.ts';
+import { type Checked, describePlan, type RepairReport, sorted, type VerifyReport } from './report.ts';
+
+export interface VerifyOptions extends CallOptions {
+  readonly store: ContentStore;
+  /** Where entries are kept while they are looked at; what it remembers stands in for what the cache has lost. */
+  readonly mirror: Mirror;
+  /** Caches that closures may rest on; none: the cache has to be whole by itself. */
+  readonly upstreams: readonly Upstream[];
+  /** `name:base64`; none: those that publishers of the cache named. */
+  readonly trustedPublicKeys: readonly string[];
+  /** Whether every NAR is read. */
+  readonly contents: boolean;
+  /** Undefined: nothing is changed. */
+  readonly repair?: RepairSettings | undefined;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  readonly onEvent: OnVerifyEvent;
+  readonly now: () => Date;
+}
+
+export interface RepairSettings {
+  readonly dryRun: boolean;
+  readonly local: LocalSource | undefined;
+  readonly dropIncomplete: boolean;
+}
+
+/** @throws {NixcacheError} when it cannot be told what the cache is like; what a repair did until then stays */
+export async function verifyCache(options: VerifyOptions): Promise<VerifyReport> {
+  const { onEvent, repair: settings } = options;
+  const checked = { nars: 0, narBytes: 0 };
+  const good = new Set<string>();
+  const look = (): Promise<Inspection> =>
+    inspect({
+      ...options,
+      good,
+      onEvent: (event) => {
+        if (event.type === 'contents') {
+          checked.nars += event.nars;
+          checked.narBytes += event.bytes;
+        }
+        onEvent(event);
+      },
+    });
+  const first = await look();
+  try {
+    const findings = sorted(first.findings.list);
+    const counts: Checked = {
+      segments: first.segments.length,
+      entries: first.table.size,
+      checkpoints: first.scan.checkpoints.size,
+      ...checked,
+    };
+    if (!settings) return { checked: counts, findings, repair: undefined };
+    const healing = { ...options, ...settings };
+    onEvent({ type: 'stage', stage: 'plan' });
+    const plan = await planRepair(first, healing);
+    if (settings.dryRun || isEmpty(plan)) {
+      const report: RepairReport = { ...NOTHING_DONE, dryRun: settings.dryRun, plan: describePlan(plan) };
+      return { checked: counts, findings, repair: { ...report, blocked: plan.blocked, remaining: findings } };
+    }
+    const outcome = await repair(first, plan, { ...healing, inspect: look });
+    onEvent({ type: 'stage', stage: 'again' });
+    const last = await look();
+    last.close();
+    const remaining = sorted(last.findings.list);
+    return { checked: counts, findings, repair: { dryRun: false, plan: describePlan(plan), ...outcome, remaining } };
+  } finally {
+    first.close();
+  }
+}
+
+const isEmpty = (plan: RepairPlan): boolean =>
+  !plan.cacheIndex &&
+  [plan.push, plan.fetch, plan.rewrite, plan.retag, plan.replaceCheckpoints, plan.removeCheckpoints].every(
+    ({ length }) => length === 0,
+  ) &&
+  plan.drop.size === 0;
+
+const NOTHING_DONE = { pushed: [], restored: [], dropped: [], checkpoint: undefined, failed: [], blocked: undefined };
