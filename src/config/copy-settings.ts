@@ -69,7 +69,8 @@ export function copySettings(source: string, destination: string, sources: Sourc
         ? DEFAULT_JOBS
         : read({ value: flags.jobs, from: '--jobs' }, (value) => parseInteger(value, 1, MAX_JOBS, 'a number of jobs')),
     trustedKeys: trustedKeys(from, flags),
-    signingKeys: resolveSigningKeys(sources),
+    // Only where it is asked for: a signed copy is not one byte for byte.
+    signingKeys: flags.keyFile === undefined ? [] : resolveSigningKeys(sources),
     dryRun: flags.dryRun ?? false,
   };
 }

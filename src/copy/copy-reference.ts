@@ -143,7 +143,9 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
   });
   await copySegments(plan.whole, wholeOptions, target.onCommit);
   const { copied, carried } = await copyCheckpoints(job, wholeOptions);
-  await copyEntries(job, copier, { roots: hashesApart(plan, sourceReader), has: plan.has }, async () => {
+  // With keys, also what the destination has may lack a signature.
+  const roots = keys.length > 0 ? allHashes(sourceReader) : hashesApart(plan, sourceReader);
+  await copyEntries(job, copier, { roots, has: plan.has }, async () => {
     const records = [{ roots: sourceReader.legacy.rootRecords(), pins: [] }, ...carried];
     for (const { tag } of plan.apart) records.push(await fetchSegmentRecords(source, view, tag, { signal }));
     return unknownRecords(mergeRecords(records), options);

@@ -28,12 +28,7 @@ export function addCopyCommand(program: Command, context: CommandContext): void 
       ).argParser(collect),
     )
     .option('--no-check-sigs', 'copy from an http cache what nobody signed')
-    .addOption(
-      new Option(
-        '--key-file <file>',
-        'sign with this secret key too; repeatable (or NIXCACHE_SIGNING_KEY_FILE)',
-      ).argParser(collect),
-    )
+    .addOption(new Option('--key-file <file>', 'sign with this secret key too; repeatable').argParser(collect))
     .option('--jobs <n>', 'how much is on its way at once (default: 8)')
     .option('--dry-run', 'count what would be copied, and copy nothing')
     .action(async (source: string, destination: string, _flags: unknown, self: Command) => {
