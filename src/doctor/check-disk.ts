@@ -1,6 +1,6 @@
 /** Room for the index, without which it is downloaded each time. */
 import { constants } from 'node:fs';
-import { access, statfs } from 'node:fs/promises';
+import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { type Finding, ok, problem, warning } from './finding.ts';
@@ -15,6 +15,7 @@ export async function checkDisk(directory: string): Promise<Finding> {
   const fix = 'make room, or choose another place with XDG_CACHE_HOME';
   const there = await nearestExisting(directory);
   try {
+    if (!(await stat(there)).isDirectory()) throw new Error(`${there} is no directory`);
     await access(there, constants.W_OK);
   } catch (error) {
     return problem('disk', `the index cannot be kept in ${directory}: ${messageOf(error)}`, fix);

@@ -38,6 +38,7 @@ async function sample(): Promise<MemoryStore> {
   });
   await cache.publish({ at: day(4), asserted: ['app-1'], roots: ['app-1'] });
   await cache.publish({ at: day(5), asserted: ['app-1'], roots: ['app-1'], source: 'github:fork/repo' });
+  await cache.publish({ at: day(9), pins: [{ name: 'stable', path: baseNameFor('old-app-1'), time: 6 }] });
   return store;
 }
 
@@ -47,9 +48,9 @@ describe('list', () => {
     const summary = summarise(catalog, Contents.of(catalog.reader.entries()));
     expect(summary).toMatchObject({
       total: { paths: 5 },
-      segments: 4,
+      segments: 5,
       checkpoints: 0,
-      newestPublish: day(5),
+      newestPublish: day(5), // a pin is none
       signers: [],
       unsigned: 5,
       publicKeys: ['one:AAAA'],

@@ -168,6 +168,7 @@ export class FakeRegistry {
   async #serveApi(call: Call): Promise<void> {
     const [, name, area, rest = ''] = ROUTE.exec(call.url.pathname) ?? [];
     const method = call.request.method ?? '';
+    if (call.url.pathname === '/v2/' && method === 'GET') return this.#greet(call);
     if (name === undefined) return this.#unknown(call);
     this.#auth.authorize(call, name);
     const writes = method === 'POST' || method === 'PUT' || method === 'PATCH';
@@ -184,6 +185,12 @@ export class FakeRegistry {
     if (route === 'PUT manifests') return this.#putManifest(call, repository, rest);
     if (route === 'DELETE manifests') return this.#deleteManifest(call, repository, rest);
     return this.#unknown(call);
+  }
+
+  /** spec.md#determining-support; whoever wants credentials says so here, whatever may be read without. */
+  #greet({ request, response }: Call): void {
+    if (request.headers.authorization !== undefined) this.violations.push('sends credentials that no one asked for');
+    response.writeHead(this.traits.auth === 'none' ? 200 : 401, { 'content-type': 'application/json' }).end('{}');
   }
 
   #unknown({ request, response }: Call): void {
