@@ -22,6 +22,13 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   },
   serve: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'upstream', 'lru-cache'] },
   gc: { may: ['errors.ts', 'nix', 'oci', 'cache-index', 'cache', 'retention', 'p-limit'] },
+  // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
+  github: {
+    may: [
+      ...['errors.ts', 'http', 'oci', 'cache-index', 'gc', '@octokit/core', '@octokit/plugin-paginate-rest'],
+      ...['@octokit/plugin-retry', '@octokit/plugin-throttling', 'bottleneck', 'zod/mini'],
+    ],
+  },
   doctor: {
     may: ['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'nix-store', 'upstream', 'zod/mini'],
   },
@@ -34,7 +41,7 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   cli: {
     may: [
       ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream', 'config'],
-      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'commander', 'ulid'],
+      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'commander', 'ulid'],
     ],
   },
 };

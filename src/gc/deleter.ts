@@ -13,6 +13,8 @@ export interface DeletionReport {
   /** Tags of manifests that are gone now. */
   readonly deleted: readonly string[];
   readonly failed: readonly FailedDeletion[];
+  /** Why nothing more can be deleted for now, whatever it is. */
+  readonly stopped?: NixcacheError | undefined;
 }
 
 export interface FailedDeletion {
@@ -25,8 +27,15 @@ export interface DeletionOptions extends CallOptions {
 }
 
 export interface ManifestDeleter {
+  /**
+   * Given where nobody promises that blobs stay which a deleted manifest shares with others: after so many, the caller
+   * looks whether they are still there. It calls once for each batch, in order.
+   */
+  readonly batchSize?: number | undefined;
   /** Deletes in the given order. What cannot be deleted is reported, not thrown; it may be tried again at any time. */
   deleteManifests(list: readonly DoomedManifest[], options?: DeletionOptions): Promise<DeletionReport>;
+  /** How a person brings back what was deleted under `tags`, where that can be done. */
+  restoreAdvice?(tags: readonly string[]): string;
 }
 
 /** After so many failures, none of them a success, the others are not tried: the registry does not delete. */

@@ -7,11 +7,14 @@ import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
 import { type CallOptions, type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
+import { deleteWatched } from './batches.ts';
 import type { DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
 import { planDeletions, type WaitingDeletion } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
 import type { WrittenCheckpoint } from './execute.ts';
+import type { GcPlan } from './plan.ts';
 import type { Survey } from './survey.ts';
+import { Survivors } from './survivors.ts';
 
 export interface FreeOptions extends CallOptions {
   readonly store: ContentStore;
@@ -35,6 +38,7 @@ const CONCURRENT_RESOLVES = 16;
 
 export async function free(
   survey: Survey,
+  plan: GcPlan,
   written: WrittenCheckpoint | undefined,
   options: FreeOptions,
 ): Promise<Freed> {
@@ -53,8 +57,8 @@ export async function free(
     if (names.some((tag) => listed.has(tag))) await unlist(survey, written, options);
     const doomed = await findDoomed(names, tags, survey, options);
     const report = deleter
-      ? await deleter.deleteManifests(doomed.manifests, {
-          signal,
+      ? await deleteWatched(doomed.manifests, deleter, {
+          ...{ name: store.name, openSurvivors: () => new Survivors(store, survey.census, plan), signal },
           onProgress: (done) => onEvent({ type: 'deleted', done, total: doomed.manifests.length }),
         })
       : { deleted: [], failed: doomed.manifests.map(({ tag }) => ({ tag, error: cannotDelete(store.name) })) };

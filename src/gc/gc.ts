@@ -62,7 +62,7 @@ export async function runGc(options: GcOptions): Promise<GcReport> {
       if (!written) throw tooBusy(store.name);
     }
     const deleter = options.deleter ?? (canDelete(store) ? new DistributionDeleter(store) : undefined);
-    const freed = await free(survey, written, { store, deleter, graceSeconds, onEvent, now, signal });
+    const freed = await free(survey, plan, written, { store, deleter, graceSeconds, onEvent, now, signal });
     return reportGc(plan, paths, { ...freed, dryRun, written });
   }
 }

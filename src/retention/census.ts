@@ -140,6 +140,11 @@ export class Census {
     return 0;
   }
 
+  /** The number of a blob, or undefined if no segment names it. */
+  findBlob(digest: Digest): number | undefined {
+    return this.#blobs.find(digestBytes(digest));
+  }
+
   blob(blob: number): Descriptor {
     const digest = digestFromHex(Buffer.from(this.#blobs.hashOf(blob)).toString('hex'));
     const mediaType = this.#mediaTypes[this.#blobType.at(blob)] ?? '';

@@ -9,6 +9,7 @@ import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts'
 import { formatCount } from '../format.ts';
 import { formatDropped, gcMarkdown, gcOutputs, tellGc } from '../gc-summary.ts';
 import { githubSource } from '../github-source.ts';
+import { openDeleter } from '../open-deleter.ts';
 import { openStore, readCredentials } from '../open-store.ts';
 import { Opened } from '../opened.ts';
 import type { Output } from '../output.ts';
@@ -24,6 +25,7 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
   await using opened = new Opened();
   const http = opened.add(new HttpClient(), (client) => client.destroy());
   const store = await openStore(cache, context, { create: false, http, credentials });
+  const deleter = settings.dryRun ? undefined : await openDeleter(cache, context, { http, credentials });
   const reader = opened.add(
     await IndexReader.open({
       ...{ store, directory: ownIndexDirectory(sources, cache.name), strict: true },
@@ -35,7 +37,7 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
   try {
     const report = await collect({
       ...settings,
-      ...{ store, reader, signal, creator: `nixcache ${version()}`, sourceUrl: githubSource(env)?.sourceUrl },
+      ...{ store, deleter, reader, signal, creator: `nixcache ${version()}`, sourceUrl: githubSource(env)?.sourceUrl },
       onEvent: (event) => story.tell(event),
       now: () => new Date(),
     });
