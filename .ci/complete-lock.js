@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 // Adds to package-lock.json what npm leaves out when the registry it asks does not hold every platform's packages: the
 // optional, platform-bound dependencies, whose versions are pinned by those who want them. Without them `npm ci` refuses
-// the lock file, and other platforms would lack their binaries. Run it after any change to the dependencies.
+// the lock file, and other platforms would lack their binaries. And takes out which Node each package asks for: an older
+// one may run npm, which would then leave optional packages out, while the `node` package's runs them. Run by
+// `npm run lock`, after any change to the dependencies.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const file = new URL('../package-lock.json', import.meta.url);
@@ -25,6 +27,7 @@ const PROCESSORS = ['arm64', 'x64', 'ia32', 'arm', 'ppc64', 's390x', 'riscv64', 
 let added = 0;
 for (const [path, entry] of Object.entries(packages)) {
   if (path === '') continue;
+  delete entry.engines;
   for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
     if (packages[`node_modules/${name}`] || packages[`${path}/node_modules/${name}`] || !/^[0-9]/.test(version))
       continue;
