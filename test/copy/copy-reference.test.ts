@@ -160,10 +160,12 @@ describe('a copy of a whole cache', () => {
     await cache.publish({ at: day(100), paths: ['new'], roots: ['new'] });
     const copy = new MemoryStore();
     await copyBetween(store, copy);
-    await gcAt(store, day(101));
-    expect(await namesIn(store)).toEqual(['new']);
-    await copyBetween(store, copy);
-    expect(await namesIn(copy)).toEqual(['new', 'old']);
+    await cache.publish({ at: day(101), paths: ['newer'], roots: ['newer'] });
+    await gcAt(store, day(102));
+    expect(await namesIn(store)).toEqual(['new', 'newer']);
+    const { report } = await copyBetween(store, copy);
+    expect(report).toMatchObject({ segments: { whole: 1 }, checkpoints: 0 });
+    expect(await namesIn(copy)).toEqual(['new', 'newer', 'old']);
     await assertSegmentsReachable(copy);
   });
 
