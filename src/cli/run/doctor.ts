@@ -68,7 +68,8 @@ export async function runDoctor(flags: DoctorFlags, context: CommandContext): Pr
 
 /** Where a client on this machine finds `serve`. */
 function serveUrlOf(sources: Sources<DoctorFlags>): string {
-  const { listen, port } = serveSettings(sources, '');
+  // Upstreams are looked at elsewhere, and what is wrong with them is a finding.
+  const { listen, port } = serveSettings({ ...sources, flags: { ...sources.flags, upstream: false } }, '');
   const host = listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen;
   return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
