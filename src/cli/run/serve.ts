@@ -1,7 +1,8 @@
 /** Serves until a signal comes. */
 import { resolveCache } from '../../config/cache-reference.ts';
-import { type ServeFlags, serveSettings } from '../../config/serve-settings.ts';
+import { type ServeFlags, type ServeSettings, serveSettings } from '../../config/serve-settings.ts';
 import { readSigningKeys } from '../../config/signing-keys.ts';
+import { NixcacheError } from '../../errors.ts';
 import { HttpClient } from '../../http/client.ts';
 import { openReader } from '../../legacy/either-reader.ts';
 import { parsePublicKey } from '../../nix/signature.ts';
@@ -21,6 +22,7 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
   const sources = await sourcesOf(flags, context);
   const cache = resolveCache(sources);
   const settings = serveSettings(sources, cache.name);
+  refuseWhatIsNotThere(settings);
   const keys = await readSigningKeys(settings.signingKeys);
   const credentials = await readCredentials(flags, context);
   await using opened = new Opened();
@@ -51,6 +53,16 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
   const upstreams = settings.upstreams.map(({ url }) => url).join(', ');
   output.info(`serving ${store.name}${upstreams === '' ? '' : `, then ${upstreams}`}; Ctrl-C stops`);
   await aborted(signal);
+}
+
+/** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
+function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSettings): void {
+  const asked = [diskCache && 'a disk cache', redirect && 'redirects', uploadTokenFile && 'uploads'].filter(Boolean);
+  if (asked.length === 0) return;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `this version of serve has no ${asked.join(', no ')}: take that out of the configuration`,
+  );
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>
