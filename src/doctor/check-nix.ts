@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isNixcacheError, messageOf } from '../errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import { parseBaseName, toStorePath } from '../nix/store-path.ts';
 import { openLocalStore } from '../nix-store/local-store.ts';
@@ -23,26 +23,36 @@ const NIX_TIMEOUT_MS = 6000;
 const NO_SUCH_PATH = parseBaseName(`${'0'.repeat(32)}-nixcache-doctor`);
 
 export async function checkNix(command: NixCommand, signal?: AbortSignal): Promise<NixFindings> {
+  let settings: NixSettings | undefined;
   try {
     return await within(NIX_TIMEOUT_MS, 'ask Nix', signal, async (limit) => {
       const options = { signal: limit };
-      const [version, settings] = await Promise.all([command.version(options), command.settings(options)]);
+      const [version, read] = await Promise.all([command.version(options), command.settings(options)]);
+      settings = read;
       const name = `Nix ${version.major}.${version.minor}`;
       if (!atLeast(version, 2, 8)) return { settings, findings: [problem('nix', `${name} is too old`, INSTALL)] };
-      const store = await openLocalStore({ command, signal: limit });
-      const path = toStorePath(NO_SUCH_PATH, store.storeDir);
-      await access(dirname(store.contentPath(path)), constants.R_OK);
-      await store.queryValidPaths([path], options); // asks the database, or the daemon
-      return { settings, findings: [ok('nix', `${name} with the store ${store.storeDir}`), judgeFeatures(settings)] };
+      const storeDir = await readStore(command, limit);
+      return { settings, findings: [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(settings)] };
     });
   } catch (error) {
-    if (isNixcacheError(error)) return { settings: undefined, findings: [problem('nix', messageOf(error), INSTALL)] };
-    if (!(error instanceof Error && 'syscall' in error)) throw error;
-    return {
-      settings: undefined,
-      findings: [problem('nix', `the Nix store cannot be read: ${messageOf(error)}`, INSTALL)],
-    };
+    if (!isNixcacheError(error)) throw error;
+    const fix = settings === undefined ? INSTALL : 'see what Nix itself says: nix doctor';
+    return { settings, findings: [problem('nix', messageOf(error), fix)] };
   }
+}
+
+/** Its store directory, once its database has answered and its files are found readable. @throws {NixcacheError} */
+async function readStore(command: NixCommand, signal: AbortSignal): Promise<string> {
+  const store = await openLocalStore({ command, signal });
+  const path = toStorePath(NO_SUCH_PATH, store.storeDir);
+  await store.queryValidPaths([path], { signal }); // asks the database, or the daemon; makes a store that is not there yet
+  const directory = dirname(store.contentPath(path));
+  try {
+    await access(directory, constants.R_OK);
+  } catch (cause) {
+    throw new NixcacheError('ERR_IO', `the Nix store cannot be read: ${messageOf(cause)}`, { cause });
+  }
+  return store.storeDir;
 }
 
 function judgeFeatures(settings: NixSettings): Finding {
