@@ -9,6 +9,7 @@ import { FakeAuth } from './fake-registry-auth.ts';
 import { type FakeRegistryTraits, type Fault, type FaultAct, FaultQueue, PLAIN } from './fake-registry-faults.ts';
 import { type Call, hostOf, listen, Refused, readBody, refuse, sendBlob, sendDocument } from './fake-registry-http.ts';
 import { FakeRepository, fakeDigest } from './fake-registry-state.ts';
+import { FakeUploads } from './fake-registry-uploads.ts';
 
 export interface FakeRequest {
   readonly at: 'registry' | 'storage';
@@ -37,6 +38,7 @@ export class FakeRegistry {
   readonly #faults = new FaultQueue();
   readonly #auth: FakeAuth;
   readonly #signatures = new Map<string, number>();
+  readonly #uploads: FakeUploads;
   readonly #server: Server;
   readonly #storage: Server;
   #active = 0;
@@ -44,6 +46,7 @@ export class FakeRegistry {
   private constructor(traits: FakeRegistryTraits) {
     this.traits = traits;
     this.#auth = new FakeAuth(traits);
+    this.#uploads = new FakeUploads(this);
     this.#server = createServer((request, response) => void this.#serve('registry', request, response));
     this.#storage = createServer((request, response) => void this.#serve('storage', request, response));
   }
@@ -178,11 +181,14 @@ export class FakeRegistry {
     const route = `${method} ${area}`;
     if (route === 'GET tags' && rest === 'list') return this.#listTags(call, repository, name);
     if (route === 'HEAD blobs' || route === 'GET blobs') return this.#getBlob(call, repository, rest);
-    if (route === 'POST blobs/uploads') return this.#openUpload(call, repository, name);
-    if (route === 'PATCH blobs/uploads') return this.#patchUpload(call, repository, name, rest);
-    if (route === 'PUT blobs/uploads') return this.#putUpload(call, repository, rest);
+    if (route === 'POST blobs/uploads') return this.#uploads.open(call, repository, name);
+    if (route === 'PATCH blobs/uploads') return this.#uploads.patch(call, repository, name, rest);
+    if (route === 'PUT blobs/uploads') return this.#uploads.finish(call, repository, name, rest);
+    if (route === 'GET blobs/uploads') return this.#uploads.tell(call, repository, name, rest);
+    if (route === 'DELETE blobs/uploads') return this.#uploads.cancel(call, repository, rest);
+    if (route === 'DELETE blobs') throw new Refused(405, 'UNSUPPORTED', 'The operation is unsupported.');
     if (route === 'HEAD manifests' || route === 'GET manifests') return this.#getManifest(call, repository, rest);
-    if (route === 'PUT manifests') return this.#putManifest(call, repository, rest);
+    if (route === 'PUT manifests') return this.#putManifest(call, repository, name, rest);
     if (route === 'DELETE manifests') return this.#deleteManifest(call, repository, rest);
     return this.#unknown(call);
   }
@@ -239,60 +245,6 @@ export class FakeRegistry {
     else sendBlob(call, bytes, digest);
   }
 
-  async #openUpload({ request, response }: Call, repository: FakeRepository, name: string): Promise<void> {
-    if ((await readBody(request)).length > 0) this.violations.push('POST of an upload with a body');
-    const { id, session } = repository.openUpload();
-    response.writeHead(202, { location: this.#location(name, id, session.state), 'content-length': 0 }).end();
-  }
-
-  #location(name: string, id: string, state: string): string {
-    const path = `/v2/${name}/blobs/uploads/${id}?_state=${encodeURIComponent(state)}`;
-    return this.traits.absoluteLocations ? `http://${this.host}${path}` : path;
-  }
-
-  async #patchUpload(call: Call, repository: FakeRepository, name: string, id: string): Promise<void> {
-    const { request, response, act } = call;
-    const session = this.#beginUpload(call, repository, id);
-    session.data = await readBody(request);
-    this.#checkRangedUpload(request, session.data.length);
-    if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
-    const location = `${this.#location(name, id, session.state)}&patched=1`;
-    response.writeHead(202, { location, range: `0-${session.data.length - 1}`, 'content-length': 0 }).end();
-  }
-
-  async #putUpload(call: Call, repository: FakeRepository, id: string): Promise<void> {
-    const { request, response, url, act } = call;
-    const patched = url.searchParams.has('patched');
-    const session = this.#beginUpload(call, repository, id, patched);
-    const digest = url.searchParams.get('digest');
-    if (digest === null) throw new Refused(400, 'DIGEST_INVALID', 'no digest');
-    if (request.headers['content-length'] === undefined) this.violations.push('PUT without Content-Length');
-    const body = await readBody(request);
-    this.#checkRangedUpload(request, body.length);
-    if (body.length > this.traits.maxPutBytes) throw new Refused(400, 'SIZE_INVALID');
-    const data = patched ? session.data : body;
-    repository.uploads.delete(id);
-    if (fakeDigest(data) !== digest) throw new Refused(400, 'DIGEST_INVALID', 'provided digest did not match');
-    repository.blobs.set(digest, data);
-    if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
-    const status = act?.type === 'status' ? act.status : 201;
-    response.writeHead(status, { 'docker-content-digest': digest, 'content-length': 0 }).end();
-  }
-
-  #beginUpload({ request, url }: Call, repository: FakeRepository, id: string, patched = false) {
-    const session = repository.uploads.get(id);
-    if (session === undefined) throw new Refused(404, 'BLOB_UPLOAD_UNKNOWN');
-    if (url.searchParams.get('_state') !== session.state) this.violations.push('the query of a Location was not kept');
-    if (session.begun && !patched) this.violations.push(`${request.method} into a session that was used before`);
-    session.begun = true;
-    return session;
-  }
-
-  #checkRangedUpload({ headers }: IncomingMessage, size: number): void {
-    if (headers['content-range'] === undefined || size <= this.traits.maxRangedUploadBytes) return;
-    throw new Refused(416, 'UNKNOWN', 'exceeds the maximum permissible limit of 4.00MiB');
-  }
-
   #getManifest(call: Call, repository: FakeRepository, reference: string): void {
     if (!call.request.headers.accept?.includes('vnd.oci.image.index'))
       this.violations.push('manifest without Accept of indexes');
@@ -302,7 +254,8 @@ export class FakeRegistry {
     sendDocument(call, { 'content-type': manifest.mediaType, 'docker-content-digest': digest }, manifest.bytes);
   }
 
-  async #putManifest({ request, response, act }: Call, repository: FakeRepository, tag: string): Promise<void> {
+  async #putManifest(call: Call, repository: FakeRepository, name: string, tag: string): Promise<void> {
+    const { request, response, act } = call;
     const mediaType = request.headers['content-type'] ?? '';
     if (!MANIFEST_TYPES.test(mediaType)) this.violations.push(`manifest of type ${mediaType}`);
     const bytes = await readBody(request);
@@ -316,11 +269,13 @@ export class FakeRegistry {
       throw new Refused(400, 'MANIFEST_BLOB_UNKNOWN', `blob unknown to registry: ${missing.join(', ')}`);
     repository.putManifest(tag, { mediaType, bytes }, this.traits.staleTagReads);
     if (act?.type === 'lose-answer') return void request.socket.resetAndDestroy();
-    response.writeHead(201, { 'docker-content-digest': digest, 'content-length': 0 }).end();
+    const location = `/v2/${name}/manifests/${digest}`;
+    response.writeHead(201, { location, 'docker-content-digest': digest, 'content-length': 0 }).end();
   }
 
   #deleteManifest({ response }: Call, repository: FakeRepository, digest: string): void {
-    if (!this.traits.deletes) throw new Refused(405, 'UNSUPPORTED', 'The operation is unsupported.');
+    if (!this.traits.deletes || !digest.startsWith('sha256:'))
+      throw new Refused(405, 'UNSUPPORTED', 'The operation is unsupported.');
     if (!repository.deleteManifest(digest)) throw new Refused(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
     response.writeHead(202, { 'content-length': 0 }).end();
   }
