@@ -24,9 +24,7 @@ export interface AssertOptions extends CallOptions {
 export async function findDueEntries(options: AssertOptions): Promise<AssertedEntry[]> {
   const due = [...cachedClosure(options.reader, options.hashParts)].filter(({ asserted }) => asserted < options.before);
   const tags = [...new Set(due.map(({ tag }) => tag))];
-  const layers = new Map(
-    await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(options.store, tag, options)] as const)),
-  );
+  const layers = new Map(await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(tag, options)] as const)));
   return due.map(({ entry, tag }) => {
     const known = layers.get(tag);
     const digests = new Set<Digest>([...entry.nar, ...(entry.listing?.extents ?? [])].map(({ digest }) => digest));
@@ -63,10 +61,13 @@ export function* cachedClosure(
   }
 }
 
-async function fetchLayers(store: ContentStore, tag: string, options: CallOptions): Promise<Map<Digest, Descriptor>> {
+async function fetchLayers(tag: string, { store, reader, signal }: AssertOptions): Promise<Map<Digest, Descriptor>> {
   const what = `segment ${tag} of ${store.name}`;
   try {
-    const manifest = await store.fetchManifest(tag, options);
+    const byTag = await store.fetchManifest(tag, { signal });
+    // Where a tag that was just written is not yet seen, or was removed, the manifest itself may be there.
+    const digest = reader.view?.descriptors.get(tag)?.digest;
+    const manifest = byTag ?? (digest && (await store.fetchManifest(digest, { signal })));
     if (!manifest) throw new NixcacheError('ERR_NOT_FOUND', 'its manifest is not there');
     return new Map(decodeImageManifest(manifest.bytes, what).layers.map((layer) => [layer.digest, layer]));
   } catch (error) {

@@ -54,24 +54,28 @@ export class Authorizer {
 
   /**
    * After a 401 to a request that carried `refused`: learns from `header` (WWW-Authenticate) and forgets the refused
-   * token. False when nothing better is to be had, so that the 401 stands.
+   * token. `held` when there is another that was fetched before and may have run out as well, `fresh` when it was
+   * fetched just now; undefined when nothing better is to be had, so that the 401 stands.
    */
   async renew(
     actions: Actions,
     refused: string | undefined,
     header: string | readonly string[] | undefined,
     signal?: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<'held' | 'fresh' | undefined> {
     const challenge = parseChallenge(header);
-    if (challenge === undefined) return false;
+    if (challenge === undefined) return undefined;
     this.#challenge = challenge;
     // Whichever set of actions it was fetched for. Another request may have renewed it meanwhile: that one is new to us.
     for (const [held, pending] of this.#tokens) {
       const token = await pending.catch(() => undefined);
       if (refused === `Bearer ${token?.value}` && this.#tokens.get(held) === pending) this.#tokens.delete(held);
     }
+    const isHeld =
+      challenge.scheme === 'bearer' && (await this.#heldToken(actions).catch(() => undefined)) !== undefined;
     const next = await this.authorization(actions, signal);
-    return next !== undefined && next !== refused;
+    if (next === undefined || next === refused) return undefined;
+    return isHeld ? 'held' : 'fresh';
   }
 
   /** Shared by all that wait: so no one's signal ends it, only its own deadlines. */

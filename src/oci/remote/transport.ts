@@ -102,11 +102,15 @@ export class Transport {
     const { authorizer } = this.#options;
     const { actions, signal } = request;
     const own = this.isOwn(request.url);
-    const authorization = own ? await authorizer.authorization(actions, signal) : undefined;
+    let authorization = own ? await authorizer.authorization(actions, signal) : undefined;
     let response = await this.#request(request, authorization);
-    if (response.status === 401 && own && this.isOwn(response.url)) {
+    // Tokens for other sets of actions, fetched when this one was, have run out with it; a fresh one is asked for once.
+    for (let last = false; !last && response.status === 401 && own && this.isOwn(response.url); ) {
       const renewed = await this.#renew(request, authorization, response);
-      if (renewed !== undefined) response = await this.#request(request, renewed);
+      if (renewed === undefined) break;
+      authorization = renewed.authorization;
+      last = renewed.isFresh;
+      response = await this.#request(request, authorization);
     }
     if (request.expect.includes(response.status)) {
       // Within the limit, so that the connection is free for whoever comes next.
@@ -121,23 +125,23 @@ export class Transport {
     request: RegistryRequest,
     refused: string | undefined,
     response: HttpResponse,
-  ): Promise<string | undefined> {
+  ): Promise<{ readonly authorization: string | undefined; readonly isFresh: boolean } | undefined> {
     const { authorizer } = this.#options;
     const { actions, signal, body } = request;
-    let renewed: boolean;
+    let renewed: 'held' | 'fresh' | undefined;
     try {
       renewed = await authorizer.renew(actions, refused, response.headers['www-authenticate'], signal);
     } catch (error) {
       response.body.destroy();
       throw error;
     }
-    if (!renewed) return undefined;
+    if (renewed === undefined) return undefined;
     if (body instanceof Readable) {
       const error = await readRegistryError(response, this.#context(request));
       throw new RegistryError(error.code, 'authorization ran out', { ...error, retryable: true, retryAfterMs: 0 }, []);
     }
     await discardBody(response.body);
-    return authorizer.authorization(actions, signal);
+    return { authorization: await authorizer.authorization(actions, signal), isFresh: renewed === 'fresh' };
   }
 
   #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
