@@ -34,8 +34,8 @@ const MAX_ATTEMPTS = 3;
 /**
  * Fetches the NAR of `narInfo`.
  *
- * @throws {NixcacheError} ERR_NAR_MISMATCH when its bytes are not what the narinfo says or not there, and ERR_FORMAT when
- *   they cannot be checked: that path is at fault. Anything else is the source's trouble, or the disk's.
+ * @throws {NixcacheError} ERR_NAR_MISMATCH when its bytes are not what the narinfo says, are not there, or cannot be
+ *   checked: that path is at fault. Anything else is the source's trouble, or the disk's.
  */
 export async function takeNar(narInfo: NarInfo, options: IntakeOptions): Promise<TakenNar> {
   for (let attempt = 1; ; attempt++) {
@@ -50,7 +50,7 @@ export async function takeNar(narInfo: NarInfo, options: IntakeOptions): Promise
 
 async function takeOnce(narInfo: NarInfo, { source, spoolDirectory, signal }: IntakeOptions): Promise<TakenNar> {
   if (!canDecompress(narInfo.compression)) {
-    throw new NixcacheError('ERR_FORMAT', `its compression ${narInfo.compression} is one that cannot be checked here`);
+    throw mismatch(`its compression ${narInfo.compression} is one that cannot be checked here`);
   }
   const file = await source.openFile(narInfo.url, { signal });
   if (!file) throw mismatch(`${source.name} has no ${narInfo.url}`);
