@@ -2,6 +2,7 @@
 import type { Pin, Root } from '../cache-index/records.ts';
 import type { StorePath } from '../nix/store-path.ts';
 import type { SweepResult } from '../oci/content-store.ts';
+import type { KeptRoot } from '../retention/retention.ts';
 import type { FailedDeletion } from './deleter.ts';
 import type { DueDeletion, WaitingDeletion } from './deletions.ts';
 import type { WrittenCheckpoint } from './execute.ts';
@@ -15,6 +16,8 @@ export interface GcReport {
   readonly dropped: { readonly entries: number; readonly bytes: number; readonly paths: readonly DroppedPath[] };
   /** Root records; of expired ones, what only they need is dropped. */
   readonly roots: { readonly kept: readonly Root[]; readonly expired: readonly Root[] };
+  /** Pins in force and kept roots, each with the reason why it and all it refers to stays. */
+  readonly keptBecause: readonly KeptRoot[];
   /** All records, the history of names too. */
   readonly pins: readonly Pin[];
   readonly segments: {
@@ -62,6 +65,7 @@ export function reportGc(plan: GcPlan, paths: readonly DroppedPath[], outcome: G
     kept: plan.keep,
     dropped: { entries: paths.length, bytes: paths.reduce((sum, { bytes }) => sum + bytes, 0), paths },
     roots: { kept: plan.retention.roots, expired: plan.retention.expired },
+    keptBecause: plan.retention.kept,
     pins: plan.retention.pins,
     segments: { untouched: plan.untouched.length, rewritten: plan.rewritten, written: plan.outputs.length },
     packs: {

@@ -1,0 +1,123 @@
+/** Deleting where nobody promises that blobs stay which a deleted manifest shares with others. */
+import { describe, expect, it } from 'vitest';
+import { NixcacheError } from '../../src/errors.ts';
+import {
+  type DeletionOptions,
+  type DeletionReport,
+  DistributionDeleter,
+  type DoomedManifest,
+  type ManifestDeleter,
+} from '../../src/gc/deleter.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import { CacheBuilder, hashPartFor, namesIn, openReader } from '../support/cache-builder.ts';
+import { day, gcAt } from '../support/gc-runs.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+
+/** Deletes two at a time from a memory store. */
+class BatchedDeleter implements ManifestDeleter {
+  readonly batchSize = 2;
+  readonly batches: string[][] = [];
+  readonly #store: MemoryStore;
+  readonly #afterBatch: (batch: readonly DoomedManifest[]) => Partial<DeletionReport> | undefined;
+
+  constructor(
+    store: MemoryStore,
+    afterBatch: (batch: readonly DoomedManifest[]) => Partial<DeletionReport> | undefined,
+  ) {
+    this.#store = store;
+    this.#afterBatch = afterBatch;
+  }
+
+  async deleteManifests(list: readonly DoomedManifest[], options?: DeletionOptions): Promise<DeletionReport> {
+    this.batches.push(list.map(({ tag }) => tag));
+    const report = await new DistributionDeleter(this.#store).deleteManifests(list, options);
+    return { ...report, ...this.#afterBatch(list) };
+  }
+
+  restoreAdvice = (tags: readonly string[]): string => `bring back ${tags.length}`;
+}
+
+/** A cache with seven replaced segments that are due, all of which hold the NAR `lib`, which is needed. */
+async function due(): Promise<{ store: MemoryStore; lib: Digest; dead: Digest }> {
+  const store = new MemoryStore();
+  const cache = new CacheBuilder(store);
+  await cache.publish({ at: day(0), paths: ['lib'], packed: false });
+  for (let i = 1; i < 7; i++) {
+    const paths = [{ name: `p${i}`, references: ['lib'] }];
+    await cache.publish({ at: day(i), paths, asserted: ['lib'], roots: [`p${i}`], packed: false });
+  }
+  const reader = await openReader(store);
+  const narOf = (name: string): Digest => reader.findEntry(hashPartFor(name))?.nar[0]?.digest as Digest;
+  await gcAt(store, day(60));
+  return { store, lib: narOf('lib'), dead: narOf('p1') };
+}
+
+describe('gc with a deleter that works in batches', () => {
+  it('deletes them one after another, and tells of progress over all', async () => {
+    const { store } = await due();
+    const deleter = new BatchedDeleter(store, () => undefined);
+    const { report, events } = await gcAt(store, day(62), { deleter });
+    expect(deleter.batches.map(({ length }) => length)).toEqual([2, 2, 2, 1]);
+    expect(report).toMatchObject({ deletedManifests: 7, notFreed: [] });
+    expect(events.filter(({ type }) => type === 'deleted')).toEqual(
+      [1, 2, 3, 4, 5, 6, 7].map((done) => ({ type: 'deleted', done, total: 7 })),
+    );
+    expect(await namesIn(store)).toEqual(['lib', 'p6']);
+  });
+
+  it('stops at the first batch after which a blob that is needed is gone, and says how to bring it back', async () => {
+    const { store, lib } = await due();
+    let batches = 0;
+    const deleter = new BatchedDeleter(store, () => {
+      if (++batches === 2) store.blobs.delete(lib);
+      return undefined;
+    });
+    await expect(gcAt(store, day(62), { deleter })).rejects.toMatchObject({
+      code: 'ERR_INDEX',
+      message: expect.stringMatching(
+        `stopped deleting: blob ${lib}.* is gone after 4 manifests were deleted.*\\(bring back 4\\)`,
+      ),
+    });
+    expect(deleter.batches).toHaveLength(2);
+  });
+
+  it('deletes nothing when one is gone before', async () => {
+    const { store, lib } = await due();
+    store.blobs.delete(lib);
+    const deleter = new BatchedDeleter(store, () => undefined);
+    await expect(gcAt(store, day(62), { deleter })).rejects.toThrow(/damaged.*freed nothing/);
+    expect(deleter.batches).toEqual([]);
+  });
+
+  it('does not mind what goes with reason: blobs that nothing needs any more', async () => {
+    const { store, dead } = await due();
+    expect(store.blobs.has(dead)).toBe(true);
+    const deleter = new BatchedDeleter(store, () => {
+      store.blobs.delete(dead);
+      return undefined;
+    });
+    await expect(gcAt(store, day(62), { deleter })).resolves.toMatchObject({ report: { deletedManifests: 7 } });
+  });
+
+  it('asks no further once the deleter says that nothing more can be deleted', async () => {
+    const { store } = await due();
+    const stopped = new NixcacheError('ERR_REGISTRY', 'enough for today');
+    const deleter = new BatchedDeleter(store, () => ({ stopped }));
+    const { report } = await gcAt(store, day(62), { deleter });
+    expect(deleter.batches).toHaveLength(1);
+    expect(report.deletedManifests).toBe(2);
+    expect(report.notFreed).toMatchObject([{ reason: 'enough for today', tags: { length: 5 } }]);
+  });
+
+  it('stops when it cannot look', async () => {
+    const { store } = await due();
+    const deleter = new BatchedDeleter(store, () => {
+      store.hasBlob = async () => {
+        throw new NixcacheError('ERR_NETWORK', 'cut off');
+      };
+      return undefined;
+    });
+    await expect(gcAt(store, day(62), { deleter })).rejects.toMatchObject({ code: 'ERR_NETWORK' });
+    expect(deleter.batches).toHaveLength(1);
+  });
+});
