@@ -41,7 +41,7 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   cli: {
     may: [
       ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream', 'config'],
-      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'commander', 'ulid'],
+      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
     ],
   },
 };
