@@ -40,8 +40,9 @@ const ROOMS: Readonly<Record<string, { readonly may: readonly string[]; readonly
   config: { may: ['errors.ts', 'nix', 'oci', 'nix-store', 'upstream', 'smol-toml', 'zod/mini'] },
   cli: {
     may: [
-      ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream', 'config'],
-      ...['copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
+      ...['errors.ts', 'nix', 'http', 'oci', 'cache-index', 'cache', 'legacy', 'nix-store', 'upstream'],
+      ...['retention', 'config', 'copy', 'publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'verify'],
+      ...['commander', 'ulid'],
     ],
   },
 };
