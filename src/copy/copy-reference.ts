@@ -16,7 +16,7 @@ import { BlobFinder } from './blob-finder.ts';
 import { newRoots, unknownRecords } from './carried-records.ts';
 import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination } from './destination.ts';
-import { EntrySelection } from './entry-selection.ts';
+import { allHashes, EntrySelection } from './entry-selection.ts';
 import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
 import { signaturesOf } from './signing.ts';
 import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
@@ -47,7 +47,7 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   if (!view) throw new Error('the source was never refreshed');
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
   const selected = await selectHashes(options, view);
-  const { lacking, existed, absent } = selection.survey(selected ?? allHashes(sourceReader));
+  const { lacking, existed, absent } = selection.survey(selected);
   for (const refused of selection.refused) onEvent({ type: 'refused', ...refused });
   onEvent({ type: 'planned', ...lacking });
   const target = new Destination(options);
@@ -96,10 +96,6 @@ async function selectHashes(
   const unknown = selection.paths.find((path) => sourceReader.findEntry(hashPartOf(path))?.narInfo.path !== path);
   if (unknown !== undefined) throw new NixcacheError('ERR_NOT_FOUND', `${source.name} does not have ${unknown}`);
   return selection.paths.map(hashPartOf);
-}
-
-function* allHashes(reader: EitherReader): Generator<HashPart> {
-  for (const { entry } of reader.entries()) yield hashPartOf(entry.narInfo.path);
 }
 
 async function execute(job: Job, selected: readonly HashPart[] | undefined): Promise<WholeCount> {

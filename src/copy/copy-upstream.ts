@@ -52,7 +52,8 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
     onEvent({ type: 'stage', stage: 'copy' });
     copied = await transfer({ wanted, refused, starts, closure }, options, target);
     onEvent({ type: 'stage', stage: 'commit' });
-    await target.pointCacheIndex(source.cache.publicKeys.map(({ text }) => text));
+    // Whoever uses the copy has to trust whom this copy trusts.
+    await target.pointCacheIndex([...source.cache.publicKeys, ...options.trustedKeys].map(({ text }) => text));
   }
   return {
     source: source.name,

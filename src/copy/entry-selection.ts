@@ -47,16 +47,15 @@ export class EntrySelection {
     return [...this.#refused.values()];
   }
 
-  /** Counts what copying `roots` and all that they refer to takes. */
-  survey(roots: Iterable<HashPart>): Survey {
-    const { source, destination } = this.#options;
+  /** Counts what copying `roots` and all that they refer to takes; without roots, everything. */
+  survey(roots: Iterable<HashPart> | undefined): Survey {
+    const { destination } = this.#options;
     const absent = new Set<HashPart>();
     let paths = 0;
     let bytes = 0;
     let existed = 0;
-    for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each, absent))) {
-      const entry = source.findEntry(hashPart);
-      if (!entry) continue;
+    for (const entry of this.#surveyed(roots, absent)) {
+      const hashPart = hashPartOf(entry.narInfo.path);
       if (destination.has(hashPart)) existed++;
       else if (!this.#refuse(hashPart, entry)) {
         paths++;
@@ -64,6 +63,23 @@ export class EntrySelection {
       }
     }
     return { lacking: { paths, bytes }, existed, absent: absent.size };
+  }
+
+  /** References first, but where nothing can be refused and everything is asked for: a walk remembers every path. */
+  *#surveyed(roots: Iterable<HashPart> | undefined, absent: Set<HashPart>): Generator<Entry> {
+    const { source, trustedKeys } = this.#options;
+    if (roots === undefined && trustedKeys.length === 0) {
+      for (const { entry } of source.entries()) {
+        for (const reference of entry.narInfo.references.map(hashPartOf))
+          if (!source.has(reference)) absent.add(reference);
+        yield entry;
+      }
+      return;
+    }
+    for (const hashPart of referencesFirst(roots ?? allHashes(source), (each) => this.#referencesOf(each, absent))) {
+      const entry = source.findEntry(hashPart);
+      if (entry) yield entry;
+    }
   }
 
   /** Of `roots` and all that they refer to, what is not at the destination as it should be. */
@@ -105,6 +121,10 @@ export class EntrySelection {
     if (reason !== undefined) this.#refused.set(hashPart, { path: narInfo.path, reason });
     return reason !== undefined;
   }
+}
+
+export function* allHashes(reader: EitherReader): Generator<HashPart> {
+  for (const { entry } of reader.entries()) yield hashPartOf(entry.narInfo.path);
 }
 
 function find(source: EitherReader, hashPart: HashPart): Omit<WantedEntry, 'otherSigs'> | undefined {
