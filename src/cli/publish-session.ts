@@ -1,6 +1,6 @@
 /** Everything that `publish` and `push` need opened, and closed again on every path. */
 import { IndexReader } from '../cache/index-reader.ts';
-import { ownIndexDirectory, resolveCache } from '../config/cache-reference.ts';
+import { type CacheSetting, ownIndexDirectory, resolveCache } from '../config/cache-reference.ts';
 import type { PushSettings } from '../config/publish-settings.ts';
 import type { Sources } from '../config/resolve.ts';
 import { readSigningKeys } from '../config/signing-keys.ts';
@@ -17,6 +17,8 @@ import { convertedStore } from './open-writable.ts';
 import { Opened } from './opened.ts';
 
 export interface PublishSession extends AsyncDisposable {
+  readonly cache: CacheSetting;
+  readonly http: HttpClient;
   readonly store: ContentStore;
   readonly reader: IndexReader;
   readonly localStore: NixLocalStore;
@@ -64,7 +66,7 @@ export async function openPublishSession(
   });
   const kept = opened.move();
   return {
-    ...{ store, reader, localStore, command, upstreams, keys },
+    ...{ cache, http, store, reader, localStore, command, upstreams, keys },
     [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
   };
 }

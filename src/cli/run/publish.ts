@@ -12,6 +12,7 @@ import { openPublishSession, type PublishSession } from '../publish-session.ts';
 import { PublishStory } from '../publish-story.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from '../publish-summary.ts';
 import { version } from '../version.ts';
+import { hintVisibility } from '../visibility-hint.ts';
 import { hasFlake } from './discover.ts';
 
 export async function runPublish(
@@ -57,6 +58,8 @@ export async function runPublish(
     for (const line of formatSummary(report)) output.info(line);
     await output.stepSummary(`${formatMarkdown(report)}\n\n${outputsMarkdown(published)}`);
     await output.stepOutputs({ ...stepOutputs(report), ...outputCounts(published) });
+    const segments = published.outcome?.segments.map(({ tag }) => tag) ?? [];
+    await hintVisibility({ ...session, segments }, context);
     context.exitCode = exitCodeFor(published);
   } finally {
     story.end('failed');

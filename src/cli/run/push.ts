@@ -14,6 +14,7 @@ import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } f
 import { readStandardInput } from '../standard-input.ts';
 import { toStorePath } from '../store-path-argument.ts';
 import { version } from '../version.ts';
+import { hintVisibility } from '../visibility-hint.ts';
 
 /** A million paths. */
 const MAX_LIST_BYTES = 128 * 1024 * 1024;
@@ -61,6 +62,8 @@ export async function runPush(
     for (const line of formatSummary(report)) output.info(line);
     await output.stepSummary(formatMarkdown(report));
     await output.stepOutputs(stepOutputs(report));
+    const segments = published.outcome?.segments.map(({ tag }) => tag) ?? [];
+    await hintVisibility({ ...session, segments }, context);
     if ((published.outcome?.failed.size ?? 0) > 0) context.exitCode = EXIT.failed;
   } finally {
     story.end('failed');
