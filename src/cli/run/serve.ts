@@ -4,6 +4,7 @@ import { type ServeFlags, type ServeSettings, serveSettings } from '../../config
 import { readSigningKeys } from '../../config/signing-keys.ts';
 import { NixcacheError } from '../../errors.ts';
 import { HttpClient } from '../../http/client.ts';
+import type { RetryPolicy } from '../../http/retry.ts';
 import { openReader } from '../../legacy/either-reader.ts';
 import { parsePublicKey } from '../../nix/signature.ts';
 import type { ServeEvent } from '../../serve/serve-options.ts';
@@ -17,6 +18,9 @@ import { Opened } from '../opened.ts';
 import type { Output } from '../output.ts';
 import { version } from '../version.ts';
 
+/** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
+const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
+
 export async function runServe(flags: ServeFlags & CommonFlags, context: CommandContext): Promise<void> {
   const { output, signal } = context;
   const sources = await sourcesOf(flags, context);
@@ -27,7 +31,12 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
   const credentials = await readCredentials(flags, context);
   await using opened = new Opened();
   const http = opened.add(new HttpClient(), (client) => client.destroy());
-  const store = await openStore(cache, context, { create: false, http, credentials });
+  const store = await openStore(cache, context, {
+    create: false,
+    http,
+    credentials,
+    retry: { policy: PROMPT_RETRIES },
+  });
   const reader = opened.add(
     await openReader({
       ...{ store, directory: settings.indexDirectory, strict: false },
