@@ -3,23 +3,20 @@
  * else is streamed. What was found good is not read again by a later pass of the same run.
  */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
 import pLimit from 'p-limit';
-import { openNar } from '../cache/nar-source.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
-import { type Extent, formatExtents, totalLength } from '../cache-index/extent.ts';
+import { formatExtents } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
-import { NixcacheError } from '../errors.ts';
-import { MAX_LISTING_BYTES } from '../nix/nar-listing.ts';
 import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { type Digest, digestOf } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { readBounded } from '../oci/verify.ts';
 import { type BlobCatalog, blameRows } from './blob-catalog.ts';
-import { checkNar, type NarFault, type NarSource } from './check-nar.ts';
+import { checkNar, type NarFault } from './check-nar.ts';
 import { canDecompress } from './decompress.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { FindingKind, Findings } from './finding.ts';
+import { narInPack, narInStore } from './nar-in-cache.ts';
 import type { ScannedSegment } from './scanned-segment.ts';
 import { troubleOf } from './trouble.ts';
 
@@ -132,7 +129,7 @@ async function checkPack(digest: Digest, places: readonly Place[], options: Chec
     catalog.markCorrupt(digest);
   }
   // From a damaged pack by ranges: some of what lies in it may be whole.
-  for (const place of places) await checkPlace(place, bytes, options, bytes === undefined);
+  for (const place of places) await checkPlace(place, bytes, options);
 }
 
 const FINDINGS: Readonly<Record<NarFault['kind'], FindingKind>> = {
@@ -146,18 +143,15 @@ async function checkPlace(
   { segment, row }: Place,
   pack: Buffer | undefined,
   options: CheckContentsOptions,
-  isPackDamaged = false,
 ): Promise<void> {
   const { findings, catalog, good, onEvent, signal } = options;
   signal?.throwIfAborted();
   const entry = segment.parts.entryAt(row);
   const { path, fileSize } = entry.narInfo;
   try {
-    const fault = await checkNar(entry, pack ? fromPack(entry, pack) : fromStore(entry, options));
-    if (!fault) {
-      if (isPackDamaged) segment.blame(row, { isReadable: true });
-      else good.add(keyOf(entry));
-    } else {
+    const fault = await checkNar(entry, pack ? narInPack(entry, pack) : narInStore(entry, options));
+    if (!fault) good.add(keyOf(entry));
+    else {
       findings.add(FINDINGS[fault.kind], path, `${path}: ${fault.message}`);
       if (fault.kind === 'listing') segment.blame(row, { listing: true });
       else segment.blame(row, { nar: fault.kind === 'lost' ? 'lost' : 'corrupt' });
@@ -170,36 +164,4 @@ async function checkPlace(
     findings.add('unanswered', path, `${path}: ${trouble.message}`);
   }
   onEvent({ type: 'contents', nars: 1, bytes: fileSize });
-}
-
-function fromPack(entry: Entry, pack: Buffer): NarSource {
-  const piece = (extents: readonly Extent[], digest: Digest): Buffer => {
-    const bytes = Buffer.concat(extents.map(({ offset, length }) => pack.subarray(offset, offset + length)));
-    if (digestOf(bytes) === digest) return bytes;
-    throw new NixcacheError('ERR_DIGEST_MISMATCH', `what lies in its place has the digest ${digestOf(bytes)}`);
-  };
-  return {
-    open: async () => Readable.from([piece(entry.nar, digestOfFile(entry.narInfo.fileHash))], { objectMode: false }),
-    fetchListing: async () => entry.listing && piece(entry.listing.extents, entry.listing.digest),
-  };
-}
-
-function fromStore(entry: Entry, { store, signal }: CheckContentsOptions): NarSource {
-  return {
-    open: () => openNar(store, entry, { signal }),
-    fetchListing: async () => {
-      if (!entry.listing) return undefined;
-      const { digest, extents } = entry.listing;
-      const pieces: Buffer[] = [];
-      if (totalLength(extents) > MAX_LISTING_BYTES) throw new NixcacheError('ERR_FORMAT', 'it is too long');
-      for (const extent of extents) {
-        const range = { offset: extent.offset, length: extent.length };
-        const stream = await store.fetchBlob({ digest: extent.digest }, { range, signal });
-        pieces.push(await readBounded(stream, extent.length, `listing of ${entry.narInfo.path}`));
-      }
-      const bytes = Buffer.concat(pieces);
-      if (digestOf(bytes) === digest) return bytes;
-      throw new NixcacheError('ERR_DIGEST_MISMATCH', `it has the digest ${digestOf(bytes)}`);
-    },
-  };
 }

@@ -5,15 +5,18 @@ import type { NarInfo } from '../nix/nar-info.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { findSigner } from '../nix/signature.ts';
 import { type BaseName, type HashPart, hashPartOf, type StorePath, toStorePath } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
+import type { BlobFetcher, CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { whichHave } from '../upstream/upstream-set.ts';
+import { checkNar } from './check-nar.ts';
 import { canDecompress } from './decompress.ts';
 import type { Inspection } from './inspect.ts';
 import type { LocalSource } from './local-source.ts';
+import { narInStore } from './nar-in-cache.ts';
 import { dependentsOf, entryAt, type Forms, lostForms } from './needs.ts';
 
 export interface PlanRepairOptions extends CallOptions {
+  readonly store: BlobFetcher;
   readonly local: LocalSource | undefined;
   readonly upstreams: readonly Upstream[];
   /** Whether entries that lack a reference for good are dropped too. */
@@ -138,12 +141,12 @@ const isSame = (a: PathInfo, b: PathInfo): boolean =>
 /** What upstreams have of what is lost, byte for byte when unpacked; and what is whole in a blob that is not. */
 async function planFetches(
   lost: readonly (readonly [HashPart, Forms])[],
-  { upstreams, signal }: PlanRepairOptions,
+  { store, upstreams, signal }: PlanRepairOptions,
 ): Promise<PlannedFetch[]> {
   const fetches: PlannedFetch[] = [];
   for (const [hashPart, { newest }] of lost) {
     const entry = entryAt(newest);
-    if (newest.segment.faults.get(newest.row)?.isReadable) {
+    if (await isWholeInside(newest, entry, { store, signal })) {
       fetches.push({ hashPart, entry, upstream: undefined, narInfo: entry.narInfo });
       continue;
     }
@@ -155,6 +158,17 @@ async function planFetches(
     }
   }
   return fetches;
+}
+
+/** Whether its own bytes are right, though the blob around them is damaged. */
+async function isWholeInside(
+  { segment, row }: Forms['newest'],
+  entry: Entry,
+  options: CallOptions & { readonly store: BlobFetcher },
+): Promise<boolean> {
+  if (segment.faults.get(row)?.nar !== 'corrupt' || !(await canDecompress(entry.narInfo.compression))) return false;
+  const fault = await checkNar(entry, narInStore(entry, options));
+  return fault === undefined || fault.kind === 'listing';
 }
 
 /** A failing upstream has nothing to give now; whether it may be relied on for a closure is asked elsewhere. */

@@ -221,14 +221,17 @@ export function checkCacheIndex(
     (each) => each.annotations?.[mediaTypes.ENTRIES_SIZE_ANNOTATION] !== undefined && entriesSize(each) === undefined,
   );
   const parts = [
-    dead.length > 0 ? `lists ${dead.length} segments that are gone` : '',
+    dead.length > 0 ? `lists ${countOf(dead)} that are gone` : '',
     // Beyond 4 MiB the oldest are left out on purpose: some 10 000 segments.
-    lacking.length > 0 && listed.size < MAX_LISTED ? `lacks ${lacking.length} segments` : '',
-    other.length > 0 ? `names other manifests for ${other.length} segments` : '',
-    unsized.length > 0 ? `has sizes that are no numbers` : '',
+    lacking.length > 0 && listed.size < MAX_LISTED ? `lacks ${countOf(lacking)}` : '',
+    other.length > 0 ? `names another manifest for ${countOf(other)}` : '',
+    unsized.length > 0 ? 'has sizes that are no numbers' : '',
   ].filter((part) => part !== '');
   if (parts.length > 0) findings.add('cache-index-stale', CACHE_INDEX_TAG, `cache-index ${parts.join(', ')}`);
 }
 
 /** A segment takes some 430 bytes in it; from here on it may be full. */
 const MAX_LISTED = 8000;
+
+const countOf = (segments: readonly unknown[]): string =>
+  segments.length === 1 ? 'one segment' : `${segments.length} segments`;

@@ -9,8 +9,6 @@ import type { Descriptor } from '../oci/descriptor.ts';
 export interface RowFault {
   /** `lost`: its bytes are not there. `corrupt`: there are others in their place, which would be taken for them. */
   readonly nar?: 'lost' | 'corrupt';
-  /** Its own bytes were read and are right, though the blob around them is damaged. */
-  readonly isReadable?: boolean;
   /** Its listing cannot be had. */
   readonly listing?: boolean;
   /** Its text is not as it should be; the entry itself is known. */

@@ -1,11 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { commitSegment } from '../../src/cache/commit.ts';
 import type { IndexReader } from '../../src/cache/index-reader.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
+import { encodeSegment } from '../../src/cache-index/segment.ts';
+import { NixcacheError } from '../../src/errors.ts';
 import { HttpClient } from '../../src/http/client.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf } from '../../src/nix/store-path.ts';
+import { bytesContent } from '../../src/oci/bytes-content.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
+import { describe as describeBlob } from '../../src/oci/descriptor.ts';
 import { digestFromHex } from '../../src/oci/digest.ts';
 import { referencesFirst } from '../../src/publish/order.ts';
 import { pushPaths } from '../../src/publish/push-paths.ts';
@@ -17,6 +22,7 @@ import { baseNameFor, CacheBuilder, namesIn, openReader } from '../support/cache
 import { addPath, startFakeUpstream } from '../support/fake-upstream.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { LocalPaths } from '../support/local-paths.ts';
+import { MemoryStore } from '../support/memory-store.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { flipped, memoryVandal, segmentAt, tagsOf, truncated, vandals } from '../support/vandal.ts';
 import { kindsOf, REPAIR, verify } from '../support/verify-runs.ts';
@@ -139,6 +145,44 @@ describe.each(vandals)('repair of %s', (_, open) => {
     await cache.expectReadable(names);
     expect(names.length).toBe(3 - (report.repair?.dropped.length ?? 0));
     await expectWhole(store, names);
+  });
+
+  it('replaces a damaged pack by one of other bytes, however often it is damaged', async () => {
+    const { store, alter } = await open();
+    const paths = new LocalPaths(await tempDir());
+    await paths.add('only', { f: 'only' });
+    await localOf(paths, store).push({ infos: paths.infos });
+    for (let time = 0; time < 2; time++) {
+      const segment = (await openReader(store)).segments()[0]?.tag ?? '';
+      const pack = (await segmentAt(store, segment)).manifest.layers.find((each) => each.mediaType === mediaTypes.PACK);
+      if (!pack) throw new Error('no pack');
+      // In its listing, which is made again exactly as it was.
+      await alter(pack.digest, (bytes) => Buffer.concat([bytes.subarray(0, -1), flipped(bytes.subarray(-1))]));
+      const report = await verify(store, { contents: true, repair: REPAIR });
+      expect(report.repair).toMatchObject({ dropped: [], restored: [expect.stringMatching(/-only$/)] });
+      await expectWhole(store, ['only']);
+    }
+  });
+
+  it('lets go of a listing that is not of the NAR, and of a blob that is lost and nobody needs', async () => {
+    const { store, remove } = await open();
+    const cache = new CacheBuilder(store);
+    await cache.publish({ at: day(0), paths: ['a', { name: 'b', bytes: 5000 }] });
+    const [tag = ''] = await tagsOf(store, 'segment');
+    const { layers } = (await segmentAt(store, tag)).manifest;
+    const [one, two] = [...(await openReader(store)).entries()].map(({ entry }) => entry);
+    if (!one || !two) throw new Error('no entries');
+    const spare = describeBlob(mediaTypes.NAR, Buffer.from('spare'));
+    await store.pushBlob(spare, bytesContent(Buffer.from('spare')));
+    const entries = [{ ...one, listing: two.listing }, two];
+    const blobs = [...layers.slice(1), spare];
+    const segment = encodeSegment({ entries, blobs, storeDir: '/nix/store', creator: 'test', now: day(1) });
+    await commitSegment(store, segment, {});
+    await remove(spare.digest);
+    const report = await verify(store, { contents: true, repair: REPAIR });
+    expect(kindsOf(report.findings)).toEqual(['blob-missing', 'cache-index-stale', 'listing-damaged']);
+    expect(report.repair).toMatchObject({ dropped: [], restored: [], pushed: [] });
+    await expectWhole(store, ['a', 'b']);
   });
 
   it('keeps roots and the time of what it writes anew', async () => {
@@ -327,4 +371,57 @@ describe('repair from an upstream', () => {
     expect(hasDamage(report)).toBe(true);
     expect(await namesIn(store)).toEqual(['big', 'top']);
   });
+});
+
+it('changes nothing while the registry gives an error for a part of the cache', async () => {
+  const { store, remove } = memoryVandal();
+  await published(store);
+  await new CacheBuilder(store).publish({ at: day(0), paths: ['more'] });
+  await remove(await digestAt(store, mediaTypes.PACK));
+  const [, failing = ''] = await tagsOf(store, 'segment');
+  const flaky = new MemoryStore({
+    onCall: (method, [reference]) => {
+      if (method === 'fetchManifest' && reference === failing) {
+        throw new NixcacheError('ERR_REGISTRY', '500 unknown error');
+      }
+    },
+  });
+  for (const part of ['blobs', 'manifests', 'tags'] as const) {
+    for (const [name, value] of (store as MemoryStore)[part]) flaky[part].set(name as never, value as never);
+  }
+  const before = (await flaky.listTags()).sort();
+  const report = await verify(flaky, { repair: REPAIR });
+  expect(kindsOf(report.findings)).toContain('unanswered');
+  expect(report.repair).toMatchObject({ dropped: [], blocked: expect.stringContaining(failing) });
+  expect(hasDamage(report)).toBe(true);
+  expect((await flaky.listTags()).sort()).toEqual(before);
+});
+
+it('starts over when something is published meanwhile, and drops nothing that it needs', async () => {
+  const vandal = memoryVandal();
+  const cache = new CacheBuilder(vandal.store);
+  await cache.publish({ at: day(0), paths: ['lib'] });
+  await vandal.remove(await digestAt(vandal.store, mediaTypes.PACK));
+  let published = 0;
+  let listed = 0;
+  const busy = new MemoryStore({
+    onCall: async (method) => {
+      // First they are listed to be read, then before the checkpoint is written.
+      if (method !== 'listTags' || published > 0 || ++listed < 2) return;
+      published++;
+      await new CacheBuilder(busy as ContentStore).publish({
+        at: day(1),
+        paths: ['lib', { name: 'app', references: ['lib'] }],
+        index: false,
+      });
+    },
+  });
+  for (const part of ['blobs', 'manifests', 'tags'] as const) {
+    for (const [name, value] of (vandal.store as MemoryStore)[part]) busy[part].set(name as never, value as never);
+  }
+  const report = await verify(busy, { repair: REPAIR });
+  expect(published).toBe(1);
+  expect(report.repair?.dropped).toEqual([]);
+  expect(hasDamage(report)).toBe(false);
+  expect(await namesIn(busy)).toEqual(['app', 'lib']);
 });
