@@ -1,11 +1,15 @@
 /**
- * Pins: names that gc keeps a path under until they are removed. Each change is a record in a segment without entries;
- * the newest record of a name counts, and all of them are its history. So two pins at once never lose one.
+ * Pins: names that gc keeps a path under until they are removed. Each change is a record in a segment; the newest record
+ * of a name counts, and all of them are its history. So two pins at once never lose one.
+ *
+ * The segment that sets a pin also lists the closure again, without upload. A gc that is at work at the same time, and has
+ * not seen the pin, may drop the path from where it was; it cannot drop it from there.
  */
-import { commitSegment, refreshCacheIndex } from '../cache/commit.ts';
+import { findDueEntries } from '../cache/asserted-entries.ts';
+import { refreshCacheIndex } from '../cache/commit.ts';
+import { type BackedEntry, SegmentWriter } from '../cache/segment-writer.ts';
 import type { Pin } from '../cache-index/records.ts';
-import { encodeSegment } from '../cache-index/segment.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type BaseName, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Catalog } from './catalog.ts';
@@ -54,17 +58,28 @@ export function assertPinName(name: string): void {
  */
 export async function setPin(name: string, path: BaseName, options: PinOptions): Promise<PinChange> {
   assertPinName(name);
-  const { catalog, signal } = options;
+  const { store, catalog, now, signal } = options;
   const { reader } = catalog;
   if (!reader.has(hashPartOf(path))) throw notThere(path, catalog);
   const before = current(name, catalog);
   if (before === path) return { name, path, before, segment: undefined };
-  const segment = await record({ name, path, time: timeOf(name, options) }, options);
-  // A gc that looked before this was committed, and dropped the path after we looked, does not know of the pin.
-  await reader.refresh({ signal });
-  if (!reader.has(hashPartOf(path))) throw notThere(path, catalog);
-  return { name, path, before, segment };
+  assertReadable(name, catalog);
+  const asserted = await findDueEntries({
+    ...{ store, reader, hashParts: [hashPartOf(path)], signal },
+    before: now().getTime() / 1000 - FRESH_SECONDS,
+  });
+  try {
+    const segment = await record({ name, path, time: timeOf(name, options) }, asserted, options);
+    return { name, path, before, segment };
+  } catch (error) {
+    // A gc has dropped it since we looked, longer ago than its grace period, and the registry its bytes.
+    if (isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw notThere(path, catalog, error);
+    throw error;
+  }
 }
+
+/** An hour, no retention being shorter than two: what was asserted since no gc drops now. */
+const FRESH_SECONDS = 60 * 60;
 
 /** @throws {NixcacheError} ERR_NOT_FOUND when there is no such pin, and what a commit throws */
 export async function removePin(name: string, options: PinOptions): Promise<PinChange> {
@@ -72,7 +87,8 @@ export async function removePin(name: string, options: PinOptions): Promise<PinC
   if (before === undefined) {
     throw new NixcacheError('ERR_NOT_FOUND', `remove pin ${name}: ${options.catalog.reader.name} has no such pin`);
   }
-  const segment = await record({ name, removed: true, time: timeOf(name, options) }, options);
+  assertReadable(name, options.catalog);
+  const segment = await record({ name, removed: true, time: timeOf(name, options) }, [], options);
   return { name, path: undefined, before, segment };
 }
 
@@ -85,28 +101,36 @@ function timeOf(name: string, { catalog, now }: PinOptions): number {
   return Math.max(Math.floor(now().getTime() / 1000), ...times);
 }
 
-async function record(pin: Pin, options: PinOptions): Promise<string> {
+function assertReadable(name: string, { unreadable: [unreadable] }: Catalog): void {
+  if (unreadable === undefined) return;
+  // What the name stood for may be in what cannot be read: the new record could be older than that.
+  throw new NixcacheError('ERR_INDEX', `pin ${name}: nothing was changed, since ${unreadable}`);
+}
+
+/** Commits `asserted`, references first, then the pin: the tag of the segment that holds it. */
+async function record(pin: Pin, asserted: readonly BackedEntry[], options: PinOptions): Promise<string> {
   const { store, catalog, creator, sourceUrl, signal, onWarning, now } = options;
-  const [unreadable] = catalog.unreadable;
-  if (unreadable !== undefined) {
-    // What the name stood for may be in what cannot be read: the new record could be older than that.
-    throw new NixcacheError('ERR_INDEX', `pin ${pin.name}: nothing was changed, since ${unreadable}`);
+  const { view, publicKeys, reader } = catalog;
+  const { storeDir } = reader;
+  const writer = new SegmentWriter({ store, storeDir, creator, publicKeys: [], sourceUrl, now, signal });
+  for (const { entry, blobs } of asserted) {
+    const layers = blobs.map(({ digest }) => digest);
+    await writer.add({ layers, resolve: async () => ({ entry: { ...entry, asserted: undefined }, blobs }) });
   }
-  const { storeDir } = catalog.reader;
-  const segment = encodeSegment({ entries: [], blobs: [], pins: [pin], storeDir, creator, sourceUrl, now: now() });
-  await commitSegment(store, segment, { signal });
+  await writer.finish({ roots: [], pins: [pin] });
   try {
-    const { view, publicKeys } = catalog;
-    await refreshCacheIndex(store, { view, added: [segment.descriptor], publicKeys, sourceUrl, now: now(), signal });
+    const added = writer.segments.map(({ descriptor }) => descriptor);
+    await refreshCacheIndex(store, { view, added, publicKeys, sourceUrl, now: now(), signal });
   } catch (error) {
     signal?.throwIfAborted();
     onWarning(`cache-index was not updated (${messageOf(error)}): readers use the tags`);
   }
-  return segment.tag;
+  return writer.segments.at(-1)?.tag ?? '';
 }
 
-const notThere = (path: BaseName, { reader }: Catalog): NixcacheError =>
+const notThere = (path: BaseName, { reader }: Catalog, cause?: unknown): NixcacheError =>
   new NixcacheError(
     'ERR_NOT_FOUND',
     `pin ${path}: it is not in ${reader.name}; publish it first: nixcache push ${reader.storeDir}/${path}`,
+    { cause },
   );

@@ -1,4 +1,5 @@
 /** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
+import { findDueEntries } from '../cache/asserted-entries.ts';
 import { refreshCacheIndex } from '../cache/commit.ts';
 import { assertStoreDir, type IndexReader } from '../cache/index-reader.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
@@ -10,7 +11,6 @@ import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/st
 import type { LocalStore } from '../nix-store/local-store.ts';
 import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { findDueEntries } from './asserted-entries.ts';
 import type { OnPublishEvent } from './events.ts';
 import type { Compression, NarRunner } from './nar-job.ts';
 import { type PublishPlan, planPublish } from './plan.ts';

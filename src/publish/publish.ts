@@ -1,4 +1,5 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
+import { cachedClosure } from '../cache/asserted-entries.ts';
 import type { IndexReader } from '../cache/index-reader.ts';
 import { NixcacheError } from '../errors.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
@@ -8,7 +9,6 @@ import type { BuildEvent } from '../nix-store/build-log.ts';
 import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from '../nix-store/discover.ts';
 import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
-import { cachedClosure } from './asserted-entries.ts';
 import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
 
 export interface PublishOptions

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
+import type { BackedEntry } from '../cache/segment-writer.ts';
 import type { Root } from '../cache-index/records.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -16,13 +17,14 @@ import type { OnPublishEvent } from './events.ts';
 import type { Compression, NarRunner } from './nar-job.ts';
 import { defaultWorkers, NarPool } from './nar-pool.ts';
 import { NarUploader, type StagedPath } from './nar-uploader.ts';
-import { type AssertedEntry, type CommittedSegment, commitBatch, type SegmentBatchOptions } from './segment-batch.ts';
+import { type CommittedSegment, commitBatch, type SegmentBatchOptions } from './segment-batch.ts';
 
 export interface PushPathsOptions extends CallOptions {
   readonly store: ContentStore;
   /** References first. */
   readonly push: readonly PathInfo[];
-  readonly asserted: readonly AssertedEntry[];
+  /** In the cache already, and to be listed again; references first. */
+  readonly asserted: readonly BackedEntry[];
   /** Recorded with the last segment, once everything they need is committed. */
   readonly roots: readonly Root[];
   readonly keys: readonly SecretKey[];
@@ -154,11 +156,11 @@ class Committer {
   readonly #options: SegmentBatchOptions;
   readonly #onEvent: OnPublishEvent;
   #staged: StagedPath[] = [];
-  #asserted: readonly AssertedEntry[];
+  #asserted: readonly BackedEntry[];
   #layers = 0;
   #lastCommit: number;
 
-  constructor(options: SegmentBatchOptions, asserted: readonly AssertedEntry[], onEvent: OnPublishEvent) {
+  constructor(options: SegmentBatchOptions, asserted: readonly BackedEntry[], onEvent: OnPublishEvent) {
     this.#options = options;
     this.#asserted = asserted;
     this.#onEvent = onEvent;
@@ -206,9 +208,9 @@ class Committer {
 const LAYER_MARGIN = 40;
 
 function takeAsserted(
-  asserted: readonly AssertedEntry[],
+  asserted: readonly BackedEntry[],
   room: number,
-): [readonly AssertedEntry[], readonly AssertedEntry[]] {
+): [readonly BackedEntry[], readonly BackedEntry[]] {
   const digests = new Set<string>();
   let count = 0;
   for (const { blobs } of asserted) {

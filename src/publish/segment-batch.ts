@@ -1,6 +1,7 @@
 /** Turns staged paths into entries, signs them, and commits them as one segment. */
 import pLimit from 'p-limit';
 import { commitSegment } from '../cache/commit.ts';
+import type { BackedEntry } from '../cache/segment-writer.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { Pin, Root } from '../cache-index/records.ts';
 import { encodeSegment } from '../cache-index/segment.ts';
@@ -11,15 +12,10 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { NarUploader, StagedPath } from './nar-uploader.ts';
 
-/** An entry that is in the cache already and is to be listed again, with the blobs that hold it. */
-export interface AssertedEntry {
-  readonly entry: Entry;
-  readonly blobs: readonly Descriptor[];
-}
-
 export interface Batch {
   readonly staged: readonly StagedPath[];
-  readonly asserted: readonly AssertedEntry[];
+  /** In the cache already, and to be listed again. */
+  readonly asserted: readonly BackedEntry[];
   readonly roots: readonly Root[];
   readonly pins?: readonly Pin[];
 }
@@ -120,7 +116,7 @@ async function heal(batch: Batch, { store, uploader, signal }: SegmentBatchOptio
       return (await areThere(blobs)) ? path : uploader.stage(path.info);
     }),
   );
-  const asserted: AssertedEntry[] = [];
+  const asserted: BackedEntry[] = [];
   for (const held of batch.asserted) {
     if (await areThere(held.blobs)) asserted.push(held);
     else staged.push(await uploader.stage(held.entry.narInfo));

@@ -114,7 +114,7 @@ describe('pin', () => {
     expect((await catalogOf(store)).currentPins).toEqual([]);
   });
 
-  it('fails when a gc drops the path while it is written', async () => {
+  it('keeps the path and what it refers to, though a gc that does not see it drops both while it is written', async () => {
     let armed = false;
     const store: MemoryStore = new MemoryStore({
       async onCall(method, [tag]) {
@@ -126,7 +126,20 @@ describe('pin', () => {
     await published(store);
     const options = await at(store, day(60));
     armed = true;
+    await setPin('late', baseNameFor('old'), options);
+    expect(await namesIn(store)).toEqual(['lib', 'new', 'old']);
+    await gcAt(store, day(62));
+    expect(await namesIn(store)).toEqual(['lib', 'new', 'old']);
+    await assertSegmentsReachable(store);
+  });
+
+  it('fails when the bytes are gone before it is written', async () => {
+    const store = new MemoryStore();
+    await published(store);
+    const options = await at(store, day(60));
+    store.blobs.clear();
     await expect(setPin('late', baseNameFor('old'), options)).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
+    expect(store.tags.size).toBe(3);
   });
 
   it('changes nothing when it cannot read what the name stood for', async () => {

@@ -1,28 +1,44 @@
 /**
  * Entries that are in the cache but were last asserted long ago are listed again, without upload: so "retain 30 days"
- * means since last published, and a gc that runs at the same time cannot break the closure published now.
+ * means since last published, and a gc that runs at the same time cannot break the closure published or pinned now.
  */
-import type { IndexReader } from '../cache/index-reader.ts';
-import { readError } from '../cache/view.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { decodeImageManifest } from '../oci/manifest.ts';
-import type { AssertedEntry } from './segment-batch.ts';
+import type { IndexReader } from './index-reader.ts';
+import { referencesFirst } from './references-first.ts';
+import type { BackedEntry } from './segment-writer.ts';
+import { readError } from './view.ts';
 
 export interface AssertOptions extends CallOptions {
-  readonly store: ContentStore;
+  readonly store: ReadOnlyStore;
   readonly reader: IndexReader;
-  /** What the publish relies on: its closure, or the roots whose closure only the cache has. */
+  /** What is relied on: a closure, or the roots whose closure only the cache has. */
   readonly hashParts: readonly HashPart[];
   /** Unix seconds: entries asserted before are due. */
   readonly before: number;
 }
 
-export async function findDueEntries(options: AssertOptions): Promise<AssertedEntry[]> {
-  const due = [...cachedClosure(options.reader, options.hashParts)].filter(({ asserted }) => asserted < options.before);
+type Found = NonNullable<ReturnType<IndexReader['findAsserted']>>;
+
+/**
+ * The entries that are due, references first: they may take several segments, and a gc that drops them from where they
+ * were must find no segment that lists a path without what it refers to.
+ */
+export async function findDueEntries(options: AssertOptions): Promise<BackedEntry[]> {
+  const closure = new Map<HashPart, Found>();
+  for (const found of cachedClosure(options.reader, options.hashParts)) {
+    closure.set(hashPartOf(found.entry.narInfo.path), found);
+  }
+  const order = referencesFirst(closure.keys(), (hashPart) =>
+    closure.get(hashPart)?.entry.narInfo.references.map(hashPartOf),
+  );
+  const due = [...order]
+    .flatMap((hashPart) => closure.get(hashPart) ?? [])
+    .filter((found) => found.asserted < options.before);
   const tags = [...new Set(due.map(({ tag }) => tag))];
   const layers = new Map(await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(tag, options)] as const)));
   return due.map(({ entry, tag }) => {
@@ -42,10 +58,7 @@ export async function findDueEntries(options: AssertOptions): Promise<AssertedEn
 }
 
 /** The entries that `roots` reach in the cache, each once. */
-export function* cachedClosure(
-  reader: IndexReader,
-  roots: readonly HashPart[],
-): Generator<NonNullable<ReturnType<IndexReader['findAsserted']>>> {
+export function* cachedClosure(reader: IndexReader, roots: readonly HashPart[]): Generator<Found> {
   const seen = new Set<HashPart>(roots);
   const open = [...seen];
   for (let hashPart = open.pop(); hashPart !== undefined; hashPart = open.pop()) {
