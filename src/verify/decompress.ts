@@ -20,10 +20,30 @@ export async function* decompress(
   maxBytes: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let seen = 0;
-  for await (const chunk of open(source, compression)) {
-    seen += chunk.length;
-    if (seen > maxBytes) throw new NixcacheError('ERR_FORMAT', `it unpacks to more than ${maxBytes} bytes`);
-    yield chunk;
+  let failure: { readonly error: unknown } | undefined;
+  const watched = watch(source, (error) => {
+    failure = { error };
+  });
+  try {
+    for await (const chunk of open(watched, compression)) {
+      seen += chunk.length;
+      if (seen > maxBytes) throw new NixcacheError('ERR_FORMAT', `it unpacks to more than ${maxBytes} bytes`);
+      yield chunk;
+    }
+  } catch (error) {
+    throw failure ? failure.error : error; // a decoder calls damaged what only broke off
+  }
+}
+
+async function* watch(
+  source: AsyncIterable<Uint8Array>,
+  onFailure: (error: unknown) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* source;
+  } catch (error) {
+    onFailure(error);
+    throw error;
   }
 }
 

@@ -28,6 +28,9 @@ beforeAll(async () => {
 });
 afterAll(() => nix.cleanup());
 
+/** Each runs the command line several times, and a Nix. */
+const TIMEOUT_MS = 180_000;
+
 const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CliResult> =>
   runCli(args, { cwd: nix.dir, env: { ...nix.env, ...env } });
 
@@ -59,7 +62,7 @@ async function filesOf(directory: string, bytes: number): Promise<string[]> {
   return files.filter((_, i) => (sizes[i] ?? 0) >= bytes);
 }
 
-describe('verify on an image layout', () => {
+describe('verify on an image layout', { timeout: TIMEOUT_MS }, () => {
   const cache = (name: string): string => `oci:${join(nix.dir, name)}`;
 
   it('exits with 0 when all is well, and says so', async () => {
@@ -132,7 +135,7 @@ describe('verify on an image layout', () => {
   });
 });
 
-describe('verify on docker-registry', () => {
+describe('verify on docker-registry', { timeout: TIMEOUT_MS }, () => {
   it('finds files that are gone, cut short and altered on its disk, and heals them', async () => {
     const registry = await RealRegistry.start();
     onTestFinished(() => registry.stop());
