@@ -10,7 +10,7 @@ import {
 } from '../../src/gc/deleter.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { CacheBuilder, hashPartFor, namesIn, openReader } from '../support/cache-builder.ts';
-import { day, gcAt } from '../support/gc-runs.ts';
+import { DAY_SECONDS, day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 
 /** Deletes two at a time from a memory store. */
@@ -39,6 +39,12 @@ class BatchedDeleter implements ManifestDeleter {
 
 /** A cache with seven replaced segments that are due, all of which hold the NAR `lib`, which is needed. */
 async function due(): Promise<{ store: MemoryStore; lib: Digest; dead: Digest }> {
+  const made = await published();
+  await gcAt(made.store, day(60));
+  return made;
+}
+
+async function published(): Promise<{ store: MemoryStore; lib: Digest; dead: Digest }> {
   const store = new MemoryStore();
   const cache = new CacheBuilder(store);
   await cache.publish({ at: day(0), paths: ['lib'], packed: false });
@@ -48,7 +54,6 @@ async function due(): Promise<{ store: MemoryStore; lib: Digest; dead: Digest }>
   }
   const reader = await openReader(store);
   const narOf = (name: string): Digest => reader.findEntry(hashPartFor(name))?.nar[0]?.digest as Digest;
-  await gcAt(store, day(60));
   return { store, lib: narOf('lib'), dead: narOf('p1') };
 }
 
@@ -79,6 +84,19 @@ describe('gc with a deleter that works in batches', () => {
       ),
     });
     expect(deleter.batches).toHaveLength(2);
+  });
+
+  it.each([
+    ['what was compacted before', due, day(62), DAY_SECONDS],
+    ['what it has just compacted', published, day(60), 0],
+  ] as const)('looks after the last batch too, and for %s', async (_, open, at, graceSeconds) => {
+    const { store, lib } = await open();
+    const deleter = new BatchedDeleter(store, (batch) => {
+      if (batch.length === 1) store.blobs.delete(lib);
+      return undefined;
+    });
+    const gc = gcAt(store, at, { deleter, graceSeconds });
+    await expect(gc).rejects.toThrow(/is gone after 7 manifests were deleted/);
   });
 
   it('deletes nothing when one is gone before', async () => {

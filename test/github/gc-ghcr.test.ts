@@ -58,6 +58,18 @@ describe('gc on GHCR', () => {
     expect(github.count('GET', /\/versions\?/)).toBe(1);
   });
 
+  it('lets go of packs whose live pieces it has moved', async () => {
+    const { github, repository, openDeleter } = await openGithub();
+    const cache = new CacheBuilder(repository);
+    await cache.publish({ at: day(0), paths: ['a', 'b', 'c'].map((name) => ({ name, bytes: 10 * KIB })) });
+    await cache.publish({ at: day(40), asserted: ['a'] });
+    const before = github.package.storedBytes();
+    const { report } = await gcAt(repository, day(60), { deleter: openDeleter(), graceSeconds: 0 });
+    expect(report).toMatchObject({ packs: { rewritten: 1 }, deletedManifests: 2, notFreed: [] });
+    expect(before - github.package.storedBytes()).toBeGreaterThan(15 * KIB);
+    await cache.expectReadable(['a']);
+  });
+
   it('goes on in the next run when the budget of the hour ends', async () => {
     let now = day(60).getTime();
     const { github, repository, openDeleter } = await openGithub({ hourlyLimit: 32, now: () => now });

@@ -50,6 +50,7 @@ describe('deletes manifests as versions of the package', () => {
     const report = await openDeleter().deleteManifests(list);
     expect(report.deleted).toEqual([]);
     expect(report.failed[0]?.error).toMatchObject({ code: 'ERR_NOT_FOUND' });
+    expect(github.count('GET', LISTING)).toBe(0);
     expect(await repository.listTags()).toHaveLength(2);
   });
 
@@ -264,6 +265,15 @@ describe("keeps to GitHub's limits", () => {
     expect(github.count('DELETE')).toBe(3);
   });
 
+  it('takes a 429 in other words for a limit too, and does not insist', async () => {
+    const { github, openDeleter, pushTags } = await openGithub();
+    const body = '{"message":"Too Many Requests"}';
+    github.inject({ path: LISTING, times: 9, act: { type: 'answer', status: 429, body } });
+    const report = await openDeleter().deleteManifests(await pushTags('a', 'b'));
+    expect(report.stopped).toMatchObject({ kind: 'secondary-limit' });
+    expect(github.count('GET', LISTING)).toBe(1);
+  });
+
   it('stops before the budget of the hour ends, and goes on in the next', async () => {
     let now = Date.parse('2026-11-20T12:00:00Z');
     const { github, repository, openDeleter, pushTags } = await openGithub({ hourlyLimit: 50, now: () => now });
@@ -345,7 +355,7 @@ it('does not follow a page to another host with the token', async () => {
   const link = '<http://127.0.0.2:9/steal?page=2>; rel="next"';
   github.inject({ path: LISTING, act: { type: 'answer', status: 200, body: '[]', headers: { link } } });
   const report = await openDeleter().deleteManifests(await pushTags('a'));
-  expect(report.stopped).toMatchObject({ code: 'ERR_NETWORK', message: expect.stringContaining('refused') });
+  expect(report.stopped).toMatchObject({ code: 'ERR_NETWORK', message: expect.stringContaining('leads on to') });
 });
 
 it('does not take a redirected deletion for a deletion', async () => {
