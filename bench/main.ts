@@ -3,9 +3,12 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheDir, ensureClosure } from './closure/closure.ts';
 import { benchPublish } from './publish.ts';
-import { formatReport } from './support/report.ts';
+import { benchScale } from './scale.ts';
+import { formatReport, type Report } from './support/report.ts';
 
-const SUITES = ['publish'];
+/** Below, a synthetic cache would be all recent segments. */
+const MIN_ENTRIES = 10_000;
+const SUITES = ['publish', 'scale'];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -14,6 +17,7 @@ async function main(): Promise<number> {
       runs: { type: 'string', default: '3' },
       dir: { type: 'string', default: cacheDir() },
       entry: { type: 'string' },
+      entries: { type: 'string', default: '100000' },
       baseline: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
@@ -30,19 +34,26 @@ async function main(): Promise<number> {
     process.stderr.write(`bench: --runs ${values.runs} is not a number of runs\n`);
     return 2;
   }
+  const entries = Number(values.entries);
+  if (!Number.isInteger(entries) || entries < MIN_ENTRIES) {
+    process.stderr.write(`bench: --entries ${values.entries} is not a number from ${MIN_ENTRIES} up\n`);
+    return 2;
+  }
   const onStep = (step: string): boolean => process.stderr.write(`${step}\n`);
   const dir = resolve(values.dir);
-  onStep(`closure in ${dir}`);
-  const closure = await ensureClosure(dir);
-  const report = await benchPublish({
-    closure,
-    runs,
-    baseline: values.baseline,
-    entry: values.entry === undefined ? undefined : resolve(values.entry),
-    onStep,
-  });
+  const entry = values.entry === undefined ? undefined : resolve(values.entry);
+  const report = suite === 'scale' ? await scale() : await publish();
   process.stdout.write(`${values.json ? JSON.stringify(report, undefined, 2) : formatReport(report)}\n`);
   return 0;
+
+  async function publish(): Promise<Report> {
+    onStep(`closure in ${dir}`);
+    return benchPublish({ closure: await ensureClosure(dir), runs, baseline: values.baseline, entry, onStep });
+  }
+
+  async function scale(): Promise<Report> {
+    return benchScale({ dir, entries, runs, entry, onStep });
+  }
 }
 
 try {

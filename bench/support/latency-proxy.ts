@@ -68,7 +68,7 @@ function carry(from: Socket, to: Socket, delayMs: number, openAt: number, count:
   let lastAt = 0;
   const later = (act: () => void): void => {
     lastAt = Math.max(lastAt, Math.max(performance.now(), openAt) + delayMs);
-    setTimeout(act, lastAt - performance.now());
+    setTimeout(act, Math.max(0, lastAt - performance.now()));
   };
   const queue: (() => void)[] = [];
   const schedule = (act: () => void): void => {

@@ -19,7 +19,7 @@ export interface NixcacheOptions {
   readonly secretKeyFile: string;
 }
 
-const BIN = fileURLToPath(new URL('../../bin/nixcache.js', import.meta.url));
+export const BIN = fileURLToPath(new URL('../../bin/nixcache.js', import.meta.url));
 
 export async function openNixcache({
   entry = BIN,

@@ -15,12 +15,17 @@ export interface Registry {
 
 const READY_WITHIN_MS = 10_000;
 
-/** @throws {Error} when it is not installed, or does not answer in time */
-export async function startRegistry(): Promise<Registry> {
+/**
+ * Starts one; `fill` may put content into its storage before.
+ *
+ * @throws {Error} when it is not installed, or does not answer in time
+ */
+export async function startRegistry(fill?: (storageDir: string) => Promise<void>): Promise<Registry> {
   const dir = await mkdtemp(join(tmpdir(), 'nixcache-registry-'));
   const address = `127.0.0.1:${await freePort()}`;
   const storageDir = join(dir, 'storage');
   await mkdir(storageDir);
+  await fill?.(storageDir);
   // JSON is YAML.
   const config = {
     version: '0.1',

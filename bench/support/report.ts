@@ -17,13 +17,17 @@ export interface Measured {
   readonly peakRssBytes: number;
   /** Of what was written; of repetitions that write nothing new, nothing. */
   readonly sizeBytes?: number;
+  /** What else there is to say. */
+  readonly note?: string;
   /** Wall time of each run, in order. */
   readonly runsMs: readonly number[];
 }
 
 export interface Goal {
   readonly name: string;
+  /** Or a number of `unit`. */
   readonly ratio: number;
+  readonly unit?: string;
   readonly atMost: number;
 }
 
@@ -41,23 +45,24 @@ export function summarize(name: string, runs: readonly (Measurement & { readonly
 
 export function formatReport({ suite, conditions, measured, goals }: Report): string {
   const facts = Object.entries(conditions).map(([name, value]) => `${name}: ${value}`);
-  const times = measured.map(({ name, wallMs, cpuMs, peakRssBytes, sizeBytes, runsMs }) => [
+  const times = measured.map(({ name, wallMs, cpuMs, peakRssBytes, sizeBytes, note, runsMs }) => [
     name,
     seconds(wallMs),
     seconds(cpuMs),
     mebibytes(peakRssBytes),
     sizeBytes === undefined ? '' : mebibytes(sizeBytes),
     runsMs.map((ms) => (ms / 1000).toFixed(2)).join(' '),
+    note ?? '',
   ]);
-  const ratios = goals.map(({ name, ratio, atMost }) => [
+  const ratios = goals.map(({ name, ratio, unit = '', atMost }) => [
     name,
-    ratio.toFixed(3),
-    String(atMost),
+    `${ratio.toFixed(3)} ${unit}`.trim(),
+    `${atMost} ${unit}`.trim(),
     ratio <= atMost ? 'met' : 'MISSED',
   ]);
   return [
     `${suite}\n  ${facts.join('\n  ')}`,
-    formatTable(['measured', 'wall', 'cpu', 'peak memory', 'size', 'runs (s)'], times),
+    formatTable(['measured', 'wall', 'cpu', 'peak memory', 'size', 'runs (s)', ''], times),
     ...(ratios.length === 0 ? [] : [formatTable(['against', 'ratio', 'goal', ''], ratios)]),
   ].join('\n\n');
 }
