@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -6,5 +7,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // Half of the integration tests wait for processes and clocks, also where there is but one core.
+    maxWorkers: Math.max(2, availableParallelism()),
   },
 });

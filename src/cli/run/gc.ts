@@ -42,6 +42,7 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
       now: () => new Date(),
     });
     story.end();
+    if (reader.view?.tags.size === 0) output.warn(`there is no cache at ${store.name}: is the reference right?`);
     output.result({ cache: store.name, ...report }, () =>
       report.dryRun ? formatDropped(report, output.tableWidth) : '',
     );
