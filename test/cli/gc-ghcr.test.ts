@@ -109,6 +109,19 @@ describe('nixcache gc on GHCR takes its token', () => {
     expect(github.package.deleted).toHaveLength(3);
   });
 
+  it('and without one for that API does everything else, and says what is missing', async () => {
+    const { gc, repository } = await openCli();
+    const result = await gc(['--grace', '0s', '--json'], {
+      GITHUB_TOKEN: '',
+      GITHUB_API_URL: 'https://api.github.com',
+    });
+    expect(result.exitCode).toBe(0);
+    const { notFreed, dropped } = JSON.parse(result.stdout);
+    expect(dropped.entries).toBe(2);
+    expect(notFreed).toMatchObject([{ reason: expect.stringMatching(/set GITHUB_TOKEN/), tags: { length: 3 } }]);
+    expect(await namesIn(repository)).toEqual(['app-3', 'lib']);
+  });
+
   it('and shows it nowhere, whatever goes wrong', async () => {
     const { github, gc } = await openCli();
     github.inject({ times: 9, act: { type: 'answer', status: 403, body: `{"message":"no, ${FAKE_GITHUB_TOKEN}"}` } });
