@@ -6,12 +6,12 @@ import { zstdCompressSync } from 'node:zlib';
 import { MAX_PACKED_BYTES } from '../cache/pack.ts';
 import { PartWriter, type WrittenNar } from '../cache/part-writer.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { canDecompress, decompress } from '../nix/decompress.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { encodeNarListing } from '../nix/nar-listing.ts';
 import { verifyNar } from '../nix/nar-reader.ts';
 import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { canDecompress, decompress } from './decompress.ts';
 
 export interface TakenNar extends WrittenNar {
   /** The zstd-compressed `.ls` listing. */
@@ -49,7 +49,7 @@ export async function takeNar(narInfo: NarInfo, options: IntakeOptions): Promise
 }
 
 async function takeOnce(narInfo: NarInfo, { source, spoolDirectory, signal }: IntakeOptions): Promise<TakenNar> {
-  if (!canDecompress(narInfo.compression)) {
+  if (!(await canDecompress(narInfo.compression))) {
     throw mismatch(`its compression ${narInfo.compression} is one that cannot be checked here`);
   }
   const file = await source.openFile(narInfo.url, { signal });

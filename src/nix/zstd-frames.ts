@@ -41,12 +41,16 @@ export async function* decompressZstd(source: AsyncIterable<Uint8Array>): AsyncG
 
 async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
   const source = Readable.from(frame, { objectMode: false });
+  let failure: unknown;
+  source.on('error', (error) => {
+    failure = error;
+  });
   // The callback is where a pipeline reports; the same error ends the decoder, which the loop below reads.
   const decoder = pipeline(source, createZstdDecompress(), () => undefined);
   try {
     yield* decoder;
   } catch (cause) {
-    if (cause instanceof NixcacheError) throw cause;
+    if (failure !== undefined) throw failure; // the source's own, or what is wrong with the frame
     throw new NixcacheError('ERR_FORMAT', 'the zstd data is damaged', { cause });
   }
 }

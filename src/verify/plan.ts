@@ -1,6 +1,7 @@
 /** What a repair is going to do, as a value: printed by `--dry-run`, and carried out otherwise. */
 import type { Entry } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
+import { canDecompress } from '../nix/decompress.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { findSigner } from '../nix/signature.ts';
@@ -9,7 +10,6 @@ import type { BlobFetcher, CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { whichHave } from '../upstream/upstream-set.ts';
 import { checkNar } from './check-nar.ts';
-import { canDecompress } from './decompress.ts';
 import type { Inspection } from './inspect.ts';
 import type { LocalSource } from './local-source.ts';
 import { narInStore } from './nar-in-cache.ts';

@@ -16,13 +16,13 @@ import type { BackedEntry } from '../cache/segment-writer.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { decompress } from '../nix/decompress.ts';
 import { encodeNarListing, type NarNode } from '../nix/nar-listing.ts';
 import { verifyNar } from '../nix/nar-reader.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { digestOf } from '../oci/digest.ts';
-import { decompress } from './decompress.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { PlannedFetch } from './plan.ts';
 

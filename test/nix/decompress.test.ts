@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
-import { zstdCompressSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { xz } from '@napi-rs/lzma';
 import { describe, expect, it } from 'vitest';
-import { decompress } from '../../src/verify/decompress.ts';
+import { decompress } from '../../src/nix/decompress.ts';
 import { noise, opener } from '../support/bytes.ts';
 
 const unpack = async (bytes: Uint8Array, compression: string, maxBytes = 1e6): Promise<Buffer> => {
@@ -21,6 +21,8 @@ describe.each([
       Buffer.concat([bytes.subarray(0, 9), bytes.subarray(9)].map((part) => zstdCompressSync(part))),
   ],
   ['xz', (bytes: Buffer) => xz.compress(bytes)],
+  ['gzip', async (bytes: Buffer) => gzipSync(bytes)],
+  ['br', async (bytes: Buffer) => brotliCompressSync(bytes)],
 ] as const)('decompress of %s', (compression, pack) => {
   it('gives back what was packed', async () => {
     expect((await unpack(await pack(content), compression)).equals(content)).toBe(true);

@@ -1,0 +1,95 @@
+/** What is inside a compressed NAR, in bounded memory. */
+import { pipeline, Readable, type Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip } from 'node:zlib';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { decompressZstd } from './zstd-frames.ts';
+
+type Bytes = AsyncIterable<Uint8Array>;
+
+/** 4 KiB: of zeros, xz makes 28 MiB out of them, which are in memory at once. */
+const XZ_PIECE_BYTES = 4096;
+
+const DECODERS: Readonly<Record<string, (source: Bytes) => Bytes>> = {
+  none: (source) => source,
+  zstd: decompressZstd,
+  xz: decompressXz,
+  gzip: (source) => throughZlib(source, createGunzip()),
+  br: (source) => throughZlib(source, createBrotliDecompress()),
+};
+
+/** Whether NARs with this compression can be looked into; xz needs an optional package. */
+export async function canDecompress(compression: string): Promise<boolean> {
+  if (compression === 'xz') return (await loadXz()) !== undefined;
+  return Object.hasOwn(DECODERS, compression);
+}
+
+/**
+ * What `source` holds; it is closed on every path.
+ *
+ * @param maxBytes ends in an error when there are more
+ * @throws {NixcacheError} ERR_FORMAT when it does not decompress; and whatever `source` throws
+ */
+export async function* decompress(
+  source: Bytes,
+  compression: string,
+  maxBytes: number = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const decoder = Object.hasOwn(DECODERS, compression) ? DECODERS[compression] : undefined;
+  if (!decoder) throw new NixcacheError('ERR_FORMAT', `NARs compressed with ${compression} cannot be looked into`);
+  let seen = 0;
+  for await (const chunk of decoder(source)) {
+    seen += chunk.length;
+    if (seen > maxBytes) throw new NixcacheError('ERR_FORMAT', `it unpacks to more than ${maxBytes} bytes`);
+    yield chunk;
+  }
+}
+
+async function* decompressXz(source: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+  const lzma = await loadXz();
+  if (!lzma) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      'unpacking xz needs the optional package @napi-rs/lzma, which is not installed',
+    );
+  }
+  const decoder = new lzma.XzDecompressor();
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length; at += XZ_PIECE_BYTES) {
+      const piece = chunk.subarray(at, at + XZ_PIECE_BYTES);
+      const bytes = await decoded('xz', () => decoder.update(piece));
+      if (bytes.length > 0) yield bytes;
+    }
+  }
+  const rest = await decoded('xz', () => decoder.finish());
+  if (rest.length > 0) yield rest;
+}
+
+async function* throughZlib(source: Bytes, decoder: Transform): AsyncGenerator<Uint8Array, void, undefined> {
+  let failure: unknown;
+  const input = Readable.from(source, { objectMode: false });
+  input.on('error', (error) => {
+    failure = error;
+  });
+  // The callback is where a pipeline reports; the same error ends the decoder, which is read here.
+  pipeline(input, decoder, () => undefined);
+  try {
+    yield* decoder;
+  } catch (cause) {
+    if (failure !== undefined) throw failure;
+    throw damaged('compressed', cause);
+  }
+}
+
+async function decoded<T>(name: string, decode: () => T | Promise<T>): Promise<T> {
+  try {
+    return await decode();
+  } catch (cause) {
+    throw isNixcacheError(cause) ? cause : damaged(name, cause);
+  }
+}
+
+const damaged = (name: string, cause: unknown): NixcacheError =>
+  new NixcacheError('ERR_FORMAT', `the ${name} data is damaged: ${messageOf(cause)}`, { cause });
+
+const loadXz = (): Promise<typeof import('@napi-rs/lzma') | undefined> =>
+  import('@napi-rs/lzma').catch(() => undefined);
