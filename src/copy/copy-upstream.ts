@@ -2,15 +2,12 @@
  * From a binary cache over HTTP or in a directory into a cache. NARs keep their compression, entries their signatures;
  * every NAR is checked against its narinfo before anything names it. Committed references first, as publish does.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pLimit from 'p-limit';
 import { referencesFirst } from '../cache/references-first.ts';
+import { openSpool } from '../cache/spool.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
-import { canAdoptFiles } from '../oci/content-store.ts';
 import { listNarInfos } from '../upstream/directory-listing.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { newRoots } from './carried-records.ts';
@@ -111,11 +108,10 @@ async function transfer(
   target: Destination,
 ): Promise<CopyReport['copied']> {
   const { destination, jobs, onEvent } = options;
-  const adopts = canAdoptFiles(destination);
-  const spoolDirectory = adopts ? await destination.ingestDirectory() : await mkdtemp(join(tmpdir(), 'nixcache-'));
+  await using spool = await openSpool(destination);
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, ...(options.signal ? [options.signal] : [])]);
-  const nars = new NarTransfer({ ...options, signal, spoolDirectory, onUploaded: target.onUploaded });
+  const nars = new NarTransfer({ ...options, signal, spoolDirectory: spool.directory, onUploaded: target.onUploaded });
   const writer = target.writer(options.storeDir, { flush: () => nars.flush(), packLayers: PACK_LAYERS });
   const limit = pLimit(jobs);
   const running = new Set<Promise<unknown>>();
@@ -150,7 +146,6 @@ async function transfer(
     limit.clearQueue();
     stop.abort();
     await Promise.allSettled(running);
-    if (!adopts) await rm(spoolDirectory, { recursive: true, force: true });
   }
   return copied;
 }

@@ -2,17 +2,15 @@
  * Pushes paths and commits them, references first: every segment leaves a closed set, a killed run keeps what it
  * committed, and memory is bounded by how many paths are under way, not by how large they are.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { BackedEntry } from '../cache/segment-writer.ts';
+import { openSpool } from '../cache/spool.ts';
 import type { Root } from '../cache-index/records.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf } from '../nix/store-path.ts';
-import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { OnPublishEvent } from './events.ts';
 import type { Compression, NarRunner } from './nar-job.ts';
 import { defaultWorkers, NarPool } from './nar-pool.ts';
@@ -63,18 +61,16 @@ const CONCURRENT_UPLOADS = 8;
 
 export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome> {
   const { store } = options;
-  const adopts = canAdoptFiles(store);
-  const spoolDirectory = adopts ? await store.ingestDirectory() : await mkdtemp(join(tmpdir(), 'nixcache-'));
+  await using spool = await openSpool(store);
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });
   try {
-    return await run(options, pool, workers, spoolDirectory);
+    return await run(options, pool, workers, spool.directory);
   } finally {
     options.signal?.removeEventListener('abort', stop);
     await pool.close();
-    if (!adopts) await rm(spoolDirectory, { recursive: true, force: true });
   }
 }
 

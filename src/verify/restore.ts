@@ -3,9 +3,6 @@
  * taken unpacks to the very NAR that the entry describes, so the entry's signatures hold for it.
  */
 import { randomBytes, randomInt } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import pLimit from 'p-limit';
 import { BlobUploader, type Place } from '../cache/blob-uploader.ts';
@@ -13,6 +10,7 @@ import { openNar } from '../cache/nar-source.ts';
 import { MAX_PACKED_BYTES } from '../cache/pack.ts';
 import { PartWriter, type WrittenNar } from '../cache/part-writer.ts';
 import type { BackedEntry } from '../cache/segment-writer.ts';
+import { openSpool } from '../cache/spool.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
@@ -20,7 +18,7 @@ import { decompress } from '../nix/decompress.ts';
 import { encodeNarListing, type NarNode } from '../nix/nar-listing.ts';
 import { verifyNar } from '../nix/nar-reader.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
+import type { CallOptions, ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { digestOf } from '../oci/digest.ts';
 import type { OnVerifyEvent } from './events.ts';
@@ -46,8 +44,7 @@ const SALT_BYTES = 16;
 export async function restore(fetches: readonly PlannedFetch[], options: RestoreOptions): Promise<Restored> {
   if (fetches.length === 0) return { entries: new Map(), failed: new Map() };
   const { store, onEvent, signal } = options;
-  const adopts = canAdoptFiles(store);
-  const spoolDirectory = adopts ? await store.ingestDirectory() : await mkdtemp(join(tmpdir(), 'nixcache-'));
+  await using spool = await openSpool(store);
   const uploader = new BlobUploader({ store, signal, uploadLimit: pLimit(CONCURRENT_RESTORES), onUploaded: () => {} });
   const limit = pLimit(CONCURRENT_RESTORES);
   const staged = new Map<HashPart, StagedEntry>();
@@ -58,7 +55,7 @@ export async function restore(fetches: readonly PlannedFetch[], options: Restore
         limit(async () => {
           const { path } = fetch.entry.narInfo;
           try {
-            staged.set(fetch.hashPart, await stage(fetch, uploader, spoolDirectory, options));
+            staged.set(fetch.hashPart, await stage(fetch, uploader, spool.directory, options));
             onEvent({ type: 'repaired', message: `restored ${path} from ${fetch.upstream?.name ?? 'a damaged pack'}` });
           } catch (error) {
             signal?.throwIfAborted();
@@ -75,7 +72,6 @@ export async function restore(fetches: readonly PlannedFetch[], options: Restore
     return { entries, failed };
   } finally {
     limit.clearQueue();
-    if (!adopts) await rm(spoolDirectory, { recursive: true, force: true });
   }
 }
 

@@ -45,7 +45,7 @@ export async function startRegistry(): Promise<CacheHost & { readonly registry: 
   };
 }
 
-async function layoutTags(layout: string): Promise<readonly string[]> {
+export async function layoutTags(layout: string): Promise<readonly string[]> {
   const { manifests } = JSON.parse(await readFile(join(layout, 'index.json'), 'utf8')) as {
     readonly manifests: readonly { readonly annotations?: Readonly<Record<string, string>> }[];
   };
