@@ -7,6 +7,7 @@ import { HttpClient } from '../http/client.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { CommandContext, CommonFlags } from './context.ts';
 import { openStore, readCredentials } from './open-store.ts';
+import { convertedStore } from './open-writable.ts';
 import { Opened } from './opened.ts';
 
 export interface OpenCatalog extends AsyncDisposable {
@@ -31,7 +32,8 @@ export async function openCatalog(
   const credentials = await readCredentials(sources.flags, context);
   await using opened = new Opened();
   const http = opened.add(new HttpClient(), (client) => client.destroy());
-  const store = await openStore(cache, context, { create: false, http, credentials });
+  const opening = await openStore(cache, context, { create: false, http, credentials });
+  const store: ContentStore = await convertedStore<ContentStore>(opening, context, { dryRun: !strict, reads: !strict });
   const reader = opened.add(
     await IndexReader.open({ store, directory: ownIndexDirectory(sources, cache.name), strict, onWarning }),
     (each) => each.close(),

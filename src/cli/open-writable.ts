@@ -8,14 +8,15 @@ import { githubSource } from './github-source.ts';
 import { version } from './version.ts';
 
 /**
- * `store`, in our layout. A dry run gets a view of it in which the conversion has happened, and writes nothing.
+ * `store`, in our layout. A dry run, as everyone who only `reads`, gets a view of it in which the conversion has happened,
+ * and writes nothing.
  *
  * @throws {NixcacheError} ERR_INDEX when the older index cannot be read: going on would lose its entries
  */
 export async function convertedStore<Store extends ContentStore>(
   store: Store,
   { output, env, signal }: CommandContext,
-  { dryRun }: { readonly dryRun: boolean },
+  { dryRun, reads = false }: { readonly dryRun: boolean; readonly reads?: boolean },
 ): Promise<Store | ScratchStore> {
   const target = dryRun ? new ScratchStore(store) : store;
   const report = await convertLegacy({
@@ -28,7 +29,8 @@ export async function convertedStore<Store extends ContentStore>(
       else if (event.type === 'committed') output.detail(`committed ${event.tag}`);
       else {
         const what = `${store.name} is a cache of cmspam/nixcache-oci with ${formatCount(event.entries, 'entry', 'entries')}`;
-        output.info(dryRun ? `${what}: it would be converted first` : `${what}: converting it`);
+        if (reads) output.detail(what);
+        else output.info(dryRun ? `${what}: it would be converted first` : `${what}: converting it`);
       }
     },
     now: () => new Date(),

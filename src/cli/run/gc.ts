@@ -5,12 +5,14 @@ import { type GcFlags, gcSettings } from '../../config/gc-settings.ts';
 import type { GcEvent, GcStage } from '../../gc/events.ts';
 import { runGc as collect } from '../../gc/gc.ts';
 import { HttpClient } from '../../http/client.ts';
+import type { ContentStore } from '../../oci/content-store.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
 import { formatCount } from '../format.ts';
 import { formatDropped, gcMarkdown, gcOutputs, tellGc } from '../gc-summary.ts';
 import { githubSource } from '../github-source.ts';
 import { openDeleter } from '../open-deleter.ts';
 import { openStore, readCredentials } from '../open-store.ts';
+import { convertedStore } from '../open-writable.ts';
 import { Opened } from '../opened.ts';
 import type { Output } from '../output.ts';
 import type { ProgressTask } from '../progress.ts';
@@ -24,7 +26,8 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
   const credentials = await readCredentials(flags, context);
   await using opened = new Opened();
   const http = opened.add(new HttpClient(), (client) => client.destroy());
-  const store = await openStore(cache, context, { create: false, http, credentials });
+  const opening = await openStore(cache, context, { create: false, http, credentials });
+  const store: ContentStore = await convertedStore<ContentStore>(opening, context, settings);
   const deleter = settings.dryRun ? undefined : await openDeleter(cache, context, { http, credentials });
   const reader = opened.add(
     await IndexReader.open({
