@@ -26,7 +26,6 @@ export class Refused extends Error {
 export function sendBlob(call: Call, stored: Buffer, digest: string): void {
   const { request, response, act } = call;
   const bytes = act?.type === 'replace' ? Buffer.from(act.body) : Buffer.from(stored);
-  if (act?.type === 'corrupt' && bytes[0] !== undefined) bytes[0] ^= 1;
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
   const start = first === undefined || act?.type === 'ignore-range' ? 0 : Number(first);
   const end =
@@ -39,6 +38,7 @@ export function sendBlob(call: Call, stored: Buffer, digest: string): void {
   }
   const partial = first !== undefined && act?.type !== 'ignore-range';
   const part = bytes.subarray(start, end);
+  if (act?.type === 'corrupt') corrupt(part);
   const range = partial ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {};
   const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': digest, ...range };
   sendBytes(call, partial ? 206 : 200, headers, part);
@@ -48,9 +48,15 @@ export function sendBlob(call: Call, stored: Buffer, digest: string): void {
 export function sendDocument(call: Call, headers: Record<string, string>, stored: Buffer): void {
   const { act } = call;
   const bytes = act?.type === 'replace' ? Buffer.from(act.body) : Buffer.from(stored);
-  const middle = bytes.length >> 1;
-  if (act?.type === 'corrupt' && bytes[middle] !== undefined) bytes[middle] ^= 1;
+  if (act?.type === 'corrupt') corrupt(bytes);
   sendBytes(call, 200, headers, bytes);
+}
+
+/** In the middle, where no format has its magic number. */
+function corrupt(bytes: Buffer): void {
+  const at = bytes.length >> 1;
+  const byte = bytes[at];
+  if (byte !== undefined) bytes[at] = byte ^ 1;
 }
 
 function sendBytes({ request, response, act }: Call, status: number, headers: object, body: Buffer): void {

@@ -6,7 +6,6 @@ import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
 import { MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import { isTag } from '../reference.ts';
-import { readBounded } from '../verify.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 
@@ -24,20 +23,9 @@ export async function fetchManifest(
   const url = transport.url(`manifests/${checkReference(reference)}`);
   const headers = { accept: ACCEPT };
   return absentAsUndefined(async () => {
-    // Read within the retry: a manifest is small, so one that breaks off is simply asked for again.
-    const { response, bytes } = await transport.retrier.run(
-      async () => {
-        const response = await transport.sendOnce({
-          method: 'GET',
-          url,
-          actions: 'pull',
-          expect: [200],
-          headers,
-          signal,
-        });
-        return { response, bytes: await readBounded(response.body, MAX_MANIFEST_BYTES, `manifest ${reference}`) };
-      },
-      { signal },
+    const { response, bytes } = await transport.fetchDocument(
+      { method: 'GET', url, actions: 'pull', expect: [200], headers, signal },
+      { maxBytes: MAX_MANIFEST_BYTES, what: `manifest ${reference}` },
     );
     const digest = digestOf(bytes);
     const named = isDigest(reference) ? reference : namedDigest(response);

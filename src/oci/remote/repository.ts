@@ -40,11 +40,15 @@ export interface RemoteRepositoryOptions {
   readonly retry?: RetrierOptions | undefined;
   /** Requests at once, of reads and of writes each, as long as the registry bears it; default 32. */
   readonly concurrency?: number | undefined;
+  /** For a manifest or a page of tags, from its headers on; default 60 s. */
+  readonly documentTimeoutMs?: number | undefined;
   /** Deletes where the registry's own API does not; for kind ghcr, GitHub's Packages API. */
   readonly deleter?: Deleter | undefined;
 }
 
 const DEFAULT_CONCURRENCY = 32;
+/** 4 MiB at 70 kB a second. */
+const DEFAULT_DOCUMENT_TIMEOUT_MS = 60_000;
 
 /** A repository in an OCI registry. distribution-spec v1.1.1 */
 export class RemoteRepository implements ContentStore, Deleter {
@@ -67,6 +71,7 @@ export class RemoteRepository implements ContentStore, Deleter {
       authorizer: new Authorizer({
         ...{ http, registry, host, repository, kind: this.kind, credentials, now: () => clock.now() },
       }),
+      documentTimeoutMs: options.documentTimeoutMs ?? DEFAULT_DOCUMENT_TIMEOUT_MS,
       limits: {
         read: new AdaptiveLimit({ max: concurrency, clock }),
         write: new AdaptiveLimit({ max: concurrency, clock }),

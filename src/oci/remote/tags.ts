@@ -2,7 +2,6 @@ import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
 import { redactUrl } from '../../http/url.ts';
 import type { CallOptions } from '../content-store.ts';
-import { readBounded } from '../verify.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 
@@ -52,13 +51,9 @@ interface Page {
 
 async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | undefined): Promise<Page | undefined> {
   try {
-    // Read within the retry: a page is small, so one that breaks off is simply asked for again.
-    const { response, bytes } = await transport.retrier.run(
-      async () => {
-        const response = await transport.sendOnce({ method: 'GET', url, actions: 'pull', expect: [200], signal });
-        return { response, bytes: await readBounded(response.body, MAX_PAGE_BYTES, `the tag list ${redactUrl(url)}`) };
-      },
-      { signal },
+    const { response, bytes } = await transport.fetchDocument(
+      { method: 'GET', url, actions: 'pull', expect: [200], signal },
+      { maxBytes: MAX_PAGE_BYTES, what: `the tag list ${redactUrl(url)}` },
     );
     return { tags: parsePage(bytes, url), next: nextPage(transport, response.headers['link'], response.url) };
   } catch (error) {

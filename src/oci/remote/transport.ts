@@ -8,8 +8,10 @@ import { discardBody, type HttpClient } from '../../http/client.ts';
 import type { AdaptiveLimit } from '../../http/concurrency.ts';
 import type { HttpMethod, HttpResponse } from '../../http/exchange.ts';
 import { HttpError } from '../../http/http-error.ts';
+import { timeoutError } from '../../http/network-error.ts';
 import type { Retrier } from '../../http/retry.ts';
 import { isLoopbackHost, redactUrl } from '../../http/url.ts';
+import { readBounded } from '../verify.ts';
 import type { Actions, Authorizer } from './auth.ts';
 import { RegistryError, readRegistryError } from './registry-error.ts';
 import type { RegistryKind } from './registry-kinds.ts';
@@ -37,6 +39,8 @@ export interface TransportOptions {
   readonly kind: RegistryKind;
   readonly authorizer: Authorizer;
   readonly retrier: Retrier;
+  /** For all of a small answer, from its headers on. */
+  readonly documentTimeoutMs: number;
   /** Of requests that read, until their headers; of requests that write, until their end. */
   readonly limits: { readonly read: AdaptiveLimit; readonly write: AdaptiveLimit };
 }
@@ -73,6 +77,30 @@ export class Transport {
     const { read, write } = this.#options.limits;
     const limit = request.method === 'GET' || request.method === 'HEAD' ? read : write;
     return limit.run(() => this.#exchange(request), isThrottle, request.signal);
+  }
+
+  /**
+   * All of the small answer that `request`, a GET, is given. Asked for again when it breaks off, and when it dribbles
+   * in for longer than it may take; so not for blobs, whose length nothing bounds.
+   */
+  fetchDocument(
+    request: RegistryRequest,
+    { maxBytes, what }: { readonly maxBytes: number; readonly what: string },
+  ): Promise<{ readonly response: HttpResponse; readonly bytes: Buffer }> {
+    const { documentTimeoutMs } = this.#options;
+    const attempt = async (): Promise<{ response: HttpResponse; bytes: Buffer }> => {
+      const response = await this.sendOnce(request);
+      const timer = setTimeout(() => {
+        const late = `no whole answer within ${documentTimeoutMs / 1000} s`;
+        response.body.destroy(timeoutError(late, request.method, request.url));
+      }, documentTimeoutMs);
+      try {
+        return { response, bytes: await readBounded(response.body, maxBytes, what) };
+      } finally {
+        clearTimeout(timer);
+      }
+    };
+    return this.retrier.run(attempt, { signal: request.signal });
   }
 
   /**
