@@ -8,7 +8,7 @@ import { NixcacheError } from '../errors.ts';
 import { type CallOptions, type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 import { deleteWatched } from './batches.ts';
-import type { DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
+import type { DeletionReport, DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
 import { planDeletions, type WaitingDeletion } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
 import type { WrittenCheckpoint } from './execute.ts';
@@ -57,10 +57,12 @@ export async function free(
     if (names.some((tag) => listed.has(tag))) await unlist(survey, written, options);
     const doomed = await findDoomed(names, tags, survey, options);
     const report = deleter
-      ? await deleteWatched(doomed.manifests, deleter, {
-          ...{ name: store.name, openSurvivors: () => new Survivors(store, survey.census, plan), signal },
-          onProgress: (done) => onEvent({ type: 'deleted', done, total: doomed.manifests.length }),
-        })
+      ? await deleteRecordsLast(names, doomed.manifests, (list, before) =>
+          deleteWatched(list, deleter, {
+            ...{ name: store.name, openSurvivors: () => new Survivors(store, survey.census, plan), signal },
+            onProgress: (done) => onEvent({ type: 'deleted', done: before + done, total: doomed.manifests.length }),
+          }),
+        )
       : { deleted: [], failed: doomed.manifests.map(({ tag }) => ({ tag, error: cannotDelete(store.name) })) };
     deleted = report.deleted;
     failed = [...doomed.spared, ...report.failed];
@@ -68,6 +70,29 @@ export async function free(
   if (!canSweep(store)) return { deleted, failed, waiting, swept: undefined };
   onEvent({ type: 'stage', stage: 'sweep' });
   return { deleted, failed, waiting, swept: await store.sweep({ graceSeconds, signal }) };
+}
+
+/**
+ * A checkpoint's record only once the checkpoint is gone: the record alone names the config. Were it deleted and the
+ * checkpoint not, the registry would collect the config, and no writer could read the cache any more. A record that is
+ * left over goes with the next gc.
+ */
+async function deleteRecordsLast(
+  due: readonly string[],
+  manifests: readonly DoomedManifest[],
+  remove: (list: readonly DoomedManifest[], before: number) => Promise<DeletionReport>,
+): Promise<DeletionReport> {
+  const checkpoints = due.filter((tag) => parseTag(tag)?.kind === 'checkpoint');
+  const checkpointOf = new Map(checkpoints.map((tag) => [recordTag(tag), tag]));
+  const first = await remove(
+    manifests.filter(({ tag }) => !checkpointOf.has(tag)),
+    0,
+  );
+  const gone = new Set(first.deleted);
+  const records = manifests.filter(({ tag }) => gone.has(checkpointOf.get(tag) ?? ''));
+  if (records.length === 0) return first;
+  const second = await remove(records, manifests.length - records.length);
+  return { deleted: [...first.deleted, ...second.deleted], failed: [...first.failed, ...second.failed] };
 }
 
 const cannotDelete = (name: string): NixcacheError =>
