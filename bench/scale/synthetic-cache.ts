@@ -4,11 +4,12 @@ import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { encodeCheckpoint } from '../../src/cache-index/checkpoint.ts';
+import { encodeLookup, type LookupSegment } from '../../src/cache-index/lookup-table.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
 import type { Root } from '../../src/cache-index/records.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { CACHE_INDEX_TAG, segmentTag } from '../../src/cache-index/tags.ts';
-import type { BaseName } from '../../src/nix/store-path.ts';
+import { type BaseName, hashPartOf } from '../../src/nix/store-path.ts';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 import { digestFromHex, digestOf, hexOf } from '../../src/oci/digest.ts';
 import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
@@ -21,7 +22,7 @@ export interface SyntheticCache {
   readonly path: string;
 }
 
-const VERSION = 1;
+const VERSION = 2;
 const recordSchema = z.object({ version: z.literal(VERSION), entries: z.number() });
 
 const PARTITION_ENTRIES = 1000;
@@ -59,9 +60,13 @@ async function writeCache(layout: LayoutWriter, entries: number, now: Date): Pro
   const recent = RECENT_SEGMENTS * RECENT_ENTRIES;
   const settled = names.map((_, number) => number).slice(0, entries - recent);
   settled.sort((a, b) => ((names[a] ?? '') < (names[b] ?? '') ? -1 : 1));
-  const write = async (numbers: readonly number[], ageHours: number): Promise<Descriptor> => {
+  const write = async (
+    numbers: readonly number[],
+    ageHours: number,
+  ): Promise<LookupSegment & { readonly descriptor: Descriptor }> => {
+    const entries = numbers.map((number) => entryAt(number, names, blobs, now.getTime() / 1000));
     const segment = encodeSegment({
-      entries: numbers.map((number) => entryAt(number, names, blobs, now.getTime() / 1000)),
+      entries,
       blobs: [...blobs.packs, ...blobs.nars],
       storeDir: '/nix/store',
       creator: 'nixcache bench',
@@ -69,22 +74,29 @@ async function writeCache(layout: LayoutWriter, entries: number, now: Date): Pro
     });
     for (const { descriptor, bytes } of segment.blobs) await layout.writeBlob(descriptor, bytes);
     await layout.writeManifest(segment.tag, IMAGE_MANIFEST, mediaTypes.SEGMENT, segment.manifest);
-    return segment.descriptor;
+    const { tag, descriptor } = segment;
+    return {
+      ...{ tag, descriptor },
+      entries: entries.map(({ narInfo, asserted = 0 }) => ({ hashPart: hashPartOf(narInfo.path), asserted })),
+    };
   };
-  const partitions: Descriptor[] = [];
+  const partitions: (LookupSegment & { readonly descriptor: Descriptor })[] = [];
   for (let at = 0; at < settled.length; at += PARTITION_ENTRIES) {
     partitions.push(await write(settled.slice(at, at + PARTITION_ENTRIES), 72));
   }
   const checkpoint = encodeCheckpoint({
     replaces: Array.from({ length: 20 }, (_, n) => segmentTag(digestOf(Buffer.from(`gone ${n}`)), now)),
-    segments: partitions,
+    segments: partitions.map(({ descriptor }) => descriptor),
+    lookup: encodeLookup('/nix/store', partitions),
     roots: rootsOf(names.slice(0, entries - recent), now),
     pins: [],
     publicKeys: [],
     creator: 'nixcache bench',
     now: new Date(now.getTime() - 71 * HOUR_MS),
   });
-  await layout.writeBlob(checkpoint.config.descriptor, checkpoint.config.bytes);
+  for (const blob of [checkpoint.lookup, checkpoint.config]) {
+    if (blob) await layout.writeBlob(blob.descriptor, blob.bytes);
+  }
   await layout.writeManifest(
     checkpoint.record.tag,
     IMAGE_MANIFEST,
@@ -96,13 +108,13 @@ async function writeCache(layout: LayoutWriter, entries: number, now: Date): Pro
   for (let n = 0; n < RECENT_SEGMENTS; n++) {
     const first = entries - recent + n * RECENT_ENTRIES;
     const numbers = Array.from({ length: RECENT_ENTRIES }, (_, i) => first + i);
-    published.push(await write(numbers, 70 - n));
+    published.push((await write(numbers, 70 - n)).descriptor);
   }
   const index = encodeManifest({
     schemaVersion: 2,
     mediaType: IMAGE_INDEX,
     artifactType: mediaTypes.CACHE_INDEX,
-    manifests: [...partitions, ...published],
+    manifests: [...partitions.map(({ descriptor }) => descriptor), ...published],
     annotations: {
       [mediaTypes.TAG_ANNOTATION]: CACHE_INDEX_TAG,
       [mediaTypes.VERSION_ANNOTATION]: String(mediaTypes.FORMAT_VERSION),

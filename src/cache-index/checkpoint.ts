@@ -3,7 +3,7 @@
  * what they replace. Its tag, written after its segments' own, is what makes the replaced ones dead.
  */
 import * as z from 'zod/mini';
-import { type Descriptor, describe } from '../oci/descriptor.ts';
+import { type Descriptor, describe, descriptorSchema } from '../oci/descriptor.ts';
 import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../oci/manifest.ts';
 import * as mediaTypes from './media-types.ts';
 import { type Pin, pinSchema, type Root, rootSchema } from './records.ts';
@@ -21,6 +21,8 @@ const checkpointConfigSchema = z.object({
   roots: z.array(rootSchema),
   pins: z.array(pinSchema),
   publicKeys: z.array(z.string()),
+  /** The look-up table, see lookup-table.ts. */
+  lookup: z.optional(descriptorSchema),
 });
 export type CheckpointConfig = z.infer<typeof checkpointConfigSchema>;
 
@@ -34,10 +36,13 @@ export interface CheckpointInput {
   readonly creator: string;
   readonly now: Date;
   readonly sourceUrl?: string | undefined;
+  /** Made by `encodeLookup`; caches of few entries need none. */
+  readonly lookup?: Buffer | undefined;
 }
 
 export interface EncodedCheckpoint {
   readonly tag: string;
+  readonly lookup: { readonly descriptor: Descriptor; readonly bytes: Buffer } | undefined;
   readonly config: { readonly descriptor: Descriptor; readonly bytes: Buffer };
   /** The child manifest that makes the config reachable; stored under its own tag before the index. */
   readonly record: { readonly tag: string; readonly descriptor: Descriptor; readonly bytes: Buffer };
@@ -45,6 +50,7 @@ export interface EncodedCheckpoint {
 }
 
 export function encodeCheckpoint(input: CheckpointInput): EncodedCheckpoint {
+  const lookup = input.lookup && { descriptor: describe(mediaTypes.LOOKUP, input.lookup), bytes: input.lookup };
   const config: CheckpointConfig = {
     formatVersion: mediaTypes.FORMAT_VERSION,
     creator: input.creator,
@@ -54,6 +60,7 @@ export function encodeCheckpoint(input: CheckpointInput): EncodedCheckpoint {
     roots: [...input.roots],
     pins: [...input.pins],
     publicKeys: [...input.publicKeys],
+    lookup: lookup?.descriptor,
   };
   const configBytes = Buffer.from(JSON.stringify(config));
   const configDescriptor = describe(mediaTypes.CHECKPOINT_CONFIG, configBytes);
@@ -69,7 +76,7 @@ export function encodeCheckpoint(input: CheckpointInput): EncodedCheckpoint {
     mediaType: IMAGE_MANIFEST,
     artifactType: mediaTypes.CHECKPOINT_RECORD,
     config: configDescriptor,
-    layers: [configDescriptor], // image-spec v1.1.1 manifest.md: at least one layer, for portability
+    layers: [configDescriptor, ...(lookup ? [lookup.descriptor] : [])], // image-spec v1.1.1 manifest.md: at least one layer, for portability
     annotations: { ...annotations, [mediaTypes.TAG_ANNOTATION]: recordTag(tag) },
   });
   const recordDescriptor = { ...describe(IMAGE_MANIFEST, record), artifactType: mediaTypes.CHECKPOINT_RECORD };
@@ -82,6 +89,7 @@ export function encodeCheckpoint(input: CheckpointInput): EncodedCheckpoint {
   });
   return {
     tag,
+    lookup,
     config: { descriptor: configDescriptor, bytes: configBytes },
     record: { tag: recordTag(tag), descriptor: recordDescriptor, bytes: record },
     index,

@@ -16,6 +16,8 @@ export const LISTING = 'application/vnd.nixcache.listing.v1+zstd';
 export const CHECKPOINT = 'application/vnd.nixcache.checkpoint.v1';
 export const CHECKPOINT_RECORD = 'application/vnd.nixcache.checkpoint.record.v1';
 export const CHECKPOINT_CONFIG = 'application/vnd.nixcache.checkpoint.config.v1+json';
+/** Which of a checkpoint's segments holds which store path. */
+export const LOOKUP = 'application/vnd.nixcache.lookup.v1';
 export const CACHE_INDEX = 'application/vnd.nixcache.cache-index.v1';
 
 /** The tag of the manifest that carries the annotation: makes every manifest's digest its own. */

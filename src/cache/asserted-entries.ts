@@ -29,6 +29,7 @@ type Found = NonNullable<ReturnType<IndexReader['findAsserted']>>;
  * were must find no segment that lists a path without what it refers to.
  */
 export async function findDueEntries(options: AssertOptions): Promise<BackedEntry[]> {
+  await options.reader.bring(options.hashParts, options.before, options);
   const closure = new Map<HashPart, Found>();
   for (const found of cachedClosure(options.reader, options.hashParts)) {
     closure.set(hashPartOf(found.entry.narInfo.path), found);

@@ -35,7 +35,9 @@ export async function commitCheckpoint(
   checkpoint: EncodedCheckpoint,
   options: CallOptions,
 ): Promise<void> {
-  await store.pushBlob(checkpoint.config.descriptor, bytesContent(checkpoint.config.bytes), options);
+  for (const blob of [checkpoint.lookup, checkpoint.config]) {
+    if (blob) await store.pushBlob(blob.descriptor, bytesContent(blob.bytes), options);
+  }
   await store.pushManifest(checkpoint.record.tag, IMAGE_MANIFEST, checkpoint.record.bytes, options);
   await store.pushManifest(checkpoint.tag, IMAGE_INDEX, checkpoint.index, options);
 }

@@ -9,13 +9,13 @@ import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBytes, type NixHash } from '../nix/hash.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../nix/store-path.ts';
 import type { ByteRange, CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
-import type { Digest } from '../oci/digest.ts';
 import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import { LeftOut, leaveOut } from './left-out.ts';
 import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
 import { decodeState, encodeState } from './reader-state.ts';
 import { type LoadedSegment, loadSegments } from './segment-loader.ts';
-import { type CacheView, loadView, TagVanished } from './view.ts';
+import { type CacheView, keptDigests, loadView, TagVanished } from './view.ts';
 
 export interface IndexReaderOptions {
   readonly store: ReadOnlyStore;
@@ -23,6 +23,11 @@ export interface IndexReaderOptions {
   readonly directory?: string | undefined;
   /** For writers: any trouble while reading the index is an error. */
   readonly strict: boolean;
+  /**
+   * For writers that look at few entries: those of segments that a look-up table covers are fetched only when `bring`
+   * asks for them. Until then `has` knows them, and nothing else does.
+   */
+  readonly sparse?: boolean | undefined;
   /** Whether an index of the older layout is somebody else's to read; see ViewOptions. */
   readonly besideLegacy?: boolean | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
@@ -51,6 +56,7 @@ export class IndexReader implements CacheReader {
   /** By ordinal in the table. */
   #segments: readonly LoadedSegment[] = [];
   #view: CacheView | undefined;
+  #leftOut = new LeftOut();
   #publicKeys: readonly string[] = [];
   #storeDir: string = DEFAULT_STORE_DIR;
   #generation = 0;
@@ -103,7 +109,24 @@ export class IndexReader implements CacheReader {
 
   /** Whether there is an entry, without reading it. */
   has(hashPart: HashPart): boolean {
-    return this.#table.find(hashPart) !== undefined;
+    return this.#table.find(hashPart) !== undefined || this.#leftOut.find(hashPart).length > 0;
+  }
+
+  /**
+   * Fetches what was left out of the entries `hashParts`, as far as they were last asserted before `before`, in Unix
+   * seconds: then the other methods know them.
+   */
+  async bring(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
+    const view = this.#view;
+    const wanted = this.#leftOut.dueAt(hashParts, before, (hashPart) => this.findAsserted(hashPart)?.asserted);
+    if (!view || wanted.size === 0) return;
+    const { segments } = await this.#load([...wanted], view, { signal });
+    const held = new Map([...this.#segments, ...segments].map((loaded) => [loaded.tag, loaded]));
+    this.#leftOut = this.#leftOut.without(wanted);
+    this.#install(
+      view.live.segments.flatMap((tag) => held.get(tag) ?? []),
+      false,
+    );
   }
 
   /** Every entry once, each in its newest form. */
@@ -158,7 +181,7 @@ export class IndexReader implements CacheReader {
 
   status(): CacheStatus {
     return {
-      entries: this.#table.size,
+      entries: this.#table.size + this.#leftOut.entries,
       segments: this.#segments.length,
       generation: this.#generation,
       refreshedAt: this.#refreshedAt,
@@ -195,27 +218,46 @@ export class IndexReader implements CacheReader {
     const { strict, besideLegacy, onWarning, now = () => new Date() } = this.#options;
     const view = await loadView(this.#store, this.#mirror, { strict, besideLegacy, signal, onWarning });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
-    const wanted = view.live.segments.filter((tag) => !held.has(tag));
-    const { segments: added, bytes } = await loadSegments(wanted, {
-      ...{ store: this.#store, mirror: this.#mirror, view, strict, signal, onWarning },
-    });
+    const lacking = view.live.segments.filter((tag) => !held.has(tag));
+    const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
+    const { segments: added, bytes: entriesBytes } = await this.#load(
+      lacking.filter((tag) => !leftOut.tags.has(tag)),
+      view,
+      { signal },
+    );
     for (const loaded of added) held.set(loaded.tag, loaded);
     const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
     const live = new Set(view.live.segments);
     const removed = this.#segments.filter(({ tag }) => !live.has(tag));
     const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
+    this.#leftOut = leftOut;
     this.#publicKeys = view.publicKeys;
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
       this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
-      await this.#mirror.saveState(
-        encodeState({ tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] }),
-      );
+      // Another process may start from it, and would have less than there was.
+      if (leftOut.tags.size === 0) {
+        await this.#mirror.saveState(
+          encodeState({ tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] }),
+        );
+      }
       await this.#mirror.prune(keptDigests(view), now());
     }
     for (const { segment } of removed) segment.close();
+    const bytes = lookupBytes + entriesBytes;
     return { changed, addedSegments: added.length, removedSegments: removed.length, bytes };
+  }
+
+  #leaveOut(lacking: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof leaveOut> {
+    const { sparse, onWarning } = this.#options;
+    const options = { store: this.#store, mirror: this.#mirror, view, before: this.#leftOut, signal, onWarning };
+    return leaveOut(sparse === true ? lacking : [], options);
+  }
+
+  #load(tags: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof loadSegments> {
+    const { strict, onWarning } = this.#options;
+    return loadSegments(tags, { store: this.#store, mirror: this.#mirror, view, strict, signal, onWarning });
   }
 
   #install(segments: readonly LoadedSegment[], append: boolean): void {
@@ -223,6 +265,7 @@ export class IndexReader implements CacheReader {
     else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
     this.#segments = segments;
     this.#generation++;
+    this.#storeDir = this.#leftOut.storeDir ?? this.#storeDir;
     for (const row of this.#table.rows()) {
       const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
       this.#storeDir = storeDir ?? DEFAULT_STORE_DIR;
@@ -252,15 +295,6 @@ export class IndexReader implements CacheReader {
 
 const isPrefix = (before: readonly LoadedSegment[], after: readonly LoadedSegment[]): boolean =>
   before.every(({ tag }, i) => after[i]?.tag === tag);
-
-function keptDigests(view: CacheView): Set<Digest> {
-  const digests = new Set<Digest>();
-  for (const tag of [...view.live.segments, ...view.checkpoints.keys()]) {
-    const id = parseTag(tag)?.id;
-    if (id) digests.add(id);
-  }
-  return digests;
-}
 
 /** @throws {NixcacheError} ERR_INDEX: entries of two store directories cannot be told apart by hash part */
 export function assertStoreDir(reader: CacheReader, storeDir: string): void {

@@ -4,7 +4,7 @@
  * any number of processes may share it.
  */
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
@@ -45,6 +45,13 @@ export class Mirror {
       onWarning?.(`cannot keep the index in ${directory}: ${messageOf(error)}; it will be fetched again each time`);
       return new Mirror(undefined);
     }
+  }
+
+  /** Whether `loadSegment` would find it, unless its files are damaged. */
+  holdsSegment(id: Digest): boolean {
+    const { directory } = this;
+    if (directory === undefined) return false;
+    return ['narinfos', 'rows'].every((kind) => existsSync(join(directory, `${hexOf(id)}.${kind}`)));
   }
 
   /** The segment from disk, or undefined if it is not there whole. */
@@ -88,6 +95,22 @@ export class Mirror {
     const bytes = await readBounded(await store.fetchBlob(target, options), MAX_CONFIG_BYTES, what);
     await this.#write(name, bytes);
     return bytes;
+  }
+
+  /** A checkpoint's look-up table, from disk or else from the store; `bytes` is what was downloaded. */
+  async fetchLookup(
+    store: BlobFetcher,
+    target: BlobTarget,
+    what: string,
+    maxBytes: number,
+    options: CallOptions,
+  ): Promise<{ readonly content: Buffer; readonly bytes: number }> {
+    const name = `${hexOf(target.digest)}.lookup`;
+    const held = this.#readFile(name);
+    if (held) return { content: held, bytes: 0 };
+    const content = await readBounded(await store.fetchBlob(target, options), maxBytes, what);
+    await this.#write(name, content);
+    return { content, bytes: content.length };
   }
 
   /** A checkpoint's config from disk, not checked against its digest. */

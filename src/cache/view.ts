@@ -17,6 +17,7 @@ import { CACHE_INDEX_TAG, isNewerTag, parseTag } from '../cache-index/tags.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
 import { decodeImageIndex, IMAGE_INDEX, type ImageIndex } from '../oci/manifest.ts';
 import { legacyIndexOf } from './legacy-index.ts';
 import type { Mirror } from './mirror.ts';
@@ -154,6 +155,17 @@ function decodeEntryPoint({ bytes }: StoredManifest, what: string): ImageIndex {
 export function entriesSize(descriptor: Descriptor | undefined): number | undefined {
   const text = descriptor?.annotations?.[ENTRIES_SIZE_ANNOTATION];
   return text !== undefined && /^[0-9]{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** Of blobs that a reader of `view` keeps at hand. */
+export function keptDigests(view: CacheView): Set<Digest> {
+  const digests = new Set<Digest>();
+  for (const tag of [...view.live.segments, ...view.checkpoints.keys()]) {
+    const id = parseTag(tag)?.id;
+    if (id) digests.add(id);
+  }
+  for (const { lookup } of view.checkpoints.values()) if (lookup) digests.add(lookup.digest);
+  return digests;
 }
 
 function tolerate<T>(options: ViewOptions, decode: () => T): T | undefined {

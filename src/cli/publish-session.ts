@@ -1,5 +1,5 @@
 /** Everything that `publish` and `push` need opened, and closed again on every path. */
-import { IndexReader } from '../cache/index-reader.ts';
+import { IndexReader, type IndexReaderOptions } from '../cache/index-reader.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../config/cache-reference.ts';
 import type { PushSettings } from '../config/publish-settings.ts';
 import type { Sources } from '../config/resolve.ts';
@@ -32,6 +32,7 @@ export async function openPublishSession(
   settings: PushSettings,
   sources: Sources<CommonFlags>,
   context: CommandContext,
+  { sparse = false }: Pick<IndexReaderOptions, 'sparse'> = {},
 ): Promise<PublishSession> {
   const { output, signal, cwd } = context;
   const cache = resolveCache(sources);
@@ -55,6 +56,7 @@ export async function openPublishSession(
       store,
       directory: ownIndexDirectory(sources, cache.name),
       strict: true,
+      sparse,
       onWarning: (message) => output.warn(message),
     }),
     (each) => each.close(),

@@ -26,6 +26,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { findConflict } from './conflict.ts';
 import type { OnGcEvent } from './events.ts';
+import { DEFAULT_LOOKUP_FROM_ENTRIES, lookupOf } from './lookup.ts';
 import { type PlannedSegment, pieceKey } from './partition.ts';
 import type { GcPlan, PlannedCheckpoint } from './plan.ts';
 import { type WrittenPack, writePack } from './repack.ts';
@@ -36,6 +37,8 @@ export interface ExecuteOptions extends CallOptions {
   readonly reader: IndexReader;
   readonly creator: string;
   readonly sourceUrl?: string | undefined;
+  /** Entries from which on the checkpoint carries a look-up table. */
+  readonly lookupFromEntries?: number | undefined;
   readonly onEvent: OnGcEvent;
   readonly now: () => Date;
 }
@@ -77,8 +80,11 @@ export async function executePlan(
     return undefined;
   }
   const kept = plan.untouched.flatMap((tag) => survey.descriptors.get(tag) ?? []);
+  const written = plan.outputs.map(({ rows }, i) => ({ tag: tags[i] ?? '', rows }));
+  const fromEntries = options.lookupFromEntries ?? DEFAULT_LOOKUP_FROM_ENTRIES;
   const encoded = encodeCheckpoint({
     ...checkpoint,
+    lookup: lookupOf({ untouched: plan.untouched, written, fromEntries }, survey),
     segments: [...kept, ...outputs].slice(-MAX_LISTED),
     creator: options.creator,
     sourceUrl: options.sourceUrl,

@@ -29,6 +29,8 @@ export interface GcOptions extends CallOptions {
   readonly dryRun: boolean;
   readonly creator: string;
   readonly sourceUrl?: string | undefined;
+  /** Entries from which on the cache gets a look-up table. */
+  readonly lookupFromEntries?: number | undefined;
   readonly onEvent: OnGcEvent;
   readonly now: () => Date;
 }

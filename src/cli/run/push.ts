@@ -29,7 +29,8 @@ export async function runPush(
   const sources = await sourcesOf(flags, context);
   const settings = pushSettings(sources);
   const texts = await argumentsOrInput(args, flags, context);
-  await using session = await openPublishSession(settings, sources, context);
+  // The closure is known whole, so that nothing is asked of the cache's entries but whether they are there and due.
+  await using session = await openPublishSession(settings, sources, context, { sparse: true });
   const { store, localStore, keys } = session;
   const paths = await Promise.all(
     texts.map((text) => toStorePath(text, { storeDir: localStore.storeDir, cwd, what: 'push' })),
