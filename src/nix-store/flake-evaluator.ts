@@ -69,7 +69,8 @@ export class FlakeEvaluator {
     try {
       return await work();
     } finally {
-      await rm(this.#dir, { recursive: true, force: true });
+      // A question that another's failure outran may still be writing; what stays behind then is a few files in TMPDIR.
+      await rm(this.#dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }).catch(() => undefined);
     }
   }
 

@@ -21,7 +21,7 @@ export interface ServeOptions {
   readonly narInfoTimeoutMs?: number | undefined;
   /** How long it is believed that no upstream has a path; default 60 s. */
   readonly negativeTtlMs?: number | undefined;
-  /** How long the first refresh may hold up the start when nothing is known yet; default 5 s. */
+  /** How long the first refresh may hold up the start when nothing is known yet; default 30 s. */
   readonly firstRefreshMs?: number | undefined;
   /** Address to listen on; default 127.0.0.1. */
   readonly listen?: string | undefined;

@@ -15,7 +15,7 @@ export interface RunningServer {
 }
 
 const DEFAULT_DRAIN_MS = 30_000;
-const DEFAULT_FIRST_REFRESH_MS = 5000;
+const DEFAULT_FIRST_REFRESH_MS = 30_000;
 /** Nix keeps idle connections for 90 s at most; closing earlier costs it a new connection, and us nothing. */
 const KEEP_ALIVE_MS = 75_000;
 /** A client on loopback or a local network; slower is a slowloris. */

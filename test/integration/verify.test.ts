@@ -191,6 +191,8 @@ async function fileWith(directory: string, bytes: Buffer): Promise<string> {
 /** Fails unless a new Nix takes `path` from the cache, with its signature. */
 async function expectSubstituted(reference: string, path: string): Promise<void> {
   await using server = await startCli(['serve', '--from', reference, '--port', '0', '--no-upstream'], { env: nix.env });
+  // It starts with the index that the last one left, and asks the registry meanwhile.
+  expect((await fetch(new URL('/_refresh', server.firstLine), { method: 'POST' })).status).toBe(200);
   const client = await createNixClient({ substituters: [server.firstLine], publicKeys: [key.public] });
   onTestFinished(() => client.cleanup());
   await execa('nix-store', ['--realise', path], { env: client.env, extendEnv: false });
