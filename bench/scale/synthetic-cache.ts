@@ -76,7 +76,7 @@ async function writeCache(layout: LayoutWriter, entries: number, now: Date): Pro
     await layout.writeManifest(segment.tag, IMAGE_MANIFEST, mediaTypes.SEGMENT, segment.manifest);
     const { tag, descriptor } = segment;
     return {
-      ...{ tag, descriptor },
+      ...{ tag, descriptor, count: entries.length },
       entries: entries.map(({ narInfo, asserted = 0 }) => ({ hashPart: hashPartOf(narInfo.path), asserted })),
     };
   };

@@ -18,8 +18,9 @@ import type { HashPart } from '../nix/store-path.ts';
 
 export interface LookupSegment {
   readonly tag: string;
-  /** By hash part. */
-  readonly entries: readonly LookupEntry[];
+  readonly count: number;
+  /** So many, by hash part; read once. */
+  readonly entries: Iterable<LookupEntry>;
 }
 
 export interface LookupEntry {
@@ -48,7 +49,7 @@ const DAY_SECONDS = 86_400;
 const MAX_DAY = 0xffff;
 
 export function encodeLookup(storeDir: string, segments: readonly LookupSegment[]): Buffer {
-  const counts = segments.map(({ tag, entries }) => ({ tag, count: entries.length }));
+  const counts = segments.map(({ tag, count }) => ({ tag, count }));
   let header = JSON.stringify({ storeDir, segments: counts });
   header = header.padEnd(Math.ceil(Buffer.byteLength(header) / 4) * 4);
   const total = counts.reduce((sum, { count }) => sum + count, 0);

@@ -1,5 +1,6 @@
 /** The look-up table that a new checkpoint carries, of all that is live once it counts. */
 import { encodeLookup, type LookupEntry, type LookupSegment } from '../cache-index/lookup-table.ts';
+import type { Census } from '../retention/census.ts';
 import type { Survey } from './survey.ts';
 
 /** Below, the entries themselves are some megabytes, and fetching them is as good. */
@@ -16,18 +17,22 @@ export interface LookupInput {
 /** Undefined when there are too few entries for it to be of use. */
 export function lookupOf({ untouched, written, fromEntries }: LookupInput, survey: Survey): Buffer | undefined {
   const { census, storeDir } = survey;
-  const entryOf = (row: number): LookupEntry => ({
-    hashPart: census.hashPartOf(census.pathOf(row)),
-    asserted: census.assertedOf(row),
-  });
   const stay = new Set(untouched);
   const segments: LookupSegment[] = census.segments
     .filter(({ tag }) => stay.has(tag))
-    .map(({ tag, start, end }) => ({
-      tag,
-      entries: Array.from({ length: end - start }, (_, i) => entryOf(start + i)),
-    }));
-  for (const { tag, rows } of written) segments.push({ tag, entries: rows.map(entryOf) });
-  const count = segments.reduce((sum, { entries }) => sum + entries.length, 0);
-  return count < fromEntries ? undefined : encodeLookup(storeDir, segments);
+    .map(({ tag, start, end }) => ({ tag, count: end - start, entries: entriesOf(range(start, end), census) }));
+  for (const { tag, rows } of written) segments.push({ tag, count: rows.length, entries: entriesOf(rows, census) });
+  const total = segments.reduce((sum, { count }) => sum + count, 0);
+  return total < fromEntries ? undefined : encodeLookup(storeDir, segments);
+}
+
+/** One at a time: a million at once would be some 200 MB. */
+function* entriesOf(rows: Iterable<number>, census: Census): Generator<LookupEntry> {
+  for (const row of rows) {
+    yield { hashPart: census.hashPartOf(census.pathOf(row)), asserted: census.assertedOf(row) };
+  }
+}
+
+function* range(start: number, end: number): Generator<number> {
+  for (let i = start; i < end; i++) yield i;
 }

@@ -11,9 +11,9 @@ const entry = (start: string, asserted: number) => ({ hashPart: hashPart(start),
 
 describe('a look-up table', () => {
   const bytes = encodeLookup('/nix/store', [
-    { tag: 'one', entries: [entry('0a', 3 * DAY), entry('1b', 4 * DAY + 5), entry('zz', 0)] },
-    { tag: 'empty', entries: [] },
-    { tag: 'two', entries: [entry('1b', 9 * DAY)] },
+    { tag: 'one', count: 3, entries: [entry('0a', 3 * DAY), entry('1b', 4 * DAY + 5), entry('zz', 0)] },
+    { tag: 'empty', count: 0, entries: [] },
+    { tag: 'two', count: 1, entries: [entry('1b', 9 * DAY)] },
   ]);
   const table = LookupTable.decode(bytes, 'table');
 
@@ -53,6 +53,7 @@ test('every entry is found in its segment, whatever the hashes', () => {
     fc.property(fc.array(segment, { maxLength: 5 }), (lists) => {
       const segments = lists.map((list, i) => ({
         tag: `seg-${i}`,
+        count: list.length,
         entries: list.map((each, n) => ({ hashPart: each, asserted: n * DAY })),
       }));
       const table = LookupTable.decode(encodeLookup('/gnu/store', segments), 'table');

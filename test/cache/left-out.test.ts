@@ -9,8 +9,8 @@ const entries = (...starts: readonly string[]) => starts.map((start) => ({ hashP
 
 describe('what is left out', () => {
   const bytes = encodeLookup('/nix/store', [
-    { tag: 'live', entries: entries('0a', '0b') },
-    { tag: 'dead', entries: entries('0c') },
+    { tag: 'live', count: 2, entries: entries('0a', '0b') },
+    { tag: 'dead', count: 1, entries: entries('0c') },
   ]);
   const tables = new Map([[digestOf(bytes), LookupTable.decode(bytes, 'table')]]);
   const leftOut = new LeftOut(new Set(['live']), tables);
