@@ -1,4 +1,4 @@
-/** nixcache's own version; package.json lies two levels up from both src/cli and dist/cli. */
+/** nixcache's own version; package.json lies two levels up from src/cli, dist/cli and dist/lib. */
 import { readFileSync } from 'node:fs';
 
 export function version(): string {
