@@ -23,13 +23,12 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** @throws {Error} when a source has no build, or a newer form than its build */
+/** @throws {Error} when there is no build, or a source is newer than it */
 export function requireBuild(): void {
-  const stale = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => {
-    if (!file.endsWith('.ts')) return false;
-    const built = statSync(join(ROOT, 'dist', file.replace(/\.ts$/, '.js')), { throwIfNoEntry: false });
-    return built === undefined || built.mtimeMs < statSync(join(ROOT, 'src', file)).mtimeMs;
-  });
+  const built = statSync(join(ROOT, 'dist/cli/main.js'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const stale = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter(
+    (file) => file.endsWith('.ts') && statSync(join(ROOT, 'src', file)).mtimeMs > built,
+  );
   if (stale.length === 0) return;
   throw new Error(`dist/ is missing or older than src/ (${stale.slice(0, 3).join(', ')} …): run 'npm run build' first`);
 }
