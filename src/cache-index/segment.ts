@@ -152,7 +152,7 @@ export function assertVersion(version: number, what: string): void {
   if (!(version <= mediaTypes.FORMAT_VERSION)) {
     throw new NixcacheError(
       'ERR_INDEX_VERSION',
-      `${what} is of cache format ${version}, this nixcache knows up to ${mediaTypes.FORMAT_VERSION}: install a newer nixcache`,
+      `${what} is of cache format ${Number.isNaN(version) ? 'unknown' : version}, this nixcache knows up to ${mediaTypes.FORMAT_VERSION}: install a newer nixcache`,
     );
   }
 }
