@@ -1,0 +1,75 @@
+/** Scenarios at random, that shrink to fewer rounds, fewer actors, fewer faults, and fewer choices. */
+import fc from 'fast-check';
+import type { StoreMethod } from '../support/memory-store.ts';
+import type { ActorSpec } from './actors.ts';
+import { HOUR_MS } from './ledger.ts';
+import { PATH_NAMES } from './model-paths.ts';
+import type { Round, Scenario } from './scenario.ts';
+import type { RegistryHabits } from './simulated-registry.ts';
+import type { Fault, FaultKind } from './simulated-store.ts';
+
+const faultKind = (): fc.Arbitrary<FaultKind> => fc.constantFrom<FaultKind[]>('before', 'after', 'twice', 'crash');
+
+/** At any call, or at one of those that change something. */
+const fault = (): fc.Arbitrary<Fault> =>
+  fc.oneof(
+    fc.record({ call: fc.nat({ max: 80 }), kind: faultKind() }),
+    fc.record({
+      call: fc.nat({ max: 4 }),
+      kind: faultKind(),
+      method: fc.constantFrom<StoreMethod[]>('pushManifest', 'deleteManifest', 'pushBlob'),
+    }),
+  );
+
+const common = {
+  skewHours: fc.integer({ min: -3, max: 3 }),
+  faults: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, fc.array(fault(), { maxLength: 4 })),
+};
+
+const PINS = ['stable', 'demo'];
+const SOURCES = [undefined, 'github:owner/repo', 'github:owner/other'];
+
+export const actor = (): fc.Arbitrary<ActorSpec> => {
+  const kindOf = <K extends string>(kind: K) => fc.constant(kind);
+  const path = fc.constantFrom(...PATH_NAMES);
+  const pinName = fc.constantFrom(...PINS);
+  return fc.oneof<fc.MaybeWeightedArbitrary<ActorSpec>[]>(
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        ...common,
+        kind: kindOf('publish'),
+        root: path,
+        source: fc.constantFrom(...SOURCES),
+        sparse: fc.boolean(),
+      }),
+    },
+    { weight: 4, arbitrary: fc.record({ ...common, kind: kindOf('gc') }) },
+    { weight: 2, arbitrary: fc.record({ ...common, kind: kindOf('read') }) },
+    { weight: 1, arbitrary: fc.record({ ...common, kind: kindOf('pin'), name: pinName, path }) },
+    { weight: 1, arbitrary: fc.record({ ...common, kind: kindOf('unpin'), name: pinName }) },
+  );
+};
+
+/** From a few hours to just beyond the retention, with both sides of its half and of the grace period. */
+const HOURS = [2, 20, 27, 72, 240, 350, 370, 700, 740];
+
+const round = (): fc.Arbitrary<Round> =>
+  fc.record({
+    hours: fc.constantFrom(...HOURS),
+    actors: fc.array(actor(), { minLength: 1, maxLength: 4 }),
+    seed: fc.nat(),
+    choices: fc.nat({ max: 1000 }),
+  });
+
+export const habits = (): fc.Arbitrary<RegistryHabits> =>
+  fc.record({
+    maxLayers: fc.constantFrom(1000, 6),
+    seed: fc.nat(),
+    lagMs: fc.constantFrom(0, HOUR_MS / 6, HOUR_MS),
+    lagShare: fc.constantFrom(0, 0.1, 0.4),
+    lostShare: fc.constantFrom(0, 0.2),
+  });
+
+export const scenario = (): fc.Arbitrary<Scenario> =>
+  fc.record({ habits: habits(), rounds: fc.array(round(), { minLength: 1, maxLength: 7 }) });
