@@ -139,6 +139,27 @@ it('reports a registry that does not delete, once, and is done all the same', as
   expect(await namesIn(store)).toEqual(['app', 'lib', 'p0', 'p1', 'p2', 'p3']);
 });
 
+it('keeps the record of a checkpoint that cannot be deleted: without it nobody could read the checkpoint', async () => {
+  let stuck: string | undefined;
+  const { store, cache } = await aged({
+    onCall(method, [digest]) {
+      const isStuck = method === 'deleteManifest' && stuck !== undefined && digest === store.tags.get(stuck);
+      if (isStuck) throw new NixcacheError('ERR_NETWORK', 'no');
+    },
+  });
+  await gcAt(store, day(60));
+  stuck = oldest(store, 'checkpoint');
+  const record = oldest(store, 'record');
+  await cache.publish({ at: day(62), paths: ['b'], roots: ['b'] });
+  await gcAt(store, day(63));
+  await gcAt(store, day(65));
+  expect([store.tags.has(stuck), store.tags.has(record)]).toEqual([true, true]);
+  stuck = undefined;
+  await gcAt(store, day(66));
+  expect([ofKind(store, 'checkpoint').length, ofKind(store, 'record').length]).toEqual([1, 1]);
+  expect(store.tags.has(record)).toBe(false);
+});
+
 it('never lets what was dropped come back when a segment cannot be deleted', async () => {
   let undeletable: Digest | undefined;
   const { store, cache } = await aged({

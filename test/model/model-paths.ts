@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
-import { type BaseName, baseNameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
+import { baseNameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { LocalStore } from '../../src/nix-store/local-store.ts';
 import type { NarJob, NarResult, NarRunner } from '../../src/publish/nar-job.ts';
 import { noise } from '../support/bytes.ts';
@@ -87,8 +87,7 @@ export const modelPool: NarRunner = {
   close: async () => undefined,
 };
 
-/** For messages. */
+/** By hash part, for messages. */
 export const nameOfHash = new Map<string, PathName>(
   PATH_NAMES.map((name) => [baseNameFor(name).slice(0, 32), name] as const),
 );
-export const baseNameOfName = (name: PathName): BaseName => baseNameFor(name);

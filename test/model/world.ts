@@ -28,7 +28,10 @@ export class World {
   readonly scheduler = new Scheduler();
   readonly ledger = new Ledger();
   readonly behaviour: Behaviour;
-  /** Whether no two gcs overlap: then nothing live ever lacks a reference. */
+  /**
+   * Whether no two gcs overlap: then nothing live ever lacks a reference. Of two, one may keep what the other, whose clock
+   * is ahead, drops a reference of; that is dropped by the next one.
+   */
   readonly gcsApart: boolean;
   readonly story: string[] = [];
   readonly #truth: Truth;
@@ -65,12 +68,16 @@ export class World {
     return this.behaviour.wrap(store, kind, registry);
   }
 
-  /** Compares what is true with what was promised. */
-  check(): void {
+  /**
+   * Compares what is true with what was promised.
+   *
+   * @param settled whether all work has come to its end
+   */
+  check(settled = false): void {
     if (this.#broken !== undefined) return;
     const { live, damage, open } = this.#truth.look();
     for (const problem of damage) this.fail(problem);
-    if (this.gcsApart) for (const problem of open) this.fail(problem);
+    if (this.gcsApart || settled) for (const problem of open) this.fail(problem);
     for (const [name, why] of this.ledger.owed(this.registry.now)) {
       if (!live.has(hashPartOf(baseNameFor(name)))) this.fail(`${name}, ${why}, is lost`);
     }
