@@ -3,7 +3,7 @@
 // zstd ask for 22.19), and turns to the copy that the `node` development dependency installs where it is not.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { enableCompileCache } from 'node:module';
+import * as nodeModule from 'node:module'; // as a whole: an older Node, which is told below, lacks enableCompileCache
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
@@ -13,7 +13,7 @@ process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(2, availableParallelism())
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const bundled = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));
 if (major > 22 || (major === 22 && minor >= 19)) {
-  enableCompileCache?.();
+  nodeModule.enableCompileCache?.();
   await import('../dist/cli/main.js');
 } else if (existsSync(bundled)) {
   const child = spawn(bundled, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });

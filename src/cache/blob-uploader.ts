@@ -26,7 +26,7 @@ export interface BlobUploaderOptions extends CallOptions {
 
 /** Closed packs held in memory until they are sent; beyond, reading waits. */
 const MAX_PACKS_SENDING = 2;
-const READ_CHUNK_BYTES = 64 * 1024;
+const READ_CHUNK_BYTES = 256 * 1024;
 
 export class BlobUploader {
   readonly #options: BlobUploaderOptions;
@@ -43,9 +43,14 @@ export class BlobUploader {
     if (this.#sending > MAX_PACKS_SENDING) await Promise.all(this.#closed.values());
   }
 
-  /** Puts `bytes` into the open pack, or, above a pack's size, into a blob of type `mediaType`, which is added to `own`. */
-  async put(bytes: Uint8Array, mediaType: string, own: Descriptor[]): Promise<Place> {
-    if (bytes.length <= MAX_PACK_BYTES) {
+  /** Puts up to `maxPackedBytes` into the open pack, more into a blob of type `mediaType`, which is added to `own`. */
+  async put(
+    bytes: Uint8Array,
+    mediaType: string,
+    own: Descriptor[],
+    maxPackedBytes: number = MAX_PACK_BYTES,
+  ): Promise<Place> {
+    if (bytes.length <= maxPackedBytes) {
       if (this.#pack.isFullFor(bytes.length)) this.#closePack();
       return this.#pack.add(bytes);
     }
@@ -91,7 +96,7 @@ export class BlobUploader {
       const result = await store.pushBlob(descriptor, bytesContent(bytes), { signal });
       onUploaded(descriptor.size, result === 'existed');
       this.#sending--;
-      return { ...closed, bytes: Buffer.alloc(0) }; // sent: 16 MiB that nobody needs any more
+      return { ...closed, bytes: Buffer.alloc(0) }; // sent: nobody needs them any more
     });
     upload.catch(() => undefined); // reported by flush, which awaits it
     this.#closed.set(closed.pack, upload);

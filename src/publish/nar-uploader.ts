@@ -7,7 +7,7 @@ import type { Extent } from '../cache-index/extent.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import type { Compression, NarRunner } from './nar-job.ts';
@@ -44,6 +44,12 @@ export interface NarUploaderOptions extends CallOptions {
   readonly events: UploadEvents;
 }
 
+/**
+ * 512 KiB: compressed NARs up to this size go to a registry from memory; a dozen are under way at most. A file would be
+ * written, read and streamed piece by piece. A layout wants the file.
+ */
+const MAX_HELD_BYTES = 512 * 1024;
+
 export class NarUploader {
   readonly #options: NarUploaderOptions;
   readonly #blobs: BlobUploader;
@@ -59,7 +65,7 @@ export class NarUploader {
    * @throws {NixcacheError} ERR_NAR_MISMATCH and ERR_IO when the path is at fault; else the content store's errors
    */
   async stage(info: PathInfo): Promise<StagedPath> {
-    const { pool, spoolDirectory, compression, contentPath, events, signal } = this.#options;
+    const { store, pool, spoolDirectory, compression, contentPath, events, signal } = this.#options;
     signal?.throwIfAborted();
     const result = await pool.run(
       {
@@ -69,7 +75,7 @@ export class NarUploader {
         narSize: info.narSize,
         compression,
         spoolDirectory,
-        maxInlineBytes: MAX_PACKED_BYTES,
+        maxInlineBytes: canAdoptFiles(store) ? MAX_PACKED_BYTES : MAX_HELD_BYTES,
         partBytes: Math.max(PART_BYTES, Math.ceil(info.narSize / MAX_PARTS)),
       },
       events.onRead,
@@ -85,7 +91,7 @@ export class NarUploader {
     await this.#blobs.ready();
     const own: Descriptor[] = [];
     const nar = result.bytes
-      ? await this.#blobs.put(result.bytes, mediaTypes.NAR, own)
+      ? await this.#blobs.put(result.bytes, mediaTypes.NAR, own, MAX_PACKED_BYTES)
       : await this.#blobs.putParts(result.parts ?? [], own);
     const at = await this.#blobs.put(result.listing, mediaTypes.LISTING, own);
     return { info, narInfo, nar, listing: { digest: digestOf(result.listing), at }, blobs: own };
