@@ -20,3 +20,16 @@ it("starts by itself under the machine's own Node, whatever its version", async 
     stderr: expect.stringContaining("unknown command 'nonsense'"),
   });
 });
+
+it('starts long jobs once more in the same process, with their arguments, input and exit code', async () => {
+  const { stderr, exitCode, all } = await execa(process.execPath, [BIN, 'push', '-', '--to', 'oci:/nonexistent/x'], {
+    env: { PATH: '/nonexistent' },
+    extendEnv: false,
+    reject: false,
+    all: true,
+    input: '/nix/store/nothing\n',
+  });
+  expect(stderr).toContain('no Nix found');
+  expect(all).not.toContain('xperimental');
+  expect(exitCode).toBe(1);
+});
