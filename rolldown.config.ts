@@ -2,7 +2,7 @@
 import { defineConfig } from 'rolldown';
 
 export default defineConfig({
-  input: { 'cli/main': 'src/cli/main.ts', 'lib/nar-worker': 'src/publish/nar-worker.ts' },
+  input: { 'cli/main': 'src/cli/main.ts', 'lib/nar-worker': 'src/nar/nar-worker.ts' },
   platform: 'node',
   // Native code, and what only gc on GHCR needs.
   external: ['@napi-rs/lzma', /^@octokit\//, 'bottleneck'],

@@ -64,3 +64,17 @@ export function currentPins(pins: readonly Pin[]): Pin[] {
   for (const pin of mergePins(pins)) newest.set(pin.name, pin);
   return [...newest.values()].filter((pin) => !pin.removed && pin.path !== undefined);
 }
+
+/** What a segment or a checkpoint says beside its entries. */
+export interface SegmentRecords {
+  readonly roots: readonly Root[];
+  readonly pins: readonly Pin[];
+}
+
+export const NO_RECORDS: SegmentRecords = { roots: [], pins: [] };
+
+/** Each record once. */
+export const mergeRecords = (all: readonly SegmentRecords[]): SegmentRecords => ({
+  roots: mergeRoots(...all.map(({ roots }) => roots)),
+  pins: mergePins(...all.map(({ pins }) => pins)),
+});

@@ -2,13 +2,15 @@
  * All that a cache says of itself: its entries, as the reader holds them, and its roots, pins and keys, which lie in the
  * configs of segments and checkpoints. Lenient: what cannot be read is told of and left out.
  */
+
 import pLimit from 'p-limit';
-import type { IndexReader } from '../cache/index-reader.ts';
-import { fetchSegmentRecord, type SegmentRecord } from '../cache/segment-record.ts';
-import { type CacheView, readError } from '../cache/view.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { fetchSegmentRecord, type SegmentRecord } from '../cache/read/segment-record.ts';
+import { type CacheView, readError } from '../cache/read/view.ts';
 import { currentPins, mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 
 export interface Catalog {
   readonly reader: IndexReader;

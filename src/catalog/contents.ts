@@ -3,10 +3,10 @@
  * sums, closures and the question what needs what.
  */
 import type { Entry } from '../cache-index/entry.ts';
+import { Column } from '../census/column.ts';
+import { HashInterner } from '../census/hash-interner.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { Column } from '../retention/column.ts';
-import { HashInterner } from '../retention/hash-interner.ts';
 
 export interface Sizes {
   readonly paths: number;

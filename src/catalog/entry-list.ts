@@ -1,5 +1,5 @@
 /** The entries of a cache one by one, sorted by name. */
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { byName } from './look-up.ts';
 import type { PathFilter } from './summary.ts';

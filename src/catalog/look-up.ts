@@ -1,6 +1,6 @@
 /** What the user means by a store path, a part of one, or the name of a root or pin. */
 
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import {
   type BaseName,
   baseNameOf,

@@ -1,7 +1,7 @@
 /** Everything about a name: what roots and pins of that name stand for, and stood for before. */
 import type { Pin, Root } from '../cache-index/records.ts';
+import { applyRetention, type KeepReason, type RetentionPolicy } from '../census/retention.ts';
 import { type BaseName, hashPartOf } from '../nix/store-path.ts';
-import { applyRetention, type KeepReason, type RetentionPolicy } from '../retention/retention.ts';
 import type { Catalog } from './catalog.ts';
 import type { ClosureSizes, Contents } from './contents.ts';
 

@@ -1,10 +1,10 @@
 /** Everything about one path in a cache: its entry, where its bytes lie, what needs it, and why gc keeps it. */
 import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
+import type { KeepReason, RetentionPolicy } from '../census/retention.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { findSigner, type PublicKey, parsePublicKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { KeepReason, RetentionPolicy } from '../retention/retention.ts';
 import type { Catalog } from './catalog.ts';
 import type { ClosureSizes, Contents } from './contents.ts';
 import { byName } from './look-up.ts';

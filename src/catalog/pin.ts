@@ -5,13 +5,15 @@
  * The segment that sets a pin also lists the closure again, without upload. A gc that is at work at the same time, and has
  * not seen the pin, may drop the path from where it was; it cannot drop it from there.
  */
-import { findDueEntries } from '../cache/asserted-entries.ts';
-import { refreshCacheIndex } from '../cache/commit.ts';
-import { type BackedEntry, SegmentWriter } from '../cache/segment-writer.ts';
+
+import { findDueEntries } from '../cache/write/asserted-entries.ts';
+import { refreshCacheIndex } from '../cache/write/commit.ts';
+import { type BackedEntry, SegmentWriter } from '../cache/write/segment-writer.ts';
 import type { Pin } from '../cache-index/records.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type BaseName, hashPartOf, isHashPart } from '../nix/store-path.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Catalog } from './catalog.ts';
 
 export interface PinOptions extends CallOptions {

@@ -1,12 +1,13 @@
 /** Why gc keeps a path, by gc's own rules over gc's own view of the cache. */
+
+import { Census, type CensusRow } from '../census/census.ts';
+import { type Marks, mark, type WhyKept } from '../census/marks.ts';
+import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../census/retention.ts';
 import { NixcacheError } from '../errors.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import { Census, type CensusRow } from '../retention/census.ts';
-import { type Marks, mark, type WhyKept } from '../retention/marks.ts';
-import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../retention/retention.ts';
 import type { Catalog } from './catalog.ts';
 
-export type { WhyKept } from '../retention/marks.ts';
+export type { WhyKept } from '../census/marks.ts';
 
 /** What gc would decide now; a value, so that several paths can be asked about. */
 export interface GcVerdict {

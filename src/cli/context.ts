@@ -2,11 +2,11 @@
 import type { Command } from 'commander';
 import type { CacheFlags } from '../config/cache-reference.ts';
 import type { CredentialFlags } from '../config/credentials.ts';
-import type { Environment } from '../config/environment.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Sources } from '../config/resolve.ts';
+import type { Environment } from '../environment.ts';
 import type { ExitCode } from './exit-codes.ts';
-import type { Output } from './output.ts';
+import type { Output } from './ui/output.ts';
 
 export interface CommandContext {
   readonly output: Output;

@@ -1,7 +1,7 @@
 /** What the user reads when something was thrown: one line, what helps, and a stack only for bugs. */
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
-import type { Output } from './output.ts';
+import type { Output } from './ui/output.ts';
 
 export interface FailureContext {
   readonly output: Output;

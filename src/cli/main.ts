@@ -5,8 +5,8 @@ import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
-import { Output } from './output.ts';
 import { buildProgram, UsageText } from './program.ts';
+import { Output } from './ui/output.ts';
 import { version } from './version.ts';
 
 /** Read once and taken out of the environment, so that no build and no other program inherits them. */

@@ -1,10 +1,10 @@
 /** Which cache is meant, and where what is known of it lies on this machine. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { absolutePath, cacheHome, dataHome, homeDirectory, variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { type CacheReference, formatReference, parseReference } from '../oci/reference.ts';
 import { parseRegistryKindName, type RegistryKindName } from '../oci/remote/registry-kinds.ts';
-import { absolutePath, cacheHome, dataHome, homeDirectory, variable } from './environment.ts';
 import { fromConfig, fromEnv, fromFlag, type Given, pick, read, type Sources } from './resolve.ts';
 
 export interface CacheFlags {

@@ -1,6 +1,7 @@
 /** User name and password that the user gives for the registry; without them the registry's room looks further. */
+
+import { variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
-import { variable } from './environment.ts';
 import type { Sources } from './resolve.ts';
 
 export interface CredentialFlags {

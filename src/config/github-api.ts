@@ -1,7 +1,8 @@
 /** Where GitHub's REST API is; GitHub Actions says so, also on GitHub Enterprise. */
+
+import { type Environment, variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { isLoopback } from '../oci/reference.ts';
-import { type Environment, variable } from './environment.ts';
 
 const DEFAULT_URL = 'https://api.github.com';
 

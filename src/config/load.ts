@@ -1,8 +1,8 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { absolutePath, configHome, type Environment } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { absolutePath, configHome, type Environment } from './environment.ts';
 import { type LoadedConfig, NO_CONFIG } from './resolve.ts';
 import { suggest } from './suggestion.ts';
 

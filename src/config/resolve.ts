@@ -2,9 +2,10 @@
  * Where a setting comes from: flag, then environment, then config file, then default. Each value travels with its
  * origin, so that whoever refuses it can say what the user must change.
  */
+
+import { type Environment, variable } from '../environment.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type { ConfigFile } from './config-file.ts';
-import { type Environment, variable } from './environment.ts';
 
 /** A value that someone gave, and where: `--port`, `NIXCACHE_PORT`, `serve.port in /etc/nixcache.toml`. */
 export interface Given<T> {

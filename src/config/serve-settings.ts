@@ -1,12 +1,12 @@
 /** What `serve` is told, made into plain values. */
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { absolutePath, variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { parseByteSize } from './byte-size.ts';
 import { cacheKey, cacheRoot, type IndexDirectoryFlags, resolveIndexDirectory } from './cache-reference.ts';
 import { parseDuration } from './duration.ts';
-import { absolutePath, variable } from './environment.ts';
 import { fromConfig, fromEnv, fromFlag, parseInteger, pick, read, type Sources } from './resolve.ts';
 import { resolveSigningKeys, type SigningKeyFlags, type SigningKeySource } from './signing-keys.ts';
 import { resolveUpstreams, type UpstreamFlags, type UpstreamSetting } from './upstreams.ts';

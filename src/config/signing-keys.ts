@@ -1,8 +1,8 @@
 /** The secret keys to sign with: which are meant, and reading them. Nothing here prints what a key file holds. */
 import { open } from 'node:fs/promises';
+import { absolutePath, variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
-import { absolutePath, variable } from './environment.ts';
 import { fromConfig, fromEnv, fromFlag, type Given, pick, type Sources } from './resolve.ts';
 
 export interface SigningKeyFlags {

@@ -1,10 +1,11 @@
 /** The upstream binary caches: what they have need not be published, and `serve` falls back to them. */
+
+import { variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
 import type { UpstreamTable } from './config-file.ts';
 import { parseDuration } from './duration.ts';
-import { variable } from './environment.ts';
 import { fromConfig, fromFlag, type Given, pick, read, type Sources } from './resolve.ts';
 
 export interface UpstreamSetting extends UpstreamCache {

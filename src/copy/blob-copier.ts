@@ -1,7 +1,9 @@
 /** Blobs from one store into another: each once, many at a time, skipped where they are there, streamed through. */
+
 import pLimit from 'p-limit';
-import { readError } from '../cache/view.ts';
-import type { BlobFetcher, BlobPusher, CallOptions } from '../oci/content-store.ts';
+import { readError } from '../cache/read/view.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { BlobFetcher, BlobPusher } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 

@@ -2,12 +2,14 @@
  * The blobs behind an entry, with size and media type: an entry names packs by digest alone. What a segment's layers say
  * is looked up once a segment, and only packs are remembered: the size of any other blob follows from its extent.
  */
-import { fetchSegmentRecord } from '../cache/segment-record.ts';
-import { type CacheView, readError } from '../cache/view.ts';
+
+import { fetchSegmentRecord } from '../cache/read/segment-record.ts';
+import { type CacheView, readError } from '../cache/read/view.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 

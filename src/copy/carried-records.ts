@@ -1,10 +1,12 @@
 /** The roots and pins that a copy takes along, beside those in segments and checkpoints taken over as they are. */
-import type { IndexReader } from '../cache/index-reader.ts';
-import type { SegmentRecords } from '../cache/segment-writer.ts';
-import { fetchRecords, NO_RECORDS, recordsBeyond } from '../cache/stored-records.ts';
-import type { Root } from '../cache-index/records.ts';
+
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { fetchRecords, recordsBeyond } from '../cache/read/stored-records.ts';
+import type { Root, SegmentRecords } from '../cache-index/records.ts';
+import { NO_RECORDS } from '../cache-index/records.ts';
+import type { CallOptions } from '../call-options.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/store-path.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 
 /** A day: copies are run by timers, and gc counts retention in days. */
 const RECORD_EVERY_SECONDS = 24 * 60 * 60;

@@ -1,9 +1,10 @@
 /** The closure of some paths in a binary cache: narinfo by narinfo, many at once. What the destination has is not asked. */
+
 import pLimit from 'p-limit';
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { CallOptions } from '../call-options.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export interface ClosureWalkOptions extends CallOptions {

@@ -1,6 +1,7 @@
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { CallOptions } from '../call-options.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { OnCopyEvent } from './events.ts';
 
 /** What copies of every kind are told. */

@@ -3,12 +3,13 @@
  * closed with them; other entries are written into segments of its own, references first. The destination keeps all that
  * it has. A killed copy leaves it whole, and the next run sends what is missing.
  */
-import type { SegmentRecords } from '../cache/segment-writer.ts';
-import { fetchRecords, fetchSegmentRecords, mergeRecords } from '../cache/stored-records.ts';
-import type { CacheView } from '../cache/view.ts';
-import { currentPins } from '../cache-index/records.ts';
+
+import type { EitherReader } from '../cache/read/either-reader.ts';
+import { fetchRecords, fetchSegmentRecords } from '../cache/read/stored-records.ts';
+import type { CacheView } from '../cache/read/view.ts';
+import type { SegmentRecords } from '../cache-index/records.ts';
+import { currentPins, mergeRecords } from '../cache-index/records.ts';
 import { NixcacheError } from '../errors.ts';
-import type { EitherReader } from '../legacy/either-reader.ts';
 import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import { BlobCopier } from './blob-copier.ts';

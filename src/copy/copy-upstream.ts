@@ -3,8 +3,8 @@
  * every NAR is checked against its narinfo before anything names it. Committed references first, as publish does.
  */
 import pLimit from 'p-limit';
-import { referencesFirst } from '../cache/references-first.ts';
-import { openSpool } from '../cache/spool.ts';
+import { referencesFirst } from '../cache/write/references-first.ts';
+import { openSpool } from '../cache/write/spool.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';

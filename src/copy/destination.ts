@@ -1,7 +1,8 @@
 /** What a copy of any kind did to its destination, and the steps that end all of them. */
-import { refreshCacheIndex } from '../cache/commit.ts';
-import type { IndexReader } from '../cache/index-reader.ts';
-import { type CommittedSegment, SegmentWriter, type SegmentWriterOptions } from '../cache/segment-writer.ts';
+
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { refreshCacheIndex } from '../cache/write/commit.ts';
+import { type CommittedSegment, SegmentWriter, type SegmentWriterOptions } from '../cache/write/segment-writer.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { CopyOptions } from './copy-options.ts';

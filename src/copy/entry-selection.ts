@@ -1,8 +1,9 @@
 /** Which entries of a cache are to be copied, references first, and which must not be. */
-import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
-import { referencesFirst } from '../cache/references-first.ts';
+
+import type { EitherReader } from '../cache/read/either-reader.ts';
+import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
-import type { EitherReader } from '../legacy/either-reader.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { RefusedPath } from './copy-options.ts';

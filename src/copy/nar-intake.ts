@@ -2,15 +2,16 @@
  * One NAR out of a binary cache: streamed, checked against its narinfo both compressed and not, and put down as it came.
  * The listing is made on the way.
  */
+
 import { zstdCompressSync } from 'node:zlib';
-import { MAX_PACKED_BYTES } from '../cache/pack.ts';
-import { PartWriter, type WrittenNar } from '../cache/part-writer.ts';
+import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
-import { canDecompress, decompress } from '../nix/decompress.ts';
+import { canDecompress, decompress } from '../nar/decompress.ts';
+import { encodeNarListing } from '../nar/nar-listing.ts';
+import { verifyNar } from '../nar/nar-reader.ts';
+import { PartWriter, type WrittenNar } from '../nar/part-writer.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
-import { encodeNarListing } from '../nix/nar-listing.ts';
-import { verifyNar } from '../nix/nar-reader.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export interface TakenNar extends WrittenNar {

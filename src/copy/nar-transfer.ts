@@ -1,13 +1,15 @@
 /** NARs of a binary cache on their way into a store: fetched, checked, put into packs and blobs, made into entries. */
+
 import pLimit from 'p-limit';
-import { BlobUploader, type Place } from '../cache/blob-uploader.ts';
-import type { BackedEntry, PendingEntry } from '../cache/segment-writer.ts';
+import { BlobUploader, type Place } from '../cache/write/blob-uploader.ts';
+import type { BackedEntry, PendingEntry } from '../cache/write/segment-writer.ts';
 import { narUrl } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import type { Upstream } from '../upstream/upstream.ts';

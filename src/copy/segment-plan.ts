@@ -4,7 +4,7 @@
  * write, oldest first. Segments that a compaction wrote refer to each other in circles: their entries are written anew,
  * references first.
  */
-import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
+import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { EntryTable } from '../cache-index/entry-table.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';

@@ -1,13 +1,15 @@
 /** Takes segments and checkpoints over as they are: the same blobs, the same manifests, the same tags. */
+
 import pLimit from 'p-limit';
-import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
-import type { CommittedSegment } from '../cache/segment-writer.ts';
-import { type CacheView, readError } from '../cache/view.ts';
+import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import { type CacheView, readError } from '../cache/read/view.ts';
+import type { CommittedSegment } from '../cache/write/segment-writer.ts';
 import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import { segmentDescriptor } from '../cache-index/segment.ts';
 import { parseTag, recordTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import type { CallOptions, ContentStore, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { ContentStore, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageIndex, decodeImageManifest } from '../oci/manifest.ts';
 import type { BlobCopier } from './blob-copier.ts';

@@ -1,5 +1,5 @@
 /** What the cache says it has: readable, recent, and signed by keys that are known. */
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { FORMAT_VERSION } from '../cache-index/media-types.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';

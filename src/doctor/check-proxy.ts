@@ -1,9 +1,9 @@
 /** `nixcache serve` on this machine: running, for this cache, and up to date? */
 import * as z from 'zod/mini';
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
-import { readBounded } from '../oci/verify.ts';
+import { readBounded } from '../streams/verify.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
 

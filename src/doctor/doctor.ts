@@ -2,7 +2,7 @@
  * Looks at every part between this machine's Nix and the cache. All at once, each with a deadline, nothing twice and
  * nothing written: with the network gone it takes some ten seconds, and says so line by line.
  */
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import type { PublicKey } from '../nix/signature.ts';

@@ -2,8 +2,8 @@
  * Deletes batch by batch where nobody promises that blobs stay which a deleted manifest shares with a kept one, as on GHCR:
  * before and after each batch it looks for some of those that are needed. The first one missing ends it.
  */
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { DeletionOptions, DeletionReport, DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
 import type { Survivors } from './survivors.ts';

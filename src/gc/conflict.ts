@@ -1,10 +1,12 @@
 /** The last look before the checkpoint: what changed since the plan was made. */
-import type { IndexReader } from '../cache/index-reader.ts';
-import { fetchSegmentConfig } from '../cache/segment-record.ts';
+
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { fetchSegmentConfig } from '../cache/read/segment-record.ts';
 import { isNewerTag, parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import { decodeImageManifest } from '../oci/manifest.ts';
 import type { GcPlan } from './plan.ts';
 import type { Survey } from './survey.ts';

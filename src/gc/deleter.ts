@@ -1,6 +1,7 @@
 /** Deletes manifests. Most registries do it by the distribution specification; GHCR needs its Packages API. */
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, type NixcacheError } from '../errors.ts';
-import type { CallOptions, Deleter } from '../oci/content-store.ts';
+import type { Deleter } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 
 export interface DoomedManifest {

@@ -12,16 +12,18 @@
  * - Outputs carry the time of the newest segment they stand for, not today's: a segment committed meanwhile is newer,
  *   and its form of an entry is the one that readers see.
  */
+
 import pLimit from 'p-limit';
-import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../cache/commit.ts';
-import type { IndexReader } from '../cache/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../cache/write/commit.ts';
 import { type CheckpointConfig, decodeCheckpointConfig, encodeCheckpoint } from '../cache-index/checkpoint.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
 import { encodeSegment } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { findConflict } from './conflict.ts';

@@ -1,11 +1,13 @@
 /** Frees what is due: deletes manifests, and on a layout sweeps the files that nothing reaches any more. */
+
 import pLimit from 'p-limit';
-import { refreshCacheIndex } from '../cache/commit.ts';
-import { decodeCacheIndex } from '../cache/view.ts';
+import { decodeCacheIndex } from '../cache/read/view.ts';
+import { refreshCacheIndex } from '../cache/write/commit.ts';
 import { tagOf } from '../cache-index/checkpoint.ts';
 import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { type CallOptions, type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
+import { type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 import { deleteWatched } from './batches.ts';
 import type { DeletionReport, DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';

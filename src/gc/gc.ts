@@ -2,10 +2,12 @@
  * gc: read everything, plan, write the smaller cache, then free what the grace period has run out for. Nothing is dropped
  * that was not listed and understood; `execute.ts` says why others may write meanwhile.
  */
-import type { IndexReader } from '../cache/index-reader.ts';
+
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { checkpointTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { type CallOptions, type ContentStore, canDelete, canSweep } from '../oci/content-store.ts';
+import { type ContentStore, canDelete, canSweep } from '../oci/content-store.ts';
 import { digestOf } from '../oci/digest.ts';
 import { DistributionDeleter, type ManifestDeleter } from './deleter.ts';
 import { planDeletions } from './deletions.ts';

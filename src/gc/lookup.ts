@@ -1,6 +1,6 @@
 /** The look-up table that a new checkpoint carries, of all that is live once it counts. */
 import { encodeLookup, type LookupEntry, type LookupSegment } from '../cache-index/lookup-table.ts';
-import type { Census } from '../retention/census.ts';
+import type { Census } from '../census/census.ts';
 import type { Survey } from './survey.ts';
 
 /** Below, the entries themselves are some megabytes, and fetching them is as good. */

@@ -1,5 +1,5 @@
 /** Divides entries into segments by store hash, and the live pieces of sparse packs into new packs. Pure. */
-import type { Census, PieceKind } from '../retention/census.ts';
+import type { Census, PieceKind } from '../census/census.ts';
 
 /** Entries of one segment; docs/cache-format.md. */
 const MAX_SEGMENT_ENTRIES = 1000;

@@ -10,10 +10,10 @@
  */
 import type { CheckpointConfig } from '../cache-index/checkpoint.ts';
 import { mergePins, mergeRoots, type Pin, type Root, rootKey } from '../cache-index/records.ts';
+import type { Census } from '../census/census.ts';
+import { type Marks, mark, winners } from '../census/marks.ts';
+import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../census/retention.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import type { Census } from '../retention/census.ts';
-import { type Marks, mark, winners } from '../retention/marks.ts';
-import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../retention/retention.ts';
 import { type PlannedPack, type PlannedSegment, partition, pieceKey, planPacks } from './partition.ts';
 
 /** Roots, pins and keys of one segment or checkpoint. */

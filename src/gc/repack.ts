@@ -3,13 +3,14 @@
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { PieceKind } from '../census/census.ts';
 import { NixcacheError } from '../errors.ts';
 import { bytesContent } from '../oci/bytes-content.ts';
-import type { BlobFetcher, BlobPusher, CallOptions } from '../oci/content-store.ts';
+import type { BlobFetcher, BlobPusher } from '../oci/content-store.ts';
 import { type Descriptor, describe } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
-import { readBounded } from '../oci/verify.ts';
-import type { PieceKind } from '../retention/census.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { PlannedPack } from './partition.ts';
 
 export interface WrittenPack {

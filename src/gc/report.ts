@@ -1,8 +1,8 @@
 /** What a gc did, or would do; what the CLI prints, also as JSON. */
 import type { Pin, Root } from '../cache-index/records.ts';
+import type { KeptRoot } from '../census/retention.ts';
 import type { StorePath } from '../nix/store-path.ts';
 import type { SweepResult } from '../oci/content-store.ts';
-import type { KeptRoot } from '../retention/retention.ts';
 import type { FailedDeletion } from './deleter.ts';
 import type { DueDeletion, WaitingDeletion } from './deletions.ts';
 import type { WrittenCheckpoint } from './execute.ts';

@@ -2,15 +2,17 @@
  * Reads all that a cache holds before gc decides anything. Whatever cannot be read stops it here, where nothing has been
  * written yet: entries that gc does not see would look unneeded, and so would all that only they refer to.
  */
-import type { HeldSegment, IndexReader } from '../cache/index-reader.ts';
-import { fetchSegmentRecord, type SegmentRecord } from '../cache/segment-record.ts';
-import { type CacheView, readError } from '../cache/view.ts';
+
+import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import { fetchSegmentRecord, type SegmentRecord } from '../cache/read/segment-record.ts';
+import { type CacheView, readError } from '../cache/read/view.ts';
 import type { SegmentConfig } from '../cache-index/segment.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
+import { Census, type CensusRow } from '../census/census.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { Census, type CensusRow } from '../retention/census.ts';
 import type { OnGcEvent } from './events.ts';
 import type { Records } from './plan.ts';
 

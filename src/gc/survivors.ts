@@ -1,12 +1,14 @@
 /** Blobs that what is kept needs: which of them a deletion could harm, and whether they are still there. */
+
 import pLimit from 'p-limit';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { Census } from '../census/census.ts';
 import { isNixcacheError } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { decodeImageManifest } from '../oci/manifest.ts';
-import type { Census } from '../retention/census.ts';
 import type { DoomedManifest } from './deleter.ts';
 import { pieceKey } from './partition.ts';
 import type { GcPlan } from './plan.ts';

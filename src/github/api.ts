@@ -4,15 +4,16 @@
  *
  * Sources: docs.github.com "Rate limits for the REST API" and "Best practices for using the REST API".
  */
+
 import { Octokit } from '@octokit/core';
 import { composePaginateRest } from '@octokit/plugin-paginate-rest';
 import { retry } from '@octokit/plugin-retry';
 import { throttling } from '@octokit/plugin-throttling';
 import Bottleneck from 'bottleneck';
+import type { CallOptions } from '../call-options.ts';
 import type { HttpClient } from '../http/client.ts';
 import { abortable, interruption } from '../http/network-error.ts';
 import { userAgent } from '../http/user-agent.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import { octokitFetch } from './octokit-fetch.ts';
 
 export interface GithubApiOptions {

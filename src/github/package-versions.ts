@@ -2,9 +2,10 @@
  * The versions of a container package: one for each manifest, tagged or not.
  * Source: docs.github.com "REST API endpoints for packages".
  */
+
 import * as z from 'zod/mini';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { GithubApi } from './api.ts';
 import { GithubError, githubError } from './github-error.ts';
 import { type PackageName, settingsPage } from './package-name.ts';

@@ -7,7 +7,9 @@
  * The API has an hourly budget, two requests of which go with each version. When it ends, what is left is reported; gc plans
  * from what is still there, so that the next one goes on where this one stopped.
  */
+
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type {
   DeletionOptions,
@@ -16,7 +18,6 @@ import type {
   FailedDeletion,
   ManifestDeleter,
 } from '../gc/deleter.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { GithubApi } from './api.ts';
 import { GithubError } from './github-error.ts';
 import type { PackageName } from './package-name.ts';

@@ -4,20 +4,10 @@
  * test/oci/content-store.suite.ts holds all three to the same behaviour.
  */
 import type { Readable } from 'node:stream';
+import type { CallOptions } from '../call-options.ts';
+import type { ByteRange } from '../streams/byte-range.ts';
 import type { Descriptor } from './descriptor.ts';
 import type { Digest } from './digest.ts';
-
-/** Last parameter everywhere. */
-export interface CallOptions {
-  /** Once aborted, the call rejects with, and a stream it gave is destroyed with, the signal's `reason`. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** A part of a blob, in bytes; at least one byte, for HTTP cannot ask for none. */
-export interface ByteRange {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** A blob to read. `size` is unknown where only a tag names the digest; then the digest alone is checked. */
 export interface BlobTarget {

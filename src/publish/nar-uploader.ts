@@ -1,16 +1,18 @@
 /** One path at a time from the local store into the content store, as a blob, as parts, or into the open pack. */
+
 import type { LimitFunction } from 'p-limit';
-import { BlobUploader, type Place } from '../cache/blob-uploader.ts';
-import { MAX_PACKED_BYTES } from '../cache/pack.ts';
+import { BlobUploader, type Place } from '../cache/write/blob-uploader.ts';
+import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
 import { narUrl } from '../cache-index/entry.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { type CallOptions, type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
+import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
-import type { Compression, NarRunner } from './nar-job.ts';
 
 /** 256 MiB: a retry costs one part, and at 10 Mbit/s it is through in 4 of GHCR's 10 minutes. */
 export const PART_BYTES = 256 * 1024 * 1024;

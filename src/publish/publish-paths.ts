@@ -1,18 +1,20 @@
 /** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
-import { findDueEntries } from '../cache/asserted-entries.ts';
-import { refreshCacheIndex } from '../cache/commit.ts';
-import { assertStoreDir, type IndexReader } from '../cache/index-reader.ts';
+
+import { assertStoreDir, type IndexReader } from '../cache/read/index-reader.ts';
+import { findDueEntries } from '../cache/write/asserted-entries.ts';
+import { refreshCacheIndex } from '../cache/write/commit.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
+import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { LocalStore } from '../nix-store/local-store.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
-import type { Compression, NarRunner } from './nar-job.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
 import { type PushOutcome, pushPaths } from './push-paths.ts';
 import { diffUpstream } from './upstream-diff.ts';

@@ -1,6 +1,7 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
-import { cachedClosure } from '../cache/asserted-entries.ts';
-import type { IndexReader } from '../cache/index-reader.ts';
+
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import { cachedClosure } from '../cache/write/asserted-entries.ts';
 import { NixcacheError } from '../errors.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type BuildReport, build } from '../nix-store/build.ts';

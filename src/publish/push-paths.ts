@@ -2,18 +2,20 @@
  * Pushes paths and commits them, references first: every segment leaves a closed set, a killed run keeps what it
  * committed, and memory is bounded by how many paths are under way, not by how large they are.
  */
+
 import pLimit from 'p-limit';
-import type { BackedEntry } from '../cache/segment-writer.ts';
-import { openSpool } from '../cache/spool.ts';
+import type { BackedEntry } from '../cache/write/segment-writer.ts';
+import { openSpool } from '../cache/write/spool.ts';
 import type { Root } from '../cache-index/records.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
+import type { Compression, NarRunner } from '../nar/nar-job.ts';
+import { defaultWorkers, NarPool } from '../nar/nar-pool.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf } from '../nix/store-path.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { OnPublishEvent } from './events.ts';
-import type { Compression, NarRunner } from './nar-job.ts';
-import { defaultWorkers, NarPool } from './nar-pool.ts';
 import { NarUploader, type StagedPath } from './nar-uploader.ts';
 import { type CommittedSegment, commitBatch, type SegmentBatchOptions } from './segment-batch.ts';
 

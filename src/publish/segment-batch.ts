@@ -1,13 +1,15 @@
 /** Turns staged paths into entries, signs them, and commits them as one segment. */
+
 import pLimit from 'p-limit';
-import { commitSegment } from '../cache/commit.ts';
-import type { BackedEntry } from '../cache/segment-writer.ts';
+import { commitSegment } from '../cache/write/commit.ts';
+import type { BackedEntry } from '../cache/write/segment-writer.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { Pin, Root } from '../cache-index/records.ts';
 import { encodeSegment } from '../cache-index/segment.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
 import { type SecretKey, signPathInfo } from '../nix/signature.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { NarUploader, StagedPath } from './nar-uploader.ts';

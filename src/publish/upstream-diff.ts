@@ -1,8 +1,8 @@
 /** Which paths upstream caches have already: by signature where that says it, else by asking. */
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { signedByUpstream, whichHave } from '../upstream/upstream-set.ts';
 import type { OnPublishEvent } from './events.ts';

@@ -1,8 +1,9 @@
 /** What a request is answered with, before anything is written to a socket. */
+
 import { createHash } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { ByteRange } from '../oci/content-store.ts';
+import type { ByteRange } from '../streams/byte-range.ts';
 
 /** Bytes that are fetched when they are sent. */
 export interface FileBody {

@@ -1,5 +1,5 @@
 /** Keeps the index fresh beside the requests, which never wait for it. */
-import type { CacheReader, RefreshResult } from '../cache/cache-reader.ts';
+import type { CacheReader, RefreshResult } from '../cache/read/cache-reader.ts';
 import { messageOf } from '../errors.ts';
 import type { ServeEvent } from './serve-options.ts';
 

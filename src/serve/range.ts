@@ -1,5 +1,5 @@
+import type { ByteRange } from '../streams/byte-range.ts';
 /** The Range header. Source: RFC 9110 section 14. */
-import type { ByteRange } from '../oci/content-store.ts';
 
 /**
  * The single range that `header` asks of `size` bytes: undefined when there is nothing to obey (another unit, several

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import { isNixcacheError } from '../errors.ts';
-import { verifyRange } from '../oci/verify.ts';
+import { verifyRange } from '../streams/verify.ts';
 import { type FileBody, isFileBody, type Reply } from './answer.ts';
 import type { App } from './app.ts';
 import { conditionsOf } from './request.ts';

@@ -1,5 +1,5 @@
 /** What `serve` is made of: plain values, put together by the command. */
-import type { CacheReader } from '../cache/cache-reader.ts';
+import type { CacheReader } from '../cache/read/cache-reader.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 

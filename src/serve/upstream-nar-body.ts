@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream';
 import { digestOfFile } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
-import type { ByteRange } from '../oci/content-store.ts';
-import { readThrough, verifyStream } from '../oci/verify.ts';
+import type { ByteRange } from '../streams/byte-range.ts';
+import { ResumedStream } from '../streams/resumed-stream.ts';
+import { readThrough, verifyStream } from '../streams/verify.ts';
 import type { FileBody } from './answer.ts';
-import { ResumedStream } from './resumed-stream.ts';
 import type { UpstreamNar } from './upstream-nars.ts';
 
 /** The bytes of an upstream's NAR: resumed when they break off, and checked where its narinfo gave a file hash. */

@@ -1,6 +1,8 @@
 /** Where the files of a binary cache come from: HTTP or a directory. `url` is relative to the cache, as in a narinfo. */
+
 import type { Readable } from 'node:stream';
-import type { CallOptions } from '../oci/content-store.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { OpenRange } from '../streams/byte-range.ts';
 
 export interface SourceFacts {
   /** Bytes of the whole file; undefined when the far side does not say. */
@@ -16,14 +18,8 @@ export interface SourceFile extends SourceFacts {
   readonly body: Readable;
 }
 
-/** From `offset` on, to the end unless `length` is given; in bytes. */
-export interface SourceRange {
-  readonly offset: number;
-  readonly length?: number | undefined;
-}
-
 export interface OpenFileOptions extends CallOptions {
-  readonly range?: SourceRange | undefined;
+  readonly range?: OpenRange | undefined;
 }
 
 export interface FileSource {

@@ -1,20 +1,21 @@
 /** A binary cache over HTTP. */
+
 import type { IncomingHttpHeaders } from 'node:http';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import { discardBody, type HttpClient } from '../http/client.ts';
 import type { Clock } from '../http/clock.ts';
 import type { HttpResponse } from '../http/exchange.ts';
 import { HttpError, readRefusal } from '../http/http-error.ts';
-import type { CallOptions } from '../oci/content-store.ts';
+import type { OpenRange } from '../streams/byte-range.ts';
+import { sliceStream } from '../streams/slice-stream.ts';
 import {
   type FileSource,
   type OpenFileOptions,
   resolveInside,
   type SourceFacts,
   type SourceFile,
-  type SourceRange,
 } from './file-source.ts';
-import { sliceStream } from './slice-stream.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
 
 /** Not there, as Nix sees it: S3 answers 403 for what is absent. Source: NixOS/nix src/libstore/filetransfer.cc. */
@@ -73,10 +74,10 @@ export class HttpSource implements FileSource {
   }
 }
 
-const rangeHeader = ({ offset, length }: SourceRange): string =>
+const rangeHeader = ({ offset, length }: OpenRange): string =>
   `bytes=${offset}-${length === undefined ? '' : offset + length - 1}`;
 
-function toSourceFile(response: HttpResponse, range: SourceRange | undefined): SourceFile {
+function toSourceFile(response: HttpResponse, range: OpenRange | undefined): SourceFile {
   const { body, headers, status } = response;
   if (status === 200) {
     // A server without ranges sends everything; what lies before is read and dropped.

@@ -1,10 +1,11 @@
 /** Several upstreams asked together: what `publish` need not push. */
+
 import pLimit from 'p-limit';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { findSigner } from '../nix/signature.ts';
 import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from './upstream.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
 

@@ -1,5 +1,7 @@
 /** One binary cache that we ask: retried, guarded by a circuit breaker, and never believed without parsing. */
+
 import { createHash } from 'node:crypto';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
@@ -8,7 +10,6 @@ import { Retrier, type RetryPolicy } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import { type BreakerPolicy, type BreakerState, CircuitBreaker } from './circuit-breaker.ts';
 import { withDeadline } from './deadline.ts';
 import { DirectorySource } from './directory-source.ts';

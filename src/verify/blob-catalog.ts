@@ -1,6 +1,8 @@
 /** The blobs that live segments name, and whether they are there. */
+
 import pLimit from 'p-limit';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Findings } from './finding.ts';

@@ -2,9 +2,9 @@
 
 import type { EntryTable } from '../cache-index/entry-table.ts';
 import { currentPins, type Pin, type Root } from '../cache-index/records.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
 import { type BaseName, type HashPart, hashPartOf, toStorePath } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { whichHave } from '../upstream/upstream-set.ts';
 import type { Findings } from './finding.ts';

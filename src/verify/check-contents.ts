@@ -2,16 +2,18 @@
  * `--contents`: reads every NAR. Packs are read whole, once, since one request is cheaper than hundreds of ranges; all
  * else is streamed. What was found good is not read again by a later pass of the same run.
  */
+
 import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { formatExtents } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
-import { canDecompress } from '../nix/decompress.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { CallOptions } from '../call-options.ts';
+import { canDecompress } from '../nar/decompress.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { readBounded } from '../oci/verify.ts';
+import { readBounded } from '../streams/verify.ts';
 import { type BlobCatalog, blameRows } from './blob-catalog.ts';
 import { checkNar, type NarFault } from './check-nar.ts';
 import type { OnVerifyEvent } from './events.ts';

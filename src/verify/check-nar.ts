@@ -3,9 +3,9 @@ import type { Readable } from 'node:stream';
 import { zstdDecompressSync } from 'node:zlib';
 import type { Entry } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { decompress } from '../nix/decompress.ts';
-import { MAX_LISTING_BYTES, type NarNode, parseNarListing } from '../nix/nar-listing.ts';
-import { type NarSummary, verifyNar } from '../nix/nar-reader.ts';
+import { decompress } from '../nar/decompress.ts';
+import { MAX_LISTING_BYTES, type NarNode, parseNarListing } from '../nar/nar-listing.ts';
+import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
 
 export interface NarSource {
   /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */

@@ -1,14 +1,16 @@
 /** One pass over a cache: reads all that is live and checks it. Nothing is changed. */
+
 import pLimit from 'p-limit';
-import type { Mirror } from '../cache/mirror.ts';
+import type { Mirror } from '../cache/read/mirror.ts';
 import { EntryTable } from '../cache-index/entry-table.ts';
 import { mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
 import { segmentDescriptor } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
 import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
 import { type BaseName, DEFAULT_STORE_DIR, type HashPart, storeDirOf } from '../nix/store-path.ts';
-import type { CallOptions, ReadOnlyStore } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../upstream/upstream.ts';

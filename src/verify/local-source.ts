@@ -1,7 +1,7 @@
 /** The local Nix store as a repair needs it. The command line builds it on `publish`, which verify does not know. */
+import type { CallOptions } from '../call-options.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { BaseName, StorePath } from '../nix/store-path.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 
 export interface PushRequest extends CallOptions {
   /** References first, with the signatures they are to keep. */

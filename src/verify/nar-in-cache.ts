@@ -1,13 +1,15 @@
 /** The bytes of an entry as checkNar reads them. */
+
 import { Readable } from 'node:stream';
-import { openNar } from '../cache/nar-source.ts';
+import { openNar } from '../cache/read/nar-source.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { type Extent, totalLength } from '../cache-index/extent.ts';
+import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { MAX_LISTING_BYTES } from '../nix/nar-listing.ts';
-import type { BlobFetcher, CallOptions } from '../oci/content-store.ts';
+import { MAX_LISTING_BYTES } from '../nar/nar-listing.ts';
+import type { BlobFetcher } from '../oci/content-store.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
-import { readBounded } from '../oci/verify.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { NarSource } from './check-nar.ts';
 
 /** What lies in `pack`, all of whose bytes are at hand. */

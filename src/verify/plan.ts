@@ -1,12 +1,14 @@
 /** What a repair is going to do, as a value: printed by `--dry-run`, and carried out otherwise. */
+
 import type { Entry } from '../cache-index/entry.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { canDecompress } from '../nix/decompress.ts';
+import { canDecompress } from '../nar/decompress.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { findSigner } from '../nix/signature.ts';
 import { type BaseName, type HashPart, hashPartOf, type StorePath, toStorePath } from '../nix/store-path.ts';
-import type { BlobFetcher, CallOptions } from '../oci/content-store.ts';
+import type { BlobFetcher } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { whichHave } from '../upstream/upstream-set.ts';
 import { checkNar } from './check-nar.ts';

@@ -3,11 +3,13 @@
  * packs, then the segments themselves without what nothing heals, then `cache-index`. Each step leaves a whole cache that
  * is no worse than before.
  */
-import { replaceCacheIndex } from '../cache/commit.ts';
+
+import { replaceCacheIndex } from '../cache/write/commit.ts';
 import { recordTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { type CallOptions, type ContentStore, canDelete } from '../oci/content-store.ts';
+import { type ContentStore, canDelete } from '../oci/content-store.ts';
 import { IMAGE_MANIFEST } from '../oci/manifest.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { Inspection } from './inspect.ts';

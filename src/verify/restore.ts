@@ -2,23 +2,25 @@
  * Brings NARs back into the cache from where they are whole: an upstream, or a damaged pack. Nothing is believed: what is
  * taken unpacks to the very NAR that the entry describes, so the entry's signatures hold for it.
  */
+
 import { randomBytes, randomInt } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
 import pLimit from 'p-limit';
-import { BlobUploader, type Place } from '../cache/blob-uploader.ts';
-import { openNar } from '../cache/nar-source.ts';
-import { MAX_PACKED_BYTES } from '../cache/pack.ts';
-import { PartWriter, type WrittenNar } from '../cache/part-writer.ts';
-import type { BackedEntry } from '../cache/segment-writer.ts';
-import { openSpool } from '../cache/spool.ts';
+import { openNar } from '../cache/read/nar-source.ts';
+import { BlobUploader, type Place } from '../cache/write/blob-uploader.ts';
+import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
+import type { BackedEntry } from '../cache/write/segment-writer.ts';
+import { openSpool } from '../cache/write/spool.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
-import { decompress } from '../nix/decompress.ts';
-import { encodeNarListing, type NarNode } from '../nix/nar-listing.ts';
-import { verifyNar } from '../nix/nar-reader.ts';
+import { decompress } from '../nar/decompress.ts';
+import { encodeNarListing, type NarNode } from '../nar/nar-listing.ts';
+import { verifyNar } from '../nar/nar-reader.ts';
+import { PartWriter, type WrittenNar } from '../nar/part-writer.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { digestOf } from '../oci/digest.ts';
 import type { OnVerifyEvent } from './events.ts';

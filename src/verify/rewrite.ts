@@ -2,16 +2,18 @@
  * Writes damaged segments anew, without what nothing heals, and makes the old ones dead by a checkpoint: as gc does it, and
  * as safe while others publish. Until the checkpoint's PUT the cache is as it was.
  */
-import { commitCheckpoint } from '../cache/commit.ts';
-import { type BackedEntry, SegmentWriter } from '../cache/segment-writer.ts';
+
+import { commitCheckpoint } from '../cache/write/commit.ts';
+import { type BackedEntry, SegmentWriter } from '../cache/write/segment-writer.ts';
 import { encodeCheckpoint } from '../cache-index/checkpoint.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
 import { NAR, PACK, PART } from '../cache-index/media-types.ts';
 import { mergePins, mergeRoots } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { descriptorsOf, type Inspection } from './inspect.ts';

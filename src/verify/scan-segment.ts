@@ -1,19 +1,21 @@
 /** Reads one live segment: manifest, config, entries, each as far as it goes, and tells of what is wrong with them. */
-import type { Mirror, MirroredSegment } from '../cache/mirror.ts';
+
+import type { Mirror, MirroredSegment } from '../cache/read/mirror.ts';
 import { decodeEntries, entryRanges, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
 import { parseEntry } from '../cache-index/entry.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { decodeSegmentConfig, MAX_CONFIG_BYTES, type SegmentConfig } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBytes } from '../nix/hash.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
 import { DEFAULT_STORE_DIR, hashPartOf } from '../nix/store-path.ts';
-import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageManifest, type ImageManifest } from '../oci/manifest.ts';
-import { readBounded } from '../oci/verify.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { Findings } from './finding.ts';
 import type { TagScan } from './scan-tags.ts';
 import { NO_ROWS, ScannedSegment } from './scanned-segment.ts';

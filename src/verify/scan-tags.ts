@@ -2,18 +2,20 @@
  * What the tags, the checkpoints and `cache-index` say is live. Unlike cache/view.ts, which serves or stops, this goes on
  * past everything that is damaged and tells of it; a newer format still stops it.
  */
-import { entriesSize } from '../cache/view.ts';
+
+import { entriesSize } from '../cache/read/view.ts';
 import { type CheckpointConfig, decodeCheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import { type LiveSet, liveSet } from '../cache-index/live-set.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { assertVersion, MAX_CONFIG_BYTES } from '../cache-index/segment.ts';
 import { CACHE_INDEX_TAG, isNewerTag, parseTag, recordTag } from '../cache-index/tags.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import type { CallOptions, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import { decodeImageIndex, IMAGE_INDEX } from '../oci/manifest.ts';
-import { readBounded } from '../oci/verify.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { Findings } from './finding.ts';
 import { troubleOf } from './trouble.ts';
 

@@ -1,6 +1,6 @@
 /** Tells damage of content from trouble on the way to it: only the former is a finding. */
+import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import type { CallOptions } from '../oci/content-store.ts';
 
 const DAMAGE = ['ERR_INDEX', 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH', 'ERR_FORMAT', 'ERR_RANGE'] as const;
 

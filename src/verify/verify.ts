@@ -1,6 +1,8 @@
 /** verify: what is wrong with a cache, and, if asked to, healing it. */
-import type { Mirror } from '../cache/mirror.ts';
-import type { CallOptions, ContentStore } from '../oci/content-store.ts';
+
+import type { Mirror } from '../cache/read/mirror.ts';
+import type { CallOptions } from '../call-options.ts';
+import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnVerifyEvent } from './events.ts';
 import { type Inspection, inspect } from './inspect.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { type Catalog, readCatalog } from '../../src/catalog/catalog.ts';
 import { Contents } from '../../src/catalog/contents.ts';
 import { listEntries } from '../../src/catalog/entry-list.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { type Catalog, readCatalog } from '../../src/catalog/catalog.ts';
 import { assertPinName, type PinOptions, removePin, setPin } from '../../src/catalog/pin.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { assertSegmentsReachable, baseNameFor, CacheBuilder, namesIn } from '../support/cache-builder.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';

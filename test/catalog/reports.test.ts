@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { commitSegment } from '../../src/cache/commit.ts';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { commitSegment } from '../../src/cache/write/commit.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { type Catalog, readCatalog } from '../../src/catalog/catalog.ts';
 import { Contents } from '../../src/catalog/contents.ts';

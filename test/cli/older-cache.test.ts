@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { NarWriter } from '../../src/nix/nar-writer.ts';
+import { NarWriter } from '../../src/nar/nar-writer.ts';
 import { baseNameOf } from '../../src/nix/store-path.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { writeLegacyCache } from '../support/legacy-cache.ts';
 import { LocalPaths } from '../support/local-paths.ts';
 import { tempDir } from '../support/temp-dir.ts';

@@ -1,5 +1,5 @@
 /** Streams that keep what is written, for an Output. */
-import { Output, type TextStream } from '../../src/cli/output.ts';
+import { Output, type TextStream } from '../../src/cli/ui/output.ts';
 
 export class KeptStream implements TextStream {
   text = '';

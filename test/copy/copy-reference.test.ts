@@ -1,6 +1,6 @@
 /** Copies between stores in memory: what ends up where, and that nothing is lost on the way. */
 import { describe, expect, it } from 'vitest';
-import { fetchRecords } from '../../src/cache/stored-records.ts';
+import { fetchRecords } from '../../src/cache/read/stored-records.ts';
 import { CACHE_INDEX_TAG } from '../../src/cache-index/tags.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { toStorePath } from '../../src/nix/store-path.ts';

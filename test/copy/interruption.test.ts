@@ -1,7 +1,7 @@
 /** Copies that are cut off anywhere: the destination must be whole at every instant, and the next run must end the work. */
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { fetchRecords } from '../../src/cache/stored-records.ts';
+import { fetchRecords } from '../../src/cache/read/stored-records.ts';
 import { parseTag } from '../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';

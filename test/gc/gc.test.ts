@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { currentPins } from '../../src/cache-index/records.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { assertSegmentsReachable, baseNameFor, CacheBuilder, namesIn, openReader } from '../support/cache-builder.ts';
 import { DAY_SECONDS, day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';

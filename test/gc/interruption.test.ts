@@ -4,7 +4,7 @@ import { describe, expect, it, test } from 'vitest';
 import { parseTag } from '../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import type { Digest } from '../../src/oci/digest.ts';
-import { decodeManifestContent } from '../../src/oci/layout-references.ts';
+import { decodeManifestContent } from '../../src/oci/layout/references.ts';
 import {
   assertSegmentsReachable,
   baseNameFor,

@@ -1,6 +1,6 @@
 /** What gc refuses to do, and what it cannot. */
 import { describe, expect, it } from 'vitest';
-import { commitSegment } from '../../src/cache/commit.ts';
+import { commitSegment } from '../../src/cache/write/commit.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { parseTag, segmentTag } from '../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../src/errors.ts';

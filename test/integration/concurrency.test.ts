@@ -1,13 +1,13 @@
 /** Eight publishers at once into one cache, by themselves and with a gc among them: nothing is lost, everything is whole. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
 import { HttpClient } from '../../src/http/client.ts';
-import { verifyNar } from '../../src/nix/nar-reader.ts';
+import { verifyNar } from '../../src/nar/nar-reader.ts';
+import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, parseStorePath } from '../../src/nix/store-path.ts';
-import { decompressZstd } from '../../src/nix/zstd-frames.ts';
 import { CACHE_KINDS, type CacheHost } from '../support/e2e-caches.ts';
 import { nixcache, startServe } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';

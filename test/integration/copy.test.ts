@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HttpClient } from '../../src/http/client.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { parseBaseName } from '../../src/nix/store-path.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { type CliResult, runCli, startCli } from '../cli/run-cli.ts';
 import { namesIn } from '../support/cache-builder.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { HttpClient } from '../../src/http/client.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashFiles, layoutTags, startRegistry } from '../support/e2e-caches.ts';

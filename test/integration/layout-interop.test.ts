@@ -5,9 +5,9 @@ import { gzipSync } from 'node:zlib';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
-import { newLayout, push, pushTagged } from '../oci/layouts.ts';
+import { newLayout, push, pushTagged } from '../oci/layout/layouts.ts';
 import { describeBytes, noise, opener, readAll } from '../support/bytes.ts';
 import { tempDir } from '../support/temp-dir.ts';
 

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
-import { age, newLayout } from '../oci/layouts.ts';
+import { age, newLayout } from '../oci/layout/layouts.ts';
 import { readAll } from '../support/bytes.ts';
 
-const CHILD = fileURLToPath(new URL('../oci/layout-store.child.ts', import.meta.url));
+const CHILD = fileURLToPath(new URL('../oci/layout/layout-store.child.ts', import.meta.url));
 
 describe('writers that are killed', () => {
   it('leave a whole layout with every tag that was acknowledged', { timeout: 120_000 }, async () => {

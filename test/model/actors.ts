@@ -1,5 +1,5 @@
 /** Those who use the cache, by the real code: each is an async function whose store calls are its only steps. */
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
 import { removePin, setPin } from '../../src/catalog/pin.ts';
 import { isNixcacheError, messageOf } from '../../src/errors.ts';

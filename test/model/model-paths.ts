@@ -1,11 +1,11 @@
 /** A small Nix store in memory: ten paths with overlapping closures, and their NARs, compressed on the spot. */
 import { createHash } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
+import type { NarJob, NarResult, NarRunner } from '../../src/nar/nar-job.ts';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { baseNameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { LocalStore } from '../../src/nix-store/local-store.ts';
-import type { NarJob, NarResult, NarRunner } from '../../src/publish/nar-job.ts';
 import { noise } from '../support/bytes.ts';
 import { baseNameFor } from '../support/cache-builder.ts';
 import { narOf } from '../support/nar.ts';

@@ -13,7 +13,7 @@ import { NixcacheError } from '../../src/errors.ts';
 import type { StoredManifest } from '../../src/oci/content-store.ts';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 import type { Digest } from '../../src/oci/digest.ts';
-import { decodeManifestContent, type ManifestContent } from '../../src/oci/layout-references.ts';
+import { decodeManifestContent, type ManifestContent } from '../../src/oci/layout/references.ts';
 import { Coin } from './coin.ts';
 
 export interface RegistryHabits {

@@ -1,10 +1,10 @@
 /** One actor's connection to the simulated registry: its calls wait for their turn, fail, are doubled, or end for ever. */
+
 import { Readable } from 'node:stream';
+import type { CallOptions } from '../../src/call-options.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import type {
   BlobTarget,
-  ByteRange,
-  CallOptions,
   ContentStore,
   Deleter,
   FileAdopter,
@@ -14,7 +14,9 @@ import type {
 } from '../../src/oci/content-store.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { type Digest, isDigest } from '../../src/oci/digest.ts';
-import { checkRange, readThrough, verifyRange, verifyStream } from '../../src/oci/verify.ts';
+import type { ByteRange } from '../../src/streams/byte-range.ts';
+import { checkRange } from '../../src/streams/byte-range.ts';
+import { readThrough, verifyRange, verifyStream } from '../../src/streams/verify.ts';
 import { readAll } from '../support/bytes.ts';
 import type { StoreMethod } from '../support/memory-store.ts';
 import type { SimulatedRegistry } from './simulated-registry.ts';

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { checkpointTag, parseTag } from '../../src/cache-index/tags.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
 import { setPin } from '../../src/catalog/pin.ts';

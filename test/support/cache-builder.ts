@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { expect } from 'vitest';
-import { commitSegment, refreshCacheIndex } from '../../src/cache/commit.ts';
-import { IndexReader } from '../../src/cache/index-reader.ts';
-import { Mirror } from '../../src/cache/mirror.ts';
-import { type CacheView, loadView } from '../../src/cache/view.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { Mirror } from '../../src/cache/read/mirror.ts';
+import { type CacheView, loadView } from '../../src/cache/read/view.ts';
+import { commitSegment, refreshCacheIndex } from '../../src/cache/write/commit.ts';
 import { type Entry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
 import type { Pin, Root } from '../../src/cache-index/records.ts';

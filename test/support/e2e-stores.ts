@@ -1,7 +1,7 @@
 /** Opens what an end-to-end test's cache reference names, to look into it without the command line. */
 import type { HttpClient } from '../../src/http/client.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 
 /** `oci:PATH`, or `host/repository` without credentials. */

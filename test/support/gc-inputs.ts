@@ -6,11 +6,11 @@ import { liveSet } from '../../src/cache-index/live-set.ts';
 import { ENTRIES, NAR, PACK } from '../../src/cache-index/media-types.ts';
 import type { Pin, Root } from '../../src/cache-index/records.ts';
 import { checkpointTag, segmentTag } from '../../src/cache-index/tags.ts';
+import { Census } from '../../src/census/census.ts';
 import type { GcInput, Records } from '../../src/gc/plan.ts';
 import { toStorePath } from '../../src/nix/store-path.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { digestOf } from '../../src/oci/digest.ts';
-import { Census } from '../../src/retention/census.ts';
 import { baseNameFor } from './cache-builder.ts';
 import { DAY_SECONDS, day } from './gc-runs.ts';
 

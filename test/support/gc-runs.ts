@@ -1,6 +1,6 @@
 /** gc over a test's store, with the clock of the test. */
 
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { GcEvent } from '../../src/gc/events.ts';
 import { type GcOptions, runGc } from '../../src/gc/gc.ts';
 import type { GcReport } from '../../src/gc/report.ts';

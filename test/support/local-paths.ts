@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { NarWriter } from '../../src/nar/nar-writer.ts';
 import { hashFromBytes } from '../../src/nix/hash.ts';
-import { NarWriter } from '../../src/nix/nar-writer.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { type BaseName, baseNameOf, parseBaseName, type StorePath, toStorePath } from '../../src/nix/store-path.ts';

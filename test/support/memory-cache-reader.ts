@@ -1,15 +1,17 @@
 /** A CacheReader over entries in memory, whose registry can be made to fail. */
+
 import { createHash } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { zstdCompressSync } from 'node:zlib';
-import type { CacheReader, CacheStatus, NarFile, RefreshResult } from '../../src/cache/cache-reader.ts';
+import type { CacheReader, CacheStatus, NarFile, RefreshResult } from '../../src/cache/read/cache-reader.ts';
 import { clientText, digestOfFile, type Entry, formatEntry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
+import type { CallOptions } from '../../src/call-options.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { type BaseName, type HashPart, hashPartOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
-import type { ByteRange, CallOptions } from '../../src/oci/content-store.ts';
+import type { ByteRange } from '../../src/streams/byte-range.ts';
 
 export interface MemoryPath {
   /** `<hash part>-<name>`. */

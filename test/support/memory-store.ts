@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
+import type { CallOptions } from '../../src/call-options.ts';
+import { abortReason } from '../../src/call-options.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import type {
   BlobTarget,
-  ByteRange,
-  CallOptions,
   ContentStore,
   Deleter,
   OpenContent,
@@ -12,10 +12,12 @@ import type {
 } from '../../src/oci/content-store.ts';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 import { type Digest, isDigest } from '../../src/oci/digest.ts';
-import { decodeManifestContent } from '../../src/oci/layout-references.ts';
+import { decodeManifestContent } from '../../src/oci/layout/references.ts';
 import { checkManifestSize } from '../../src/oci/manifest.ts';
 import { isTag } from '../../src/oci/reference.ts';
-import { abortReason, checkRange, readThrough, verifyRange, verifyStream } from '../../src/oci/verify.ts';
+import type { ByteRange } from '../../src/streams/byte-range.ts';
+import { checkRange } from '../../src/streams/byte-range.ts';
+import { readThrough, verifyRange, verifyStream } from '../../src/streams/verify.ts';
 
 export type StoreMethod = Exclude<keyof (ContentStore & Deleter), 'name' | 'maxLayers'>;
 

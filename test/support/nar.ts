@@ -1,5 +1,5 @@
 /** NARs made in memory from their definition, valid or not; independent of the writer under test. */
-import { fileNameToBytes } from '../../src/nix/file-name.ts';
+import { fileNameToBytes } from '../../src/nar/file-name.ts';
 import type { FileTree } from './file-tree.ts';
 
 /** One token for each part: its length, its bytes, its padding. */

@@ -1,6 +1,6 @@
 /** Arbitrary values of Nix's formats, for properties. */
 import fc from 'fast-check';
-import { fileNameFromBytes } from '../../src/nix/file-name.ts';
+import { fileNameFromBytes } from '../../src/nar/file-name.ts';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
 import type { NarInfo } from '../../src/nix/nar-info.ts';
 import { encode } from '../../src/nix/nixbase32.ts';

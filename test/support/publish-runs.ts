@@ -1,11 +1,11 @@
 /** Publishes over a test's store, with the clock of the test: `publish-paths.ts` from closure to commit, without Nix. */
 import { expect } from 'vitest';
-import { IndexReader } from '../../src/cache/index-reader.ts';
+import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { Root } from '../../src/cache-index/records.ts';
-import { verifyNar } from '../../src/nix/nar-reader.ts';
+import { verifyNar } from '../../src/nar/nar-reader.ts';
+import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../../src/nix/store-path.ts';
-import { decompressZstd } from '../../src/nix/zstd-frames.ts';
 import type { LocalStore } from '../../src/nix-store/local-store.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import type { PublishEvent } from '../../src/publish/events.ts';

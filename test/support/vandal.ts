@@ -5,7 +5,7 @@ import { parseTag } from '../../src/cache-index/tags.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { type Digest, hexOf } from '../../src/oci/digest.ts';
-import { LayoutStore } from '../../src/oci/layout-store.ts';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest, type ImageManifest } from '../../src/oci/manifest.ts';
 import { MemoryStore } from './memory-store.ts';
 import { tempDir } from './temp-dir.ts';

@@ -1,5 +1,5 @@
 /** verify over a test's store, without a Nix and without upstreams unless a test has them. */
-import { Mirror } from '../../src/cache/mirror.ts';
+import { Mirror } from '../../src/cache/read/mirror.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import type { Finding } from '../../src/verify/finding.ts';
 import type { VerifyReport } from '../../src/verify/report.ts';

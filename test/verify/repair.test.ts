@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { commitSegment } from '../../src/cache/commit.ts';
-import type { IndexReader } from '../../src/cache/index-reader.ts';
+import type { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { commitSegment } from '../../src/cache/write/commit.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { NixcacheError } from '../../src/errors.ts';

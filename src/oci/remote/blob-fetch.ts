@@ -2,13 +2,17 @@
  * Reads a blob, or a range of it, however often the connection breaks. A broken body goes on where it broke off, through
  * the registry again: the signed URL of the storage behind it may have run out meanwhile.
  */
+
 import { Readable } from 'node:stream';
+import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
 import { interruption, NetworkError } from '../../http/network-error.ts';
 import { isRetryable } from '../../http/retry.ts';
-import type { BlobTarget, ByteRange, CallOptions } from '../content-store.ts';
-import { checkRange, readThrough, verifyRange, verifyStream } from '../verify.ts';
+import type { ByteRange } from '../../streams/byte-range.ts';
+import { checkRange } from '../../streams/byte-range.ts';
+import { readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
+import type { BlobTarget } from '../content-store.ts';
 import { readRegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 

@@ -1,9 +1,11 @@
 /** Existence and upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
+
 import { Readable } from 'node:stream';
+import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
-import type { BlobTarget, CallOptions, OpenContent, PushResult } from '../content-store.ts';
+import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
+import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
-import { readBounded, readThrough, verifyStream } from '../verify.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 

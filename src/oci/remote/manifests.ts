@@ -1,7 +1,8 @@
 import * as z from 'zod/mini';
+import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
-import type { CallOptions, StoredManifest } from '../content-store.ts';
+import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
 import { MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';

@@ -1,18 +1,11 @@
 import type { Readable } from 'node:stream';
+import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpClient } from '../../http/client.ts';
 import { AdaptiveLimit } from '../../http/concurrency.ts';
 import { Retrier, type RetrierOptions } from '../../http/retry.ts';
-import type {
-  BlobTarget,
-  ByteRange,
-  CallOptions,
-  ContentStore,
-  Deleter,
-  OpenContent,
-  PushResult,
-  StoredManifest,
-} from '../content-store.ts';
+import type { ByteRange } from '../../streams/byte-range.ts';
+import type { BlobTarget, ContentStore, Deleter, OpenContent, PushResult, StoredManifest } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { formatReference, isLoopback } from '../reference.ts';

@@ -4,7 +4,7 @@ import { NixcacheError } from '../../errors.ts';
 import type { HttpClient } from '../../http/client.ts';
 import type { HttpResponse } from '../../http/exchange.ts';
 import { isLoopbackHost, redactUrl } from '../../http/url.ts';
-import { readBounded } from '../verify.ts';
+import { readBounded } from '../../streams/verify.ts';
 import type { BearerChallenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
 import { readRegistryError } from './registry-error.ts';

@@ -11,7 +11,7 @@ import { HttpError } from '../../http/http-error.ts';
 import { timeoutError } from '../../http/network-error.ts';
 import type { Retrier } from '../../http/retry.ts';
 import { isLoopbackHost, redactUrl } from '../../http/url.ts';
-import { readBounded } from '../verify.ts';
+import { readBounded } from '../../streams/verify.ts';
 import type { Actions, Authorizer } from './auth.ts';
 import { RegistryError, readRegistryError } from './registry-error.ts';
 import type { RegistryKind } from './registry-kinds.ts';

@@ -1,5 +1,5 @@
 /** `/<32 characters>.ls`: the listing of a NAR, where it was published. */
-import type { CacheReader } from '../../cache/cache-reader.ts';
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import { messageOf } from '../../errors.ts';
 import { HASH_PART_LENGTH, type HashPart, isHashPart } from '../../nix/store-path.ts';
 import { type Answer, NOT_FOUND, SHORT_LIVED, textAnswer } from '../answer.ts';

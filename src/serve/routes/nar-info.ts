@@ -1,6 +1,6 @@
 /** `/<32 characters>.narinfo`: from the cache, else from the upstreams, else 404. Trouble is a miss, never a 5xx. */
 import { LRUCache } from 'lru-cache';
-import type { CacheReader } from '../../cache/cache-reader.ts';
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import { messageOf } from '../../errors.ts';
 import { HASH_PART_LENGTH, type HashPart, isHashPart } from '../../nix/store-path.ts';
 import { type Answer, NOT_FOUND } from '../answer.ts';

@@ -1,5 +1,5 @@
 /** `/nar/…`: from the cache, else from the upstreams; streamed. */
-import type { CacheReader, NarFile } from '../../cache/cache-reader.ts';
+import type { CacheReader, NarFile } from '../../cache/read/cache-reader.ts';
 import { narUrl } from '../../cache-index/entry.ts';
 import { messageOf } from '../../errors.ts';
 import { hashToBase32, type NixHash } from '../../nix/hash.ts';

@@ -1,5 +1,5 @@
 /** `/public-key`: what stands in trusted-public-keys, one a line. */
-import type { CacheReader } from '../../cache/cache-reader.ts';
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import { messageOf } from '../../errors.ts';
 import { type Answer, NOT_FOUND, SHORT_LIVED, textAnswer } from '../answer.ts';
 import { READ, type Route } from '../route.ts';

@@ -1,5 +1,5 @@
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
-import type { CacheReader } from '../../cache/cache-reader.ts';
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import { jsonAnswer } from '../answer.ts';
 import type { Counters } from '../counters.ts';

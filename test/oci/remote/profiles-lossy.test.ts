@@ -1,7 +1,7 @@
 /** Bad lines and overloaded servers: nothing damaged is ever accepted, deadlines hold, and nobody tries for ever. */
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { IndexReader } from '../../../src/cache/index-reader.ts';
+import { IndexReader } from '../../../src/cache/read/index-reader.ts';
 import { isNixcacheError } from '../../../src/errors.ts';
 import type { PathInfo } from '../../../src/nix/path-info.ts';
 import { baseNameOf, hashPartOf } from '../../../src/nix/store-path.ts';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { describe, expect, it } from 'vitest';
-import { IndexReader } from '../../../src/cache/index-reader.ts';
+import { IndexReader } from '../../../src/cache/read/index-reader.ts';
 import { parseTag } from '../../../src/cache-index/tags.ts';
 import type { PathInfo } from '../../../src/nix/path-info.ts';
 import { hashPartOf } from '../../../src/nix/store-path.ts';

@@ -1,0 +1,66 @@
+/** What a reader asks of a cache. `serve` is built on this alone; IndexReader implements it over a content store. */
+
+import type { Readable } from 'node:stream';
+import type { Entry } from '../../cache-index/entry.ts';
+import type { CallOptions } from '../../call-options.ts';
+import type { NixHash } from '../../nix/hash.ts';
+import type { HashPart } from '../../nix/store-path.ts';
+import type { ByteRange } from '../../streams/byte-range.ts';
+
+/** A compressed NAR in the cache. */
+export interface NarFile {
+  readonly entry: Entry;
+  /** Bytes of the compressed NAR. */
+  readonly size: number;
+}
+
+export interface CacheReader {
+  /** The cache reference, for messages. */
+  readonly name: string;
+  /** The cache's store directory; /nix/store for a cache that was never written. */
+  readonly storeDir: string;
+
+  /** The narinfo text of an entry as clients get it, without our own fields: no parsing, the hot path of `serve`. */
+  findNarInfoText(hashPart: HashPart): string | undefined;
+  /** The entry with this hash part, parsed. */
+  findEntry(hashPart: HashPart): Entry | undefined;
+  /** The compressed NAR with this file hash, whichever entry names it. */
+  findNarFile(fileHash: NixHash): NarFile | undefined;
+
+  /**
+   * Streams a compressed NAR, or a `range` of it, wherever its bytes lie (a blob, a pack, several parts). A whole NAR
+   * ends in ERR_DIGEST_MISMATCH, its last bytes withheld, unless it has the file hash it should have.
+   *
+   * @throws {NixcacheError} ERR_NOT_FOUND when the registry has lost it; ERR_NETWORK and others
+   */
+  openNar(entry: Entry, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
+  /** The `.ls` listing of an entry as JSON text, if it was published. */
+  fetchListing(entry: Entry, options?: CallOptions): Promise<Buffer | undefined>;
+  /** Signing keys that publishers of this cache named, `name:base64`. */
+  fetchPublicKeys(options?: CallOptions): Promise<readonly string[]>;
+
+  /** Learns what changed since the last time; readers go on with what they had while it runs, and when it fails. */
+  refresh(options?: CallOptions): Promise<RefreshResult>;
+  status(): CacheStatus;
+  /** Closes files. */
+  close(): void;
+}
+
+export interface RefreshResult {
+  readonly changed: boolean;
+  readonly addedSegments: number;
+  readonly removedSegments: number;
+  /** Bytes downloaded. */
+  readonly bytes: number;
+}
+
+export interface CacheStatus {
+  readonly entries: number;
+  readonly segments: number;
+  /** Grows with each refresh that changed something. */
+  readonly generation: number;
+  /** When the view was last known to be the registry's; undefined before the first successful refresh. */
+  readonly refreshedAt: Date | undefined;
+  /** Message of the last refresh if that failed. */
+  readonly lastError: string | undefined;
+}

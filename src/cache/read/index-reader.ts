@@ -1,0 +1,310 @@
+/**
+ * A cache as its readers see it: the live segments' entries, held ready in memory and on local disk. Refreshing fetches
+ * only segments not seen before and swaps the new table in at the end, so that look-ups never wait.
+ */
+
+import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
+import { EntryTable, type Row, type SegmentRows } from '../../cache-index/entry-table.ts';
+import { parseTag } from '../../cache-index/tags.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { hashToBytes, type NixHash } from '../../nix/hash.ts';
+import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
+import type { ReadOnlyStore } from '../../oci/content-store.ts';
+import type { ByteRange } from '../../streams/byte-range.ts';
+import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import { LeftOut, leaveOut } from './left-out.ts';
+import { Mirror } from './mirror.ts';
+import { fetchListing, openNar } from './nar-source.ts';
+import { decodeState, encodeState } from './reader-state.ts';
+import { type LoadedSegment, loadSegments } from './segment-loader.ts';
+import { type CacheView, keptDigests, loadView, TagVanished } from './view.ts';
+
+export interface IndexReaderOptions {
+  readonly store: ReadOnlyStore;
+  /** Where the index is kept between runs; in memory only when undefined. */
+  readonly directory?: string | undefined;
+  /** For writers: any trouble while reading the index is an error. */
+  readonly strict: boolean;
+  /**
+   * For writers that look at few entries: those of segments that a look-up table covers are fetched only when `bring`
+   * asks for them. Until then `has` knows them, and nothing else does.
+   */
+  readonly sparse?: boolean | undefined;
+  /** Whether an index of the older layout is somebody else's to read; see ViewOptions. */
+  readonly besideLegacy?: boolean | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+  readonly now?: () => Date;
+}
+
+/** Of one refresh, while a gc deletes what the tag list still named when it was read. */
+const MAX_ATTEMPTS = 3;
+
+/** A segment and its entries, until the next refresh. */
+export interface HeldSegment {
+  readonly tag: string;
+  /** Unix seconds, by its tag: when those of its entries were asserted that do not say so themselves. */
+  readonly time: number;
+  readonly rows: SegmentRows;
+  /** @throws {NixcacheError} ERR_FORMAT */
+  entryAt(row: number): Entry;
+}
+
+export class IndexReader implements CacheReader {
+  readonly name: string;
+  readonly #store: ReadOnlyStore;
+  readonly #mirror: Mirror;
+  readonly #options: IndexReaderOptions;
+  #table = new EntryTable();
+  /** By ordinal in the table. */
+  #segments: readonly LoadedSegment[] = [];
+  #view: CacheView | undefined;
+  #leftOut = new LeftOut();
+  #publicKeys: readonly string[] = [];
+  #storeDir: string = DEFAULT_STORE_DIR;
+  #generation = 0;
+  #refreshedAt: Date | undefined;
+  #lastError: string | undefined;
+  #refreshing: Promise<RefreshResult> | undefined;
+
+  private constructor(mirror: Mirror, options: IndexReaderOptions) {
+    this.name = options.store.name;
+    this.#store = options.store;
+    this.#mirror = mirror;
+    this.#options = options;
+  }
+
+  /** A reader with what the last run left on disk; call `refresh` to ask the registry. */
+  static async open(options: IndexReaderOptions): Promise<IndexReader> {
+    const reader = new IndexReader(await Mirror.open(options.directory, options.onWarning), options);
+    reader.#loadState();
+    return reader;
+  }
+
+  get storeDir(): string {
+    return this.#storeDir;
+  }
+
+  /** The live set that the last refresh saw; undefined before the first. */
+  get view(): CacheView | undefined {
+    return this.#view;
+  }
+
+  findNarInfoText(hashPart: HashPart): string | undefined {
+    const row = this.#table.find(hashPart);
+    return row && clientText(this.#read(row));
+  }
+
+  findEntry(hashPart: HashPart): Entry | undefined {
+    return this.findAsserted(hashPart)?.entry;
+  }
+
+  /** The entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
+  findAsserted(
+    hashPart: HashPart,
+  ): { readonly entry: Entry; readonly tag: string; readonly asserted: number } | undefined {
+    const row = this.#table.find(hashPart);
+    if (!row) return undefined;
+    const entry = parseEntry(this.#read(row), this.#storeDir);
+    const loaded = this.#segments[row.segment];
+    return { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
+  }
+
+  /** Whether there is an entry, without reading it. */
+  has(hashPart: HashPart): boolean {
+    return this.#table.find(hashPart) !== undefined || this.#leftOut.find(hashPart).length > 0;
+  }
+
+  /**
+   * Fetches what was left out of the entries `hashParts`, as far as they were last asserted before `before`, in Unix
+   * seconds: then the other methods know them.
+   */
+  async bring(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
+    const view = this.#view;
+    const wanted = this.#leftOut.dueAt(hashParts, before, (hashPart) => this.findAsserted(hashPart)?.asserted);
+    if (!view || wanted.size === 0) return;
+    const { segments } = await this.#load([...wanted], view, { signal });
+    const held = new Map([...this.#segments, ...segments].map((loaded) => [loaded.tag, loaded]));
+    this.#leftOut = this.#leftOut.without(wanted);
+    this.#install(
+      view.live.segments.flatMap((tag) => held.get(tag) ?? []),
+      false,
+    );
+  }
+
+  /** Every entry once, each in its newest form. */
+  *entries(): Generator<{ readonly entry: Entry; readonly tag: string; readonly asserted: number }> {
+    for (const row of this.#table.rows()) {
+      const entry = parseEntry(this.#read(row), this.#storeDir);
+      const loaded = this.#segments[row.segment];
+      yield { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
+    }
+  }
+
+  /** Every segment at hand, oldest first, with all of its entries: also those that a newer segment has in another form. */
+  segments(): readonly HeldSegment[] {
+    return this.#segments.map(({ tag, time, segment }) => ({
+      tag,
+      time,
+      rows: segment.rows,
+      entryAt: (row) =>
+        parseEntry(segment.read(segment.rows.offsets[row] ?? 0, segment.rows.lengths[row] ?? 0), this.#storeDir),
+    }));
+  }
+
+  findNarFile(fileHash: NixHash): NarFile | undefined {
+    const row = this.#table.findFile(hashToBytes(fileHash));
+    if (!row) return undefined;
+    const entry = parseEntry(this.#read(row), this.#storeDir);
+    return entry.narInfo.fileHash === fileHash ? { entry, size: entry.narInfo.fileSize } : undefined;
+  }
+
+  openNar(
+    entry: Entry,
+    options: CallOptions & { readonly range?: ByteRange | undefined } = {},
+  ): ReturnType<typeof openNar> {
+    return openNar(this.#store, entry, options);
+  }
+
+  fetchListing(entry: Entry, options: CallOptions = {}): Promise<Buffer | undefined> {
+    return fetchListing(this.#store, entry, options);
+  }
+
+  async fetchPublicKeys(): Promise<readonly string[]> {
+    return this.#publicKeys;
+  }
+
+  /** Concurrent calls share one refresh. */
+  refresh(options: CallOptions = {}): Promise<RefreshResult> {
+    this.#refreshing ??= this.#refresh(options).finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  status(): CacheStatus {
+    return {
+      entries: this.#table.size + this.#leftOut.entries,
+      segments: this.#segments.length,
+      generation: this.#generation,
+      refreshedAt: this.#refreshedAt,
+      lastError: this.#lastError,
+    };
+  }
+
+  close(): void {
+    for (const { segment } of this.#segments) segment.close();
+  }
+
+  async #refresh(options: CallOptions): Promise<RefreshResult> {
+    try {
+      const result = await this.#update(options);
+      this.#lastError = undefined;
+      return result;
+    } catch (error) {
+      this.#lastError = messageOf(error);
+      throw error;
+    }
+  }
+
+  async #update(options: CallOptions): Promise<RefreshResult> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#updateOnce(options);
+      } catch (error) {
+        if (!(error instanceof TagVanished) || attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
+    const { strict, besideLegacy, onWarning, now = () => new Date() } = this.#options;
+    const view = await loadView(this.#store, this.#mirror, { strict, besideLegacy, signal, onWarning });
+    const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
+    const lacking = view.live.segments.filter((tag) => !held.has(tag));
+    const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
+    const { segments: added, bytes: entriesBytes } = await this.#load(
+      lacking.filter((tag) => !leftOut.tags.has(tag)),
+      view,
+      { signal },
+    );
+    for (const loaded of added) held.set(loaded.tag, loaded);
+    const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
+    const live = new Set(view.live.segments);
+    const removed = this.#segments.filter(({ tag }) => !live.has(tag));
+    const changed = added.length > 0 || removed.length > 0;
+    this.#view = view;
+    this.#leftOut = leftOut;
+    this.#publicKeys = view.publicKeys;
+    this.#refreshedAt = now();
+    if (changed || this.#generation === 0) {
+      this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
+      // Another process may start from it, and would have less than there was.
+      if (leftOut.tags.size === 0) {
+        await this.#mirror.saveState(
+          encodeState({ tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] }),
+        );
+      }
+      await this.#mirror.prune(keptDigests(view), now());
+    }
+    for (const { segment } of removed) segment.close();
+    const bytes = lookupBytes + entriesBytes;
+    return { changed, addedSegments: added.length, removedSegments: removed.length, bytes };
+  }
+
+  #leaveOut(lacking: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof leaveOut> {
+    const { sparse, onWarning } = this.#options;
+    const options = { store: this.#store, mirror: this.#mirror, view, before: this.#leftOut, signal, onWarning };
+    return leaveOut(sparse === true ? lacking : [], options);
+  }
+
+  #load(tags: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof loadSegments> {
+    const { strict, onWarning } = this.#options;
+    return loadSegments(tags, { store: this.#store, mirror: this.#mirror, view, strict, signal, onWarning });
+  }
+
+  #install(segments: readonly LoadedSegment[], append: boolean): void {
+    if (append) for (const { segment } of segments.slice(this.#segments.length)) this.#table.add(segment.rows);
+    else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
+    this.#segments = segments;
+    this.#generation++;
+    this.#storeDir = this.#leftOut.storeDir ?? this.#storeDir;
+    for (const row of this.#table.rows()) {
+      const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
+      this.#storeDir = storeDir ?? DEFAULT_STORE_DIR;
+      break;
+    }
+  }
+
+  #read(row: Row): string {
+    const loaded = this.#segments[row.segment];
+    if (!loaded) throw new Error(`the entry table names segment ${row.segment} of ${this.#segments.length}`);
+    return loaded.segment.read(row.offset, row.length);
+  }
+
+  #loadState(): void {
+    const state = decodeState(this.#mirror.loadState());
+    if (!state) return;
+    const segments: LoadedSegment[] = [];
+    for (const tag of state.tags) {
+      const parsed = parseTag(tag);
+      const segment = parsed && this.#mirror.loadSegment(parsed.id);
+      if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
+    }
+    this.#publicKeys = state.publicKeys;
+    if (segments.length > 0) this.#install(segments, false);
+  }
+}
+
+const isPrefix = (before: readonly LoadedSegment[], after: readonly LoadedSegment[]): boolean =>
+  before.every(({ tag }, i) => after[i]?.tag === tag);
+
+/** @throws {NixcacheError} ERR_INDEX: entries of two store directories cannot be told apart by hash part */
+export function assertStoreDir(reader: CacheReader, storeDir: string): void {
+  if (reader.status().entries > 0 && reader.storeDir !== storeDir) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${reader.name} is a cache for ${reader.storeDir}, this Nix store is ${storeDir}: publish to another cache`,
+    );
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The index of cmspam/nixcache-oci: one JSON document with every narinfo in it, rewritten whole by each publish.
+ *
+ * Source: cmspam/nixcache-oci lib/cache-builder.sh at 6a4b9e4. Its NARs are blobs that nothing but this index names.
+ */
+
+import * as z from 'zod/mini';
+import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../cache-index/entry.ts';
+import type { Root } from '../../cache-index/records.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { parseNarInfo } from '../../nix/nar-info.ts';
+import { parsePublicKey } from '../../nix/signature.ts';
+import { baseNameOf, type HashPart, hashPartOf, isHashPart, nameOf, type StorePath } from '../../nix/store-path.ts';
+import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
+import { type Digest, isDigest } from '../../oci/digest.ts';
+import { readBounded } from '../../streams/verify.ts';
+import { legacyIndexOf } from './legacy-manifest.ts';
+import { readError } from './view.ts';
+
+export interface LegacyIndex {
+  readonly entries: readonly Entry[];
+  /** Outputs that were built, over all time. */
+  readonly roots: readonly HashPart[];
+  readonly publicKeys: readonly string[];
+  /** When it was last written, in Unix seconds; undefined if it does not say. */
+  readonly generated: number | undefined;
+}
+
+export interface DecodeOptions {
+  /** For writers: an entry that cannot be read is an error. Otherwise it is left out. */
+  readonly strict: boolean;
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+/** 256 MiB: some 180 000 entries of 1.4 KB; the JSON is parsed whole. */
+const MAX_INDEX_BYTES = 256 * 1024 * 1024;
+const VERSION = 1;
+
+const indexSchema = z.object({
+  version: z.optional(z.number()),
+  generated: z.optional(z.string()),
+  public_key: z.optional(z.string()),
+  entries: z.record(z.string(), z.unknown()),
+  gc_roots: z.optional(z.array(z.string())),
+});
+const entrySchema = z.object({
+  narinfo: z.string(),
+  nar_digest: z.string(),
+  nar_size: z.number().check(z.int(), z.nonnegative()),
+  added: z.optional(z.string()),
+});
+
+/**
+ * Fetches and decodes the index that `manifest`, the holder of `cache-index`, points at.
+ *
+ * @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION, and the registry's errors
+ */
+export async function fetchLegacyIndex(
+  store: ReadOnlyStore,
+  manifest: StoredManifest,
+  options: CallOptions & DecodeOptions,
+): Promise<{ readonly index: LegacyIndex; readonly bytes: number }> {
+  const what = `index of the older cache ${store.name}`;
+  const layer = legacyIndexOf(manifest);
+  if (!layer) throw new Error(`${store.name} is no older cache`);
+  try {
+    const bytes = await readBounded(await store.fetchBlob(layer, options), MAX_INDEX_BYTES, what, 'ERR_INDEX');
+    return { index: decodeLegacyIndex(bytes, what, options), bytes: bytes.length };
+  } catch (error) {
+    throw readError(error, what);
+  }
+}
+
+/** @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION */
+export function decodeLegacyIndex(bytes: Buffer, what: string, options: DecodeOptions): LegacyIndex {
+  const json = parse(() => indexSchema.parse(JSON.parse(bytes.toString('utf8'))), what);
+  if (json.version !== undefined && json.version > VERSION) {
+    throw new NixcacheError(
+      'ERR_INDEX_VERSION',
+      `${what} is of version ${json.version}, this nixcache knows up to ${VERSION}: install a newer nixcache`,
+    );
+  }
+  const entries: Entry[] = [];
+  for (const [key, value] of Object.entries(json.entries)) {
+    try {
+      entries.push(parse(() => toEntry(key, value), `entry ${key} in the ${what}`));
+    } catch (error) {
+      if (options.strict) throw error;
+      options.onWarning?.(`${messageOf(error)}; it is left out`);
+    }
+  }
+  const key = json.public_key?.trim() ?? '';
+  return {
+    entries,
+    roots: (json.gc_roots ?? []).filter(isHashPart),
+    publicKeys: key === '' || !isPublicKey(key) ? [] : [key],
+    generated: secondsOf(json.generated),
+  };
+}
+
+/** The roots of `index` as records of one publish, the same for everyone who reads this index. */
+export function rootRecords(
+  index: Pick<LegacyIndex, 'roots' | 'generated'>,
+  digest: Digest,
+  pathOf: (hashPart: HashPart) => StorePath | undefined,
+): Root[] {
+  const time = index.generated ?? 0;
+  const run = `legacy-${digest}`;
+  return index.roots.flatMap((hashPart) => {
+    const path = pathOf(hashPart);
+    return path === undefined ? [] : [{ name: nameOf(path), path: baseNameOf(path), time, run }];
+  });
+}
+
+/** Made canonical: NAR hash in nix base-32, URL by file hash, FileHash and FileSize of the blob that is really there. */
+function toEntry(key: string, value: unknown): Entry {
+  const { narinfo, nar_digest: digest, nar_size: fileSize, added } = entrySchema.parse(value);
+  if (!isDigest(digest)) throw new NixcacheError('ERR_FORMAT', `nar_digest '${digest}' is not a sha256 digest`);
+  const { extra: _foreign, ...narInfo } = parseNarInfo(narinfo.endsWith('\n') ? narinfo : `${narinfo}\n`);
+  if (hashPartOf(narInfo.path) !== key) throw new NixcacheError('ERR_FORMAT', `it is about ${narInfo.path}`);
+  const fileHash = fileHashOf(digest);
+  const asserted = secondsOf(added);
+  return {
+    narInfo: { ...narInfo, url: narUrl(fileHash, narInfo.compression), fileHash, fileSize },
+    nar: [wholeBlob(digest, fileSize)],
+    ...(asserted === undefined ? {} : { asserted }),
+  };
+}
+
+/** `2026-04-25T10:00:00Z` */
+function secondsOf(time: string | undefined): number | undefined {
+  const ms = time === undefined ? Number.NaN : Date.parse(time);
+  return ms >= 0 ? Math.floor(ms / 1000) : undefined;
+}
+
+function isPublicKey(text: string): boolean {
+  try {
+    parsePublicKey(text);
+    return true;
+  } catch {
+    return false; // Shown to people only: a cache without a usable key is an unsigned one.
+  }
+}
+
+function parse<T>(act: () => T, what: string): T {
+  try {
+    return act();
+  } catch (cause) {
+    throw new NixcacheError('ERR_INDEX', `${what} is damaged: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,95 @@
+/** Reads the bytes of an entry from wherever they lie: a blob of their own, a range of a pack, or several parts. */
+
+import { Readable } from 'node:stream';
+import { zstdDecompressSync } from 'node:zlib';
+import { digestOfFile, type Entry } from '../../cache-index/entry.ts';
+import { type Extent, totalLength } from '../../cache-index/extent.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import type { BlobFetcher } from '../../oci/content-store.ts';
+import type { ByteRange } from '../../streams/byte-range.ts';
+import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
+
+/** 64 MiB: the listing of some 500 000 files. */
+const MAX_LISTING_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Streams the compressed NAR of `entry`, or a `range` of it. A whole one is checked against its file hash, its last
+ * bytes withheld until that is right.
+ *
+ * @throws {NixcacheError} ERR_NOT_FOUND, ERR_RANGE, ERR_DIGEST_MISMATCH, ERR_NETWORK
+ */
+export async function openNar(
+  store: BlobFetcher,
+  entry: Entry,
+  options: CallOptions & { readonly range?: ByteRange | undefined } = {},
+): Promise<Readable> {
+  const { range, signal } = options;
+  const digest = digestOfFile(entry.narInfo.fileHash);
+  const size = entry.narInfo.fileSize;
+  const [only] = entry.nar;
+  if (entry.nar.length === 1 && only?.digest === digest) {
+    return store.fetchBlob({ digest, size }, { range, signal });
+  }
+  if (range && range.offset + range.length > size) {
+    throw new NixcacheError(
+      'ERR_RANGE',
+      `bytes ${range.offset}+${range.length} lie outside ${entry.narInfo.url}, ${size} bytes`,
+    );
+  }
+  const pieces = range ? slice(entry.nar, range) : entry.nar;
+  const [first, ...rest] = pieces;
+  if (!first) return Readable.from([]);
+  const opened = await openExtent(store, first, signal); // now, so that its absence is this call's error
+  const joined =
+    rest.length === 0 ? opened : Readable.from(concatenate(store, opened, rest, signal), { objectMode: false });
+  return range ? joined : readThrough(joined, verifyStream({ digest, size }), { signal });
+}
+
+const openExtent = (store: BlobFetcher, { digest, offset, length }: Extent, signal?: AbortSignal): Promise<Readable> =>
+  store.fetchBlob({ digest }, { range: { offset, length }, signal });
+
+async function* concatenate(
+  store: BlobFetcher,
+  first: Readable,
+  rest: readonly Extent[],
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer> {
+  yield* first;
+  for (const extent of rest) yield* await openExtent(store, extent, signal);
+}
+
+/** The extents that hold `range` of what `extents` hold end to end. */
+export function slice(extents: readonly Extent[], range: ByteRange): Extent[] {
+  const slices: Extent[] = [];
+  let position = 0;
+  for (const { digest, offset, length } of extents) {
+    const start = Math.max(range.offset, position);
+    const end = Math.min(range.offset + range.length, position + length);
+    if (start < end) slices.push({ digest, offset: offset + start - position, length: end - start });
+    position += length;
+  }
+  return slices;
+}
+
+/** The listing of `entry` as JSON text, or undefined if none was published. */
+export async function fetchListing(
+  store: BlobFetcher,
+  entry: Entry,
+  options: CallOptions = {},
+): Promise<Buffer | undefined> {
+  if (!entry.listing) return undefined;
+  const { digest, extents } = entry.listing;
+  const what = `listing of ${entry.narInfo.path}`;
+  const [first, ...rest] = extents;
+  if (!first) throw new NixcacheError('ERR_INDEX', `${what} has no extents`);
+  const opened = await openExtent(store, first, options.signal);
+  const joined = Readable.from(concatenate(store, opened, rest, options.signal), { objectMode: false });
+  const size = totalLength(extents);
+  const bytes = await readBounded(readThrough(joined, verifyStream({ digest, size })), MAX_LISTING_BYTES, what);
+  try {
+    return zstdDecompressSync(bytes, { maxOutputLength: MAX_LISTING_BYTES });
+  } catch (cause) {
+    throw new NixcacheError('ERR_INDEX', `${what} does not unpack: ${messageOf(cause)}`, { cause });
+  }
+}

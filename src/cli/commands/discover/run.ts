@@ -1,0 +1,57 @@
+/** Lists the outputs of a flake. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { discoverSettings } from '../../../config/publish-settings.ts';
+import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store/discover.ts';
+import { planMatrix } from '../../../nix-store/matrix.ts';
+import { NixCommand } from '../../../nix-store/nix-command.ts';
+import { type CommandContext, type CommonFlags, sourcesOf } from '../../context.ts';
+import { formatCount, formatTable } from '../../ui/format.ts';
+import type { Output } from '../../ui/output.ts';
+import type { DiscoverCommandFlags } from './command.ts';
+
+export const hasFlake = (directory: string): boolean => existsSync(join(directory, 'flake.nix'));
+
+export async function runDiscover(
+  flake: string | undefined,
+  flags: DiscoverCommandFlags & CommonFlags,
+  context: CommandContext,
+): Promise<void> {
+  const { output, signal, cwd } = context;
+  const sources = await sourcesOf(flags, context);
+  const settings = discoverSettings(flake, sources, hasFlake);
+  const { kinds, only, exclude } = settings;
+  // A matrix has an entry for each system, unless some were asked for.
+  const systems = settings.systems.length > 0 ? settings.systems : flags.matrix ? 'all' : undefined;
+  const discovery = await discover(settings.flake, {
+    ...{ kinds, only, exclude, signal, command: new NixCommand({ cwd }) },
+    ...(systems === undefined ? {} : { systems }),
+    onEvent: (event) => tell(event, output),
+  });
+  const { outputs, failures } = discovery;
+  if (flags.matrix) {
+    const matrix = JSON.stringify(planMatrix(discovery));
+    output.line(matrix);
+    await output.stepOutputs({ matrix });
+    return;
+  }
+  output.result({ flake: discovery.source, outputs, failures }, () => formatDiscovery(discovery, output.tableWidth));
+  output.info(
+    `${formatCount(outputs.length, 'output')}${failures.length > 0 ? `, ${failures.length} failed to evaluate` : ''}`,
+  );
+}
+
+function tell(event: DiscoverEvent, output: Output): void {
+  if (event.type === 'flake') output.detail(`flake: ${event.source.lockedUrl}`);
+  if (event.type === 'evaluating') output.detail(`evaluating ${event.outputs ?? 'all'} outputs`);
+  if (event.type === 'failed') output.warn(`${event.failure.attrPath} does not evaluate: ${event.failure.error}`);
+}
+
+function formatDiscovery({ outputs }: Discovery, width: number | undefined): string {
+  if (outputs.length === 0) return '';
+  return formatTable(
+    ['OUTPUT', 'SYSTEM', 'STORE PATH'],
+    outputs.map(({ attrPath, system, outputs: paths }) => [attrPath, system, Object.values(paths)[0] ?? '']),
+    { width },
+  );
+}

@@ -1,0 +1,96 @@
+/** Finds out what is wrong. */
+import { isIPv6 } from 'node:net';
+import { IndexReader } from '../../../cache/read/index-reader.ts';
+import { ownIndexDirectory, resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
+import type { Sources } from '../../../config/resolve.ts';
+import { serveSettings } from '../../../config/serve-settings.ts';
+import { readSigningKeys, resolveSigningKeys } from '../../../config/signing-keys.ts';
+import { resolveUpstreams } from '../../../config/upstreams.ts';
+import { runDoctor as examine } from '../../../doctor/doctor.ts';
+import { variable } from '../../../environment.ts';
+import { HttpClient } from '../../../http/client.ts';
+import { NixCommand } from '../../../nix-store/nix-command.ts';
+import { type CommandContext, sourcesOf } from '../../context.ts';
+import { EXIT } from '../../exit-codes.ts';
+import { openStore, readCredentials } from '../../session/open-store.ts';
+import { openUpstreams } from '../../session/open-upstreams.ts';
+import { Opened } from '../../session/opened.ts';
+import { formatCount } from '../../ui/format.ts';
+import type { DoctorFlags } from './command.ts';
+import { FindingPrinter } from './text.ts';
+
+/** Whoever waits for a doctor wants to know soon. */
+const HASTY = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: 8000 };
+const IMPATIENT = { retry: HASTY, breaker: { failures: 1, spanMs: 0, openMs: 1000, maxOpenMs: 1000 } };
+const CONNECT_TIMEOUT_MS = 4000;
+
+export async function runDoctor(flags: DoctorFlags, context: CommandContext): Promise<void> {
+  const { output, signal, env, cwd } = context;
+  const sources = await sourcesOf(flags, context);
+  const serveUrl = serveUrlOf(sources);
+  const credentials = await readCredentials(flags, context);
+  for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
+  await using opened = new Opened();
+  const http = opened.add(new HttpClient({ connectTimeoutMs: CONNECT_TIMEOUT_MS }), (client) => client.destroy());
+  const printer = new FindingPrinter((text) => output.line(text), output.tableWidth);
+  const report = await examine({
+    ...{ http, serveUrl, signal, nix: new NixCommand({ cwd }) },
+    cache: () => resolveCache(sources),
+    credentials: { ...credentials, kind: kindOf(sources), env: { ...env } },
+    async openReader(cache) {
+      const store = await openStore(cache, context, { create: false, http, credentials, retry: { policy: HASTY } });
+      const directory = ownIndexDirectory(sources, cache.name);
+      return opened.add(await IndexReader.open({ store, directory, strict: true }), (each) => each.close());
+    },
+    async signingKeys() {
+      const named = resolveSigningKeys(sources);
+      for (const source of named) if ('text' in source) output.addSecret(source.text);
+      return (await readSigningKeys(named)).map(({ publicKey }) => publicKey);
+    },
+    upstreams: () => openUpstreams(resolveUpstreams(sources), opened, http, { output, patience: IMPATIENT }),
+    isServeConfigured: isServeConfigured(sources),
+    indexDirectory: ({ name }) => resolveIndexDirectory(sources, name),
+    now: () => new Date(),
+    onFinding(finding) {
+      if (!output.json) printer.tell(finding);
+    },
+  });
+  printer.end();
+  if (output.json) output.result(report, () => '');
+  const { problems, warnings } = report;
+  output.info(
+    problems + warnings === 0
+      ? 'all is well'
+      : `${formatCount(problems, 'problem')}, ${formatCount(warnings, 'warning')}`,
+  );
+  if (problems > 0) context.exitCode = EXIT.damage;
+}
+
+/** Where a client on this machine finds `serve`. */
+function serveUrlOf(sources: Sources<DoctorFlags>): string {
+  // Upstreams are looked at elsewhere, and what is wrong with them is a finding.
+  const { listen, port } = serveSettings({ ...sources, flags: { ...sources.flags, upstream: false } }, '');
+  const host = listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen;
+  return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+function isServeConfigured({ flags, env, config }: Sources<DoctorFlags>): boolean {
+  const { port, listen } = config.settings.serve ?? {};
+  const named = [
+    flags.port,
+    flags.listen,
+    port,
+    listen,
+    variable(env, 'NIXCACHE_PORT'),
+    variable(env, 'NIXCACHE_LISTEN'),
+  ];
+  return named.some((value) => value !== undefined);
+}
+
+function kindOf(sources: Sources<DoctorFlags>): ReturnType<typeof resolveCache>['registryKind'] {
+  try {
+    return resolveCache(sources).registryKind;
+  } catch {
+    return undefined; // the check of the reference says so
+  }
+}

@@ -1,0 +1,52 @@
+/** Shows all about one path, root or pin. */
+import type { Catalog } from '../../../catalog/catalog.ts';
+import { Contents } from '../../../catalog/contents.ts';
+import { lookUp } from '../../../catalog/look-up.ts';
+import { reportName } from '../../../catalog/name-report.ts';
+import { reportPath } from '../../../catalog/path-report.ts';
+import { gcSettings } from '../../../config/gc-settings.ts';
+import { type CommandContext, sourcesOf } from '../../context.ts';
+import { EXIT } from '../../exit-codes.ts';
+import { openCatalog } from '../../session/open-catalog.ts';
+import type { InfoFlags } from './command.ts';
+import { notFound, tellAmbiguous } from './not-found.ts';
+import { formatNameReport, formatPathReport, nameJson, pathJson } from './text.ts';
+
+export async function runInfo(what: string, flags: InfoFlags, context: CommandContext): Promise<void> {
+  const { output } = context;
+  const sources = await sourcesOf(flags, context);
+  const { retainSeconds, keepLast } = gcSettings(sources);
+  await using opened = await openCatalog(sources, context, { strict: false });
+  const { catalog } = opened;
+  const found = lookUp(what, catalog);
+  if (found.kind === 'absent') throw notFound('info', what, catalog);
+  if (found.kind === 'ambiguous') {
+    tellAmbiguous(what, found.candidates, output);
+    context.exitCode = EXIT.usage;
+    return;
+  }
+  const text = { retain: formatRetention(retainSeconds), width: output.tableWidth };
+  const asked = { contents: contentsOf(catalog), policy: { now: Date.now() / 1000, retainSeconds, keepLast } };
+  if (found.kind === 'name') {
+    const report = reportName(found.name, catalog, asked);
+    output.result(nameJson(report, catalog), () => formatNameReport(report, text));
+    return;
+  }
+  const report = reportPath(found.hashPart, catalog, asked);
+  output.result(pathJson(report), () => formatPathReport(report, text));
+  output.detail(report.narInfoText.trimEnd());
+}
+
+/** As one would write it for `--retain`. */
+function formatRetention(seconds: number): string {
+  const [unit, size] = (
+    [
+      ['d', 86_400],
+      ['h', 3600],
+      ['m', 60],
+    ] as const
+  ).find(([, size]) => seconds % size === 0) ?? ['s', 1];
+  return `${seconds / size}${unit}`;
+}
+
+const contentsOf = ({ reader }: Catalog): Contents => Contents.of(reader.entries());

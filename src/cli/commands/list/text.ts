@@ -1,0 +1,84 @@
+/** What `list` and `pin` print, for people and as JSON. */
+
+import type { Pin } from '../../../cache-index/records.ts';
+import type { Catalog } from '../../../catalog/catalog.ts';
+import type { ListedEntry } from '../../../catalog/entry-list.ts';
+import type { CatalogSummary, RootSummary } from '../../../catalog/summary.ts';
+import { toStorePath } from '../../../nix/store-path.ts';
+import { formatBytes, formatCount, formatTable } from '../../ui/format.ts';
+
+/** `2026-11-20 13:37`, UTC. */
+export const formatTime = (time: Date): string => time.toISOString().slice(0, 16).replace('T', ' ');
+export const ofSeconds = (seconds: number): Date => new Date(seconds * 1000);
+
+/** Titles and values, the values one below the other. */
+export function formatFields(fields: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...fields.map(([title]) => title.length));
+  return fields.map(([title, value]) => `  ${title.padEnd(width)}  ${value}`.trimEnd()).join('\n');
+}
+
+export function formatSummary(summary: CatalogSummary, cache: string): string {
+  const { total, segments, checkpoints, newestPublish, signers, unsigned, publicKeys } = summary;
+  const signed = signers.map(({ keyName, entries }) => `${keyName} (${formatCount(entries, 'entry', 'entries')})`);
+  if (unsigned > 0) signed.push(`nobody (${formatCount(unsigned, 'entry', 'entries')})`);
+  const fields: [string, string][] = [
+    [
+      'entries',
+      `${formatCount(total.paths, 'path')}, NARs ${formatBytes(total.narBytes)}, compressed ${formatBytes(total.fileBytes)}`,
+    ],
+    ['lie in', `${formatCount(segments, 'segment')}, ${formatCount(checkpoints, 'checkpoint')}`],
+    ['newest publish', newestPublish === undefined ? 'none' : `${formatTime(newestPublish)} UTC`],
+    ['signed by', signed.join(', ') || 'nobody'],
+    ...publicKeys.map((key, i): [string, string] => [i === 0 ? 'public keys' : '', key]),
+    ['roots, pins', `${summary.roots}, ${summary.pins}`],
+  ];
+  return `${cache}\n${formatFields(fields)}`;
+}
+
+/** The source has a column only where there are several. */
+export function formatRoots(roots: readonly RootSummary[], width: number | undefined): string {
+  if (roots.length === 0) return '';
+  const hasSources = new Set(roots.map(({ source }) => source)).size > 1;
+  return formatTable(
+    ['ROOT', ...(hasSources ? ['SOURCE'] : []), 'SYSTEM', 'PUBLISHED', 'PATHS', 'CLOSURE', 'STORE PATH'],
+    roots.map(({ name, source, system, newest, closure }) => [
+      name,
+      ...(hasSources ? [source ?? ''] : []),
+      system ?? '',
+      formatTime(ofSeconds(newest.time)),
+      closure.paths.toLocaleString('en-US'),
+      formatBytes(closure.narBytes),
+      newest.path,
+    ]),
+    { width, right: hasSources ? [4, 5] : [3, 4] },
+  );
+}
+
+export function formatPins(pins: readonly Pin[], width: number | undefined): string {
+  if (pins.length === 0) return '';
+  return formatTable(
+    ['PIN', 'SINCE', 'STORE PATH'],
+    pins.map(({ name, path, time }) => [name, formatTime(ofSeconds(time)), path ?? '']),
+    { width },
+  );
+}
+
+/** `  1.2 MiB   400 KiB  2026-11-20 13:37  /nix/store/…`: NAR, compressed, last asserted. */
+export const formatEntryLine = ({ path, narBytes, fileBytes, asserted }: ListedEntry): string =>
+  `${formatBytes(narBytes).padStart(8)}  ${formatBytes(fileBytes).padStart(8)}  ${formatTime(asserted)}  ${path}`;
+
+export const rootsJson = (roots: readonly RootSummary[], { reader }: Catalog): unknown =>
+  roots.map(({ name, system, source, newest, records, closure }) => ({
+    ...{ name, system, source, revision: newest.revision },
+    path: toStorePath(newest.path, reader.storeDir),
+    published: ofSeconds(newest.time),
+    records,
+    closure: { ...closure, missing: closure.missing.length },
+  }));
+
+export const pinsJson = (pins: readonly Pin[], { reader }: Catalog): unknown =>
+  pins.map(({ name, path, time }) => ({
+    name,
+    path: path && toStorePath(path, reader.storeDir),
+    pinned: ofSeconds(time),
+  }));

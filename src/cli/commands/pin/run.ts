@@ -1,0 +1,145 @@
+/** Pins: set, moved, removed and shown. */
+import type { Catalog } from '../../../catalog/catalog.ts';
+import { lookUp } from '../../../catalog/look-up.ts';
+import { assertPinName, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
+import { NixcacheError } from '../../../errors.ts';
+import { githubSource } from '../../../github/source.ts';
+import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
+import { type CommandContext, sourcesOf } from '../../context.ts';
+import { EXIT } from '../../exit-codes.ts';
+import { openCatalog } from '../../session/open-catalog.ts';
+import { toStorePath as storePathArgument } from '../../store-path-argument.ts';
+import { version } from '../../version.ts';
+import { notFound, tellAmbiguous } from '../info/not-found.ts';
+import { formatPinHistory, pinHistoryJson } from '../info/text.ts';
+import { formatPins, pinsJson } from '../list/text.ts';
+import type { PinFlags } from './command.ts';
+
+export interface PinArguments {
+  readonly name: string | undefined;
+  readonly path: string | undefined;
+}
+
+export async function runPin(args: PinArguments, flags: PinFlags, context: CommandContext): Promise<void> {
+  const { output, signal, env } = context;
+  const act = actOf(args, flags);
+  const shows = act.kind === 'list' || act.kind === 'history';
+  await using opened = await openCatalog(await sourcesOf(flags, context), context, { strict: !shows });
+  const { catalog, store } = opened;
+  const options: PinOptions = {
+    ...{ store, catalog, signal, creator: `nixcache ${version()}`, sourceUrl: githubSource(env)?.sourceUrl },
+    onWarning: (message) => output.warn(message),
+    now: () => new Date(),
+  };
+  switch (act.kind) {
+    case 'list':
+      showPins(catalog, context);
+      return;
+    case 'history':
+      showHistory(act.name, catalog, context);
+      return;
+    case 'remove':
+      tell(await removePin(act.name, options), catalog, context);
+      return;
+    case 'set': {
+      const path = await resolvePath(act.path, catalog, context);
+      if (path !== undefined) tell(await setPin(act.name, path, options), catalog, context);
+    }
+  }
+}
+
+type Act =
+  | { readonly kind: 'list' }
+  | { readonly kind: 'history' | 'remove'; readonly name: string }
+  | { readonly kind: 'set'; readonly name: string; readonly path: string };
+
+/** Before anything is read. @throws {NixcacheError} ERR_USAGE */
+function actOf({ name, path }: PinArguments, { list, remove, history }: PinFlags): Act {
+  const shown = remove ?? history;
+  if (list === true || shown !== undefined) {
+    if (name !== undefined) {
+      throw new NixcacheError(
+        'ERR_USAGE',
+        `pin: '${name}' is one argument too many beside --list, --remove or --history`,
+      );
+    }
+    if (shown === undefined) return { kind: 'list' };
+    return { kind: remove === undefined ? 'history' : 'remove', name: shown };
+  }
+  if (name === undefined || path === undefined) {
+    throw new NixcacheError('ERR_USAGE', 'pin: give a name and a store path, or one of --list, --remove and --history');
+  }
+  assertPinName(name);
+  return { kind: 'set', name, path };
+}
+
+/** The path in the cache that `text` means; undefined after telling that it means several. */
+async function resolvePath(text: string, catalog: Catalog, context: CommandContext): Promise<BaseName | undefined> {
+  const { reader, roots } = catalog;
+  const found = lookUp(text, catalog);
+  switch (found.kind) {
+    case 'path': {
+      const entry = reader.findEntry(found.hashPart);
+      return entry && baseNameOf(entry.narInfo.path);
+    }
+    case 'name': {
+      const pinned = catalog.currentPins.find(({ name }) => name === found.name)?.path;
+      const newest = new Map(
+        roots
+          .filter(({ name }) => name === found.name) // oldest first
+          .map(({ source, system, path }) => [JSON.stringify([source, system]), path]),
+      );
+      const [only, ...others] = new Set(newest.size === 0 && pinned !== undefined ? [pinned] : newest.values());
+      if (only === undefined) throw notFound('pin', text, catalog);
+      if (others.length === 0) return only;
+      return ambiguous(text, [only, ...others], context);
+    }
+    case 'ambiguous':
+      return ambiguous(text, found.candidates, context);
+    case 'absent':
+      return await followPath(text, catalog, context);
+  }
+}
+
+function ambiguous(text: string, candidates: readonly BaseName[], context: CommandContext): undefined {
+  tellAmbiguous(text, candidates, context.output);
+  context.exitCode = EXIT.usage;
+}
+
+/** A link like ./result, or a path that is not in the cache. */
+async function followPath(text: string, catalog: Catalog, { cwd }: CommandContext): Promise<BaseName> {
+  const { reader } = catalog;
+  if (!text.includes('/')) throw notFound('pin', text, catalog);
+  const path = await storePathArgument(text, { storeDir: reader.storeDir, cwd, what: 'pin' });
+  if (reader.has(hashPartOf(path))) return baseNameOf(path);
+  throw new NixcacheError(
+    'ERR_NOT_FOUND',
+    `pin ${text}: ${path} is not in ${reader.name}; publish it first: nixcache push ${path}`,
+  );
+}
+
+function tell({ name, path, before, segment }: PinChange, { reader }: Catalog, { output }: CommandContext): void {
+  const full = (each: BaseName | undefined): string | undefined => each && toStorePath(each, reader.storeDir);
+  output.result({ name, path: full(path), before: full(before), segment }, () => '');
+  if (segment === undefined) output.info(`${name} is pinned to ${path} already`);
+  else if (path === undefined) output.info(`removed ${name}, which was ${before}; gc may drop that now`);
+  else output.info(`pinned ${path} as ${name}${before === undefined ? '' : `, which was ${before}`}`);
+}
+
+function showPins(catalog: Catalog, { output }: CommandContext): void {
+  const { currentPins, reader } = catalog;
+  output.result({ cache: reader.name, pins: pinsJson(currentPins, catalog) }, () =>
+    formatPins(currentPins, output.tableWidth),
+  );
+  if (currentPins.length === 0) output.info(`${reader.name} has no pins`);
+}
+
+function showHistory(name: string, { pins, reader }: Catalog, { output }: CommandContext): void {
+  const records = pins.filter((pin) => pin.name === name).toReversed();
+  if (records.length === 0) {
+    throw new NixcacheError('ERR_NOT_FOUND', `pin --history ${name}: ${reader.name} never had such a pin`);
+  }
+  output.result({ name, pins: pinHistoryJson(records, reader.storeDir) }, () =>
+    formatPinHistory({ pins: records }, output.tableWidth),
+  );
+}

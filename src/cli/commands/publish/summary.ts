@@ -1,0 +1,133 @@
+/** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
+import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
+import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
+import { formatBytes, formatCount, formatDuration, formatTable } from '../../ui/format.ts';
+
+export interface PublishReport {
+  /** The cache reference. */
+  readonly cache: string;
+  readonly dryRun: boolean;
+  readonly published: PublishPathsResult;
+  /** `name:base64` */
+  readonly publicKeys: readonly string[];
+  readonly durationMs: number;
+}
+
+/** The JSON of `push --json`, part of that of `publish --json`. Stable: scripts read it. */
+export function publishJson(report: PublishReport): Readonly<Record<string, unknown>> {
+  const { plan, outcome, asserted } = report.published;
+  return {
+    cache: report.cache,
+    dryRun: report.dryRun,
+    push: pathsJson(plan.push),
+    cached: pathsJson(plan.cached),
+    upstream: pathsJson(plan.upstream),
+    excluded: plan.excluded.map(({ info, reason, dependents }) => ({ path: info.path, reason, dependents })),
+    unknown: plan.unknown.map(({ path }) => path),
+    ...(outcome === undefined
+      ? {}
+      : {
+          pushed: outcome.pushed.map(({ path }) => path),
+          failed: Object.fromEntries(outcome.failed),
+          segments: outcome.segments.map(({ tag }) => tag),
+          uploadedBytes: outcome.uploadedBytes,
+          existedBytes: outcome.existedBytes,
+          asserted,
+        }),
+    publicKeys: report.publicKeys,
+    durationMs: Math.round(report.durationMs),
+  };
+}
+
+const pathsJson = (infos: PublishPlan['push']): Readonly<Record<string, unknown>> => ({
+  paths: infos.map(({ path }) => path),
+  narBytes: narBytes(infos),
+});
+
+/** `--dry-run` on stdout. */
+export function formatPlan(plan: PublishPlan, width: number | undefined): string {
+  const counts = formatTable(
+    ['', 'PATHS', 'BYTES'],
+    [
+      ['would be pushed', ...amount(plan.push)],
+      ['in the cache', ...amount(plan.cached)],
+      ['upstream', ...amount(plan.upstream)],
+      ['left out', ...amount(plan.excluded.map(({ info }) => info))],
+    ],
+    { right: [1, 2] },
+  );
+  if (plan.push.length === 0) return counts;
+  const paths = formatTable(
+    ['WOULD BE PUSHED', 'BYTES'],
+    plan.push.map(({ path, narSize }) => [path, formatBytes(narSize)]),
+    { width, right: [1] },
+  );
+  return `${counts}\n\n${paths}`;
+}
+
+const amount = (infos: PublishPlan['push']): readonly string[] => [
+  infos.length.toLocaleString('en-US'),
+  formatBytes(narBytes(infos)),
+];
+
+/** The end of the story, line by line. */
+export function formatSummary({ cache, published, durationMs }: PublishReport): readonly string[] {
+  const { plan, outcome } = published;
+  if (outcome === undefined) return ['dry run: nothing was published'];
+  const bytes = `${formatBytes(outcome.uploadedBytes)} uploaded`;
+  const existed = outcome.existedBytes > 0 ? `, ${formatBytes(outcome.existedBytes)} were there already` : '';
+  return [
+    `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
+    `not needed: ${plan.cached.length} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
+    `use it: nixcache serve --from ${cache}`,
+    ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
+  ];
+}
+
+/** For GITHUB_OUTPUT. */
+export function stepOutputs({ cache, published, publicKeys }: PublishReport): Readonly<Record<string, string>> {
+  const { plan, outcome } = published;
+  return {
+    cache,
+    pushed: String(outcome?.pushed.length ?? 0),
+    'failed-paths': String(outcome?.failed.size ?? 0),
+    skipped: String(plan.cached.length + plan.upstream.length),
+    'uploaded-bytes': String(outcome?.uploadedBytes ?? 0),
+    'public-keys': publicKeys.join(' '),
+  };
+}
+
+/** For GITHUB_STEP_SUMMARY. */
+export function formatMarkdown(report: PublishReport): string {
+  const { cache, published, publicKeys, durationMs, dryRun } = report;
+  const { plan, outcome } = published;
+  const failed = [...(outcome?.failed ?? [])].map(([path, reason]) => `- \`${path}\`: ${escapeMarkdown(reason)}`);
+  return [
+    `### nixcache: ${cache}${dryRun ? ' (dry run)' : ''}`,
+    '',
+    '| | Paths | NAR bytes |',
+    '|---|---:|---:|',
+    markdownRow(dryRun ? 'would be pushed' : 'pushed', dryRun ? plan.push : (outcome?.pushed ?? [])),
+    markdownRow('in the cache already', plan.cached),
+    markdownRow('upstream', plan.upstream),
+    markdownRow(
+      'left out',
+      plan.excluded.map(({ info }) => info),
+    ),
+    '',
+    `${formatBytes(outcome?.uploadedBytes ?? 0)} uploaded in ${formatDuration(durationMs)}.`,
+    ...(failed.length > 0 ? ['', '**Not published**', '', ...failed] : []),
+    '',
+    '```',
+    `nixcache serve --from ${cache}`,
+    'extra-substituters = http://127.0.0.1:37515',
+    ...(publicKeys.length > 0 ? [`extra-trusted-public-keys = ${publicKeys.join(' ')}`] : []),
+    '```',
+  ].join('\n');
+}
+
+const markdownRow = (title: string, infos: PublishPlan['push']): string =>
+  `| ${title} | ${infos.length.toLocaleString('en-US')} | ${formatBytes(narBytes(infos))} |`;
+
+/** Errors of Nix hold anything; here they are text. */
+const escapeMarkdown = (text: string): string => text.replaceAll(/[\\`*_[\]<>|]/g, '\\$&');

@@ -1,0 +1,114 @@
+/** Serves until a signal comes. */
+
+import { openReader } from '../../../cache/read/either-reader.ts';
+import { resolveCache } from '../../../config/cache-reference.ts';
+import { type ServeFlags, type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
+import { readSigningKeys } from '../../../config/signing-keys.ts';
+import { NixcacheError } from '../../../errors.ts';
+import { HttpClient } from '../../../http/client.ts';
+import type { RetryPolicy } from '../../../http/retry.ts';
+import { parsePublicKey } from '../../../nix/signature.ts';
+import type { ServeEvent } from '../../../serve/serve-options.ts';
+import { startServer } from '../../../serve/server.ts';
+import { PROMPT } from '../../../upstream/upstream.ts';
+import { type CommandContext, type CommonFlags, sourcesOf } from '../../context.ts';
+import { openStore, readCredentials } from '../../session/open-store.ts';
+import { openUpstreams } from '../../session/open-upstreams.ts';
+import { Opened } from '../../session/opened.ts';
+import { formatBytes, formatCount } from '../../ui/format.ts';
+import type { Output } from '../../ui/output.ts';
+import { version } from '../../version.ts';
+
+/** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
+const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
+
+export async function runServe(flags: ServeFlags & CommonFlags, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
+  const sources = await sourcesOf(flags, context);
+  const cache = resolveCache(sources);
+  const settings = serveSettings(sources, cache.name);
+  refuseWhatIsNotThere(settings);
+  const keys = await readSigningKeys(settings.signingKeys);
+  const credentials = await readCredentials(flags, context);
+  await using opened = new Opened();
+  const http = opened.add(new HttpClient(), (client) => client.destroy());
+  const store = await openStore(cache, context, {
+    create: false,
+    http,
+    credentials,
+    retry: { policy: PROMPT_RETRIES },
+  });
+  const reader = opened.add(
+    await openReader({
+      ...{ store, directory: settings.indexDirectory, strict: false },
+      onWarning: (message) => output.warn(message),
+    }),
+    (each) => each.close(),
+  );
+  const server = opened.add(
+    await startServer({
+      reader,
+      upstreams: openUpstreams(settings.upstreams, opened, http, { output, patience: PROMPT }),
+      trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
+      publicKeys: keys.map(({ publicKey }) => publicKey.text),
+      ...{ priority: settings.priority, listen: settings.listen, port: settings.port },
+      indexTtlMs: settings.indexTtlSeconds * 1000,
+      version: version(),
+      logRequests: output.level === 'verbose',
+      onEvent: (event) => tell(event, output),
+    }),
+    (running) => running.close(),
+  );
+  output.result({ url: server.url, cache: store.name }, () => server.url);
+  const upstreams = settings.upstreams.map(({ url }) => url).join(', ');
+  output.info(`serving ${store.name}${upstreams === '' ? '' : `, then ${upstreams}`}; Ctrl-C stops`);
+  await aborted(signal);
+}
+
+/** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
+function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSettings): void {
+  const asked = [diskCache && 'a disk cache', redirect && 'redirects', uploadTokenFile && 'uploads'].filter(Boolean);
+  if (asked.length === 0) return;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `this version of serve has no ${asked.join(', no ')}: take that out of the configuration`,
+  );
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+function tell(event: ServeEvent, output: Output): void {
+  switch (event.type) {
+    case 'listening':
+      break; // the result says so
+    case 'refreshed':
+      output.detail(
+        `index: ${formatCount(event.entries, 'entry', 'entries')}, ${event.addedSegments} new segments, ${formatBytes(event.bytes)}`,
+      );
+      break;
+    case 'refresh-failed':
+      output.warn(`the index could not be refreshed, the last one is served: ${event.error}`);
+      break;
+    case 'upstream-failed':
+      output.warn(`${event.upstream} failed on ${event.path}: ${event.error}`);
+      break;
+    case 'refused':
+      output.warn(`${event.path} is not served: ${event.reason}`);
+      break;
+    case 'accept-failed':
+      output.warn(`connections cannot be accepted: ${event.error}`);
+      break;
+    case 'answer-failed':
+      output.warn(`${event.path}: ${event.error}`);
+      break;
+    case 'request':
+      output.detail(
+        `${event.method} ${event.path} ${event.status} ${event.durationMs.toFixed(1)} ms${event.complete ? '' : ', cut off'}`,
+      );
+      break;
+  }
+}

@@ -1,0 +1,98 @@
+/** What verify found and healed, for people and for GitHub. */
+import type { Finding } from '../../../verify/finding.ts';
+import { hasDamage, outstanding, type VerifyReport } from '../../../verify/report.ts';
+import { formatBytes, formatCount } from '../../ui/format.ts';
+import type { Output } from '../../ui/output.ts';
+
+/** Of one kind; `--json` lists all. */
+const SHOWN = 10;
+
+/** The result on stdout: findings by kind, worst first; then what a repair did or would do. */
+export function formatVerify(report: VerifyReport): string {
+  const { repair } = report;
+  const sections = [...Map.groupBy(report.findings, ({ kind }) => kind).values()].map(formatKind);
+  if (repair?.dryRun) sections.push(formatPlan(repair.plan));
+  if (repair && !repair.dryRun && repair.remaining.length > 0) {
+    const left = [...Map.groupBy(repair.remaining, ({ kind }) => kind).values()].map(formatKind);
+    sections.push('STILL THERE AFTER THE REPAIR', ...left);
+  }
+  return sections.filter((section) => section !== '').join('\n\n');
+}
+
+function formatKind(findings: readonly Finding[]): string {
+  const [first] = findings;
+  if (!first) return '';
+  return [
+    `${first.severity}: ${first.kind} (${findings.length})`,
+    ...some(findings.map(({ message }) => `  ${message}`)),
+    `  -> ${first.remedy}`,
+  ].join('\n');
+}
+
+function some(lines: readonly string[]): string[] {
+  const more = lines.length - SHOWN;
+  return more > 0 ? [...lines.slice(0, SHOWN), `  … and ${more} more (--json lists all)`] : [...lines];
+}
+
+type Plan = NonNullable<VerifyReport['repair']>['plan'];
+
+function formatPlan(plan: Plan): string {
+  const group = (title: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [`${title} (${lines.length})`, ...some(lines.map((line) => `  ${line}`))];
+  const lines = [
+    ...group('would push from the local Nix store', plan.push),
+    ...group(
+      'would bring back',
+      plan.fetch.map(({ path, from }) => `${path} from ${from}`),
+    ),
+    ...group(
+      'would drop',
+      plan.drop.map(({ path, reason }) => `${path}: ${reason}`),
+    ),
+    ...group('would tag again', plan.retag),
+    ...group('would write anew', [...plan.rewrite, ...plan.replaceCheckpoints]),
+    ...group('would remove, as nothing of it can be read', plan.removeCheckpoints),
+    ...(plan.cacheIndex ? ['would write cache-index anew'] : []),
+  ];
+  return lines.join('\n');
+}
+
+/** The end of the story. */
+export function tellVerify(report: VerifyReport, cache: string, output: Output): void {
+  const { checked, repair } = report;
+  const read = checked.nars > 0 ? `, ${formatCount(checked.nars, 'NAR')} (${formatBytes(checked.narBytes)}) read` : '';
+  const what = `${formatCount(checked.entries, 'entry', 'entries')} in ${formatCount(checked.segments, 'segment')}${read}`;
+  if (repair && !repair.dryRun) {
+    const done = [
+      `${repair.pushed.length} pushed`,
+      `${repair.restored.length} brought back`,
+      `${repair.dropped.length} dropped`,
+    ];
+    output.info(`repaired ${cache}: ${done.join(', ')}`);
+    for (const { path, reason } of repair.failed) output.warn(`${path} could not be brought back: ${reason}`);
+  }
+  if (repair?.blocked !== undefined) output.warn(`nothing was dropped: ${repair.blocked}`);
+  output.info(`verified ${cache}: ${what}; ${countsOf(report)}`);
+}
+
+export function countsOf(report: VerifyReport): string {
+  const left = outstanding(report);
+  if (left.length === 0) return 'everything is as it should be';
+  const of = (severity: Finding['severity']): number => left.filter((each) => each.severity === severity).length;
+  return `${formatCount(of('damage'), 'damage', 'damages')}, ${formatCount(of('warning'), 'warning')}`;
+}
+
+/** For GITHUB_OUTPUT. */
+export const verifyOutputs = (report: VerifyReport): Readonly<Record<string, string>> => ({
+  damage: String(outstanding(report).filter(({ severity }) => severity === 'damage').length),
+  healed: String(report.repair !== undefined && !report.repair.dryRun && !hasDamage(report)),
+});
+
+/** For GITHUB_STEP_SUMMARY. */
+export const verifyMarkdown = (report: VerifyReport, cache: string): string =>
+  [
+    `### nixcache verify: ${cache}`,
+    '',
+    `${formatCount(report.checked.entries, 'entry', 'entries')}: ${countsOf(report)}.`,
+    ...[...Map.groupBy(outstanding(report), ({ kind }) => kind)].map(([kind, all]) => `- ${kind}: ${all.length}`),
+  ].join('\n');

@@ -1,0 +1,76 @@
+/** From a cache reference to the content store behind it: a layout on disk, or a repository in a registry. */
+import type { CacheSetting } from '../../config/cache-reference.ts';
+import { type BasicCredentials, type CredentialFlags, resolveCredentials } from '../../config/credentials.ts';
+import type { HttpClient } from '../../http/client.ts';
+import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
+import type { ContentStore, Deleter } from '../../oci/content-store.ts';
+import type { CommandContext } from '../context.ts';
+import { readStandardInput } from '../standard-input.ts';
+import type { Output } from '../ui/output.ts';
+
+export interface OpenStoreOptions {
+  /** Whether a layout that is not there is made. Readers see an empty cache instead. */
+  readonly create: boolean;
+  readonly http: HttpClient;
+  readonly credentials?: BasicCredentials | undefined;
+  /** Default: what bears a registry's outage of a minute. */
+  readonly retry?: RetrierOptions | undefined;
+  /** What deletes in registries whose own API does not. */
+  readonly deleter?: Deleter | undefined;
+}
+
+/** @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO; a registry is not asked yet */
+export async function openStore(
+  cache: CacheSetting,
+  context: CommandContext,
+  options: OpenStoreOptions,
+): Promise<ContentStore & Deleter> {
+  const { output, env } = context;
+  output.detail(`cache: ${cache.name} (${cache.from})`);
+  if (cache.reference.kind === 'layout') {
+    const { LayoutStore } = await import('../../oci/layout/layout-store.ts');
+    return LayoutStore.open(cache.reference.path, { create: options.create });
+  }
+  const [{ RemoteRepository }, { credentialsProvider }] = await Promise.all([
+    import('../../oci/remote/repository.ts'),
+    import('../../oci/remote/credentials.ts'),
+  ]);
+  for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
+  const { host, repository } = cache.reference;
+  const kind = cache.registryKind;
+  return new RemoteRepository({
+    ...{ host, repository, kind, http: options.http, plainHttp: cache.plainHttp },
+    ...{ deleter: options.deleter, retry: { onRetry: tellRetries(output), ...options.retry } },
+    credentials: credentialsProvider({ ...options.credentials, kind, env: { ...env } }),
+  });
+}
+
+/** Many requests fail together, and none of them is worth more than a line in this time. */
+const MIN_RETRY_LINE_MS = 5000;
+
+/** Says what keeps us waiting. */
+function tellRetries(output: Output): (event: RetryEvent) => void {
+  let lastMs = Number.NEGATIVE_INFINITY;
+  return (event) => {
+    const nowMs = performance.now();
+    if (nowMs - lastMs < MIN_RETRY_LINE_MS) return;
+    lastMs = nowMs;
+    output.info(formatRetry(event));
+  };
+}
+
+/** A password or token with some claims in it is a few KiB. */
+const MAX_PASSWORD_BYTES = 64 * 1024;
+
+/** What the user gave for the registry, standard input read if that is where the password comes from. */
+export async function readCredentials(
+  flags: CredentialFlags,
+  context: CommandContext,
+): Promise<BasicCredentials | undefined> {
+  const piped = flags.passwordStdin
+    ? await readStandardInput(context, { what: 'the password', maxBytes: MAX_PASSWORD_BYTES })
+    : undefined;
+  const credentials = resolveCredentials({ flags, env: context.env }, piped?.split(/\r?\n/, 1)[0]);
+  context.output.addSecret(credentials?.password);
+  return credentials;
+}

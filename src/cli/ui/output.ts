@@ -1,0 +1,196 @@
+/**
+ * The only place that writes to the user. stdout carries the result and nothing else; stderr tells the story. Secrets
+ * that were registered are blotted out of both.
+ */
+import { stripVTControlCharacters, styleText } from 'node:util';
+import { type Environment, variable } from '../../environment.ts';
+import {
+  appendToFile,
+  cutSummary,
+  formatOutputs,
+  formatWorkflowCommand,
+  isGitHubActions,
+} from '../../github/actions.ts';
+import { Secrets } from '../session/secrets.ts';
+import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
+
+/** What is needed of process.stdout and process.stderr. */
+export interface TextStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+export interface OutputOptions {
+  readonly stdout: TextStream;
+  readonly stderr: TextStream;
+  readonly env: Environment;
+}
+
+export type OutputLevel = 'quiet' | 'normal' | 'verbose';
+type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'green';
+
+const DEFAULT_COLUMNS = 80;
+const MIN_COLUMNS = 20;
+
+export class Output {
+  readonly #stdout: TextStream;
+  readonly #stderr: TextStream;
+  readonly #env: Environment;
+  readonly #secrets = new Secrets();
+  #level: OutputLevel = 'normal';
+  #json = false;
+  #liveLines = 0;
+  #live: readonly string[] = [];
+  #progress: Progress | undefined;
+
+  constructor({ stdout, stderr, env }: OutputOptions) {
+    this.#stdout = stdout;
+    this.#stderr = stderr;
+    this.#env = env;
+  }
+
+  configure(options: { readonly json?: boolean; readonly quiet?: boolean; readonly verbose?: boolean }): void {
+    this.#json = options.json ?? false;
+    this.#level = options.quiet ? 'quiet' : options.verbose ? 'verbose' : 'normal';
+  }
+
+  /** Whether `--json` was given. */
+  get json(): boolean {
+    return this.#json;
+  }
+
+  get level(): OutputLevel {
+    return this.#level;
+  }
+
+  /** Never shows `secret` from here on. */
+  addSecret(secret: string | undefined): void {
+    this.#secrets.add(secret);
+  }
+
+  /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
+  result(value: unknown, human: () => string): void {
+    const text = this.#json ? JSON.stringify(value) : human();
+    if (text !== '') this.#writeResult(text);
+  }
+
+  /** A line of the result that is the same with and without `--json`. */
+  line(text: string): void {
+    this.#writeResult(text);
+  }
+
+  /** A line of the story. */
+  info(text: string): void {
+    if (this.#level !== 'quiet') this.#story(text);
+  }
+
+  /** A line for those who asked for more. */
+  detail(text: string): void {
+    if (this.#level === 'verbose') this.#story(this.#paint('dim', text));
+  }
+
+  /** Shown even when quiet: it asks for something to be done. */
+  warn(text: string): void {
+    if (isGitHubActions(this.#env)) this.#story(formatWorkflowCommand('warning', text, { title: 'nixcache' }));
+    else this.#story(`${this.#paint('yellow', 'warning:')} ${text}`);
+  }
+
+  /** The first line says what went wrong, the others what helps. */
+  error(text: string, hints: readonly string[] = []): void {
+    this.#progress?.close();
+    if (isGitHubActions(this.#env)) {
+      this.#story(formatWorkflowCommand('error', [text, ...hints].join('\n'), { title: 'nixcache' }));
+      return;
+    }
+    this.#story(`${this.#paint('red', 'nixcache:')} ${text}`);
+    for (const hint of hints) this.#story(`  ${hint}`);
+  }
+
+  /** Heads what follows; GitHub folds it until `endGroup`. */
+  group(title: string): void {
+    if (this.#level === 'quiet') return;
+    this.#story(isGitHubActions(this.#env) ? formatWorkflowCommand('group', title) : this.#paint('bold', title));
+  }
+
+  endGroup(): void {
+    if (this.#level !== 'quiet' && isGitHubActions(this.#env)) this.#story(formatWorkflowCommand('endgroup'));
+  }
+
+  /** Follows long work; end the task on every path. */
+  startProgress(title: string, options: ProgressOptions = {}): ProgressTask {
+    this.#progress ??= new Progress(this.#surface());
+    return this.#progress.start(title, options);
+  }
+
+  /** Markdown for the job's page on GitHub; nowhere else it goes. */
+  async stepSummary(markdown: string): Promise<void> {
+    await appendToFile(this.#env, 'GITHUB_STEP_SUMMARY', cutSummary(`${this.#secrets.redact(markdown)}\n`));
+  }
+
+  /** Values for later steps of a GitHub job. */
+  async stepOutputs(values: Readonly<Record<string, string>>): Promise<void> {
+    await appendToFile(this.#env, 'GITHUB_OUTPUT', this.#secrets.redact(formatOutputs(values)));
+  }
+
+  /** Columns for tables on stdout; undefined where lines are not to be cut. */
+  get tableWidth(): number | undefined {
+    return this.#stdout.isTTY ? this.#columns(this.#stdout) : undefined;
+  }
+
+  /** Leaves the terminal clean. */
+  close(): void {
+    this.#progress?.close();
+  }
+
+  #surface(): ProgressSurface {
+    const isLive = this.#stderr.isTTY === true && !this.#isCi() && variable(this.#env, 'TERM') !== 'dumb';
+    const columns = (): number => this.#columns(this.#stderr);
+    return {
+      mode: this.#level === 'quiet' ? 'silent' : isLive ? 'live' : 'log',
+      get width() {
+        return columns() - 1; // some terminals wrap at the last column already
+      },
+      drawLive: (lines) => this.#drawLive(lines),
+      story: (line) => this.#story(line),
+    };
+  }
+
+  #isCi(): boolean {
+    const ci = variable(this.#env, 'CI');
+    return isGitHubActions(this.#env) || (ci !== undefined && ci !== 'false' && ci !== '0');
+  }
+
+  #columns(stream: TextStream): number {
+    const columns = stream.columns ?? Number(variable(this.#env, 'COLUMNS'));
+    return Number.isInteger(columns) && columns > 0 ? Math.max(columns, MIN_COLUMNS) : DEFAULT_COLUMNS;
+  }
+
+  /** https://no-color.org: set and not empty means none. */
+  #paint(style: Style, text: string): string {
+    const plain = !this.#stderr.isTTY || variable(this.#env, 'NO_COLOR') || variable(this.#env, 'TERM') === 'dumb';
+    return plain ? text : styleText(style, text, { validateStream: false });
+  }
+
+  #writeResult(text: string): void {
+    const live = this.#stdout.isTTY ? this.#live : [];
+    if (live.length > 0) this.#drawLive([]);
+    this.#stdout.write(`${this.#secrets.redact(text)}\n`);
+    if (live.length > 0) this.#drawLive(live);
+  }
+
+  #story(text: string): void {
+    const live = this.#live;
+    if (live.length > 0) this.#drawLive([]);
+    this.#stderr.write(`${this.#secrets.redact(text)}\n`);
+    if (live.length > 0) this.#drawLive(live);
+  }
+
+  #drawLive(lines: readonly string[]): void {
+    const up = this.#liveLines > 0 ? `\u001b[${this.#liveLines}A\r\u001b[J` : '';
+    const text = lines.map((line) => `${stripVTControlCharacters(this.#secrets.redact(line))}\n`).join('');
+    if (up !== '' || text !== '') this.#stderr.write(up + text);
+    this.#liveLines = lines.length;
+    this.#live = lines;
+  }
+}

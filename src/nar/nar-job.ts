@@ -1,0 +1,52 @@
+/** What goes to a NAR worker and what comes back. Plain data: it crosses threads. */
+
+import type { ErrorCode } from '../errors.ts';
+import type { NixHash } from '../nix/hash.ts';
+import type { NarPart } from './part-writer.ts';
+
+export interface Compression {
+  readonly method: 'zstd' | 'xz' | 'none';
+  /** zstd 1–19 (default 3), xz 0–9 (default 6). */
+  readonly level?: number | undefined;
+}
+
+export interface NarJob {
+  /** Where the path's files really are. */
+  readonly contentPath: string;
+  /** For messages: the store path. */
+  readonly storePath: string;
+  readonly narHash: NixHash;
+  readonly narSize: number;
+  readonly compression: Compression;
+  /** Where files go that are too large to be handed over in memory. */
+  readonly spoolDirectory: string;
+  /** Compressed NARs up to this many bytes come back in memory, to be packed. */
+  readonly maxInlineBytes: number;
+  /** A compressed NAR is split into files of this many bytes. */
+  readonly partBytes: number;
+}
+
+/** A compressed NAR whose contents were what the store's database says. */
+export interface NarResult {
+  readonly fileHash: NixHash;
+  readonly fileSize: number;
+  /** The compressed NAR, or else the files that hold it, in order; the receiver removes them. */
+  readonly bytes?: Uint8Array | undefined;
+  readonly parts?: readonly NarPart[] | undefined;
+  /** The zstd-compressed `.ls` listing. */
+  readonly listing: Uint8Array;
+}
+
+/** Makes compressed NARs; `NarPool` does so in threads. */
+export interface NarRunner {
+  /** The compressed NAR of `job`; bytes of progress are those of the NAR. */
+  run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult>;
+  /** Gives up what is under way. */
+  close(): Promise<void>;
+}
+
+export type WorkerRequest = { readonly id: number; readonly job: NarJob };
+export type WorkerReply =
+  | { readonly id: number; readonly progressBytes: number }
+  | { readonly id: number; readonly result: NarResult }
+  | { readonly id: number; readonly error: { readonly code: ErrorCode | undefined; readonly message: string } };

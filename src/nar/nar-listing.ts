@@ -1,0 +1,136 @@
+/**
+ * NAR listing: what is in a NAR and where, the `.ls` file of a binary cache.
+ *
+ * `{"version":1,"root":NODE}`; see NixOS/nix src/libutil/nar-listing.cc. Names and targets are text as in file-name.ts:
+ * for bytes that are not UTF-8 Nix 2.8 writes JSON that is none, and newer ones fail; we write `\udcXX`, which is JSON.
+ */
+import { NixcacheError } from '../errors.ts';
+import { quoted } from '../nix/quoted.ts';
+
+export interface NarDirectory {
+  readonly type: 'directory';
+  /** In order of the names' bytes where made from a NAR; as it stood where parsed. */
+  readonly entries: ReadonlyMap<string, NarNode>;
+}
+
+export interface NarRegular {
+  readonly type: 'regular';
+  /** Bytes of the contents. */
+  readonly size: number;
+  readonly executable: boolean;
+  /** Where the contents start in the uncompressed NAR, if known. */
+  readonly narOffset?: number;
+}
+
+export interface NarSymlink {
+  readonly type: 'symlink';
+  readonly target: string;
+}
+
+export type NarNode = NarDirectory | NarRegular | NarSymlink;
+
+/** 256 MiB: some 2 000 000 files; a listing beyond it is an attack or an accident. */
+export const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+/** Far above the 64 that Nix restores since 2.35, far below what would exhaust the stack. */
+const MAX_DEPTH = 1024;
+
+/** Writes the listing whose root is `root` as Nix before 2.35 does: `executable` only where it is true. */
+export function encodeNarListing(root: NarNode): string {
+  const parts = ['{"version":1,"root":'];
+  const open: Iterator<[string, NarNode]>[] = [];
+  let node: NarNode | undefined = root;
+  let first = true;
+  while (node !== undefined || open.length > 0) {
+    if (node !== undefined) {
+      if (node.type === 'directory') {
+        parts.push('{"type":"directory","entries":{');
+        open.push(node.entries.entries());
+        first = true;
+      } else {
+        parts.push(encodeLeaf(node));
+        first = false;
+      }
+    }
+    const next: IteratorResult<[string, NarNode]> | undefined = open.at(-1)?.next();
+    node = undefined;
+    if (next === undefined) break;
+    if (next.done) {
+      parts.push('}}');
+      open.pop();
+      first = false;
+    } else {
+      parts.push(first ? '' : ',', JSON.stringify(next.value[0]), ':');
+      node = next.value[1];
+    }
+  }
+  parts.push('}');
+  return parts.join('');
+}
+
+function encodeLeaf(node: NarRegular | NarSymlink): string {
+  if (node.type === 'symlink') return `{"type":"symlink","target":${JSON.stringify(node.target)}}`;
+  const executable = node.executable ? ',"executable":true' : '';
+  const offset = node.narOffset === undefined ? '' : `,"narOffset":${node.narOffset}`;
+  return `{"type":"regular","size":${node.size}${executable}${offset}}`;
+}
+
+/**
+ * Parses a listing and returns its root. Lenient as to unknown keys, key order and an absent `executable` or
+ * `narOffset`; strict as to names, which end up in URLs and paths.
+ *
+ * @throws {NixcacheError} ERR_FORMAT
+ */
+export function parseNarListing(text: string): NarNode {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new NixcacheError('ERR_FORMAT', 'NAR listing is corrupt: it is not JSON', { cause });
+  }
+  if (!isObject(json) || json['version'] !== 1) throw corrupt('', 'its version is not 1');
+  return parseNode(json['root'], '', 0);
+}
+
+function parseNode(json: unknown, path: string, depth: number): NarNode {
+  if (!isObject(json)) throw corrupt(path, 'it is no object');
+  if (depth > MAX_DEPTH) throw corrupt('', `it is nested deeper than ${MAX_DEPTH} levels`);
+  switch (json['type']) {
+    case 'directory':
+      return { type: 'directory', entries: parseEntries(json['entries'], path, depth) };
+    case 'regular': {
+      const narOffset = json['narOffset'];
+      const size = parseCount(json['size'], path, 'size');
+      const executable = json['executable'] === true;
+      if (narOffset === undefined) return { type: 'regular', size, executable };
+      return { type: 'regular', size, executable, narOffset: parseCount(narOffset, path, 'narOffset') };
+    }
+    case 'symlink':
+      if (typeof json['target'] !== 'string') throw corrupt(path, 'its target is no text');
+      return { type: 'symlink', target: json['target'] };
+    default:
+      throw corrupt(path, 'its type is none of directory, regular and symlink');
+  }
+}
+
+function parseEntries(json: unknown, path: string, depth: number): ReadonlyMap<string, NarNode> {
+  if (!isObject(json)) throw corrupt(path, 'its entries are no object');
+  const entries = new Map<string, NarNode>();
+  for (const name of Object.keys(json)) {
+    if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0')) {
+      throw corrupt(path, `it has an entry named ${quoted(name)}`);
+    }
+    entries.set(name, parseNode(json[name], `${path}/${name}`, depth + 1));
+  }
+  return entries;
+}
+
+function parseCount(value: unknown, path: string, key: string): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw corrupt(path, `its ${key} is no whole number`);
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const corrupt = (path: string, what: string): NixcacheError =>
+  new NixcacheError('ERR_FORMAT', `NAR listing is corrupt: ${path === '' ? '' : `at ${quoted(path)} `}${what}`);

@@ -1,0 +1,104 @@
+/** Reading a NAR from a stream: as events, as a listing, or for its hash. The parser itself is nar-parser.ts. */
+import { createHash } from 'node:crypto';
+import { hashFromBytes, type NixHash } from '../nix/hash.ts';
+import type { NarNode } from './nar-listing.ts';
+import { type NarEvent, NarParser } from './nar-parser.ts';
+
+/**
+ * The events of the NAR in `source`. `contents` are views of the chunks of `source`. Ending the loop early ends `source`.
+ *
+ * @throws {NixcacheError} ERR_FORMAT naming the offset; and whatever `source` throws
+ */
+export async function* parseNar(source: AsyncIterable<Uint8Array>): AsyncGenerator<NarEvent, void, undefined> {
+  const parser = new NarParser();
+  for await (const chunk of source) yield* parser.push(chunk);
+  parser.end();
+}
+
+/**
+ * What the NAR in `source` holds. Memory grows with the number of its files, never with their contents.
+ *
+ * @throws {NixcacheError} ERR_FORMAT naming the offset; and whatever `source` throws
+ */
+export async function listNar(source: AsyncIterable<Uint8Array>): Promise<NarNode> {
+  const parser = new NarParser();
+  const lister = new NarLister();
+  for await (const chunk of source) lister.add(parser.push(chunk));
+  parser.end();
+  return lister.root();
+}
+
+export interface NarSummary {
+  readonly narHash: NixHash;
+  readonly narSize: number;
+  /** Only where it was asked for. */
+  readonly listing?: NarNode;
+}
+
+/**
+ * Reads the NAR in `source` to its end, checks that it is one, and says what Nix's database would say about it.
+ *
+ * @throws {NixcacheError} ERR_FORMAT naming the offset; and whatever `source` throws
+ */
+export async function verifyNar(
+  source: AsyncIterable<Uint8Array>,
+  options: { readonly withListing?: boolean } = {},
+): Promise<NarSummary> {
+  const parser = new NarParser();
+  const lister = options.withListing ? new NarLister() : undefined;
+  const hash = createHash('sha256');
+  let narSize = 0;
+  for await (const chunk of source) {
+    hash.update(chunk);
+    narSize += chunk.length;
+    const events = parser.push(chunk);
+    lister?.add(events);
+  }
+  parser.end();
+  const narHash = hashFromBytes(hash.digest());
+  return lister === undefined ? { narHash, narSize } : { narHash, narSize, listing: lister.root() };
+}
+
+/** Makes a listing of a parser's events. */
+export class NarLister {
+  readonly #open: Map<string, NarNode>[] = [];
+  #root: NarNode | undefined;
+
+  add(events: readonly NarEvent[]): void {
+    for (const event of events) {
+      switch (event.type) {
+        case 'directory': {
+          const entries = new Map<string, NarNode>();
+          this.#put(event.path, { type: 'directory', entries });
+          this.#open.push(entries);
+          break;
+        }
+        case 'leave':
+          this.#open.pop();
+          break;
+        case 'regular': {
+          const { type, path, size, executable, narOffset } = event;
+          this.#put(path, { type, size, executable, narOffset });
+          break;
+        }
+        case 'symlink':
+          this.#put(event.path, { type: 'symlink', target: event.target });
+          break;
+        case 'contents':
+          break;
+      }
+    }
+  }
+
+  /** The listing, once the parser has come to its end. */
+  root(): NarNode {
+    if (this.#root === undefined) throw new Error('the NAR has not been read to its end');
+    return this.#root;
+  }
+
+  #put(path: string, node: NarNode): void {
+    const directory = this.#open.at(-1);
+    if (directory === undefined) this.#root = node;
+    else directory.set(path.slice(path.lastIndexOf('/') + 1), node);
+  }
+}

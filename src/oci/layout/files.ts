@@ -1,0 +1,195 @@
+/**
+ * The files of an image layout, and how they come to be. opencontainers/image-spec v1.1.1 image-layout.md
+ *
+ *     oci-layout               {"imageLayoutVersion":"1.0.0"}
+ *     index.json               the tags; written under .index.lock
+ *     blobs/sha256/<hex>       content; a file has its name only once its bytes are whole and on the disk
+ *     .ingest/                 files being written; no reader looks there
+ *     .index.lock              empty; see file-lock.ts
+ */
+import { randomUUID } from 'node:crypto';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { type Digest, hexOf } from '../digest.ts';
+import { ioError, isAbsent } from '../io-error.ts';
+import { makeDirectory } from '../make-directory.ts';
+import { IMAGE_INDEX } from '../manifest.ts';
+import { withFileLock } from './file-lock.ts';
+
+export const LAYOUT_VERSION = '1.0.0';
+const OWN_NAMES = new Set(['oci-layout', 'index.json', 'blobs', '.ingest', '.index.lock']);
+
+/** The paths inside one layout, all absolute. */
+export class LayoutFiles {
+  readonly root: string;
+  readonly marker: string;
+  readonly index: string;
+  readonly lock: string;
+  readonly blobs: string;
+  readonly ingest: string;
+
+  constructor(path: string) {
+    this.root = resolve(path);
+    this.marker = join(this.root, 'oci-layout');
+    this.index = join(this.root, 'index.json');
+    this.lock = join(this.root, '.index.lock');
+    this.blobs = join(this.root, 'blobs', 'sha256');
+    this.ingest = join(this.root, '.ingest');
+  }
+
+  blob(digest: Digest): string {
+    return join(this.blobs, hexOf(digest));
+  }
+
+  /** A new name in the ingest directory. */
+  temporary(kind: string): string {
+    return join(this.ingest, `${kind}-${process.pid}-${randomUUID()}`);
+  }
+}
+
+export type LayoutState = 'layout' | 'absent';
+
+/**
+ * What lies at the path: a layout of the one version there is, or nothing at all. Nothing means no directory either:
+ * an empty one may be a file system that is not mounted, and taking that for an empty cache would publish all anew.
+ *
+ * @throws {NixcacheError} ERR_INDEX, ERR_USAGE, ERR_IO
+ */
+export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
+  let text: string;
+  try {
+    text = await readFile(files.marker, 'utf8');
+  } catch (cause) {
+    if (!isAbsent(cause)) throw ioError('read', files.marker, cause);
+    const names = await list(files.root);
+    if (names === undefined) return 'absent';
+    // A creator at work: it locks first and writes index.json and oci-layout last.
+    if (names.includes('.index.lock') && isUnfinished(names)) return names.includes('index.json') ? 'layout' : 'absent';
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${files.root} is a directory but no OCI image layout (it has no oci-layout file); is the file system mounted, and the path right?`,
+    );
+  }
+  checkVersion(text, files.marker);
+  return 'layout';
+}
+
+/**
+ * Creates the layout unless it is there. Any number of processes may do so at once; a killed one leaves nothing that
+ * the next does not finish.
+ *
+ * @throws {NixcacheError} ERR_USAGE on a directory with other things in it; ERR_INDEX on a damaged layout
+ */
+export async function createLayout(files: LayoutFiles): Promise<void> {
+  const names = await list(files.root);
+  if (names && !names.includes('oci-layout') && !isUnfinished(names)) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${files.root} holds other files and is no OCI image layout; choose an empty or a new directory`,
+    );
+  }
+  if (names?.includes('oci-layout')) {
+    await inspectLayout(files);
+    return makeDirectories(files);
+  }
+  await makeRoot(files.root);
+  await withFileLock(files.lock, async () => {
+    await makeDirectories(files);
+    const present = (await list(files.root)) ?? [];
+    if (present.includes('oci-layout')) return;
+    if (!present.includes('index.json')) {
+      await replaceFile(
+        files,
+        files.index,
+        JSON.stringify({ schemaVersion: 2, mediaType: IMAGE_INDEX, manifests: [] }),
+      );
+    }
+    await replaceFile(files, files.marker, JSON.stringify({ imageLayoutVersion: LAYOUT_VERSION }));
+  });
+}
+
+/** Puts `text` at `path` in one step that also survives a power cut: temporary file, fsync, rename, fsync. */
+export async function replaceFile(files: LayoutFiles, path: string, text: string): Promise<void> {
+  const temporary = files.temporary('file');
+  try {
+    await makeDirectory(files.ingest);
+    const handle = await open(temporary, 'wx');
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (cause) {
+    await discard(temporary);
+    throw ioError('write', path, cause);
+  }
+}
+
+/** Makes the names in `path` durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes a temporary file after an error. If that fails also, the first error is told and a sweep gets the file. */
+export const discard = (temporary: string): Promise<void> => rm(temporary, { force: true }).catch(() => undefined);
+
+async function makeRoot(root: string): Promise<void> {
+  try {
+    const first = await makeDirectory(root);
+    if (first === undefined) return;
+    // Every directory that got a new name in it, down to the root's parent.
+    for (let made = root; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
+  } catch (cause) {
+    throw ioError('create the cache directory', root, cause);
+  }
+}
+
+async function makeDirectories(files: LayoutFiles): Promise<void> {
+  try {
+    const first = await makeDirectory(files.blobs);
+    if (first !== undefined) await syncDirectory(dirname(files.blobs));
+    await makeDirectory(files.ingest);
+  } catch (cause) {
+    throw ioError('create directories in', files.root, cause);
+  }
+}
+
+const isUnfinished = (names: readonly string[]): boolean => names.every((name) => OWN_NAMES.has(name));
+
+async function list(path: string): Promise<string[] | undefined> {
+  try {
+    return await readdir(path);
+  } catch (cause) {
+    if (isAbsent(cause)) return undefined;
+    throw ioError('read', path, cause);
+  }
+}
+
+function checkVersion(text: string, path: string): void {
+  let version: unknown;
+  try {
+    const marker: unknown = JSON.parse(text);
+    version =
+      typeof marker === 'object' && marker !== null && 'imageLayoutVersion' in marker && marker.imageLayoutVersion;
+  } catch (cause) {
+    throw new NixcacheError(
+      'ERR_INDEX',
+      `read ${path}: ${messageOf(cause)}; restore it from a backup, or remove the damaged layout`,
+      { cause },
+    );
+  }
+  if (version === LAYOUT_VERSION) return;
+  throw new NixcacheError(
+    'ERR_INDEX',
+    `read ${path}: image layout version ${JSON.stringify(version)} is not ${LAYOUT_VERSION}; use a newer nixcache, or another directory`,
+  );
+}

@@ -1,0 +1,184 @@
+/**
+ * Frees the blobs of a layout that no tag reaches, while others publish.
+ *
+ * Two things could go wrong, and why they do not:
+ *
+ * 1. A manifest that names the blob is pushed while we look. Blobs are therefore taken away under the layout's lock, under
+ *    which manifests are pushed also, and if index.json has changed since, what it newly reaches is marked first.
+ * 2. A publisher was told that the blob is there and pushes its manifest only later. Being told sets the blob's time to
+ *    now (LayoutBlobs.touch), and young blobs stay. The touch may fall between our look at the time and the unlink; so
+ *    the name is taken away before the look that counts. A touch before that shows in the time, and the name is given
+ *    back; a touch after it finds no file, and the publisher is told that the blob is absent.
+ */
+
+import { opendir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { CallOptions } from '../../call-options.ts';
+import { abortReason } from '../../call-options.ts';
+import type { SweepResult } from '../content-store.ts';
+import { type Digest, isDigest } from '../digest.ts';
+import { ioError, isAbsent } from '../io-error.ts';
+import type { LayoutBlobs } from './blobs.ts';
+import type { LayoutEditor } from './editor.ts';
+import type { LayoutFiles } from './files.ts';
+import type { LayoutIndexFile, LayoutTags } from './index.ts';
+import { LayoutReach } from './reach.ts';
+
+/** Blobs taken away under one hold of the lock: about 10 ms, then waiting publishers have their turn. */
+const BATCH = 128;
+/** Unfinished files are kept this long whatever the grace period: their writers still write to them. */
+const MIN_UNFINISHED_SECONDS = 3600;
+const DOOMED = 'doomed-';
+
+export interface SweptLayout {
+  readonly files: LayoutFiles;
+  readonly index: LayoutIndexFile;
+  readonly blobs: LayoutBlobs;
+  readonly editor: LayoutEditor;
+}
+
+export async function sweepLayout(
+  layout: SweptLayout,
+  options: CallOptions & { readonly graceSeconds: number; readonly dryRun?: boolean },
+): Promise<SweepResult> {
+  const { files, index, blobs } = layout;
+  const before = Date.now() - options.graceSeconds * 1000;
+  const reach = new LayoutReach(blobs);
+  const tags = await index.read();
+  if (!tags) return { blobs: 0, bytes: 0 };
+  if (!options.dryRun) await giveBackDoomed(layout, options);
+  await reach.add(tags, options);
+
+  const total = { blobs: 0, bytes: 0 };
+  const count = (sizes: readonly number[]): void => {
+    total.blobs += sizes.length;
+    for (const size of sizes) total.bytes += size;
+  };
+  let batch: Digest[] = [];
+  for await (const digest of unreached(files, reach, before, options)) {
+    batch.push(digest);
+    if (batch.length < BATCH) continue;
+    count(await sweepBatch(layout, reach, batch, before, options));
+    batch = [];
+  }
+  count(await sweepBatch(layout, reach, batch, before, options));
+
+  const unfinishedBefore = Math.min(before, Date.now() - MIN_UNFINISHED_SECONDS * 1000);
+  total.bytes += await sweepUnfinished(files, unfinishedBefore, options);
+  return total;
+}
+
+/** Sizes of what was freed, or would be. */
+async function sweepBatch(
+  layout: SweptLayout,
+  reach: LayoutReach,
+  batch: readonly Digest[],
+  before: number,
+  options: CallOptions & { readonly dryRun?: boolean },
+): Promise<readonly number[]> {
+  if (batch.length === 0) return [];
+  const { files, blobs, editor } = layout;
+  if (options.dryRun)
+    return (await Promise.all(batch.map((digest) => blobs.sizeOf(digest)))).filter((size) => size !== undefined);
+  return editor.edit(async (tags: LayoutTags) => {
+    await reach.add(tags, options);
+    const sizes: number[] = [];
+    for (const digest of batch) {
+      if (options.signal?.aborted) throw abortReason(options.signal);
+      const size = reach.includes(digest) ? undefined : await takeAway(files, digest, before);
+      if (size !== undefined) sizes.push(size);
+    }
+    return { tags, result: sizes };
+  }, options);
+}
+
+/** The size of the blob that is gone now; undefined if it is young after all, or was gone before. */
+async function takeAway(files: LayoutFiles, digest: Digest, before: number): Promise<number | undefined> {
+  const path = files.blob(digest);
+  const doomed = join(files.ingest, `${DOOMED}${basename(path)}`);
+  try {
+    await rename(path, doomed);
+    const { mtimeMs, size } = await stat(doomed);
+    if (mtimeMs >= before) {
+      await rename(doomed, path);
+      return undefined;
+    }
+    await rm(doomed);
+    return size;
+  } catch (cause) {
+    if (isAbsent(cause)) return undefined;
+    throw ioError('delete', path, cause);
+  }
+}
+
+/** A sweep that was killed may have left blobs without their names. */
+async function giveBackDoomed(layout: SweptLayout, options: CallOptions): Promise<void> {
+  const { files, editor } = layout;
+  await editor.edit(async (tags) => {
+    for await (const { name, path } of entriesOf(files.ingest)) {
+      const digest = `sha256:${name.slice(DOOMED.length)}`;
+      if (!name.startsWith(DOOMED) || !isDigest(digest)) continue;
+      try {
+        // As new, for it may replace a copy that somebody has pushed since.
+        const now = new Date();
+        await utimes(path, now, now);
+        await rename(path, files.blob(digest));
+      } catch (cause) {
+        throw ioError('give back', path, cause);
+      }
+    }
+    return { tags, result: undefined };
+  }, options);
+}
+
+async function* unreached(
+  files: LayoutFiles,
+  reach: LayoutReach,
+  before: number,
+  { signal }: CallOptions,
+): AsyncGenerator<Digest> {
+  for await (const { name, path } of entriesOf(files.blobs)) {
+    if (signal?.aborted) throw abortReason(signal);
+    const digest = `sha256:${name}`;
+    if (!isDigest(digest) || reach.includes(digest)) continue;
+    if (((await timeOf(path)) ?? before) < before) yield digest;
+  }
+}
+
+async function sweepUnfinished(
+  files: LayoutFiles,
+  before: number,
+  { signal, dryRun }: CallOptions & { readonly dryRun?: boolean },
+): Promise<number> {
+  let bytes = 0;
+  for await (const { path } of entriesOf(files.ingest)) {
+    if (signal?.aborted) throw abortReason(signal);
+    try {
+      const stats = await stat(path);
+      if (!stats.isFile() || stats.mtimeMs >= before) continue;
+      if (!dryRun) await rm(path, { force: true });
+      bytes += stats.size;
+    } catch (cause) {
+      // Its writer has just finished or dropped it.
+      if (!isAbsent(cause)) throw ioError('delete', path, cause);
+    }
+  }
+  return bytes;
+}
+
+async function* entriesOf(directory: string): AsyncGenerator<{ readonly name: string; readonly path: string }> {
+  try {
+    for await (const { name } of await opendir(directory)) yield { name, path: join(directory, name) };
+  } catch (cause) {
+    if (!isAbsent(cause)) throw ioError('read', directory, cause);
+  }
+}
+
+async function timeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).mtimeMs;
+  } catch (cause) {
+    if (isAbsent(cause)) return undefined;
+    throw ioError('look at', path, cause);
+  }
+}

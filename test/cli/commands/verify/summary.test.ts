@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest';
+import { formatVerify } from '../../../../src/cli/commands/verify/summary.ts';
+import type { Finding } from '../../../../src/verify/finding.ts';
+import type { VerifyReport } from '../../../../src/verify/report.ts';
+
+const finding = (kind: Finding['kind'], severity: Finding['severity'], what: string): Finding => ({
+  ...{ kind, severity, what, message: `${what} is bad`, remedy: `heal ${kind}` },
+});
+
+it('groups by kind, shows ten of each, and says what helps', () => {
+  const many = Array.from({ length: 12 }, (_, i) => finding('unsigned', 'damage', `path-${i}`));
+  const report: VerifyReport = {
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    findings: [...many, finding('cache-index-stale', 'warning', 'cache-index')],
+    repair: undefined,
+  };
+  const lines = formatVerify(report).split('\n');
+  expect(lines[0]).toBe('damage: unsigned (12)');
+  expect(lines.slice(10, 13)).toEqual(['  path-9 is bad', '  … and 2 more (--json lists all)', '  -> heal unsigned']);
+  expect(lines.slice(13)).toEqual([
+    '',
+    'warning: cache-index-stale (1)',
+    '  cache-index is bad',
+    '  -> heal cache-index-stale',
+  ]);
+});
+
+it('says nothing where there is nothing to say', () => {
+  const checked = { segments: 0, entries: 0, checkpoints: 0, nars: 0, narBytes: 0 };
+  expect(formatVerify({ checked, findings: [], repair: undefined })).toBe('');
+});

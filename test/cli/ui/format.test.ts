@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { formatBytes, formatCount, formatDuration, formatTable, truncate } from '../../../src/cli/ui/format.ts';
+
+describe('bytes', () => {
+  it.each([
+    [0, '0 B'],
+    [999, '999 B'],
+    [1000, '1.0 KiB'],
+    [1536, '1.5 KiB'],
+    [1024 ** 2 - 1, '1.0 MiB'],
+    [12.34 * 1024 ** 2, '12.3 MiB'],
+    [340 * 1024 ** 2, '340 MiB'],
+    [1.1 * 1024 ** 3, '1.1 GiB'],
+    [5000 * 1024 ** 5, '5000 PiB'],
+  ])('%i are %s', (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+});
+
+describe('a time', () => {
+  it.each([
+    [0, '0.0 s'],
+    [449, '0.4 s'],
+    [9949, '9.9 s'],
+    [9950, '10 s'],
+    [59_499, '59 s'],
+    [125_000, '2 min 05 s'],
+    [3_720_000, '1 h 02 min'],
+    [86_399_000, '1 d 0 h'],
+    [100 * 3_600_000, '4 d 4 h'],
+  ])('of %i ms is %s', (ms, text) => {
+    expect(formatDuration(ms)).toBe(text);
+  });
+});
+
+describe('counts and texts', () => {
+  it('are in singular and plural', () => {
+    expect([0, 1, 12_345].map((count) => formatCount(count, 'path'))).toEqual(['0 paths', '1 path', '12,345 paths']);
+    expect(formatCount(2, 'entry', 'entries')).toBe('2 entries');
+  });
+
+  it('are cut by characters, not by code units', () => {
+    expect(truncate('añ😀ñb', 4)).toBe('añ😀…');
+    expect(truncate('abcd', 4)).toBe('abcd');
+    expect(truncate('abcd', 0)).toBe('…');
+  });
+});
+
+describe('a table', () => {
+  const head = ['NAME', 'SIZE'];
+  const rows = [
+    ['a', '1 B'],
+    ['a-very-long-name-indeed', '100 B'],
+  ];
+
+  it('has columns, and no spaces at the ends of lines', () => {
+    expect(formatTable(head, rows, { right: [1] })).toBe(
+      ['NAME                      SIZE', 'a                          1 B', 'a-very-long-name-indeed  100 B'].join('\n'),
+    );
+    expect(formatTable(['A', 'B'], [['x', '']])).toBe('A  B\nx');
+  });
+
+  it('cuts the widest column to fit a terminal', () => {
+    const lines = formatTable(head, rows, { width: 20 }).split('\n');
+    expect(lines).toEqual(['NAME           SIZE', 'a              1 B', 'a-very-long-…  100 B']);
+  });
+
+  it('gives up on a terminal that is too narrow for anything', () => {
+    expect(formatTable(head, rows, { width: 5 }).split('\n')).toHaveLength(3);
+  });
+});

@@ -1,0 +1,206 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Progress } from '../../../src/cli/ui/progress.ts';
+import { cutSummary, formatOutputs, formatWorkflowCommand } from '../../../src/github/actions.ts';
+import { githubSource } from '../../../src/github/source.ts';
+import { generateKey } from '../../../src/nix/signature.ts';
+import { keptOutput } from '../streams.ts';
+
+describe('stdout and stderr', () => {
+  it('carry the result and the story, each alone', () => {
+    const { output, stdout, stderr } = keptOutput();
+    output.info('story');
+    output.result({ a: 1 }, () => 'result');
+    expect([stdout.text, stderr.text]).toEqual(['result\n', 'story\n']);
+  });
+
+  it('carry one line of JSON with --json', () => {
+    const { output, stdout } = keptOutput();
+    output.configure({ json: true });
+    output.result({ text: 'two\nlines' }, () => 'result');
+    expect(stdout.text).toBe('{"text":"two\\nlines"}\n');
+  });
+
+  it('hold what the level lets through', () => {
+    const heard = [{ quiet: true }, {}, { verbose: true }].map((flags) => {
+      const { output, stderr } = keptOutput();
+      output.configure(flags);
+      output.detail('detail');
+      output.info('info');
+      output.warn('warn');
+      output.error('error', ['hint']);
+      return stderr.text;
+    });
+    const always = 'warning: warn\nnixcache: error\n  hint\n';
+    expect(heard).toEqual([always, `info\n${always}`, `detail\ninfo\n${always}`]);
+  });
+});
+
+describe('colour', () => {
+  const coloured = (env: Readonly<Record<string, string>>, isTTY: boolean): boolean => {
+    const { output, stderr } = keptOutput({ env, isTTY });
+    output.warn('x');
+    return stderr.text.includes('\u001b[');
+  };
+
+  it('is for terminals', () => {
+    expect([coloured({}, true), coloured({}, false)]).toEqual([true, false]);
+  });
+
+  it('is off with NO_COLOR, unless that is empty, and on terminals that have none', () => {
+    expect(coloured({ NO_COLOR: '1' }, true)).toBe(false);
+    expect(coloured({ NO_COLOR: '' }, true)).toBe(true);
+    expect(coloured({ TERM: 'dumb' }, true)).toBe(false);
+  });
+});
+
+describe('a secret', () => {
+  const written = (secret: string, text: string): string => {
+    const { output, stdout, stderr } = keptOutput();
+    output.addSecret(secret);
+    output.result({ text }, () => text);
+    output.configure({ json: true, verbose: true });
+    output.result({ text }, () => text);
+    output.info(text);
+    output.detail(text);
+    output.warn(text);
+    output.group(text);
+    output.startProgress(text).done();
+    output.error(text, [text]);
+    return stdout.text + stderr.text;
+  };
+
+  it('is written nowhere', () => {
+    expect(written('hunter22', 'it is hunter22!')).not.toContain('hunter22');
+    expect(written('hunter22', 'it is hunter22!')).toContain('it is ***!');
+  });
+
+  it('is not written in its other forms either', () => {
+    const all = written('p"a/s s\n', 'p"a/s s, p%22a%2Fs%20s, p\\"a/s s');
+    for (const form of ['p"a/s', 'p%22a', 'p\\"a']) expect(all).not.toContain(form);
+  });
+
+  it('that is a key is not written without its name', () => {
+    const { secret } = generateKey('a-1');
+    expect(written(secret, `base64 ${secret.slice(4)}`)).not.toContain(secret.slice(4));
+  });
+
+  it('within another is no way to see the rest of that', () => {
+    const { output, stderr } = keptOutput();
+    output.addSecret('abcd');
+    output.addSecret('abcdefgh');
+    output.info('abcdefgh');
+    expect(stderr.text).toBe('***\n');
+  });
+
+  it('too short to be one changes nothing', () => {
+    expect(written('a', 'a banana')).toContain('a banana');
+    expect(written('', 'a banana')).toContain('a banana');
+  });
+});
+
+describe('in GitHub Actions', () => {
+  const env = { GITHUB_ACTIONS: 'true' };
+
+  it('groups fold, and messages are annotations on one line', () => {
+    const { output, stderr } = keptOutput({ env });
+    output.group('one: 100%');
+    output.endGroup();
+    output.warn('a\nb');
+    output.error('c', ['d']);
+    expect(stderr.text).toBe(
+      '::group::one: 100%25\n::endgroup::\n::warning title=nixcache::a%0Ab\n::error title=nixcache::c%0Ad\n',
+    );
+  });
+
+  it('properties of commands are escaped further', () => {
+    expect(formatWorkflowCommand('notice', 'm', { title: 'a:b,c\r' })).toBe('::notice title=a%3Ab%2Cc%0D::m');
+  });
+
+  it('outputs may have several lines, and cannot end themselves', () => {
+    expect(formatOutputs({ a: 'x\ny', b: '' }, 'END')).toBe('a<<END\nx\ny\nEND\nb<<END\n\nEND\n');
+    expect(() => formatOutputs({ a: 'x\nEND\nb=1' }, 'END')).toThrow();
+    expect(formatOutputs({ a: '' })).not.toBe(formatOutputs({ a: '' }));
+  });
+
+  it('a summary that is too long is cut at a line', () => {
+    const cut = cutSummary('é line\n'.repeat(300_000));
+    expect(Buffer.byteLength(cut)).toBeLessThan(1024 * 1024);
+    expect(cut).toMatch(/é line\n\n… and more; the log has all of it\.\n$/);
+    expect(cutSummary('short')).toBe('short');
+  });
+
+  it('the files get outputs and summary, without secrets', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'nixcache-github-'));
+    const files = { GITHUB_OUTPUT: join(directory, 'output'), GITHUB_STEP_SUMMARY: join(directory, 'summary') };
+    const { output } = keptOutput({ env: { ...env, ...files } });
+    output.addSecret('hunter22');
+    await output.stepOutputs({ a: 'hunter22' });
+    await output.stepSummary('# hunter22');
+    await output.stepSummary('more');
+    expect(await readFile(files.GITHUB_OUTPUT, 'utf8')).toMatch(/^a<<(\S+)\n\*\*\*\n\1\n$/);
+    expect(await readFile(files.GITHUB_STEP_SUMMARY, 'utf8')).toBe('# ***\nmore\n');
+    await rm(directory, { recursive: true });
+  });
+
+  it('the flake of the repository is named as everyone can reach it', () => {
+    const job = { ...env, GITHUB_REPOSITORY: 'o/r' };
+    expect(githubSource({}, '.')).toBeUndefined();
+    expect(githubSource(job, '.')).toEqual({ sourceName: 'github:o/r', sourceUrl: 'https://github.com/o/r' });
+    expect(githubSource(job, './config')?.sourceName).toBe('github:o/r?dir=config');
+    expect(githubSource(job, 'github:x/y')?.sourceName).toBeUndefined();
+    expect(githubSource({ ...job, GITHUB_SERVER_URL: 'https://git.example' }, '.')?.sourceName).toBe(
+      'git+https://git.example/o/r',
+    );
+  });
+});
+
+describe('progress', () => {
+  it('on a terminal is drawn below the story, and leaves its last line there', () => {
+    const { output, stderr } = keptOutput({ isTTY: true, columns: 40 });
+    const task = output.startProgress('push', { totalItems: 2 });
+    output.info('story');
+    task.advance({ items: 2 });
+    task.done();
+    task.done();
+    const erase = '<up 1>\r<erase>';
+    expect(stderr.text.replaceAll('\u001b[1A', '<up 1>').replaceAll('\u001b[J', '<erase>')).toMatch(
+      new RegExp(`^push {2}\\[ +\\] {2}0% {2}0/2 paths\n${erase}story\npush .*\n${erase}push: 2 paths in 0.\\d s\n$`),
+    );
+  });
+
+  it('in CI and in pipes is plain lines', () => {
+    for (const options of [{ isTTY: true, env: { CI: 'true' } }, { isTTY: true, env: { TERM: 'dumb' } }, {}]) {
+      const { output, stderr } = keptOutput(options);
+      output.startProgress('push').done();
+      expect(stderr.text).toMatch(/^push: 0 paths in 0\.\d s\n$/);
+    }
+  });
+
+  it('that fails leaves the word to the error', () => {
+    const { output, stderr } = keptOutput();
+    output.startProgress('push').drop();
+    expect(stderr.text).toBe('');
+  });
+
+  it('beats in a log while it lasts', async () => {
+    const lines: string[] = [];
+    const surface = {
+      mode: 'live' as const,
+      width: 40,
+      drawLive: (drawn: readonly string[]) => lines.push(...drawn),
+      story: () => {},
+    };
+    const progress = new Progress(surface);
+    const task = progress.start('push', { totalItems: 4 });
+    task.advance({ items: 2 });
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    progress.close();
+    const drawn = lines.length;
+    expect(lines.at(-1)).toContain('50%');
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(lines).toHaveLength(drawn);
+  });
+});

@@ -1,0 +1,35 @@
+import fc from 'fast-check';
+import { expect, it, test } from 'vitest';
+import { fileNameFromBytes, fileNameFromLatin1, fileNameToBytes } from '../../src/nar/file-name.ts';
+
+it.each([
+  ['61', 'a'],
+  ['c3a9', 'é'],
+  ['f0908080', '\u{10000}'],
+  ['efbfbd', '\ufffd'],
+  ['fffe', '\udcff\udcfe'],
+  ['636166e9', 'caf\udce9'],
+  ['c3a9ff', 'é\udcff'],
+  ['efbfbdff', '\ufffd\udcff'],
+  ['c080', '\udcc0\udc80'], //          overlong
+  ['eda080', '\udced\udca0\udc80'], //  a surrogate, which UTF-8 does not have
+  ['f4908080', '\udcf4\udc90\udc80\udc80'], // past U+10FFFF
+  ['e282', '\udce2\udc82'], //          cut off
+  ['', ''],
+])('the bytes %s read as %j, and back', (hex, text) => {
+  const bytes = Buffer.from(hex, 'hex');
+  expect(fileNameFromBytes(bytes)).toBe(text);
+  expect(fileNameFromLatin1(bytes.toString('latin1'))).toBe(text);
+  expect(fileNameToBytes(text).toString('hex')).toBe(hex);
+});
+
+test('no bytes are lost, and well-formed text is itself', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.string({ unit: 'binary' }), (raw, text) => {
+      const bytes = Buffer.from(raw);
+      expect(fileNameToBytes(fileNameFromBytes(bytes))).toEqual(bytes);
+      expect(fileNameFromBytes(Buffer.from(text))).toBe(text);
+    }),
+    { numRuns: 1000 },
+  );
+});

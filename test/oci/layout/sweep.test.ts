@@ -1,0 +1,138 @@
+import { randomInt } from 'node:crypto';
+import { readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { isNixcacheError } from '../../../src/errors.ts';
+import type { Descriptor } from '../../../src/oci/descriptor.ts';
+import { hexOf } from '../../../src/oci/digest.ts';
+import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
+import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
+import { describeBytes, noise, opener, readAll } from '../../support/bytes.ts';
+import { age, ageBlobs, blobPath, newLayout, push, pushTagged } from './layouts.ts';
+
+describe('a sweep', () => {
+  it('frees what no tag reaches and keeps the rest, through indexes and manifests', async () => {
+    const { path, store } = await newLayout();
+    const kept = await pushTagged(store, 'child');
+    const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_INDEX, manifests: [kept[0]] });
+    const parent = await store.pushManifest('parent', IMAGE_INDEX, bytes);
+    await store.deleteManifest(kept[0].digest);
+    const dropped = await pushTagged(store, 'dropped');
+    await store.deleteManifest(dropped[0].digest);
+    const orphan = await push(store, noise(1234, 'orphan'));
+    await ageBlobs(path);
+    const freed = { blobs: 3, bytes: orphan.size + dropped[1].size + dropped[2].size };
+    expect(await store.sweep({ graceSeconds: 3600, dryRun: true })).toEqual(freed);
+    expect(await readdir(join(path, 'blobs', 'sha256'))).toHaveLength(7);
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual(freed);
+    const names = [...kept, parent].map(({ digest }) => hexOf(digest));
+    expect((await readdir(join(path, 'blobs', 'sha256'))).sort()).toEqual(names.sort());
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
+  });
+
+  it('keeps what was pushed, adopted or asked for within the grace period', async () => {
+    const { path, store } = await newLayout();
+    const pushed = await push(store, noise(100, 'pushed'));
+    const asked = await push(store, noise(100, 'asked'));
+    const old = await push(store, noise(100, 'old'));
+    const file = join(await store.ingestDirectory(), 'finished');
+    await writeFile(file, noise(100, 'adopted'));
+    await utimes(file, 0, 0);
+    await ageBlobs(path);
+    await store.adoptFile(describeBytes(noise(100, 'adopted')), file);
+    expect(await store.pushBlob(pushed, opener(noise(100, 'pushed')))).toBe('existed');
+    expect(await store.hasBlob(asked)).toBe(true);
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 1, bytes: 100 });
+    expect(await store.hasBlob(old)).toBe(false);
+    expect(await store.hasBlob(describeBytes(noise(100, 'adopted')))).toBe(true);
+  });
+
+  it('removes what dead writers left unfinished, and files of others it does not know stay', async () => {
+    const { path, store } = await newLayout();
+    const ingest = await store.ingestDirectory();
+    await writeFile(join(ingest, 'left'), noise(700, 'left'));
+    await age(ingest);
+    await writeFile(join(ingest, 'live'), noise(10, 'live'));
+    await writeFile(join(path, 'blobs', 'sha256', 'README'), 'not a blob');
+    await ageBlobs(path);
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 700 });
+    expect(await readdir(ingest)).toEqual(['live']);
+    expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(['README']);
+  });
+
+  it.each(['lost', 'garbled'])('stops and deletes nothing when a tagged manifest is %s', async (how) => {
+    const { path, store } = await newLayout();
+    const [manifest] = await pushTagged(store, 'kept');
+    await push(store, noise(100, 'orphan'));
+    await (how === 'lost' ? rm(blobPath(path, manifest)) : writeFile(blobPath(path, manifest), '{}'));
+    await ageBlobs(path);
+    const before = await readdir(join(path, 'blobs', 'sha256'));
+    await expect(store.sweep({ graceSeconds: 0 })).rejects.toMatchObject({ code: 'ERR_INDEX' });
+    expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(before);
+  });
+
+  it('gives back what a killed sweep had taken away', async () => {
+    const { path, store } = await newLayout();
+    const [, , layer] = await pushTagged(store, 'kept');
+    await rename(blobPath(path, layer), join(await store.ingestDirectory(), `doomed-${hexOf(layer.digest)}`));
+    await store.sweep({ graceSeconds: 3600 });
+    expect(await store.hasBlob(layer)).toBe(true);
+  });
+
+  it('takes nothing from publishers who were told that their blobs exist, while they commit', async () => {
+    const { path, store } = await newLayout();
+    const other = await LayoutStore.open(path, { create: true });
+    const layers = Array.from({ length: 60 }, (_, at) => noise(200, `raced ${at}`));
+    const config = await push(store, Buffer.from('{}'));
+    for (let round = 0; round < 5; round += 1) {
+      for (const bytes of layers) await push(store, bytes);
+      await ageBlobs(path);
+      const publishing = layers.map(async (bytes, at) => {
+        await sleep(randomInt(0, 15));
+        const layer = await push(store, bytes);
+        const manifest = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
+        await store.pushBlob(config, opener(Buffer.from('{}')));
+        return store.pushManifest(`raced-${at}`, IMAGE_MANIFEST, manifest);
+      });
+      const sweeping = (async () => {
+        for (let sweep = 0; sweep < 3; sweep += 1) await other.sweep({ graceSeconds: 60 });
+      })();
+      const manifests = await Promise.all(publishing);
+      await sweeping;
+      for (const bytes of layers) expect(await store.hasBlob(describeBytes(bytes))).toBe(true);
+      await Promise.all(manifests.map(({ digest }) => store.deleteManifest(digest)));
+    }
+  });
+
+  it('leaves every manifest whole that was pushed meanwhile over old blobs, or has had it refused', async () => {
+    const { path, store } = await newLayout();
+    const other = await LayoutStore.open(path, { create: true });
+    const config = await push(store, Buffer.from('{}'));
+    const layers: Descriptor[] = [];
+    for (let at = 0; at < 600; at += 1) layers.push(await push(store, noise(20, `old ${at}`)));
+    await ageBlobs(path);
+    await store.pushBlob(config, opener(Buffer.from('{}')));
+    const outcomes = { pushed: 0, refused: 0 };
+    const publishing = (async () => {
+      for (const [at, layer] of layers.entries()) {
+        const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
+        const pushed = await store.pushManifest(`over-${at}`, IMAGE_MANIFEST, bytes).catch((error: unknown) => {
+          if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+        });
+        outcomes[pushed ? 'pushed' : 'refused'] += 1;
+        if (pushed) expect(await readAll(await store.fetchBlob(layer))).toHaveLength(20);
+      }
+    })();
+    await sleep(randomInt(1, 30));
+    await other.sweep({ graceSeconds: 3600 });
+    await publishing;
+    expect(await store.listTags()).toHaveLength(outcomes.pushed);
+    for (const tag of await store.listTags()) {
+      const manifest = await store.fetchManifest(tag);
+      const [layer] = decodeImageManifest(manifest?.bytes ?? Buffer.alloc(0), tag).layers;
+      expect(layer && (await store.hasBlob(layer))).toBe(true);
+    }
+    expect(Math.min(outcomes.pushed, outcomes.refused)).toBeGreaterThan(0);
+  });
+});
