@@ -4,11 +4,12 @@ import { parseArgs } from 'node:util';
 import { cacheDir, ensureClosure } from './closure/closure.ts';
 import { benchPublish } from './publish.ts';
 import { benchScale } from './scale.ts';
+import { benchServe } from './serve.ts';
 import { formatReport, type Report } from './support/report.ts';
 
 /** Below, a synthetic cache would be all recent segments. */
 const MIN_ENTRIES = 10_000;
-const SUITES = ['publish', 'scale'];
+const SUITES = ['publish', 'scale', 'serve'];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -42,13 +43,18 @@ async function main(): Promise<number> {
   const onStep = (step: string): boolean => process.stderr.write(`${step}\n`);
   const dir = resolve(values.dir);
   const entry = values.entry === undefined ? undefined : resolve(values.entry);
-  const report = suite === 'scale' ? await scale() : await publish();
+  const report = await { scale, serve, publish }[suite as 'scale' | 'serve' | 'publish']();
   process.stdout.write(`${values.json ? JSON.stringify(report, undefined, 2) : formatReport(report)}\n`);
   return 0;
 
   async function publish(): Promise<Report> {
     onStep(`closure in ${dir}`);
     return benchPublish({ closure: await ensureClosure(dir), runs, baseline: values.baseline, entry, onStep });
+  }
+
+  async function serve(): Promise<Report> {
+    onStep(`closure in ${dir}`);
+    return benchServe({ closure: await ensureClosure(dir), runs, entry, onStep });
   }
 
   async function scale(): Promise<Report> {

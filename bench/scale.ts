@@ -265,7 +265,7 @@ function compare(measured: readonly Measured[], entries: number): readonly Goal[
       ? []
       : [
           { name: `${WARM}, time`, ratio: warm.wallMs / 1000, unit: 's', atMost: start.seconds },
-          { name: `${WARM}, memory`, ratio: warm.peakRssBytes / MIB, unit: 'MiB', atMost: start.mebibytes },
+          { name: `${WARM}, memory`, ratio: (warm.peakRssBytes ?? 0) / MIB, unit: 'MiB', atMost: start.mebibytes },
         ]),
     ...against(INTO_COLD),
     ...against(INTO_WARM),

@@ -48,18 +48,29 @@ export async function startRegistry(fill?: (storageDir: string) => Promise<void>
     await ended;
     await rm(dir, { recursive: true, force: true });
   };
-  const until = performance.now() + READY_WITHIN_MS;
-  while (performance.now() < until && running) {
-    const answer = await fetch(`http://${address}/v2/`).catch(() => undefined);
-    await answer?.body?.cancel();
-    if (answer?.ok === true) return { address, storageDir, stop };
-    await delay(50);
+  if (
+    await until(
+      async () => (await fetch(`http://${address}/v2/`)).ok,
+      () => running,
+    )
+  ) {
+    return { address, storageDir, stop };
   }
   await stop();
   throw new Error('docker-registry did not start; is it installed? (apt-get install docker-registry)');
 }
 
-async function freePort(): Promise<number> {
+/** Whether `isReady` came true in time, asked again and again; what it throws is a no. */
+export async function until(isReady: () => Promise<boolean>, isRunning: () => boolean = () => true): Promise<boolean> {
+  const end = performance.now() + READY_WITHIN_MS;
+  while (performance.now() < end && isRunning()) {
+    if (await isReady().catch(() => false)) return true;
+    await delay(50);
+  }
+  return false;
+}
+
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(0, '127.0.0.1', resolve);

@@ -13,8 +13,8 @@ export interface Measured {
   readonly name: string;
   /** Medians of all runs. */
   readonly wallMs: number;
-  readonly cpuMs: number;
-  readonly peakRssBytes: number;
+  readonly cpuMs?: number;
+  readonly peakRssBytes?: number;
   /** Of what was written; of repetitions that write nothing new, nothing. */
   readonly sizeBytes?: number;
   /** What else there is to say. */
@@ -48,8 +48,8 @@ export function formatReport({ suite, conditions, measured, goals }: Report): st
   const times = measured.map(({ name, wallMs, cpuMs, peakRssBytes, sizeBytes, note, runsMs }) => [
     name,
     seconds(wallMs),
-    seconds(cpuMs),
-    mebibytes(peakRssBytes),
+    cpuMs === undefined ? '' : seconds(cpuMs),
+    peakRssBytes === undefined ? '' : mebibytes(peakRssBytes),
     sizeBytes === undefined ? '' : mebibytes(sizeBytes),
     runsMs.map((ms) => (ms / 1000).toFixed(2)).join(' '),
     note ?? '',
@@ -57,7 +57,7 @@ export function formatReport({ suite, conditions, measured, goals }: Report): st
   const ratios = goals.map(({ name, ratio, unit = '', atMost }) => [
     name,
     `${ratio.toFixed(3)} ${unit}`.trim(),
-    `${atMost} ${unit}`.trim(),
+    `${Number(atMost.toFixed(3))} ${unit}`.trim(),
     ratio <= atMost ? 'met' : 'MISSED',
   ]);
   return [
