@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheDir, ensureClosure } from './closure/closure.ts';
+import { benchLarge } from './large.ts';
 import { benchPublish } from './publish.ts';
 import { benchScale } from './scale.ts';
 import { benchServe } from './serve.ts';
@@ -9,7 +10,7 @@ import { formatReport, type Report } from './support/report.ts';
 
 /** Below, a synthetic cache would be all recent segments. */
 const MIN_ENTRIES = 10_000;
-const SUITES = ['publish', 'scale', 'serve'];
+const SUITES = ['publish', 'large', 'scale', 'serve'];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -43,13 +44,18 @@ async function main(): Promise<number> {
   const onStep = (step: string): boolean => process.stderr.write(`${step}\n`);
   const dir = resolve(values.dir);
   const entry = values.entry === undefined ? undefined : resolve(values.entry);
-  const report = await { scale, serve, publish }[suite as 'scale' | 'serve' | 'publish']();
+  const report = await { publish, large, scale, serve }[suite as 'publish' | 'large' | 'scale' | 'serve']();
   process.stdout.write(`${values.json ? JSON.stringify(report, undefined, 2) : formatReport(report)}\n`);
   return 0;
 
   async function publish(): Promise<Report> {
     onStep(`closure in ${dir}`);
     return benchPublish({ closure: await ensureClosure(dir), runs, baseline: values.baseline, entry, onStep });
+  }
+
+  async function large(): Promise<Report> {
+    onStep(`closure in ${dir}`);
+    return benchLarge({ closure: await ensureClosure(dir), runs, entry, onStep });
   }
 
   async function serve(): Promise<Report> {
