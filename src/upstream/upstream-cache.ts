@@ -58,7 +58,7 @@ export function parseUpstream(text: string): UpstreamCache {
 const USUAL_PRIORITY = 40;
 
 /** In the order to ask: by priority, lower first, and as given where that is equal. */
-export const inOrder = (caches: readonly UpstreamCache[]): UpstreamCache[] =>
+export const inOrder = <T extends Pick<UpstreamCache, 'priority'>>(caches: readonly T[]): T[] =>
   caches.toSorted((a, b) => (a.priority ?? USUAL_PRIORITY) - (b.priority ?? USUAL_PRIORITY));
 
 function parseParameters(search: string, name: string): { priority: number | undefined; publicKeys: string[] } {

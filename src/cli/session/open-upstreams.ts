@@ -2,6 +2,7 @@
 import type { UpstreamSetting } from '../../config/upstreams.ts';
 import { HttpClient } from '../../http/client.ts';
 import { type Patience, Upstream } from '../../upstream/upstream.ts';
+import { inOrder } from '../../upstream/upstream-cache.ts';
 import type { Output } from '../ui/output.ts';
 import type { Opened } from './opened.ts';
 
@@ -11,17 +12,14 @@ export interface OpenUpstreamsOptions {
   readonly output: Output;
 }
 
-/** In the order to ask them: by priority where one is set, else as listed. `opened` closes what is made here. */
+/** In the order to ask them. `opened` closes what is made here. */
 export function openUpstreams(
   settings: readonly UpstreamSetting[],
   opened: Opened,
   http: HttpClient,
   { output, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
-  const ordered = settings
-    .map((setting, position) => ({ setting, position }))
-    .sort((a, b) => (a.setting.priority ?? a.position) - (b.setting.priority ?? b.position));
-  return ordered.map(({ setting }) => {
+  return inOrder(settings).map((setting) => {
     const { proxy, authorization } = setting;
     output.addSecret(authorization?.replace(/^Basic /, ''));
     output.addSecret(URL.parse(proxy ?? '')?.password);

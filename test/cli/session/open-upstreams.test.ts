@@ -1,0 +1,16 @@
+import { expect, it } from 'vitest';
+import { openUpstreams } from '../../../src/cli/session/open-upstreams.ts';
+import { Opened } from '../../../src/cli/session/opened.ts';
+import { HttpClient } from '../../../src/http/client.ts';
+import { PROMPT } from '../../../src/upstream/upstream.ts';
+import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
+import { keptOutput } from '../streams.ts';
+
+it('upstreams are asked by priority, 40 where none is set, then in the order given', async () => {
+  await using opened = new Opened();
+  const http = opened.add(new HttpClient(), (client) => client.destroy());
+  const urls = ['https://a.org', 'https://b.org?priority=41', 'https://c.org?priority=39', 'https://d.org?priority=1'];
+  const settings = [...urls, 'https://e.org'].map((url) => ({ ...parseUpstream(url), proxy: undefined }));
+  const upstreams = openUpstreams(settings, opened, http, { output: keptOutput().output, patience: PROMPT });
+  expect(upstreams.map(({ name }) => name[8])).toEqual(['d', 'c', 'a', 'e', 'b']);
+});
