@@ -1,36 +1,41 @@
 /** The commit protocol, docs/cache-format.md section 8, in every order of calls that chance finds. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { type Runs, runsOf } from './runs.ts';
 import { FAITHFUL, runScenario } from './scenario.ts';
 import { scenario } from './scenario-arbitraries.ts';
 import type { Behaviour } from './world.ts';
 
-/** How many scenarios a nightly run tries; otherwise as many as fit in a while, some 1000 on two idle cores. */
-const RUNS = process.env['NIXCACHE_MODEL_RUNS'];
-const LONG_MS = 30_000;
-const SHORT_MS = 6000;
-/** One takes 30 ms alone, and longer where many tests run. */
+const STRICT = runsOf('a strict registry', 1000);
+const LAX = runsOf('a lax registry', 200);
+/** One takes 30 ms alone, and longer where many tests run: this only ends what hangs. */
 const MAX_RUN_MS = 300;
+const timeoutMs = ({ numRuns }: Runs): number => 60_000 + numRuns * MAX_RUN_MS;
 
-function holds(behaviour: Behaviour, limitMs: number): Promise<void> {
-  const property = fc.asyncProperty(scenario(), async (each) => {
-    const { broken, story } = await runScenario(each, behaviour);
-    expect(broken, [...story, ''].join('\n')).toBeUndefined();
-  });
-  const budget = RUNS === undefined ? { numRuns: 1000, interruptAfterTimeLimit: limitMs } : { numRuns: Number(RUNS) };
-  return fc.assert(property, budget);
-}
-
-const timeoutMs = (limitMs: number): number => limitMs + 60_000 + Number(RUNS ?? 0) * MAX_RUN_MS;
+const holds = (behaviour: Behaviour, runs: Runs): Promise<void> =>
+  fc.assert(
+    fc.asyncProperty(scenario(), async (each) => {
+      const { broken, story } = await runScenario(each, behaviour);
+      expect(broken, [...story, ''].join('\n')).toBeUndefined();
+    }),
+    runs,
+  );
 
 test(
   'nothing that was promised is lost, in any order of calls, behind any lag, and after any crash',
-  () => holds(FAITHFUL, LONG_MS),
-  timeoutMs(LONG_MS),
+  () => holds(FAITHFUL, STRICT),
+  timeoutMs(STRICT),
 );
 
 test(
   'nor on a registry that takes manifests unseen, as long as it collects nothing that is younger than a publish',
-  () => holds({ ...FAITHFUL, isLax: true }, SHORT_MS),
-  timeoutMs(SHORT_MS),
+  () => holds({ ...FAITHFUL, isLax: true }, LAX),
+  timeoutMs(LAX),
 );
+
+test('a seed gives the same scenarios, and a scenario the same run, each time', async () => {
+  const sample = { seed: STRICT.seed, numRuns: 20 };
+  const [scenarios, again] = [fc.sample(scenario(), sample), fc.sample(scenario(), sample)];
+  expect(again).toEqual(scenarios);
+  for (const each of scenarios) expect(await runScenario(each)).toEqual(await runScenario(each));
+});
