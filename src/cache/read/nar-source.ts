@@ -41,22 +41,27 @@ export async function openNar(
   const [first, ...rest] = pieces;
   if (!first) return Readable.from([]);
   const opened = await openExtent(store, first, signal); // now, so that its absence is this call's error
-  const joined =
-    rest.length === 0 ? opened : Readable.from(concatenate(store, opened, rest, signal), { objectMode: false });
+  const joined = rest.length === 0 ? opened : concatenate(store, opened, rest, signal);
   return range ? joined : readThrough(joined, verifyStream({ digest, size }), { signal });
 }
 
 const openExtent = (store: BlobFetcher, { digest, offset, length }: Extent, signal?: AbortSignal): Promise<Readable> =>
   store.fetchBlob({ digest }, { range: { offset, length }, signal });
 
-async function* concatenate(
-  store: BlobFetcher,
-  first: Readable,
-  rest: readonly Extent[],
-  signal?: AbortSignal,
-): AsyncGenerator<Buffer> {
-  yield* first;
-  for (const extent of rest) yield* await openExtent(store, extent, signal);
+/** The bytes of `first` and of `rest` behind it, which are opened in their turn. Its end, whichever it is, closes all. */
+function concatenate(store: BlobFetcher, first: Readable, rest: readonly Extent[], signal?: AbortSignal): Readable {
+  let open = first;
+  async function* bytes(): AsyncGenerator<Buffer> {
+    yield* open;
+    for (const extent of rest) {
+      open = await openExtent(store, extent, signal);
+      if (joined.destroyed) open.destroy();
+      yield* open;
+    }
+  }
+  const joined: Readable = Readable.from(bytes(), { objectMode: false });
+  // The generator cannot do it: nobody may ever have asked it for anything.
+  return joined.once('close', () => open.destroy());
 }
 
 /** The extents that hold `range` of what `extents` hold end to end. */
@@ -84,7 +89,7 @@ export async function fetchListing(
   const [first, ...rest] = extents;
   if (!first) throw new NixcacheError('ERR_INDEX', `${what} has no extents`);
   const opened = await openExtent(store, first, options.signal);
-  const joined = Readable.from(concatenate(store, opened, rest, options.signal), { objectMode: false });
+  const joined = concatenate(store, opened, rest, options.signal);
   const size = totalLength(extents);
   const bytes = await readBounded(readThrough(joined, verifyStream({ digest, size })), MAX_LISTING_BYTES, what);
   try {

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
@@ -87,6 +89,55 @@ it('a part that is gone ends the stream in an error', async () => {
   const store = await stored(head);
   const opened = await openNar(store, entryAt([extent(head, 0, 600), extent(tail, 0, 400)]));
   await expect(readAll(opened)).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
+});
+
+describe('parts that nobody reads to their end', () => {
+  const extents = [extent(head, 0, 600), extent(tail, 0, 400)];
+  /** A store that tells what of it was left open. */
+  async function watched(): Promise<{ readonly store: MemoryStore; readonly opened: Readable[] }> {
+    const store = await stored(head, tail);
+    const opened: Readable[] = [];
+    const fetchBlob = store.fetchBlob.bind(store);
+    store.fetchBlob = async (...args) => {
+      const stream = await fetchBlob(...args);
+      opened.push(stream);
+      return stream;
+    };
+    return { store, opened };
+  }
+
+  it.each([
+    ['the NAR', undefined],
+    ['a range of it', { offset: 590, length: 20 }],
+  ])('are closed with %s before its first byte was asked for', async (_, range) => {
+    const { store, opened } = await watched();
+    const stream = await openNar(store, entryAt(extents), { range });
+    stream.destroy();
+    await once(stream, 'close');
+    await expect.poll(() => opened.map(({ destroyed }) => destroyed)).toEqual([true]);
+  });
+
+  it('are closed with it in their middle', async () => {
+    const { store, opened } = await watched();
+    const stream = await openNar(store, entryAt(extents), { range: { offset: 590, length: 20 } });
+    for await (const _ of stream) break;
+    await expect.poll(() => opened.map(({ destroyed }) => destroyed)).toEqual(opened.map(() => true));
+  });
+
+  it('are closed when one is opened after that', async () => {
+    const { store, opened } = await watched();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const fetchBlob = store.fetchBlob;
+    store.fetchBlob = async (target, options) => {
+      if (target.digest === digestOf(tail)) await promise;
+      return fetchBlob(target, options);
+    };
+    const stream = await openNar(store, entryAt(extents), { range: { offset: 590, length: 20 } });
+    expect(await once(stream, 'data')).toHaveLength(1);
+    stream.destroy();
+    resolve();
+    await expect.poll(() => opened.map(({ destroyed }) => destroyed)).toEqual([true, true]);
+  });
 });
 
 describe('a listing', () => {
