@@ -19,6 +19,7 @@ const CACHE = [...FORMATS, 'streams', 'cache/read', 'cache/write'];
 const ROOMS: Readonly<Record<string, Room>> = {
   'errors.ts': { may: [], node: [] },
   'call-options.ts': { may: [], node: [] },
+  'shared-work.ts': { may: [], node: [] },
   'environment.ts': { may: [], node: ['node:os', 'node:path'] },
   nix: { may: [], node: ['node:crypto'] },
   streams: { may: [], node: ['node:crypto', 'node:stream', 'node:timers/promises'] },
@@ -29,7 +30,11 @@ const ROOMS: Readonly<Record<string, Room>> = {
   oci: { may: ['streams', 'zod/mini'] },
   'oci/layout': { may: ['oci', 'streams', 'p-limit', 'zod/mini'] },
   'oci/remote': { may: ['http', 'oci', 'streams', 'execa', 'zod/mini'] },
-  'cache/read': { may: [...FORMATS, 'streams', 'oci/layout', 'p-limit', 'zod/mini'] },
+  'cache/read': {
+    may: [...FORMATS, 'streams', 'oci/layout', 'p-limit', 'zod/mini'],
+    node: ['node:stream', 'node:zlib'],
+  },
+  'cache/disk': { may: ['oci', 'cache/read'] },
   'cache/write': { may: [...FORMATS, 'streams', 'nar', 'cache/read', 'p-limit'] },
   'nix-store': { may: ['nix', 'execa', 'p-limit', 'picomatch', 'zod/mini'] },
   upstream: { may: ['http', 'nix', 'streams', 'p-limit'] },
@@ -50,12 +55,24 @@ const ROOMS: Readonly<Record<string, Room>> = {
   config: { may: ['nix', 'oci', 'oci/remote', 'nix-store', 'upstream', 'smol-toml', 'zod/mini'] },
   cli: {
     may: [
-      ...[...CACHE, 'nar', 'http', 'oci/layout', 'oci/remote', 'nix-store', 'upstream', 'census', 'config', 'copy'],
+      ...[
+        ...CACHE,
+        'nar',
+        'http',
+        'oci/layout',
+        'oci/remote',
+        'nix-store',
+        'upstream',
+        'census',
+        'config',
+        'copy',
+        'cache/disk',
+      ],
       ...['publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
     ],
   },
 };
-const FREE = ['errors.ts', 'call-options.ts', 'environment.ts'];
+const FREE = ['errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts'];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */
 const IMPORT = /^(?:import|export)\b[^;']*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;

@@ -3,6 +3,7 @@ import { NixcacheError } from '../errors.ts';
 import { hashToBytes, parseHash } from '../nix/hash.ts';
 import { decode } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH } from '../nix/store-path.ts';
+import { digestOf, hexOf } from '../oci/digest.ts';
 import { entryRanges } from './entries-blob.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
 
@@ -57,17 +58,25 @@ function fileHash(entry: Buffer): Uint8Array {
   return hashToBytes(parseHash(entry.toString('latin1', start, entry.indexOf(NEWLINE, start))));
 }
 
-/** `NCR1`, the count, the size of the text the rows belong to, then the columns; little-endian. */
-const MAGIC = 0x3152434e;
-const HEADER_BYTES = 16;
+/**
+ * `NCR2`, the count, the size of the text the rows belong to, the SHA-256 of that text and of the columns, then the
+ * columns; little-endian.
+ */
+const MAGIC = 0x3252434e;
+const TEXT_HASH_AT = 16;
+const COLUMNS_HASH_AT = 48;
+const HEADER_BYTES = 80;
 const ROW_BYTES = STORE_HASH_BYTES + FILE_KEY_BYTES + 8;
 
-export function encodeRows(rows: SegmentRows, textBytes: number): Buffer {
+export function encodeRows(rows: SegmentRows, text: Buffer): Buffer {
+  const columns = Buffer.concat([bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys]);
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeUInt32LE(MAGIC, 0);
   header.writeUInt32LE(rows.count, 4);
-  header.writeBigUInt64LE(BigInt(textBytes), 8);
-  return Buffer.concat([header, bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys]);
+  header.writeBigUInt64LE(BigInt(text.length), 8);
+  header.write(hexOf(digestOf(text)), TEXT_HASH_AT, 'hex');
+  header.write(hexOf(digestOf(columns)), COLUMNS_HASH_AT, 'hex');
+  return Buffer.concat([header, columns]);
 }
 
 /** The rows in `bytes`, or undefined unless they are whole and belong to a text of `textBytes` bytes. */
@@ -86,5 +95,10 @@ export function decodeRows(bytes: Buffer, textBytes: number): SegmentRows | unde
     fileKeys: columns.subarray(count * (8 + STORE_HASH_BYTES)),
   };
 }
+
+/** Whether rows that `decodeRows` takes, and the text that they belong to, are as they were written, to the last bit. */
+export const areIntact = (bytes: Buffer, text: Buffer): boolean =>
+  bytes.toString('hex', TEXT_HASH_AT, COLUMNS_HASH_AT) === hexOf(digestOf(text)) &&
+  bytes.toString('hex', COLUMNS_HASH_AT, HEADER_BYTES) === hexOf(digestOf(bytes.subarray(HEADER_BYTES)));
 
 const bytesOf = (array: Uint32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

@@ -147,7 +147,7 @@ async function readEntries(
       return UNREADABLE;
     }
     findings.add(trouble.kind === 'absent' ? 'entries-missing' : 'entries-damaged', tag, `${what}: ${trouble.message}`);
-    const recalled = mirror.loadSegment(digest);
+    const recalled = await mirror.loadSegment(digest);
     if (recalled) return { ...recalled, read: recalled.read, isWhole: false, close: () => recalled.close() };
     return trouble.kind === 'absent' ? UNREADABLE : salvage(tag, { digest, size }, options);
   }

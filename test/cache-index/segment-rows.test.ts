@@ -3,7 +3,7 @@ import { expect, it, test } from 'vitest';
 import { decodeEntries, encodeEntries, entryRanges, formatEntries } from '../../src/cache-index/entries-blob.ts';
 import { type Entry, formatEntry, parseEntry } from '../../src/cache-index/entry.ts';
 import { EntryTable, FILE_KEY_BYTES, type SegmentRows } from '../../src/cache-index/entry-table.ts';
-import { decodeRows, encodeRows, scanEntries } from '../../src/cache-index/segment-rows.ts';
+import { areIntact, decodeRows, encodeRows, scanEntries } from '../../src/cache-index/segment-rows.ts';
 import { hashToBytes } from '../../src/nix/hash.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import { type HashPart, hashPartOf } from '../../src/nix/store-path.ts';
@@ -51,7 +51,7 @@ test('decoding rows undoes encoding them', () => {
     fc.property(entries(), (some) => {
       const text = Buffer.from(formatEntries(some));
       const rows = scanEntries(text, 'blob');
-      expect(decodeRows(encodeRows(rows, text.length), text.length)).toEqual(rows);
+      expect(decodeRows(encodeRows(rows, text), text.length)).toEqual(rows);
     }),
   );
 });
@@ -60,10 +60,28 @@ test('rows that were cut, changed in length or belong to another text are not ta
   fc.assert(
     fc.property(entries(), fc.nat(), (some, cut) => {
       const text = Buffer.from(formatEntries(some));
-      const bytes = encodeRows(scanEntries(text, 'blob'), text.length);
+      const bytes = encodeRows(scanEntries(text, 'blob'), text);
       expect(decodeRows(bytes.subarray(0, cut % bytes.length), text.length)).toBeUndefined();
       expect(decodeRows(Buffer.concat([bytes, Buffer.alloc(1)]), text.length)).toBeUndefined();
       expect(decodeRows(bytes, text.length + 1)).toBeUndefined();
+    }),
+  );
+});
+
+test('one changed bit in rows or text is found', () => {
+  fc.assert(
+    fc.property(fc.array(entry(), { minLength: 1, maxLength: 3 }), fc.nat(), fc.nat({ max: 7 }), (some, at, bit) => {
+      const text = Buffer.from(formatEntries(some));
+      const rows = encodeRows(scanEntries(text, 'blob'), text);
+      expect(areIntact(rows, text)).toBe(true);
+      const changed = (bytes: Buffer, from: number): Buffer => {
+        const other = Buffer.from(bytes);
+        const place = from + (at % (bytes.length - from));
+        other[place] = (other[place] ?? 0) ^ (1 << bit);
+        return other;
+      };
+      expect(areIntact(rows, changed(text, 0))).toBe(false);
+      expect(areIntact(changed(rows, 16), text)).toBe(false); // before that `decodeRows` looks
     }),
   );
 });

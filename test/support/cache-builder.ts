@@ -213,7 +213,7 @@ export async function openReader(store: ContentStore): Promise<IndexReader> {
 }
 
 export const readView = async (store: ContentStore): Promise<CacheView> =>
-  loadView(store, await Mirror.open(undefined), { strict: true });
+  loadView(store, await Mirror.open({ cache: store.name, isChecked: true }), { strict: true });
 
 /** Names of the paths that a new reader finds. */
 export async function namesIn(store: ContentStore): Promise<string[]> {

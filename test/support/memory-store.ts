@@ -22,6 +22,7 @@ import { readThrough, verifyRange, verifyStream } from '../../src/streams/verify
 export type StoreMethod = Exclude<keyof (ContentStore & Deleter), 'name' | 'maxLayers'>;
 
 export interface MemoryStoreOptions {
+  readonly name?: string;
   readonly maxLayers?: number;
   /** Called before each method does anything: it may wait, count, or throw what the method then rejects with. */
   readonly onCall?: (method: StoreMethod, args: readonly unknown[]) => void | Promise<void>;
@@ -29,7 +30,7 @@ export interface MemoryStoreOptions {
 
 /** A content store in memory, as strict as the others. Its contents are open to tests. */
 export class MemoryStore implements ContentStore, Deleter {
-  readonly name = 'memory';
+  readonly name: string;
   readonly maxLayers: number;
   readonly blobs = new Map<Digest, Buffer>();
   readonly manifests = new Map<Digest, StoredManifest>();
@@ -37,6 +38,7 @@ export class MemoryStore implements ContentStore, Deleter {
   readonly #onCall: NonNullable<MemoryStoreOptions['onCall']>;
 
   constructor(options: MemoryStoreOptions = {}) {
+    this.name = options.name ?? 'memory';
     this.maxLayers = options.maxLayers ?? 1000;
     this.#onCall = options.onCall ?? (() => undefined);
   }

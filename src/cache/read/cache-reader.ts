@@ -1,4 +1,7 @@
-/** What a reader asks of a cache. `serve` is built on this alone; IndexReader implements it over a content store. */
+/**
+ * What a reader asks of a cache. `serve` is built on this alone; IndexReader implements it over a content store. Look-ups
+ * answer at once where the index is at hand, as IndexReader's do, and by a promise where it has to be asked.
+ */
 
 import type { Readable } from 'node:stream';
 import type { Entry } from '../../cache-index/entry.ts';
@@ -6,6 +9,7 @@ import type { CallOptions } from '../../call-options.ts';
 import type { NixHash } from '../../nix/hash.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
+import type { Awaitable } from './index-store.ts';
 
 /** A compressed NAR in the cache. */
 export interface NarFile {
@@ -21,11 +25,11 @@ export interface CacheReader {
   readonly storeDir: string;
 
   /** The narinfo text of an entry as clients get it, without our own fields: no parsing, the hot path of `serve`. */
-  findNarInfoText(hashPart: HashPart): string | undefined;
+  findNarInfoText(hashPart: HashPart): Awaitable<string | undefined>;
   /** The entry with this hash part, parsed. */
-  findEntry(hashPart: HashPart): Entry | undefined;
+  findEntry(hashPart: HashPart): Awaitable<Entry | undefined>;
   /** The compressed NAR with this file hash, whichever entry names it. */
-  findNarFile(fileHash: NixHash): NarFile | undefined;
+  findNarFile(fileHash: NixHash): Awaitable<NarFile | undefined>;
 
   /**
    * Streams a compressed NAR, or a `range` of it, wherever its bytes lie (a blob, a pack, several parts). A whole NAR

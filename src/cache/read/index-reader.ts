@@ -11,19 +11,20 @@ import { messageOf, NixcacheError } from '../../errors.ts';
 import { hashToBytes, type NixHash } from '../../nix/hash.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
+import { SharedWork } from '../../shared-work.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import type { IndexStore } from './index-store.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
 import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
-import { decodeState, encodeState } from './reader-state.ts';
 import { type LoadedSegment, loadSegments } from './segment-loader.ts';
 import { type CacheView, keptDigests, loadView, TagVanished } from './view.ts';
 
 export interface IndexReaderOptions {
   readonly store: ReadOnlyStore;
   /** Where the index is kept between runs; in memory only when undefined. */
-  readonly directory?: string | undefined;
+  readonly index?: IndexStore | undefined;
   /** For writers: any trouble while reading the index is an error. */
   readonly strict: boolean;
   /**
@@ -65,7 +66,7 @@ export class IndexReader implements CacheReader {
   #generation = 0;
   #refreshedAt: Date | undefined;
   #lastError: string | undefined;
-  #refreshing: Promise<RefreshResult> | undefined;
+  readonly #refreshing = new SharedWork((signal) => this.#refresh({ signal }));
 
   private constructor(mirror: Mirror, options: IndexReaderOptions) {
     this.name = options.store.name;
@@ -76,8 +77,10 @@ export class IndexReader implements CacheReader {
 
   /** A reader with what the last run left on disk; call `refresh` to ask the registry. */
   static async open(options: IndexReaderOptions): Promise<IndexReader> {
-    const reader = new IndexReader(await Mirror.open(options.directory, options.onWarning), options);
-    reader.#loadState();
+    const { store, index, strict, onWarning } = options;
+    const mirror = await Mirror.open({ cache: store.name, index, isChecked: strict, onWarning });
+    const reader = new IndexReader(mirror, options);
+    await reader.#loadState();
     return reader;
   }
 
@@ -176,10 +179,7 @@ export class IndexReader implements CacheReader {
 
   /** Concurrent calls share one refresh. */
   refresh(options: CallOptions = {}): Promise<RefreshResult> {
-    this.#refreshing ??= this.#refresh(options).finally(() => {
-      this.#refreshing = undefined;
-    });
-    return this.#refreshing;
+    return this.#refreshing.join(options);
   }
 
   status(): CacheStatus {
@@ -239,13 +239,9 @@ export class IndexReader implements CacheReader {
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
       this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
-      // Another process may start from it, and would have less than there was.
-      if (leftOut.tags.size === 0) {
-        await this.#mirror.saveState(
-          encodeState({ tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] }),
-        );
-      }
-      await this.#mirror.prune(keptDigests(view), now());
+      const state = { tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] };
+      // Of what was left out another process that starts from it would not know.
+      await this.#mirror.settle(leftOut.tags.size === 0 ? state : undefined, keptDigests(view), now());
     }
     for (const { segment } of removed) segment.close();
     const bytes = lookupBytes + entriesBytes;
@@ -282,13 +278,13 @@ export class IndexReader implements CacheReader {
     return loaded.segment.read(row.offset, row.length);
   }
 
-  #loadState(): void {
-    const state = decodeState(this.#mirror.loadState());
+  async #loadState(): Promise<void> {
+    const state = await this.#mirror.loadState();
     if (!state) return;
     const segments: LoadedSegment[] = [];
     for (const tag of state.tags) {
       const parsed = parseTag(tag);
-      const segment = parsed && this.#mirror.loadSegment(parsed.id);
+      const segment = parsed && (await this.#mirror.loadSegment(parsed.id));
       if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
     }
     this.#publicKeys = state.publicKeys;

@@ -89,7 +89,8 @@ export async function leaveOut(
   options: LeaveOutOptions,
 ): Promise<{ readonly leftOut: LeftOut; readonly bytes: number }> {
   const { view, mirror, before } = options;
-  const far = new Set(lacking.filter((tag) => view.tags.has(tag) && !isOnDisk(tag, mirror)));
+  const far = new Set<string>();
+  for (const tag of lacking) if (view.tags.has(tag) && !(await isKept(tag, mirror))) far.add(tag);
   const tables = new Map<Digest, LookupTable>();
   let bytes = 0;
   for (const tag of view.live.checkpoints) {
@@ -131,7 +132,7 @@ async function fetchTable(
   }
 }
 
-function isOnDisk(tag: string, mirror: Mirror): boolean {
+async function isKept(tag: string, mirror: Mirror): Promise<boolean> {
   const parsed = parseTag(tag);
   return parsed !== undefined && mirror.holdsSegment(parsed.id);
 }

@@ -62,8 +62,8 @@ async function loadSegment(
   if (!parsed) throw new Error(`${tag} is not a segment tag`);
   const what = `segment ${tag} of ${store.name}`;
   const time = Math.floor(parsed.time / 1000);
-  const onDisk = mirror.loadSegment(parsed.id);
-  if (onDisk) return { loaded: { tag, time, segment: onDisk }, bytes: 0 };
+  const kept = await mirror.loadSegment(parsed.id);
+  if (kept) return { loaded: { tag, time, segment: kept }, bytes: 0 };
   try {
     const target = { digest: parsed.id, size: entriesSize(view.descriptors.get(tag)) };
     const { segment, bytes } = await mirror.fetchSegment(store, target, what, { signal });

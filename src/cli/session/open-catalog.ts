@@ -1,4 +1,5 @@
 /** The cache of a command that looks at it, read and ready to be asked. */
+import { openDirectoryIndex } from '../../cache/disk/directory-index.ts';
 import { IndexReader } from '../../cache/read/index-reader.ts';
 import { type Catalog, readCatalog } from '../../catalog/catalog.ts';
 import { ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
@@ -34,10 +35,8 @@ export async function openCatalog(
   const http = opened.add(new HttpClient(), (client) => client.destroy());
   const opening = await openStore(cache, context, { create: false, http, credentials });
   const store: ContentStore = await convertedStore<ContentStore>(opening, context, { dryRun: !strict, reads: !strict });
-  const reader = opened.add(
-    await IndexReader.open({ store, directory: ownIndexDirectory(sources, cache.name), strict, onWarning }),
-    (each) => each.close(),
-  );
+  const index = await openDirectoryIndex(ownIndexDirectory(sources, cache.name), onWarning);
+  const reader = opened.add(await IndexReader.open({ store, index, strict, onWarning }), (each) => each.close());
   const catalog = await readCatalog({ store, reader, signal, onWarning });
   const kept = opened.move();
   return { store, catalog, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };

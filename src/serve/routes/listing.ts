@@ -31,7 +31,7 @@ export function listingRoute(options: ListingRouteOptions): Route {
 async function fetchListing(options: ListingRouteOptions, path: string, hashPart: HashPart): Promise<Answer> {
   const { reader, trust, timeoutMs, onEvent } = options;
   try {
-    const entry = reader.findEntry(hashPart);
+    const entry = await reader.findEntry(hashPart);
     if (entry === undefined || !trust.allows(entry.narInfo)) return NOT_FOUND;
     const listing = await reader.fetchListing(entry, { signal: AbortSignal.timeout(timeoutMs) });
     if (listing === undefined) return NOT_FOUND;

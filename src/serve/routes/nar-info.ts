@@ -1,6 +1,8 @@
 /** `/<32 characters>.narinfo`: from the cache, else from the upstreams, else 404. Trouble is a miss, never a 5xx. */
 import { LRUCache } from 'lru-cache';
 import type { CacheReader } from '../../cache/read/cache-reader.ts';
+import type { Awaitable } from '../../cache/read/index-store.ts';
+import type { Entry } from '../../cache-index/entry.ts';
 import { messageOf } from '../../errors.ts';
 import { HASH_PART_LENGTH, type HashPart, isHashPart } from '../../nix/store-path.ts';
 import { type Answer, NOT_FOUND } from '../answer.ts';
@@ -56,10 +58,17 @@ export class NarInfoRoute implements Route {
   }
 
   answer(path: string, hashPart: HashPart): Answer | Promise<Answer> {
-    const { counters, upstreams } = this.#options;
     const known = this.findReady(path);
     if (known !== undefined) return known;
     const text = this.#find(path, hashPart);
+    // Most readers have it at hand: then nothing waits for a turn of the event loop.
+    return text instanceof Promise
+      ? text.then((late) => this.#answer(path, hashPart, late))
+      : this.#answer(path, hashPart, text);
+  }
+
+  #answer(path: string, hashPart: HashPart, text: string | undefined): Answer | Promise<Answer> {
+    const { upstreams, counters } = this.#options;
     if (text !== undefined) {
       const answer = narInfoAnswer(text);
       this.#ready.set(path, answer);
@@ -82,19 +91,34 @@ export class NarInfoRoute implements Route {
     return answer ?? NOT_FOUND;
   }
 
-  #find(path: string, hashPart: HashPart): string | undefined {
-    const { reader, trust, onEvent } = this.#options;
+  #find(path: string, hashPart: HashPart): Awaitable<string | undefined> {
     if (this.#refused.has(hashPart)) return undefined;
+    const failed = (error: unknown): undefined => {
+      this.#options.onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+    };
     try {
-      const text = reader.findNarInfoText(hashPart);
-      if (text === undefined || !trust.isOn) return text;
-      const entry = reader.findEntry(hashPart);
+      const text = this.#options.reader.findNarInfoText(hashPart);
+      const found =
+        text instanceof Promise
+          ? text.then((late) => this.#trusted(path, hashPart, late))
+          : this.#trusted(path, hashPart, text);
+      return found instanceof Promise ? found.catch(failed) : found;
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  /** The text, if those whom we trust signed it. */
+  #trusted(path: string, hashPart: HashPart, text: string | undefined): Awaitable<string | undefined> {
+    const { reader, trust, onEvent } = this.#options;
+    if (text === undefined || !trust.isOn) return text;
+    const judge = (entry: Entry | undefined): string | undefined => {
       if (entry !== undefined && trust.allows(entry.narInfo)) return text;
       this.#refused.set(hashPart, true);
       onEvent({ type: 'refused', path, reason: 'no trusted key signed it' });
-    } catch (error) {
-      onEvent({ type: 'answer-failed', path, error: messageOf(error) });
-    }
-    return undefined;
+      return undefined;
+    };
+    const entry = reader.findEntry(hashPart);
+    return entry instanceof Promise ? entry.then(judge) : judge(entry);
   }
 }

@@ -49,7 +49,7 @@ export class NarRoute implements Route {
   async #byFileHash(url: string): Promise<Answer> {
     const { nars, reader, counters } = this.#options;
     const fileHash = `sha256:${url.slice(PREFIX.length, PREFIX.length + HASH_LENGTH)}` as NixHash;
-    const file = this.#find(url, fileHash);
+    const file = await this.#find(url, fileHash);
     if (file !== undefined) {
       counters.narHits += 1;
       const { entry, size } = file;
@@ -64,14 +64,14 @@ export class NarRoute implements Route {
   }
 
   /** The cache's own, under the name that its compression gives it. */
-  #find(url: string, fileHash: NixHash): NarFile | undefined {
+  async #find(url: string, fileHash: NixHash): Promise<NarFile | undefined> {
     const { reader, trust, onEvent } = this.#options;
     try {
-      const file = reader.findNarFile(fileHash);
+      const file = await reader.findNarFile(fileHash);
       if (file === undefined || narUrl(fileHash, file.entry.narInfo.compression) !== url) return undefined;
       if (trust.allows(file.entry.narInfo)) return file;
       // The same path may have been published before with other signatures; what its narinfo says now counts.
-      const entry = reader.findEntry(hashPartOf(file.entry.narInfo.path));
+      const entry = await reader.findEntry(hashPartOf(file.entry.narInfo.path));
       if (entry?.narInfo.fileHash === fileHash && trust.allows(entry.narInfo)) return { entry, size: file.size };
       onEvent({ type: 'refused', path: `/${url}`, reason: 'no trusted key signed it' });
     } catch (error) {

@@ -1,6 +1,7 @@
-import { readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openDirectoryIndex } from '../../../src/cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../../src/cache/read/index-reader.ts';
 import { CACHE_INDEX_TAG, parseTag, segmentTag } from '../../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../../src/errors.ts';
@@ -37,17 +38,31 @@ function watched(): Watched {
 
 const open = async (
   store: MemoryStore,
-  options: Partial<IndexReaderOptions> = {},
+  { directory, ...options }: Partial<IndexReaderOptions> & { readonly directory?: string } = {},
 ): Promise<{ readonly reader: IndexReader; readonly warnings: string[] }> => {
   const warnings: string[] = [];
-  const reader = await IndexReader.open({
-    ...{ store, strict: false, onWarning: (message: string) => warnings.push(message), ...options },
-  });
+  const onWarning = (message: string): number => warnings.push(message);
+  const index = directory === undefined ? undefined : await openDirectoryIndex(directory, onWarning);
+  const reader = await IndexReader.open({ store, strict: false, onWarning, index, ...options });
   return { reader, warnings };
 };
 
 const names = (reader: IndexReader): string[] =>
   [...reader.entries()].map(({ entry }) => nameOf(entry.narInfo.path)).sort();
+
+async function filesIn(directory: string): Promise<Record<string, string>> {
+  const files = (await readdir(directory)).sort();
+  return Object.fromEntries(
+    await Promise.all(files.map(async (file) => [file, (await readFile(join(directory, file))).toString('hex')])),
+  );
+}
+
+async function flipBit(directory: string, suffix: string, at: number): Promise<void> {
+  const [file = ''] = (await readdir(directory)).filter((name) => name.endsWith(suffix));
+  const bytes = await readFile(join(directory, file));
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  await writeFile(join(directory, file), bytes);
+}
 
 const segmentTags = (store: MemoryStore): string[] =>
   [...store.tags.keys()].filter((tag) => parseTag(tag)?.kind === 'segment').sort();
@@ -304,7 +319,85 @@ describe('damage', () => {
   });
 });
 
+describe('a refresh that several wait for', () => {
+  it("outlives the abort of the one who began it, which is nobody else's error", async () => {
+    const held = watched();
+    await new CacheBuilder(held.store).publish({ at: day(0), paths: ['a'] });
+    const { reader } = await open(held.store);
+    const first = new AbortController();
+    held.hook = () => first.abort(new Error('gone'));
+    const [began, joined] = await Promise.allSettled([reader.refresh({ signal: first.signal }), reader.refresh()]);
+    expect(began).toMatchObject({ status: 'rejected', reason: new Error('gone') });
+    expect(joined).toMatchObject({ status: 'fulfilled', value: { addedSegments: 1 } });
+    expect(reader.status()).toMatchObject({ entries: 1, lastError: undefined });
+  });
+});
+
 describe('a directory', () => {
+  it('of another cache is left alone, with a warning, whatever is asked of it', async () => {
+    const directory = await tempDir();
+    const [one, other] = [new MemoryStore({ name: 'registry/one' }), new MemoryStore({ name: 'registry/other' })];
+    await new CacheBuilder(one).publish({ at: day(0), paths: ['a'] });
+    await new CacheBuilder(other).publish({ at: day(0), paths: ['b'] });
+    await (await open(one, { directory })).reader.refresh();
+    const before = await filesIn(directory);
+    const { reader, warnings } = await open(other, { directory });
+    expect(names(reader)).toEqual([]);
+    expect(warnings).toEqual([expect.stringMatching(/is of registry\/one: .*index of registry\/other/)]);
+    await reader.refresh();
+    expect(names(reader)).toEqual(['b']);
+    expect(await filesIn(directory)).toEqual(before);
+    expect(names((await open(one, { directory })).reader)).toEqual(['a']);
+  });
+
+  it('that another cache took meanwhile is left to that', async () => {
+    const directory = await tempDir();
+    const [one, other] = [new MemoryStore({ name: 'registry/one' }), new MemoryStore({ name: 'registry/other' })];
+    await new CacheBuilder(one).publish({ at: day(0), paths: ['a'] });
+    await new CacheBuilder(other).publish({ at: day(0), paths: ['b'] });
+    const late = await open(other, { directory });
+    await (await open(one, { directory })).reader.refresh();
+    await late.reader.refresh();
+    expect(late.warnings).toEqual([expect.stringContaining('is of registry/one')]);
+    expect(names(late.reader)).toEqual(['b']);
+    expect(names((await open(one, { directory })).reader)).toEqual(['a']);
+  });
+
+  it.each(['.narinfos', '.rows'])(
+    'with one changed bit in a %s file is not relied upon by a writer',
+    async (suffix) => {
+      const held = watched();
+      const directory = await tempDir();
+      await new CacheBuilder(held.store).publish({ at: day(0), paths: [{ name: 'a', references: ['b'] }] });
+      await (await open(held.store, { directory })).reader.refresh();
+      await flipBit(directory, suffix, 100);
+      held.calls.length = 0;
+      const { reader } = await open(held.store, { directory, strict: true });
+      await reader.refresh();
+      expect(held.calls).toContain('fetchBlob');
+      expect(reader.findEntry(hashPartFor('a'))?.narInfo.references).toEqual([baseNameFor('b')]);
+      expect(names((await open(held.store, { directory, strict: true })).reader)).toEqual(['a']); // mended on disk, too
+    },
+  );
+
+  it('with one changed bit in a checkpoint is not relied upon', async () => {
+    const held = watched();
+    const directory = await tempDir();
+    const cache = new CacheBuilder(held.store);
+    await cache.publish({ at: day(0), paths: ['a', 'old'], roots: ['old'] });
+    await cache.publish({ at: day(50), paths: ['b'], roots: ['b'] });
+    await gcAt(held.store, day(60), { graceSeconds: 30 * 24 * 60 * 60 });
+    await (await open(held.store, { directory })).reader.refresh();
+    const [file = ''] = (await readdir(directory)).filter((name) => /^[0-9a-f]{64}\.json$/.test(name));
+    const text = await readFile(join(directory, file), 'utf8');
+    // Still a config, of a checkpoint that would replace other segments.
+    await writeFile(join(directory, file), text.replace(/seg-0/, 'seg-1'));
+    const { reader } = await open(held.store, { directory, strict: true });
+    await reader.refresh();
+    expect(names(reader)).toEqual(['b']);
+    expect(await readFile(join(directory, file), 'utf8')).toBe(text);
+  });
+
   it('lets a reader start with the registry out of reach', async () => {
     const held = watched();
     const directory = await tempDir();

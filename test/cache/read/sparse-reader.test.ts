@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openDirectoryIndex } from '../../../src/cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../../src/cache/read/index-reader.ts';
 import { findDueEntries } from '../../../src/cache/write/asserted-entries.ts';
 import { LOOKUP } from '../../../src/cache-index/media-types.ts';
@@ -147,25 +148,33 @@ describe('a sparse reader', () => {
   it('takes what is on disk, and fetches no table twice', async () => {
     const held = await compacted();
     const directory = join(await tempDir(), 'index');
-    const { reader: first } = await openSparse(held.store, { directory });
+    const { reader: first } = await openSparse(held.store, { index: await openDirectoryIndex(directory) });
     held.fetched.length = 0;
-    const { reader: second } = await openSparse(held.store, { directory });
+    const { reader: second } = await openSparse(held.store, { index: await openDirectoryIndex(directory) });
     expect(second.has(hashPartFor('path-3'))).toBe(true);
     expect(second.findEntry(hashPartFor('path-3'))).toBeUndefined();
     expect(held.fetched).toEqual([]);
     await first.bring([hashPartFor('path-3')], day(99).getTime() / 1000);
-    const { reader: third } = await openSparse(held.store, { directory });
+    const { reader: third } = await openSparse(held.store, { index: await openDirectoryIndex(directory) });
     expect(third.findEntry(hashPartFor('path-3'))).toBeDefined();
   });
 
   it('leaves others the index that they had', async () => {
     const held = await compacted();
     const directory = join(await tempDir(), 'index');
-    const whole = await IndexReader.open({ store: held.store, strict: false, directory });
+    const whole = await IndexReader.open({
+      store: held.store,
+      strict: false,
+      index: await openDirectoryIndex(directory),
+    });
     await whole.refresh();
     await gcAt(held.store, day(32), { lookupFromEntries: 1 });
-    await openSparse(held.store, { directory });
-    const next = await IndexReader.open({ store: held.store, strict: false, directory });
+    await openSparse(held.store, { index: await openDirectoryIndex(directory) });
+    const next = await IndexReader.open({
+      store: held.store,
+      strict: false,
+      index: await openDirectoryIndex(directory),
+    });
     expect(next.status().entries).toBe(NAMES.length);
   });
 });

@@ -1,5 +1,6 @@
 /** Copies a cache into another. */
 import { ulid } from 'ulid';
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { openReader } from '../../../cache/read/either-reader.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { type CacheSetting, ownIndexDirectory } from '../../../config/cache-reference.ts';
@@ -54,7 +55,7 @@ export async function runCopy(
     const reader = opened.add(
       await IndexReader.open({
         store,
-        directory: indexDirectory(sources, settings.destination),
+        index: await openDirectoryIndex(indexDirectory(sources, settings.destination), onWarning),
         strict: true,
         onWarning,
       }),
@@ -105,10 +106,11 @@ async function openSource({ source, rootsOnly }: CopySettings, open: OpenSource)
   // What the user gave is for one registry: the destination, if that is one.
   const credentials = open.isToRegistry ? undefined : open.credentials;
   const store = await openStore(source.cache, context, { create: false, http, credentials });
+  const onWarning = (message: string): void => output.warn(message);
   const sourceReader = opened.add(
     await openReader({
-      ...{ store, directory: indexDirectory(sources, source.cache), strict: true },
-      onWarning: (message) => output.warn(message),
+      ...{ store, strict: true, onWarning },
+      index: await openDirectoryIndex(indexDirectory(sources, source.cache), onWarning),
     }),
     (each) => each.close(),
   );

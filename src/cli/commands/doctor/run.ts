@@ -1,5 +1,6 @@
 /** Finds out what is wrong. */
 import { isIPv6 } from 'node:net';
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { ownIndexDirectory, resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
 import type { Sources } from '../../../config/resolve.ts';
@@ -39,8 +40,8 @@ export async function runDoctor(flags: DoctorFlags, context: CommandContext): Pr
     credentials: { ...credentials, kind: kindOf(sources), env: { ...env } },
     async openReader(cache) {
       const store = await openStore(cache, context, { create: false, http, credentials, retry: { policy: HASTY } });
-      const directory = ownIndexDirectory(sources, cache.name);
-      return opened.add(await IndexReader.open({ store, directory, strict: true }), (each) => each.close());
+      const index = await openDirectoryIndex(ownIndexDirectory(sources, cache.name));
+      return opened.add(await IndexReader.open({ store, index, strict: true }), (each) => each.close());
     },
     async signingKeys() {
       const named = resolveSigningKeys(sources);

@@ -1,4 +1,5 @@
 /** Drops what no root needs any more. */
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { ownIndexDirectory, resolveCache } from '../../../config/cache-reference.ts';
 import { type GcFlags, gcSettings } from '../../../config/gc-settings.ts';
@@ -31,7 +32,8 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
   const deleter = settings.dryRun ? undefined : await openDeleter(cache, context, { http, credentials });
   const reader = opened.add(
     await IndexReader.open({
-      ...{ store, directory: ownIndexDirectory(sources, cache.name), strict: true },
+      ...{ store, strict: true },
+      index: await openDirectoryIndex(ownIndexDirectory(sources, cache.name), (message) => output.warn(message)),
       onWarning: (message) => output.warn(message),
     }),
     (each) => each.close(),

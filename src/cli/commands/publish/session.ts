@@ -1,4 +1,5 @@
 /** Everything that `publish` and `push` need opened, and closed again on every path. */
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../../cache/read/index-reader.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../../config/cache-reference.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
@@ -53,10 +54,8 @@ export async function openPublishSession(
   const store = await convertedStore(opening, context, settings);
   const reader = opened.add(
     await IndexReader.open({
-      store,
-      directory: ownIndexDirectory(sources, cache.name),
-      strict: true,
-      sparse,
+      ...{ store, strict: true, sparse },
+      index: await openDirectoryIndex(ownIndexDirectory(sources, cache.name), (message) => output.warn(message)),
       onWarning: (message) => output.warn(message),
     }),
     (each) => each.close(),

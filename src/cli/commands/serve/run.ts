@@ -1,5 +1,6 @@
 /** Serves until a signal comes. */
 
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { openReader } from '../../../cache/read/either-reader.ts';
 import { resolveCache } from '../../../config/cache-reference.ts';
 import { type ServeFlags, type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
@@ -38,10 +39,11 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
     credentials,
     retry: { policy: PROMPT_RETRIES },
   });
+  const onWarning = (message: string): void => output.warn(message);
   const reader = opened.add(
     await openReader({
-      ...{ store, directory: settings.indexDirectory, strict: false },
-      onWarning: (message) => output.warn(message),
+      ...{ store, strict: false, onWarning },
+      index: await openDirectoryIndex(settings.indexDirectory, onWarning),
     }),
     (each) => each.close(),
   );

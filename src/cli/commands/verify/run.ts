@@ -1,4 +1,5 @@
 /** Checks a cache, and heals it. */
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { Mirror } from '../../../cache/read/mirror.ts';
 import { ownIndexDirectory, resolveCache } from '../../../config/cache-reference.ts';
 import { readSigningKeys } from '../../../config/signing-keys.ts';
@@ -37,8 +38,9 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
     settings,
     context,
   );
-  const directory = ownIndexDirectory(sources, cache.name);
-  const mirror = await Mirror.open(directory, (message) => output.warn(message));
+  const onWarning = (message: string): void => output.warn(message);
+  const index = await openDirectoryIndex(ownIndexDirectory(sources, cache.name), onWarning);
+  const mirror = await Mirror.open({ cache: store.name, index, isChecked: true, onWarning });
   const local = settings.repair ? await openLocal(store, settings, context) : undefined;
   const story = new VerifyStory(output);
   try {

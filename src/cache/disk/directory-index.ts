@@ -1,0 +1,102 @@
+/**
+ * An index kept in a directory, a file for each piece. Files appear by rename and are never written again in place, so
+ * any number of processes may share it.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { ioError, isAbsent } from '../../oci/io-error.ts';
+import { makeDirectory } from '../../oci/make-directory.ts';
+import type { IndexStore, KeptText } from '../read/index-store.ts';
+
+/** Files that nobody asked for in a day may belong to a cache view that is gone. */
+const PRUNE_AGE_MS = 24 * 60 * 60 * 1000;
+
+/** The index in `directory`; undefined, with a warning, when that cannot be made. */
+export async function openDirectoryIndex(
+  directory: string,
+  onWarning?: (message: string) => void,
+): Promise<IndexStore | undefined> {
+  try {
+    await makeDirectory(directory);
+    return new DirectoryIndex(directory);
+  } catch (error) {
+    onWarning?.(`cannot keep the index in ${directory}: ${messageOf(error)}; it will be fetched again each time`);
+    return undefined;
+  }
+}
+
+class DirectoryIndex implements IndexStore {
+  readonly name: string;
+
+  constructor(directory: string) {
+    this.name = directory;
+  }
+
+  has(piece: string): boolean {
+    return existsSync(join(this.name, piece));
+  }
+
+  read(piece: string): Buffer | undefined {
+    return this.#try(piece, (path) => readFileSync(path));
+  }
+
+  open(piece: string): KeptText | undefined {
+    return this.#try(piece, openText);
+  }
+
+  async write(piece: string, bytes: Uint8Array): Promise<boolean> {
+    const temporary = join(this.name, `.${piece}.${randomUUID()}`);
+    try {
+      await writeFile(temporary, bytes);
+      await rename(temporary, join(this.name, piece));
+      return true;
+    } catch {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      return false;
+    }
+  }
+
+  async prune(isKept: (piece: string) => boolean, now: Date): Promise<void> {
+    for (const piece of await readdir(this.name)) {
+      if (isKept(piece)) continue;
+      const path = join(this.name, piece);
+      const age = await stat(path).then(
+        ({ mtimeMs }) => now.getTime() - mtimeMs,
+        () => 0,
+      );
+      if (age > PRUNE_AGE_MS) await rm(path, { force: true });
+    }
+  }
+
+  #try<T>(piece: string, read: (path: string) => T): T | undefined {
+    const path = join(this.name, piece);
+    try {
+      return read(path);
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw ioError('read the index copy', path, error);
+    }
+  }
+}
+
+function openText(path: string): KeptText {
+  const fd = openSync(path, 'r');
+  let open = true;
+  return {
+    size: fstatSync(fd).size,
+    read(offset, length) {
+      const buffer = Buffer.allocUnsafe(length);
+      const got = readSync(fd, buffer, 0, length, offset);
+      if (got !== length) throw new NixcacheError('ERR_INDEX', `the index copy ${path} was cut short; remove it`);
+      return buffer.toString('utf8');
+    },
+    close() {
+      if (open) closeSync(fd);
+      open = false;
+    },
+  };
+}
