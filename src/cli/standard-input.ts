@@ -1,6 +1,6 @@
 /** What is piped in: a password, a key, a list of paths. All of them are small. */
 import { NixcacheError } from '../errors.ts';
-import type { CommandContext } from './context.ts';
+import type { CommandContext, CommonFlags } from './context.ts';
 
 /** Standard input to its end. @throws {NixcacheError} ERR_USAGE above `maxBytes`, or when a person would have to type it */
 export async function readStandardInput(
@@ -23,4 +23,25 @@ export async function readStandardInput(
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+/** A million paths. */
+const MAX_LIST_BYTES = 128 * 1024 * 1024;
+
+/** `args`, and where one of them is `-` the lines of standard input instead of it. @throws {NixcacheError} ERR_USAGE */
+export async function readPathList(
+  args: readonly string[],
+  { passwordStdin }: Pick<CommonFlags, 'passwordStdin'>,
+  context: Pick<CommandContext, 'stdin' | 'signal'>,
+): Promise<readonly string[]> {
+  if (!args.includes('-')) return args;
+  if (passwordStdin) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      'standard input cannot hold the paths and the password: set NIXCACHE_PASSWORD instead of --password-stdin',
+    );
+  }
+  const list = await readStandardInput(context, { what: 'the list of paths', maxBytes: MAX_LIST_BYTES });
+  const lines = list.split('\n').map((line) => line.trim());
+  return [...args.filter((path) => path !== '-'), ...lines.filter((line) => line !== '')];
 }

@@ -12,7 +12,7 @@ export interface StorePathContext {
 }
 
 /** The store path that `text` is, lies in, or leads to as a link. @throws {NixcacheError} ERR_USAGE */
-export async function toStorePath(text: string, { storeDir, cwd, what }: StorePathContext): Promise<StorePath> {
+export async function resolveStorePath(text: string, { storeDir, cwd, what }: StorePathContext): Promise<StorePath> {
   const isInside = (path: string): boolean => path.startsWith(`${storeDir}/`);
   try {
     const path = resolve(cwd, text);

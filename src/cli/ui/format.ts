@@ -1,4 +1,4 @@
-/** Quantities and tables as people read them. */
+/** Quantities and times as people read them. */
 
 const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
@@ -39,41 +39,8 @@ export function truncate(text: string, width: number): string {
   return characters.length <= width ? text : `${characters.slice(0, Math.max(width - 1, 0)).join('')}…`;
 }
 
-/**
- * Text in columns two spaces apart, `head` above. With a `width` the widest column gives way, so that no line wraps;
- * without one (a pipe or a file) nothing is cut.
- */
-export function formatTable(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  options: { readonly width?: number | undefined; readonly right?: readonly number[] } = {},
-): string {
-  const widths = head.map((title, column) => Math.max(length(title), ...rows.map((row) => length(row[column] ?? ''))));
-  if (options.width !== undefined) shrink(widths, options.width);
-  return [head, ...rows]
-    .map((row) =>
-      widths
-        .map((width, column) => {
-          const cell = truncate(row[column] ?? '', width);
-          const space = ' '.repeat(width - length(cell));
-          return options.right?.includes(column) ? space + cell : cell + space;
-        })
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
+/** `2026-11-20 13:37`, UTC. */
+export const formatTime = (time: Date): string => time.toISOString().slice(0, 16).replace('T', ' ');
 
-/** Below this a column says nothing any more. */
-const MIN_COLUMN = 6;
-
-function shrink(widths: number[], width: number): void {
-  const gaps = 2 * (widths.length - 1);
-  for (;;) {
-    const widest = Math.max(...widths);
-    if (widths.reduce((sum, each) => sum + each, gaps) <= width || widest <= MIN_COLUMN) return;
-    widths[widths.indexOf(widest)] = widest - 1;
-  }
-}
-
-const length = (text: string): number => [...text].length;
+/** The time that is `seconds` after the epoch. */
+export const ofSeconds = (seconds: number): Date => new Date(seconds * 1000);

@@ -11,8 +11,8 @@ import {
   formatWorkflowCommand,
   isGitHubActions,
 } from '../../github/actions.ts';
-import { Secrets } from '../session/secrets.ts';
 import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
+import { Secrets } from './secrets.ts';
 
 /** What is needed of process.stdout and process.stderr. */
 export interface TextStream {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatCount, formatDuration, formatTable, truncate } from '../../../src/cli/ui/format.ts';
+import { formatBytes, formatCount, formatDuration, truncate } from '../../../src/cli/ui/format.ts';
 
 describe('bytes', () => {
   it.each([
@@ -43,29 +43,5 @@ describe('counts and texts', () => {
     expect(truncate('añ😀ñb', 4)).toBe('añ😀…');
     expect(truncate('abcd', 4)).toBe('abcd');
     expect(truncate('abcd', 0)).toBe('…');
-  });
-});
-
-describe('a table', () => {
-  const head = ['NAME', 'SIZE'];
-  const rows = [
-    ['a', '1 B'],
-    ['a-very-long-name-indeed', '100 B'],
-  ];
-
-  it('has columns, and no spaces at the ends of lines', () => {
-    expect(formatTable(head, rows, { right: [1] })).toBe(
-      ['NAME                      SIZE', 'a                          1 B', 'a-very-long-name-indeed  100 B'].join('\n'),
-    );
-    expect(formatTable(['A', 'B'], [['x', '']])).toBe('A  B\nx');
-  });
-
-  it('cuts the widest column to fit a terminal', () => {
-    const lines = formatTable(head, rows, { width: 20 }).split('\n');
-    expect(lines).toEqual(['NAME           SIZE', 'a              1 B', 'a-very-long-…  100 B']);
-  });
-
-  it('gives up on a terminal that is too narrow for anything', () => {
-    expect(formatTable(head, rows, { width: 5 }).split('\n')).toHaveLength(3);
   });
 });

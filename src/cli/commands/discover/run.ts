@@ -6,8 +6,9 @@ import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store
 import { planMatrix } from '../../../nix-store/matrix.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../../context.ts';
-import { formatCount, formatTable } from '../../ui/format.ts';
+import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
+import { formatTable } from '../../ui/table.ts';
 import type { DiscoverCommandFlags } from './command.ts';
 
 export const hasFlake = (directory: string): boolean => existsSync(join(directory, 'flake.nix'));

@@ -1,21 +1,16 @@
 /** Finds out what is wrong. */
 import { isIPv6 } from 'node:net';
-import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
-import { IndexReader } from '../../../cache/read/index-reader.ts';
-import { ownIndexDirectory, resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
+import { resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
 import type { Sources } from '../../../config/resolve.ts';
 import { serveSettings } from '../../../config/serve-settings.ts';
-import { readSigningKeys, resolveSigningKeys } from '../../../config/signing-keys.ts';
+import { resolveSigningKeys } from '../../../config/signing-keys.ts';
 import { resolveUpstreams } from '../../../config/upstreams.ts';
 import { runDoctor as examine } from '../../../doctor/doctor.ts';
 import { variable } from '../../../environment.ts';
-import { HttpClient } from '../../../http/client.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
-import { type CommandContext, sourcesOf } from '../../context.ts';
+import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
-import { openStore, readCredentials } from '../../session/open-store.ts';
-import { openUpstreams } from '../../session/open-upstreams.ts';
-import { Opened } from '../../session/opened.ts';
+import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { DoctorFlags } from './command.ts';
 import { FindingPrinter } from './text.ts';
@@ -27,28 +22,24 @@ const CONNECT_TIMEOUT_MS = 4000;
 
 export async function runDoctor(flags: DoctorFlags, context: CommandContext): Promise<void> {
   const { output, signal, env, cwd } = context;
-  const sources = await sourcesOf(flags, context);
+  await using session = await Session.open(flags, context, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+  const { sources, http } = session;
   const serveUrl = serveUrlOf(sources);
-  const credentials = await readCredentials(flags, context);
+  const credentials = await session.credentials();
   for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
-  await using opened = new Opened();
-  const http = opened.add(new HttpClient({ connectTimeoutMs: CONNECT_TIMEOUT_MS }), (client) => client.destroy());
   const printer = new FindingPrinter((text) => output.line(text), output.tableWidth);
   const report = await examine({
     ...{ http, serveUrl, signal, nix: new NixCommand({ cwd }) },
-    cache: () => resolveCache(sources),
+    cache: () => session.cache,
     credentials: { ...credentials, kind: kindOf(sources), env: { ...env } },
     async openReader(cache) {
-      const store = await openStore(cache, context, { create: false, http, credentials, retry: { policy: HASTY } });
-      const index = await openDirectoryIndex(ownIndexDirectory(sources, cache.name));
-      return opened.add(await IndexReader.open({ store, index, strict: true }), (each) => each.close());
+      const store = await session.store({ cache, retry: { policy: HASTY } });
+      return session.reader(store, { strict: true, onWarning: undefined }, cache);
     },
     async signingKeys() {
-      const named = resolveSigningKeys(sources);
-      for (const source of named) if ('text' in source) output.addSecret(source.text);
-      return (await readSigningKeys(named)).map(({ publicKey }) => publicKey);
+      return (await session.signingKeys(resolveSigningKeys(sources))).map(({ publicKey }) => publicKey);
     },
-    upstreams: () => openUpstreams(resolveUpstreams(sources), opened, http, { output, patience: IMPATIENT }),
+    upstreams: () => session.upstreams(resolveUpstreams(sources), { patience: IMPATIENT }),
     isServeConfigured: isServeConfigured(sources),
     indexDirectory: ({ name }) => resolveIndexDirectory(sources, name),
     now: () => new Date(),

@@ -1,7 +1,9 @@
 /** What a gc did or would do, for people and for GitHub. The JSON is the report itself. */
 import type { GcReport } from '../../../gc/report.ts';
-import { formatBytes, formatCount, formatTable } from '../../ui/format.ts';
+import { formatBytes, formatCount } from '../../ui/format.ts';
+import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
+import { formatTable } from '../../ui/table.ts';
 
 /** `--dry-run` on stdout: each path that would go. */
 export function formatDropped({ dropped }: GcReport, width: number | undefined): string {
@@ -87,6 +89,3 @@ export function gcMarkdown(report: GcReport, cache: string): string {
     ...failures.flatMap((line) => ['', `**${escapeMarkdown(line)}**`]),
   ].join('\n');
 }
-
-/** Reasons come from registries, and hold anything; here they are text. */
-const escapeMarkdown = (text: string): string => text.replaceAll(/[\\`*_[\]<>|]/g, '\\$&');

@@ -5,19 +5,19 @@ import { lookUp } from '../../../catalog/look-up.ts';
 import { reportName } from '../../../catalog/name-report.ts';
 import { reportPath } from '../../../catalog/path-report.ts';
 import { gcSettings } from '../../../config/gc-settings.ts';
-import { type CommandContext, sourcesOf } from '../../context.ts';
+import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
+import { Session } from '../../session/session.ts';
 import type { InfoFlags } from './command.ts';
 import { notFound, tellAmbiguous } from './not-found.ts';
 import { formatNameReport, formatPathReport, nameJson, pathJson } from './text.ts';
 
 export async function runInfo(what: string, flags: InfoFlags, context: CommandContext): Promise<void> {
   const { output } = context;
-  const sources = await sourcesOf(flags, context);
-  const { retainSeconds, keepLast } = gcSettings(sources);
-  await using opened = await openCatalog(sources, context, { strict: false });
-  const { catalog } = opened;
+  await using session = await Session.open(flags, context);
+  const { retainSeconds, keepLast } = gcSettings(session.sources);
+  const { catalog } = await openCatalog(session, { strict: false });
   const found = lookUp(what, catalog);
   if (found.kind === 'absent') throw notFound('info', what, catalog);
   if (found.kind === 'ambiguous') {

@@ -7,8 +7,8 @@ import type { NameReport } from '../../../catalog/name-report.ts';
 import type { PathReport } from '../../../catalog/path-report.ts';
 import type { KeepReason } from '../../../census/retention.ts';
 import { type BaseName, baseNameOf, toStorePath } from '../../../nix/store-path.ts';
-import { formatBytes, formatCount, formatTable } from '../../ui/format.ts';
-import { formatFields, formatTime, ofSeconds } from '../list/text.ts';
+import { formatBytes, formatCount, formatTime, ofSeconds } from '../../ui/format.ts';
+import { formatFields, formatTable } from '../../ui/table.ts';
 
 /** Of a list that could have thousands. */
 const MAX_SHOWN = 20;

@@ -3,8 +3,9 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import { Contents } from '../../../catalog/contents.ts';
 import { type ListedEntry, listEntries } from '../../../catalog/entry-list.ts';
 import { listRoots, pathFilter, summarise } from '../../../catalog/summary.ts';
-import { type CommandContext, sourcesOf } from '../../context.ts';
+import type { CommandContext } from '../../context.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
+import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 import type { ListFlags } from './command.ts';
@@ -12,8 +13,8 @@ import { formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, root
 
 export async function runList(glob: string | undefined, flags: ListFlags, context: CommandContext): Promise<void> {
   const { output } = context;
-  await using opened = await openCatalog(await sourcesOf(flags, context), context, { strict: false });
-  const { catalog } = opened;
+  await using session = await Session.open(flags, context);
+  const { catalog } = await openCatalog(session, { strict: false });
   const { reader } = catalog;
   const cache = reader.name;
   const matches = pathFilter(glob, reader.storeDir);

@@ -5,17 +5,8 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import type { ListedEntry } from '../../../catalog/entry-list.ts';
 import type { CatalogSummary, RootSummary } from '../../../catalog/summary.ts';
 import { toStorePath } from '../../../nix/store-path.ts';
-import { formatBytes, formatCount, formatTable } from '../../ui/format.ts';
-
-/** `2026-11-20 13:37`, UTC. */
-export const formatTime = (time: Date): string => time.toISOString().slice(0, 16).replace('T', ' ');
-export const ofSeconds = (seconds: number): Date => new Date(seconds * 1000);
-
-/** Titles and values, the values one below the other. */
-export function formatFields(fields: readonly (readonly [string, string])[]): string {
-  const width = Math.max(...fields.map(([title]) => title.length));
-  return fields.map(([title, value]) => `  ${title.padEnd(width)}  ${value}`.trimEnd()).join('\n');
-}
+import { formatBytes, formatCount, formatTime, ofSeconds } from '../../ui/format.ts';
+import { formatFields, formatTable } from '../../ui/table.ts';
 
 export function formatSummary(summary: CatalogSummary, cache: string): string {
   const { total, segments, checkpoints, newestPublish, signers, unsigned, publicKeys } = summary;

@@ -3,13 +3,12 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
 import { assertPinName, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
 import { NixcacheError } from '../../../errors.ts';
-import { githubSource } from '../../../github/source.ts';
 import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
-import { type CommandContext, sourcesOf } from '../../context.ts';
+import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
-import { toStorePath as storePathArgument } from '../../store-path-argument.ts';
-import { version } from '../../version.ts';
+import { Session } from '../../session/session.ts';
+import { resolveStorePath } from '../../store-path-argument.ts';
 import { notFound, tellAmbiguous } from '../info/not-found.ts';
 import { formatPinHistory, pinHistoryJson } from '../info/text.ts';
 import { formatPins, pinsJson } from '../list/text.ts';
@@ -21,14 +20,14 @@ export interface PinArguments {
 }
 
 export async function runPin(args: PinArguments, flags: PinFlags, context: CommandContext): Promise<void> {
-  const { output, signal, env } = context;
+  const { signal } = context;
   const act = actOf(args, flags);
   const shows = act.kind === 'list' || act.kind === 'history';
-  await using opened = await openCatalog(await sourcesOf(flags, context), context, { strict: !shows });
-  const { catalog, store } = opened;
+  await using session = await Session.open(flags, context);
+  const { catalog, store } = await openCatalog(session, { strict: !shows });
   const options: PinOptions = {
-    ...{ store, catalog, signal, creator: `nixcache ${version()}`, sourceUrl: githubSource(env)?.sourceUrl },
-    onWarning: (message) => output.warn(message),
+    ...session.provenance,
+    ...{ store, catalog, signal, onWarning: session.onWarning },
     now: () => new Date(),
   };
   switch (act.kind) {
@@ -110,7 +109,7 @@ function ambiguous(text: string, candidates: readonly BaseName[], context: Comma
 async function followPath(text: string, catalog: Catalog, { cwd }: CommandContext): Promise<BaseName> {
   const { reader } = catalog;
   if (!text.includes('/')) throw notFound('pin', text, catalog);
-  const path = await storePathArgument(text, { storeDir: reader.storeDir, cwd, what: 'pin' });
+  const path = await resolveStorePath(text, { storeDir: reader.storeDir, cwd, what: 'pin' });
   if (reader.has(hashPartOf(path))) return baseNameOf(path);
   throw new NixcacheError(
     'ERR_NOT_FOUND',

@@ -1,7 +1,9 @@
 /** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
 import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
-import { formatBytes, formatCount, formatDuration, formatTable } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatDuration } from '../../ui/format.ts';
+import { escapeMarkdown } from '../../ui/markdown.ts';
+import { formatTable } from '../../ui/table.ts';
 
 export interface PublishReport {
   /** The cache reference. */
@@ -128,6 +130,3 @@ export function formatMarkdown(report: PublishReport): string {
 
 const markdownRow = (title: string, infos: PublishPlan['push']): string =>
   `| ${title} | ${infos.length.toLocaleString('en-US')} | ${formatBytes(narBytes(infos))} |`;
-
-/** Errors of Nix hold anything; here they are text. */
-const escapeMarkdown = (text: string): string => text.replaceAll(/[\\`*_[\]<>|]/g, '\\$&');

@@ -2,20 +2,15 @@
 
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { openReader } from '../../../cache/read/either-reader.ts';
-import { resolveCache } from '../../../config/cache-reference.ts';
 import { type ServeFlags, type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
-import { readSigningKeys } from '../../../config/signing-keys.ts';
 import { NixcacheError } from '../../../errors.ts';
-import { HttpClient } from '../../../http/client.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeEvent } from '../../../serve/serve-options.ts';
 import { startServer } from '../../../serve/server.ts';
 import { PROMPT } from '../../../upstream/upstream.ts';
-import { type CommandContext, type CommonFlags, sourcesOf } from '../../context.ts';
-import { openStore, readCredentials } from '../../session/open-store.ts';
-import { openUpstreams } from '../../session/open-upstreams.ts';
-import { Opened } from '../../session/opened.ts';
+import type { CommandContext, CommonFlags } from '../../context.ts';
+import { Session } from '../../session/session.ts';
 import { formatBytes, formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 import { version } from '../../version.ts';
@@ -25,32 +20,18 @@ const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs:
 
 export async function runServe(flags: ServeFlags & CommonFlags, context: CommandContext): Promise<void> {
   const { output, signal } = context;
-  const sources = await sourcesOf(flags, context);
-  const cache = resolveCache(sources);
-  const settings = serveSettings(sources, cache.name);
+  await using session = await Session.open(flags, context);
+  const settings = serveSettings(session.sources, session.cache.name);
   refuseWhatIsNotThere(settings);
-  const keys = await readSigningKeys(settings.signingKeys);
-  const credentials = await readCredentials(flags, context);
-  await using opened = new Opened();
-  const http = opened.add(new HttpClient(), (client) => client.destroy());
-  const store = await openStore(cache, context, {
-    create: false,
-    http,
-    credentials,
-    retry: { policy: PROMPT_RETRIES },
-  });
-  const onWarning = (message: string): void => output.warn(message);
-  const reader = opened.add(
-    await openReader({
-      ...{ store, strict: false, onWarning },
-      index: await openDirectoryIndex(settings.indexDirectory, onWarning),
-    }),
-    (each) => each.close(),
-  );
-  const server = opened.add(
+  const keys = await session.signingKeys(settings.signingKeys);
+  const store = await session.store({ retry: { policy: PROMPT_RETRIES } });
+  const { onWarning } = session;
+  const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
+  const reader = session.add(await openReader({ store, index, strict: false, onWarning }), (each) => each.close());
+  const server = session.add(
     await startServer({
       reader,
-      upstreams: openUpstreams(settings.upstreams, opened, http, { output, patience: PROMPT }),
+      upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
       trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
       publicKeys: keys.map(({ publicKey }) => publicKey.text),
       ...{ priority: settings.priority, listen: settings.listen, port: settings.port },

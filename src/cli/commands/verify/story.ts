@@ -1,9 +1,8 @@
-/** Draws what `verify` tells: stages as lines, work as progress. */
+/** What `verify` tells while it runs. */
 import type { VerifyEvent, VerifyStage } from '../../../verify/events.ts';
-import type { Output } from '../../ui/output.ts';
-import type { ProgressTask } from '../../ui/progress.ts';
+import type { Telling } from '../../ui/story.ts';
 
-const TITLES: Readonly<Record<VerifyStage, string>> = {
+const STAGES: Readonly<Record<VerifyStage, string>> = {
   read: 'reading the cache',
   blobs: 'looking for blobs',
   closure: 'checking closures',
@@ -13,58 +12,16 @@ const TITLES: Readonly<Record<VerifyStage, string>> = {
   again: 'verifying again',
 };
 
-export class VerifyStory {
-  readonly #output: Output;
-  #task: ProgressTask | undefined;
-
-  constructor(output: Output) {
-    this.#output = output;
-  }
-
-  tell(event: VerifyEvent): void {
-    const output = this.#output;
-    switch (event.type) {
-      case 'stage':
-        this.end();
-        output.info(TITLES[event.stage]);
-        break;
-      case 'segments':
-        this.#reach('read', 'segment', event);
-        break;
-      case 'blobs':
-        this.#reach('look for', 'blob', event);
-        break;
-      case 'upstream':
-        this.#reach('upstream', 'path', event);
-        break;
-      case 'contents-planned':
-        this.end();
-        this.#task = output.startProgress('verify', { noun: 'NAR', totalItems: event.nars, totalBytes: event.bytes });
-        break;
-      case 'contents':
-        this.#task?.advance({ items: event.nars, bytes: event.bytes });
-        break;
-      case 'repaired':
-        output.info(event.message);
-        break;
-      case 'warning':
-        output.warn(event.message);
-        break;
-    }
-  }
-
-  end(): void {
-    this.#task?.done();
-    this.#task = undefined;
-  }
-
-  drop(): void {
-    this.#task?.drop();
-    this.#task = undefined;
-  }
-
-  #reach(title: string, noun: string, { done, total }: { readonly done: number; readonly total: number }): void {
-    this.#task ??= this.#output.startProgress(title, { noun, totalItems: total });
-    this.#task.reach({ items: done });
-  }
-}
+export const VERIFY_TELLING: Telling<VerifyEvent> = {
+  stage: ({ stage }, story) => story.stage(STAGES[stage]),
+  segments: (event, story) => story.reach('read', 'segment', event),
+  blobs: (event, story) => story.reach('look for', 'blob', event),
+  upstream: (event, story) => story.reach('upstream', 'path', event),
+  'contents-planned': ({ nars, bytes }, story) => {
+    story.end();
+    story.task('verify', { noun: 'NAR', totalItems: nars, totalBytes: bytes });
+  },
+  contents: ({ nars, bytes }, story) => story.running('verify')?.advance({ items: nars, bytes }),
+  repaired: ({ message }, { output }) => output.info(message),
+  warning: ({ message }, { output }) => output.warn(message),
+};

@@ -2,11 +2,15 @@
 
 import { ScratchStore } from '../../cache/read/scratch-store.ts';
 import { convertLegacy } from '../../cache/write/convert-legacy.ts';
-import { githubSource } from '../../github/source.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import type { CommandContext } from '../context.ts';
 import { formatCount } from '../ui/format.ts';
-import { version } from '../version.ts';
+import type { Provenance } from './provenance.ts';
+
+export interface ConvertOptions {
+  readonly dryRun: boolean;
+  readonly reads?: boolean | undefined;
+}
 
 /**
  * `store`, in our layout. A dry run, as everyone who only `reads`, gets a view of it in which the conversion has happened,
@@ -14,16 +18,16 @@ import { version } from '../version.ts';
  *
  * @throws {NixcacheError} ERR_INDEX when the older index cannot be read: going on would lose its entries
  */
-export async function convertedStore<Store extends ContentStore>(
-  store: Store,
-  { output, env, signal }: CommandContext,
-  { dryRun, reads = false }: { readonly dryRun: boolean; readonly reads?: boolean },
-): Promise<Store | ScratchStore> {
+export async function convertStore(
+  store: ContentStore,
+  { output, signal }: CommandContext,
+  provenance: Provenance,
+  { dryRun, reads = false }: ConvertOptions,
+): Promise<ContentStore> {
   const target = dryRun ? new ScratchStore(store) : store;
   const report = await convertLegacy({
     store: target,
-    creator: `nixcache ${version()}`,
-    sourceUrl: githubSource(env)?.sourceUrl,
+    ...provenance,
     signal,
     onEvent(event) {
       if (event.type === 'warning') output.warn(event.message);

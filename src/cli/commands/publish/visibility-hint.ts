@@ -1,12 +1,12 @@
 /** After the first publish to GHCR: whether anyone may read the new package, and what to click if not. */
-import type { CacheSetting } from '../config/cache-reference.ts';
-import { isNixcacheError, messageOf } from '../errors.ts';
-import { parsePackageName, settingsPage } from '../github/package-name.ts';
-import type { HttpClient } from '../http/client.ts';
-import type { TagLister } from '../oci/content-store.ts';
-import { registryKind } from '../oci/remote/registry-kinds.ts';
-import type { RemoteRepository } from '../oci/remote/repository.ts';
-import type { CommandContext } from './context.ts';
+import type { CacheSetting } from '../../../config/cache-reference.ts';
+import { isNixcacheError, messageOf } from '../../../errors.ts';
+import { parsePackageName, settingsPage } from '../../../github/package-name.ts';
+import type { HttpClient } from '../../../http/client.ts';
+import type { TagLister } from '../../../oci/content-store.ts';
+import { registryKind } from '../../../oci/remote/registry-kinds.ts';
+import type { RemoteRepository } from '../../../oci/remote/repository.ts';
+import type { CommandContext } from '../../context.ts';
 
 export interface VisibilityHintOptions {
   readonly cache: CacheSetting;
@@ -35,7 +35,7 @@ export async function hintVisibility(
   try {
     const tags = await store.listTags({ signal });
     if (tags.some((tag) => tag.startsWith('seg-') && !segments.includes(tag))) return;
-    const { RemoteRepository } = await import('../oci/remote/repository.ts');
+    const { RemoteRepository } = await import('../../../oci/remote/repository.ts');
     const credentials = async (): Promise<undefined> => undefined;
     const anonymous = new RemoteRepository({ host, repository, http, kind, plainHttp, credentials });
     if (await isReadable(anonymous, signal)) return;

@@ -1,0 +1,124 @@
+/** All that a command needs opened: each part when it is first asked for, closed in reverse order on every path. */
+import { openDirectoryIndex } from '../../cache/disk/directory-index.ts';
+import { IndexReader, type IndexReaderOptions } from '../../cache/read/index-reader.ts';
+import type { IndexStore } from '../../cache/read/index-store.ts';
+import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
+import type { BasicCredentials } from '../../config/credentials.ts';
+import type { Sources } from '../../config/resolve.ts';
+import { readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
+import type { UpstreamSetting } from '../../config/upstreams.ts';
+import { HttpClient, type HttpClientOptions } from '../../http/client.ts';
+import type { SecretKey } from '../../nix/signature.ts';
+import type { ContentStore, Deleter } from '../../oci/content-store.ts';
+import type { Patience, Upstream } from '../../upstream/upstream.ts';
+import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
+import { type ConvertOptions, convertStore } from './convert-store.ts';
+import { type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
+import { openUpstreams } from './open-upstreams.ts';
+import { Opened } from './opened.ts';
+import { type Provenance, provenanceOf } from './provenance.ts';
+
+export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'http'>> {
+  /** Default: the cache that the command is about. */
+  readonly cache?: CacheSetting | undefined;
+}
+
+export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDisposable {
+  readonly sources: Sources<Flags>;
+  readonly context: CommandContext;
+  readonly provenance: Provenance;
+  readonly onWarning: (message: string) => void;
+  readonly #opened = new Opened();
+  readonly #httpOptions: HttpClientOptions;
+  #cache: CacheSetting | undefined;
+  #http: HttpClient | undefined;
+  #credentials: Promise<BasicCredentials | undefined> | undefined;
+
+  constructor(sources: Sources<Flags>, context: CommandContext, httpOptions: HttpClientOptions = {}) {
+    this.sources = sources;
+    this.context = context;
+    this.#httpOptions = httpOptions;
+    this.provenance = provenanceOf(context.env);
+    this.onWarning = (message) => context.output.warn(message);
+  }
+
+  /** Reads the config file, and reaches for nothing else yet. @throws {NixcacheError} ERR_USAGE */
+  static async open<Flags extends CommonFlags>(
+    flags: Flags,
+    context: CommandContext,
+    httpOptions?: HttpClientOptions,
+  ): Promise<Session<Flags>> {
+    return new Session(await sourcesOf(flags, context), context, httpOptions);
+  }
+
+  /** @throws {NixcacheError} ERR_USAGE */
+  get cache(): CacheSetting {
+    this.#cache ??= resolveCache(this.sources);
+    return this.#cache;
+  }
+
+  get http(): HttpClient {
+    this.#http ??= this.add(new HttpClient(this.#httpOptions), (client) => client.destroy());
+    return this.#http;
+  }
+
+  /** What the user gave for the registry. Standard input is read at most once. @throws {NixcacheError} ERR_USAGE */
+  credentials(): Promise<BasicCredentials | undefined> {
+    this.#credentials ??= readCredentials(this.sources.flags, this.context);
+    return this.#credentials;
+  }
+
+  /** The content store of a cache, as it is; a registry is not asked yet. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */
+  async store(options: SessionStoreOptions = {}): Promise<ContentStore & Deleter> {
+    const credentials = 'credentials' in options ? options.credentials : await this.credentials();
+    return openStore(options.cache ?? this.cache, this.context, {
+      create: false,
+      ...options,
+      ...{ http: this.http, credentials },
+    });
+  }
+
+  /** `store` in our layout; see `convertStore`. */
+  async converted(store: ContentStore, options: ConvertOptions): Promise<ContentStore> {
+    return convertStore(store, this.context, this.provenance, options);
+  }
+
+  /** Where what is known of the index of a cache is kept on this machine; undefined where it cannot be kept. */
+  index(cache: CacheSetting = this.cache, onWarning?: (message: string) => void): Promise<IndexStore | undefined> {
+    return openDirectoryIndex(ownIndexDirectory(this.sources, cache.name), onWarning);
+  }
+
+  /** A reader of the index in `store`. */
+  async reader(
+    store: ContentStore,
+    options: Omit<IndexReaderOptions, 'store' | 'index'>,
+    cache: CacheSetting = this.cache,
+  ): Promise<IndexReader> {
+    const asked = { onWarning: this.onWarning, ...options, store };
+    const index = await this.index(cache, asked.onWarning);
+    return this.add(await IndexReader.open({ ...asked, index }), (reader) => reader.close());
+  }
+
+  /** @throws {NixcacheError} ERR_KEY */
+  async signingKeys(named: readonly SigningKeySource[]): Promise<readonly SecretKey[]> {
+    for (const source of named) if ('text' in source) this.context.output.addSecret(source.text);
+    return readSigningKeys(named);
+  }
+
+  /** In the order to ask them. */
+  upstreams(
+    settings: readonly UpstreamSetting[],
+    options: { readonly patience: Patience; readonly storeDir?: string | undefined },
+  ): readonly Upstream[] {
+    return openUpstreams(settings, this.#opened, this.http, { output: this.context.output, ...options });
+  }
+
+  /** Has `close` called with `resource` at the end. */
+  add<T>(resource: T, close: (resource: T) => unknown): T {
+    return this.#opened.add(resource, close);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened[Symbol.asyncDispose]();
+  }
+}
