@@ -1,7 +1,7 @@
 /** Which cache is meant, and where what is known of it lies on this machine. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { absolutePath, cacheHome, dataHome, homeDirectory, variable } from '../environment.ts';
+import { absolutePath, cacheHome, dataHome, variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { type CacheReference, formatReference, parseReference } from '../oci/reference.ts';
 import { parseRegistryKindName, type RegistryKindName } from '../oci/remote/registry-kinds.ts';
@@ -81,9 +81,7 @@ function ofRepository(sources: Sources, repository: Given<string> | undefined): 
 }
 
 function parseAbsolute(given: Given<string>, { cwd, env }: Sources): CacheReference {
-  // A home directory that HOME moved is ours to know: the reference's own grammar knows that of the user.
-  const home = given.value.replace(/^oci:~(?=\/|$)/, `oci:${homeDirectory(env)}`);
-  const reference = read({ ...given, value: home }, parseReference);
+  const reference = read(given, parseReference);
   if (reference.kind !== 'layout') return reference;
   return { ...reference, path: absolutePath(reference.path, { cwd: given.directory ?? cwd, env }) };
 }

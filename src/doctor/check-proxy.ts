@@ -2,13 +2,13 @@
 import * as z from 'zod/mini';
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
-import type { HttpClient } from '../http/client.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
 import { readBounded } from '../streams/verify.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
 
 export interface ProxyCheckOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Without a final slash. */
   readonly serveUrl: string;
   /** Whether someone counts on it: Nix substitutes from it, or the settings name a port. */

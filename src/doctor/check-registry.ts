@@ -1,8 +1,9 @@
 /** The registry: does it answer, who are we to it, and what may we and others do? Nothing is written. */
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { discardBody, type HttpClient } from '../http/client.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
+import { discardBody } from '../http/redirects.ts';
+import { type CredentialsOptions, type FoundCredentials, findCredentials } from '../oci/credentials/find.ts';
 import { isLoopback, type RegistryReference } from '../oci/reference.ts';
-import { type CredentialsOptions, type FoundCredentials, findCredentials } from '../oci/remote/credentials.ts';
 import { apiHost, type RegistryKindName, registryKind } from '../oci/remote/registry-kinds.ts';
 import { RemoteRepository } from '../oci/remote/repository.ts';
 import { CHECK_TIMEOUT_MS, within } from './deadline.ts';
@@ -13,7 +14,7 @@ export interface RegistryCheckOptions {
   /** Undefined: as the host name says. */
   readonly registryKind: RegistryKindName | undefined;
   readonly plainHttp: boolean;
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   readonly credentials: CredentialsOptions;
   readonly now: () => Date;
   readonly signal?: AbortSignal | undefined;
@@ -75,11 +76,11 @@ async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] 
       response.status === 200 || response.status === 401
         ? ok('registry', answers)
         : problem('registry', `GET ${url} answers ${response.status}: ${reference.host} may be no registry`, advice);
-    return [registry, judgeClock(response.headers.date, (sent + now().getTime()) / 2)];
+    return [registry, judgeClock(response.headers['date'], (sent + now().getTime()) / 2)];
   });
 }
 
-/** The variable that HttpClient goes by; never for loopback. */
+/** The variable that HttpFetch goes by; never for loopback. */
 const proxyVariable = (host: string): string | undefined =>
   isLoopback(host)
     ? undefined

@@ -4,11 +4,11 @@
  */
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import type { HttpClient } from '../http/client.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
+import type { CredentialsOptions } from '../oci/credentials/find.ts';
 import type { CacheReference } from '../oci/reference.ts';
-import type { CredentialsOptions } from '../oci/remote/credentials.ts';
 import type { RegistryKindName } from '../oci/remote/registry-kinds.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { checkDisk } from './check-disk.ts';
@@ -32,7 +32,7 @@ export interface CacheUnderTest {
 
 /** Whatever may be wrong with the settings is a finding too: so they come as functions that may throw. */
 export interface DoctorOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   readonly nix: NixCommand;
   readonly cache: () => CacheUnderTest;
   readonly credentials: CredentialsOptions;

@@ -11,16 +11,16 @@ import { retry } from '@octokit/plugin-retry';
 import { throttling } from '@octokit/plugin-throttling';
 import Bottleneck from 'bottleneck';
 import type { CallOptions } from '../call-options.ts';
-import type { HttpClient } from '../http/client.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
 import { abortable, interruption } from '../http/network-error.ts';
-import { userAgent } from '../http/user-agent.ts';
+import { USER_AGENT } from '../version.ts';
 import { octokitFetch } from './octokit-fetch.ts';
 
 export interface GithubApiOptions {
   /** `https://api.github.com` */
   readonly url: URL;
   readonly token: string;
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Tells of a wait that GitHub asks for. */
   readonly onWait?: ((seconds: number) => void) | undefined;
   /** Milliseconds that a second of waiting takes; less in tests only. */
@@ -62,7 +62,7 @@ export class GithubApi {
     this.#octokit = new Client({
       auth: token,
       baseUrl: url.href.replace(/\/$/, ''),
-      userAgent: userAgent(),
+      userAgent: USER_AGENT,
       log: silent,
       request: { fetch, log: silent },
       retry: { doNotRetry: DO_NOT_RETRY, retryAfterBaseValue: secondMs },

@@ -1,13 +1,13 @@
 /** The `fetch` that octokit is given: our own HTTP client, so that proxies, deadlines and redirects are the same everywhere. */
 import type { Readable } from 'node:stream';
 import { NixcacheError } from '../errors.ts';
-import { discardBody, type HttpClient } from '../http/client.ts';
-import type { HttpMethod } from '../http/exchange.ts';
+import type { HttpFetch, HttpMethod } from '../http/http-fetch.ts';
+import { discardBody } from '../http/redirects.ts';
 import { isRetryable } from '../http/retry.ts';
 import { redactUrl } from '../http/url.ts';
 
 export interface OctokitFetchOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Where the token may go. */
   readonly origin: string;
   /** Sees the headers of every answer. */
@@ -40,7 +40,7 @@ export function octokitFetch({ http, origin, onHeaders }: OctokitFetchOptions) {
       });
       const answered = new Headers();
       for (const [name, value] of Object.entries(response.headers)) {
-        if (value !== undefined) answered.set(name, Array.isArray(value) ? value.join(', ') : value);
+        if (value !== undefined) answered.set(name, value);
       }
       onHeaders(answered);
       const { status } = response;

@@ -1,7 +1,7 @@
 /** An answer that is a refusal. Its body is read through a bound, and is closed. */
 import type { Readable } from 'node:stream';
 import { type ErrorCode, NixcacheError } from '../errors.ts';
-import type { HttpResponse } from './exchange.ts';
+import type { HttpResponse } from './http-fetch.ts';
 import { retryAfterMs } from './retry-after.ts';
 import { redactUrl } from './url.ts';
 

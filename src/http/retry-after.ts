@@ -1,9 +1,9 @@
 /** How long a server asks to wait, in all the ways servers say it. */
-import type { IncomingHttpHeaders } from 'node:http';
+import type { HttpHeaders } from './http-fetch.ts';
 
 /** The headers and the start of the body of a refusal. */
 export interface Refusal {
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: HttpHeaders;
   readonly body: string;
 }
 
@@ -31,8 +31,8 @@ function parseRetryAfter(value: string | undefined, now: number): number | undef
   return Number.isNaN(date) ? parseGoDuration(value.trim()) : date - now;
 }
 
-function parseReset(value: string | string[] | undefined, now: number): number | undefined {
-  return typeof value === 'string' && /^\d+$/.test(value) ? Number(value) * 1000 - now : undefined;
+function parseReset(value: string | undefined, now: number): number | undefined {
+  return value !== undefined && /^\d+$/.test(value) ? Number(value) * 1000 - now : undefined;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = {

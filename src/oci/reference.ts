@@ -5,12 +5,11 @@
  * Grammar of repositories: opencontainers/distribution-spec v1.1.1 spec.md, "Pulling manifests".
  */
 import { isIPv4, isIPv6 } from 'node:net';
-import { homedir } from 'node:os';
 import { NixcacheError } from '../errors.ts';
 
 export interface LayoutReference {
   readonly kind: 'layout';
-  /** As written, so relative to the working directory unless absolute; a leading `~/` is replaced. */
+  /** As written, so relative to the working directory unless absolute; a leading `~/` is the home directory. */
   readonly path: string;
 }
 
@@ -68,10 +67,9 @@ export function isLoopback(host: string): boolean {
 }
 
 function parseLayout(text: string): LayoutReference {
-  const written = text.slice('oci:'.length);
-  if (written === '') throw usage(`'${text}' names no directory; write oci:PATH, for example oci:./cache`);
-  if (written.includes('\0')) throw usage('a directory name holds no null character');
-  const path = written === '~' || written.startsWith('~/') ? homedir() + written.slice(1) : written;
+  const path = text.slice('oci:'.length);
+  if (path === '') throw usage(`'${text}' names no directory; write oci:PATH, for example oci:./cache`);
+  if (path.includes('\0')) throw usage('a directory name holds no null character');
   const colon = path.lastIndexOf(':');
   if (colon > path.lastIndexOf('/')) {
     // skopeo reads PATH:TAG here, so a directory with such a name could not be read by it.

@@ -1,12 +1,11 @@
 /** A binary cache over HTTP. */
 
-import type { IncomingHttpHeaders } from 'node:http';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { discardBody, type HttpClient } from '../http/client.ts';
 import type { Clock } from '../http/clock.ts';
-import type { HttpResponse } from '../http/exchange.ts';
 import { HttpError, readRefusal } from '../http/http-error.ts';
+import type { HttpFetch, HttpHeaders, HttpResponse } from '../http/http-fetch.ts';
+import { discardBody } from '../http/redirects.ts';
 import type { OpenRange } from '../streams/byte-range.ts';
 import { sliceStream } from '../streams/slice-stream.ts';
 import {
@@ -23,10 +22,10 @@ const ABSENT: ReadonlySet<number> = new Set([403, 404, 410]);
 
 export class HttpSource implements FileSource {
   readonly #cache: UpstreamCache;
-  readonly #http: HttpClient;
+  readonly #http: HttpFetch;
   readonly #clock: Pick<Clock, 'now'>;
 
-  constructor(cache: UpstreamCache, http: HttpClient, clock: Pick<Clock, 'now'>) {
+  constructor(cache: UpstreamCache, http: HttpFetch, clock: Pick<Clock, 'now'>) {
     this.#cache = cache;
     this.#http = http;
     this.#clock = clock;
@@ -98,7 +97,7 @@ function toSourceFile(response: HttpResponse, range: OpenRange | undefined): Sou
   return { body, ...factsOf(headers, size) };
 }
 
-function factsOf(headers: IncomingHttpHeaders, size: number | undefined): SourceFacts {
+function factsOf(headers: HttpHeaders, size: number | undefined): SourceFacts {
   const { etag, 'content-encoding': encoding } = headers;
   return {
     size,

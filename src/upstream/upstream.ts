@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import type { HttpClient } from '../http/client.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
 import { timeoutError } from '../http/network-error.ts';
 import { Retrier, type RetryPolicy } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
@@ -37,7 +37,7 @@ export const PATIENT: Patience = {
 };
 
 export interface UpstreamOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   readonly patience?: Patience | undefined;
   readonly storeDir?: string | undefined;
   readonly clock?: Clock | undefined;

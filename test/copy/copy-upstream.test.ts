@@ -8,7 +8,7 @@ import { fetchRecords } from '../../src/cache/read/stored-records.ts';
 import type { CopyReport } from '../../src/copy/copy-options.ts';
 import { type CopyUpstreamOptions, copyUpstream } from '../../src/copy/copy-upstream.ts';
 import { NixcacheError } from '../../src/errors.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { parseNarListing } from '../../src/nar/nar-listing.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { type StorePath, toStorePath } from '../../src/nix/store-path.ts';

@@ -12,7 +12,7 @@ import { checkLayout } from '../../src/doctor/check-layout.ts';
 import { checkNix, judgeTrust, usesSubstituter } from '../../src/doctor/check-nix.ts';
 import { checkProxy, type ProxyCheckOptions } from '../../src/doctor/check-proxy.ts';
 import type { Finding } from '../../src/doctor/finding.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey, parsePublicKey, parseSecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { NixCommand } from '../../src/nix-store/nix-command.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';

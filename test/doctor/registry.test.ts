@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { checkRegistry, type RegistryCheckOptions, type StoreFindings } from '../../src/doctor/check-registry.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { CacheBuilder } from '../support/cache-builder.ts';
 import { FakeRegistry } from '../support/fake-registry.ts';

@@ -4,7 +4,7 @@ import type { DoomedManifest } from '../../src/gc/deleter.ts';
 import { GithubApi } from '../../src/github/api.ts';
 import { parsePackageName } from '../../src/github/package-name.ts';
 import { GithubPackagesDeleter } from '../../src/github/packages-deleter.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { encodeManifest, IMAGE_INDEX } from '../../src/oci/manifest.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { FAKE_GITHUB_TOKEN, FakeGithub, type FakeGithubTraits } from '../support/fake-github.ts';

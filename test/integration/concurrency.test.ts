@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
 import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';

@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { parseBaseName } from '../../src/nix/store-path.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashFiles, layoutTags, startRegistry } from '../support/e2e-caches.ts';
 import { type CliResult, nixcache, startNixcache, startServe } from '../support/e2e-cli.ts';

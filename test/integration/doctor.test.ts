@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/doctor/finding.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { type CliResult, runCli, startCli } from '../cli/run-cli.ts';
 import { nobody } from '../oci/remote/open-repository.ts';

@@ -1,6 +1,6 @@
 /** gc against Debian's docker-registry: what the registry's own garbage collection leaves, and what cannot be deleted. */
 import { expect, it, onTestFinished } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { nobody } from '../oci/remote/open-repository.ts';
 import { assertSegmentsReachable, CacheBuilder, namesIn } from '../support/cache-builder.ts';

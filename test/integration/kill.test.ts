@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
 import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';

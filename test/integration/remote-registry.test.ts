@@ -1,6 +1,6 @@
 /** The client against distribution 2.8, which is what most self-hosted registries are made of. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
 import { testContentStore } from '../oci/content-store.suite.ts';

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { type RunningServer, startServer } from '../../src/serve/server.ts';
 import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';

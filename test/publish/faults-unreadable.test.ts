@@ -8,7 +8,7 @@ import { checkpointTag, parseTag } from '../../src/cache-index/tags.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
 import { setPin } from '../../src/catalog/pin.ts';
 import { isNixcacheError } from '../../src/errors.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { baseNameOf, hashPartOf } from '../../src/nix/store-path.ts';
 import { hexOf } from '../../src/oci/digest.ts';

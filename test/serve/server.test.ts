@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import type { ServeEvent, ServeOptions } from '../../src/serve/serve-options.ts';
 import { startServer } from '../../src/serve/server.ts';
 import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';

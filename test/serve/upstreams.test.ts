@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { hashFromBytes, hashToBase32, hashToHex } from '../../src/nix/hash.ts';
 import { type NarInfo, parseNarInfo } from '../../src/nix/nar-info.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { NixcacheError } from '../../src/errors.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import type { NarInfo } from '../../src/nix/nar-info.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import { generateKey, parsePublicKey, parseSecretKey } from '../../src/nix/signature.ts';

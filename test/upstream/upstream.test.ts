@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import type { HashPart } from '../../src/nix/store-path.ts';
 import { PROMPT, Upstream, type UpstreamOptions } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';

@@ -5,7 +5,7 @@ import { commitSegment } from '../../src/cache/write/commit.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { NixcacheError } from '../../src/errors.ts';
-import { HttpClient } from '../../src/http/client.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf } from '../../src/nix/store-path.ts';
 import { bytesContent } from '../../src/oci/bytes-content.ts';

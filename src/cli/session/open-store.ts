@@ -1,7 +1,7 @@
 /** From a cache reference to the content store behind it: a layout on disk, or a repository in a registry. */
 import type { CacheSetting } from '../../config/cache-reference.ts';
 import { type BasicCredentials, type CredentialFlags, resolveCredentials } from '../../config/credentials.ts';
-import type { HttpClient } from '../../http/client.ts';
+import type { HttpFetch } from '../../http/http-fetch.ts';
 import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
 import type { CommandContext } from '../context.ts';
@@ -11,7 +11,7 @@ import type { Output } from '../ui/output.ts';
 export interface OpenStoreOptions {
   /** Whether a layout that is not there is made. Readers see an empty cache instead. */
   readonly create: boolean;
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   readonly credentials?: BasicCredentials | undefined;
   /** Default: what bears a registry's outage of a minute. */
   readonly retry?: RetrierOptions | undefined;
@@ -33,7 +33,7 @@ export async function openStore(
   }
   const [{ RemoteRepository }, { credentialsProvider }] = await Promise.all([
     import('../../oci/remote/repository.ts'),
-    import('../../oci/remote/credentials.ts'),
+    import('../../oci/credentials/find.ts'),
   ]);
   for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
   const { host, repository } = cache.reference;

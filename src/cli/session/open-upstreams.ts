@@ -1,6 +1,7 @@
 /** The upstreams as settings have them, each with a way out of its own where it has a proxy. */
 import type { UpstreamSetting } from '../../config/upstreams.ts';
-import { HttpClient } from '../../http/client.ts';
+import type { HttpFetch } from '../../http/http-fetch.ts';
+import { HttpClient } from '../../http/node/client.ts';
 import { type Patience, Upstream } from '../../upstream/upstream.ts';
 import { inOrder } from '../../upstream/upstream-cache.ts';
 import type { Output } from '../ui/output.ts';
@@ -16,7 +17,7 @@ export interface OpenUpstreamsOptions {
 export function openUpstreams(
   settings: readonly UpstreamSetting[],
   opened: Opened,
-  http: HttpClient,
+  http: HttpFetch,
   { output, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
   return inOrder(settings).map((setting) => {

@@ -7,7 +7,7 @@ import type { BasicCredentials } from '../../config/credentials.ts';
 import type { Sources } from '../../config/resolve.ts';
 import { readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
-import { HttpClient, type HttpClientOptions } from '../../http/client.ts';
+import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
 import type { Patience, Upstream } from '../../upstream/upstream.ts';

@@ -3,8 +3,8 @@
  * actions until it is refused, and fetches it once however many requests wait for it.
  */
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
-import type { HttpClient } from '../../http/client.ts';
 import { HttpError } from '../../http/http-error.ts';
+import type { HttpFetch } from '../../http/http-fetch.ts';
 import { abortable } from '../../http/network-error.ts';
 import { type Challenge, parseChallenge } from './challenge.ts';
 import type { Credentials, CredentialsProvider } from './credentials.ts';
@@ -15,7 +15,7 @@ import { basicAuthorization, requestToken, type Token } from './token.ts';
 export type Actions = 'pull' | 'pull,push' | 'pull,push,delete';
 
 export interface AuthorizerOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Origin of the API. */
   readonly registry: URL;
   /** As the user writes it: the name credentials are kept under. */

@@ -6,7 +6,7 @@
 import { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import type { HttpResponse } from '../../http/exchange.ts';
+import type { HttpResponse } from '../../http/http-fetch.ts';
 import { interruption, NetworkError } from '../../http/network-error.ts';
 import { isRetryable } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';

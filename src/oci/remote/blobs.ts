@@ -83,7 +83,7 @@ async function upload(
     ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
   });
   if (session.status === 201) return;
-  let url = locationOf(transport, session.headers.location, session.url);
+  let url = locationOf(transport, session.headers['location'], session.url);
   let content: Content = small ?? (await openContent(expected, open, signal));
   const headers = { 'content-type': 'application/octet-stream' };
   const sending = { actions, signal, timeoutMs: deadlineMs(expected.size), stallTimeoutMs: STALL_TIMEOUT_MS } as const;
@@ -93,7 +93,7 @@ async function upload(
       const patched = await transport.sendOnce({
         ...{ method: 'PATCH', url, headers: sized, body: content.body, expect: [201, 202, 204], ...sending },
       });
-      url = locationOf(transport, patched.headers.location, patched.url);
+      url = locationOf(transport, patched.headers['location'], patched.url);
       content = { body: Buffer.alloc(0), failure: () => undefined };
     }
     const sized = {

@@ -1,9 +1,4 @@
-/** Who we are to a registry: found where docker, podman and GitHub Actions leave it. Looked up only when a registry asks. */
-import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { askCredentialHelper } from './credential-helper.ts';
-import { authFor, canonicalHost, type DockerAuth, HUB_KEY, helperFor, readDockerConfig } from './docker-config.ts';
-import { type RegistryKindName, registryKind } from './registry-kinds.ts';
+/** Who we are to a registry. Where that is found out is not this room's business. */
 
 export type Credentials =
   | { readonly type: 'basic'; readonly username: string; readonly password: string }
@@ -20,97 +15,5 @@ export interface CredentialsRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Undefined means anonymous. */
+/** Asked only when the registry wants to know, and once. Undefined means anonymous. */
 export type CredentialsProvider = (request: CredentialsRequest) => Promise<Credentials | undefined>;
-
-export interface CredentialsOptions {
-  /** Given by the user for this very registry; they come before everything else. */
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  /** Overrides what the host name says. */
-  readonly kind?: RegistryKindName | undefined;
-  /** Default: that of the process. */
-  readonly env?: NodeJS.ProcessEnv | undefined;
-}
-
-/** Credentials, and where they were found; never the secret itself. */
-export interface FoundCredentials {
-  readonly credentials: Credentials;
-  /** `GITHUB_TOKEN`, or the path of a file. */
-  readonly from: string;
-}
-
-/**
- * Looks in this order: the options; the file in REGISTRY_AUTH_FILE; docker's config.json
- * (helper for the host, helper for all, `auths`); podman's auth.json; GITHUB_TOKEN or GH_TOKEN on registries of kind ghcr.
- *
- * The provider throws ERR_USAGE for a malformed file and ERR_UNAUTHORIZED for a helper that fails.
- */
-export const credentialsProvider =
-  (options: CredentialsOptions = {}): CredentialsProvider =>
-  async (request) =>
-    (await findCredentials(request, options))?.credentials;
-
-/** As the provider finds them. @throws {NixcacheError} ERR_USAGE, ERR_UNAUTHORIZED */
-export async function findCredentials(
-  request: CredentialsRequest,
-  options: CredentialsOptions = {},
-): Promise<FoundCredentials | undefined> {
-  const { username, password, env = process.env } = options;
-  if (password !== undefined) {
-    return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from: 'the command line' };
-  }
-  for (const file of credentialFiles(env)) {
-    const credentials = await credentialsIn(file, request, env);
-    if (credentials !== undefined) return { credentials, from: file };
-  }
-  return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
-}
-
-function credentialFiles(env: NodeJS.ProcessEnv): string[] {
-  const home = env['HOME'] || homedir();
-  const runtime = env['XDG_RUNTIME_DIR'];
-  return [
-    ...(env['REGISTRY_AUTH_FILE'] ? [env['REGISTRY_AUTH_FILE']] : []),
-    join(env['DOCKER_CONFIG'] || join(home, '.docker'), 'config.json'),
-    ...(runtime ? [join(runtime, 'containers', 'auth.json')] : []),
-    join(env['XDG_CONFIG_HOME'] || join(home, '.config'), 'containers', 'auth.json'),
-  ];
-}
-
-async function credentialsIn(
-  file: string,
-  request: CredentialsRequest,
-  env: NodeJS.ProcessEnv,
-): Promise<Credentials | undefined> {
-  const config = await readDockerConfig(file);
-  if (config === undefined) return undefined;
-  const host = canonicalHost(request.host.toLowerCase());
-  const helper = helperFor(config, host);
-  if (helper !== undefined) {
-    const found = await askCredentialHelper(helper, host === 'docker.io' ? HUB_KEY : host, env, request.signal);
-    if (found !== undefined) return found;
-  }
-  return credentialsOf(authFor(config, host, request.repository));
-}
-
-function credentialsOf(auth: DockerAuth | undefined): Credentials | undefined {
-  if (auth?.registrytoken) return { type: 'registry-token', token: auth.registrytoken };
-  if (auth?.identitytoken) return { type: 'identity-token', token: auth.identitytoken };
-  const pair = auth?.auth
-    ? Buffer.from(auth.auth, 'base64').toString('utf8')
-    : `${auth?.username ?? ''}:${auth?.password ?? ''}`;
-  const colon = pair.indexOf(':');
-  // With a helper, `auths` holds an empty entry for each host: that is no password.
-  if (colon < 1 || colon === pair.length - 1) return undefined;
-  // docker pads the decoded pair with NUL in old files.
-  return { type: 'basic', username: pair.slice(0, colon), password: pair.slice(colon + 1).replace(/\0+$/, '') };
-}
-
-/** The registry takes any user name with a token. */
-function githubToken(env: NodeJS.ProcessEnv): FoundCredentials | undefined {
-  const from = ['GITHUB_TOKEN', 'GH_TOKEN'].find((name) => env[name]);
-  const password = from && env[from];
-  if (!from || !password) return undefined;
-  return { credentials: { type: 'basic', username: env['GITHUB_ACTOR'] || 'x-access-token', password }, from };
-}

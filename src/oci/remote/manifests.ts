@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import type { HttpResponse } from '../../http/exchange.ts';
+import type { HttpResponse } from '../../http/http-fetch.ts';
 import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';

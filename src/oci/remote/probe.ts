@@ -1,6 +1,6 @@
 /** What we may do with a repository, found out without leaving anything behind. */
 import type { CallOptions } from '../../call-options.ts';
-import { discardBody } from '../../http/client.ts';
+import { discardBody } from '../../http/redirects.ts';
 import { IMAGE_MANIFEST } from '../manifest.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';

@@ -1,8 +1,8 @@
 /** Refusals of a registry: `{"errors":[{code,message,detail}]}`, distribution-spec v1.1.1 spec.md#error-codes. */
 import * as z from 'zod/mini';
 import type { ErrorCode } from '../../errors.ts';
-import type { HttpMethod, HttpResponse } from '../../http/exchange.ts';
 import { HttpError, type HttpErrorFacts, readRefusal } from '../../http/http-error.ts';
+import type { HttpMethod, HttpResponse } from '../../http/http-fetch.ts';
 import type { RegistryKind } from './registry-kinds.ts';
 
 export interface RegistryErrorEntry {

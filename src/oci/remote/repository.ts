@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import type { HttpClient } from '../../http/client.ts';
 import { AdaptiveLimit } from '../../http/concurrency.ts';
+import type { HttpFetch } from '../../http/http-fetch.ts';
 import { Retrier, type RetrierOptions } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type { BlobTarget, ContentStore, Deleter, OpenContent, PushResult, StoredManifest } from '../content-store.ts';
@@ -12,7 +12,7 @@ import { formatReference, isLoopback } from '../reference.ts';
 import { Authorizer } from './auth.ts';
 import { fetchBlob } from './blob-fetch.ts';
 import { hasBlob, pushBlob } from './blobs.ts';
-import { type CredentialsProvider, credentialsProvider } from './credentials.ts';
+import type { CredentialsProvider } from './credentials.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
 import { probeRead, probeWrite } from './probe.ts';
 import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
@@ -23,12 +23,12 @@ export interface RemoteRepositoryOptions {
   /** Host name, with a port if need be. */
   readonly host: string;
   readonly repository: string;
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Plain http for a host that is not loopback, which has it anyway. */
   readonly plainHttp?: boolean | undefined;
   /** Overrides what the host name says. */
   readonly kind?: RegistryKindName | undefined;
-  /** Default: what docker, podman and GitHub Actions left for this host. */
+  /** Default: anonymous. */
   readonly credentials?: CredentialsProvider | undefined;
   readonly retry?: RetrierOptions | undefined;
   /** Requests at once, of reads and of writes each, as long as the registry bears it; default 32. */
@@ -58,7 +58,7 @@ export class RemoteRepository implements ContentStore, Deleter {
     const registry = new URL(`${plainHttp || isLoopback(host) ? 'http' : 'https'}://${apiHost(host)}/`);
     const retrier = new Retrier(options.retry);
     const { clock } = retrier;
-    const credentials = options.credentials ?? credentialsProvider({ kind: options.kind });
+    const { credentials = async () => undefined } = options;
     this.#transport = new Transport({
       ...{ http, registry, repository, kind: this.kind, retrier },
       authorizer: new Authorizer({

@@ -1,8 +1,7 @@
 /** Asks a registry's token server for a token. distribution/distribution:docs/content/spec/auth/{token,oauth}.md */
 import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
-import type { HttpClient } from '../../http/client.ts';
-import type { HttpResponse } from '../../http/exchange.ts';
+import type { HttpFetch, HttpResponse } from '../../http/http-fetch.ts';
 import { isLoopbackHost, redactUrl } from '../../http/url.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { BearerChallenge } from './challenge.ts';
@@ -11,7 +10,7 @@ import { readRegistryError } from './registry-error.ts';
 import type { RegistryKind } from './registry-kinds.ts';
 
 export interface TokenRequest {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** The registry itself. */
   readonly registry: URL;
   readonly kind: RegistryKind;

@@ -4,11 +4,11 @@
  */
 import { Readable } from 'node:stream';
 import { NixcacheError } from '../../errors.ts';
-import { discardBody, type HttpClient } from '../../http/client.ts';
 import type { AdaptiveLimit } from '../../http/concurrency.ts';
-import type { HttpMethod, HttpResponse } from '../../http/exchange.ts';
 import { HttpError } from '../../http/http-error.ts';
+import type { HttpFetch, HttpMethod, HttpResponse } from '../../http/http-fetch.ts';
 import { timeoutError } from '../../http/network-error.ts';
+import { discardBody } from '../../http/redirects.ts';
 import type { Retrier } from '../../http/retry.ts';
 import { isLoopbackHost, redactUrl } from '../../http/url.ts';
 import { readBounded } from '../../streams/verify.ts';
@@ -32,7 +32,7 @@ export interface RegistryRequest {
 }
 
 export interface TransportOptions {
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Origin of the API, `https://ghcr.io/`. */
   readonly registry: URL;
   readonly repository: string;

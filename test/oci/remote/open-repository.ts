@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { onTestFinished } from 'vitest';
-import { HttpClient } from '../../../src/http/client.ts';
+import { HttpClient } from '../../../src/http/node/client.ts';
 import type { RetryEvent } from '../../../src/http/retry.ts';
 import { bytesContent } from '../../../src/oci/bytes-content.ts';
 import { type Descriptor, describe } from '../../../src/oci/descriptor.ts';

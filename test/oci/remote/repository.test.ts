@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest';
-import { HttpClient } from '../../../src/http/client.ts';
+import { HttpClient } from '../../../src/http/node/client.ts';
 import { RemoteRepository } from '../../../src/oci/remote/repository.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';
 import { type FakeRegistryTraits, PLAIN, PROFILES } from '../../support/fake-registry-faults.ts';

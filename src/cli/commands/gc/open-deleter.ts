@@ -22,7 +22,7 @@ export async function openDeleter(session: Session): Promise<ManifestDeleter | u
       import('../../../github/packages-deleter.ts'),
       import('../../../github/package-name.ts'),
       import('../../../github/token.ts'),
-      import('../../../oci/remote/credentials.ts'),
+      import('../../../oci/credentials/find.ts'),
     ]);
   const ofRegistry = credentialsProvider({ ...(await session.credentials()), kind, env: { ...env } });
   const token = await apiToken({ ...{ api: url, host, repository, env }, credentials: ofRegistry });

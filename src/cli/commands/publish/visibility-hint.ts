@@ -2,7 +2,7 @@
 import type { CacheSetting } from '../../../config/cache-reference.ts';
 import { isNixcacheError, messageOf } from '../../../errors.ts';
 import { parsePackageName, settingsPage } from '../../../github/package-name.ts';
-import type { HttpClient } from '../../../http/client.ts';
+import type { HttpFetch } from '../../../http/http-fetch.ts';
 import type { TagLister } from '../../../oci/content-store.ts';
 import { registryKind } from '../../../oci/remote/registry-kinds.ts';
 import type { RemoteRepository } from '../../../oci/remote/repository.ts';
@@ -11,7 +11,7 @@ import type { CommandContext } from '../../context.ts';
 export interface VisibilityHintOptions {
   readonly cache: CacheSetting;
   readonly store: TagLister;
-  readonly http: HttpClient;
+  readonly http: HttpFetch;
   /** Tags of what this publish committed. */
   readonly segments: readonly string[];
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { hintVisibility } from '../../../../src/cli/commands/publish/visibility-hint.ts';
-import { HttpClient } from '../../../../src/http/client.ts';
+import { HttpClient } from '../../../../src/http/node/client.ts';
 import type { RegistryKindName } from '../../../../src/oci/remote/registry-kinds.ts';
 import { FakeRegistry } from '../../../support/fake-registry.ts';
 import { FAKE_USER } from '../../../support/fake-registry-auth.ts';

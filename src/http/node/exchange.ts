@@ -7,31 +7,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import { interruption, networkError, timeoutError } from './network-error.ts';
-
-export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-
-export interface HttpResponse {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  /** To be read to its end or destroyed. It breaks with a NixcacheError. */
-  readonly body: Readable;
-  /** Where the answer came from, after redirects. */
-  readonly url: URL;
-}
-
-export interface Exchange {
-  readonly method: HttpMethod;
-  readonly url: URL;
-  readonly headers: Readonly<Record<string, string>>;
-  /** A stream is destroyed on every path. It needs a `content-length` header, or travels chunked. */
-  readonly body?: Uint8Array | Readable | undefined;
-  /** Until the headers of the answer, connecting and sending included. */
-  readonly timeoutMs: number;
-  /** Longest silence within a body, either way. */
-  readonly stallTimeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
-}
+import type { HttpHeaders, HttpResponse } from '../http-fetch.ts';
+import { interruption, networkError, timeoutError } from '../network-error.ts';
+import type { Exchange } from '../redirects.ts';
 
 /** 512 KiB: eight reads of a socket; measured to be enough for loopback and any real network. */
 const BODY_BUFFER_BYTES = 512 * 1024;
@@ -127,7 +105,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     const body = new ResponseBody(controller);
     body.once('close', () => this.#settle());
     this.#body = body;
-    this.#resolve({ status, headers, body, url: this.#request.url });
+    this.#resolve({ status, headers: joined(headers), body, url: this.#request.url });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -169,5 +147,8 @@ class ResponseBody extends Readable {
     callback(error);
   }
 }
+
+const joined = (headers: IncomingHttpHeaders): HttpHeaders =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value].flat().join(', ')]));
 
 const toError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));

@@ -2,7 +2,7 @@
 import { execa } from 'execa';
 import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
-import type { Credentials } from './credentials.ts';
+import type { Credentials } from '../remote/credentials.ts';
 
 const answerSchema = z.object({ Username: z.string(), Secret: z.string() });
 

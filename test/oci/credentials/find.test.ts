@@ -1,7 +1,8 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Credentials, credentialsProvider } from '../../../src/oci/remote/credentials.ts';
+import { credentialsProvider } from '../../../src/oci/credentials/find.ts';
+import type { Credentials } from '../../../src/oci/remote/credentials.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 
 const basic = (username: string, password: string): Credentials => ({ type: 'basic', username, password });

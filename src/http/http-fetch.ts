@@ -1,0 +1,44 @@
+/**
+ * The port through which everything here speaks HTTP. Two adapters implement it: `node/client.ts` over undici, which
+ * knows proxies and counts connections, and `web-fetch.ts` over the `fetch` that browsers and Workers have.
+ */
+import type { Readable } from 'node:stream';
+
+export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+export interface HttpFetch {
+  /**
+   * Sends one request and follows its redirects. Any status is an answer, not an error.
+   *
+   * @throws {NixcacheError} ERR_NETWORK; the signal's reason when `signal` aborts, before and during the body
+   */
+  request(request: HttpRequest): Promise<HttpResponse>;
+}
+
+export interface HttpRequest {
+  readonly method?: HttpMethod | undefined;
+  readonly url: string | URL;
+  /** Lower-case names. `authorization` and `cookie` go to the origin of `url` and nowhere else. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** A stream is destroyed on every path; give its `content-length`, or it travels chunked. */
+  readonly body?: Uint8Array | Readable | undefined;
+  /** Until the headers of the last answer, redirects and sending included; default 60 s. */
+  readonly timeoutMs?: number | undefined;
+  /** Longest silence within the answer's body; default 60 s. The body as a whole has no limit. */
+  readonly stallTimeoutMs?: number | undefined;
+  /** Of GET and HEAD; default 5. With 0, and for other methods, the redirect is the answer. */
+  readonly maxRedirects?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Lower-case names; what an answer says several times is joined by `, `. */
+export type HttpHeaders = Readonly<Record<string, string | undefined>>;
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: HttpHeaders;
+  /** To be read to its end or destroyed. It breaks with a NixcacheError. */
+  readonly body: Readable;
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+}

@@ -1,0 +1,92 @@
+/** What both adapters have in common: one request is as many exchanges as there are redirects. */
+import type { Readable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { NixcacheError } from '../errors.ts';
+import { USER_AGENT } from '../version.ts';
+import type { HttpMethod, HttpRequest, HttpResponse } from './http-fetch.ts';
+import { isLoopbackHost, redactUrl } from './url.ts';
+
+/** One request and its one answer: nothing is followed. */
+export interface Exchange {
+  readonly method: HttpMethod;
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A stream is destroyed on every path. It needs a `content-length` header, or travels chunked. */
+  readonly body?: Uint8Array | Readable | undefined;
+  /** Until the headers of the answer, connecting and sending included. */
+  readonly timeoutMs: number;
+  /** Longest silence within a body, either way. */
+  readonly stallTimeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+const MAX_REDIRECTS = 5;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+/** What belongs to the first origin alone. */
+const CREDENTIAL_HEADERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization']);
+
+/** The last answer to `request`, each exchange of which `exchange` does. @throws {NixcacheError} ERR_NETWORK */
+export async function followRedirects(
+  request: HttpRequest,
+  exchange: (each: Exchange) => Promise<HttpResponse>,
+): Promise<HttpResponse> {
+  const { method = 'GET', timeoutMs = DEFAULT_TIMEOUT_MS, stallTimeoutMs = DEFAULT_TIMEOUT_MS, signal, body } = request;
+  const deadline = performance.now() + timeoutMs;
+  const maxRedirects = method === 'GET' || method === 'HEAD' ? (request.maxRedirects ?? MAX_REDIRECTS) : 0;
+  let url = new URL(request.url);
+  let headers: Readonly<Record<string, string>> = { 'user-agent': USER_AGENT, ...request.headers };
+  for (let followed = 0; ; followed += 1) {
+    const remainingMs = Math.max(1, deadline - performance.now());
+    const response = await exchange({ method, url, headers, body, stallTimeoutMs, signal, timeoutMs: remainingMs });
+    const location = response.headers['location'];
+    if (maxRedirects === 0 || location === undefined || !REDIRECTS.has(response.status)) return response;
+    await discardBody(response.body);
+    if (followed === maxRedirects) {
+      throw new NixcacheError('ERR_NETWORK', `${method} ${redactUrl(url)}: more than ${maxRedirects} redirects`);
+    }
+    const next = redirectTarget(location, url, method);
+    if (next.origin !== url.origin) headers = withoutCredentials(headers);
+    url = next;
+  }
+}
+
+/** Reads the rest of a small body so that its connection can be used again; a large one is cut off instead. */
+export async function discardBody(body: Readable): Promise<void> {
+  let size = 0;
+  try {
+    for await (const chunk of body) {
+      size += chunk.length;
+      if (size > MAX_DISCARDED_BYTES) break;
+    }
+  } catch {
+    // No one wanted it: that it broke off changes nothing.
+  } finally {
+    body.destroy();
+  }
+  // undici takes a connection back one turn later; whoever goes on at once would open another.
+  await nextTurn();
+}
+
+/** 64 KiB: reading more takes longer than a new connection. */
+const MAX_DISCARDED_BYTES = 64 * 1024;
+
+function redirectTarget(location: string, from: URL, method: HttpMethod): URL {
+  if (!URL.canParse(location, from.href)) {
+    throw new NixcacheError('ERR_NETWORK', `${method} ${redactUrl(from)}: redirects to what is no URL`);
+  }
+  const target = new URL(location, from);
+  const allowed =
+    target.protocol === 'https:' ||
+    (target.protocol === 'http:' && (from.protocol === 'http:' || isLoopbackHost(target.hostname)));
+  if (!allowed) {
+    throw new NixcacheError(
+      'ERR_NETWORK',
+      `${method} ${redactUrl(from)}: redirects from https to ${redactUrl(target)}, which is not protected; refused`,
+    );
+  }
+  return target;
+}
+
+const withoutCredentials = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !CREDENTIAL_HEADERS.has(name.toLowerCase())));

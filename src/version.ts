@@ -1,0 +1,5 @@
+/** nixcache's own version, and how it introduces itself to servers. */
+import packageJson from '../package.json' with { type: 'json' };
+
+/** `nixcache/1.2.3` */
+export const USER_AGENT = `nixcache/${packageJson.version}`;
