@@ -21,15 +21,19 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'call-options.ts': { may: [], node: [] },
   'shared-work.ts': { may: [], node: [] },
   'environment.ts': { may: [], node: ['node:os', 'node:path'] },
+  // package.json lies above all rooms.
+  'version.ts': { may: ['..'], node: [] },
   nix: { may: [], node: ['node:crypto'] },
   streams: { may: [], node: ['node:crypto', 'node:stream', 'node:timers/promises'] },
   nar: { may: ['nix', 'oci', 'streams', '@napi-rs/lzma'] },
   'cache-index': { may: ['nix', 'oci', 'ulid', 'zod/mini'], node: ['node:zlib'] },
   census: { may: FORMATS, node: [] },
-  http: { may: ['undici', 'zod/mini'] },
+  http: { may: [], node: ['node:stream', 'node:timers/promises'] },
+  'http/node': { may: ['http', 'undici'] },
   oci: { may: ['streams', 'zod/mini'] },
   'oci/layout': { may: ['oci', 'streams', 'p-limit', 'zod/mini'] },
-  'oci/remote': { may: ['http', 'oci', 'streams', 'execa', 'zod/mini'] },
+  'oci/remote': { may: ['http', 'oci', 'streams', 'zod/mini'], node: ['node:stream'] },
+  'oci/credentials': { may: ['oci', 'oci/remote', 'execa', 'zod/mini'] },
   'cache/read': {
     may: [...FORMATS, 'streams', 'oci/layout', 'p-limit', 'zod/mini'],
     node: ['node:stream', 'node:zlib'],
@@ -48,7 +52,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
       ...['@octokit/plugin-retry', '@octokit/plugin-throttling', 'bottleneck', 'zod/mini'],
     ],
   },
-  doctor: { may: [...CACHE, 'http', 'oci/remote', 'nix-store', 'upstream', 'zod/mini'] },
+  doctor: { may: [...CACHE, 'http', 'oci/remote', 'oci/credentials', 'nix-store', 'upstream', 'zod/mini'] },
   catalog: { may: [...CACHE, 'census', 'p-limit', 'picomatch'] },
   copy: { may: [...CACHE, 'nar', 'upstream', 'p-limit'] },
   verify: { may: [...CACHE, 'nar', 'upstream', 'p-limit'] },
@@ -59,8 +63,10 @@ const ROOMS: Readonly<Record<string, Room>> = {
         ...CACHE,
         'nar',
         'http',
+        'http/node',
         'oci/layout',
         'oci/remote',
+        'oci/credentials',
         'nix-store',
         'upstream',
         'census',
@@ -72,7 +78,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     ],
   },
 };
-const FREE = ['errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts'];
+const FREE = ['errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */
 const IMPORT = /^(?:import|export)\b[^;']*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;
@@ -139,7 +145,23 @@ test('no files import each other in a circle', () => {
     state.set(file, 'done');
   };
   for (const file of files) visit(file, []);
-  expect(circles.filter((circle) => !/^(?:cli|oci\/remote)\//.test(circle))).toEqual([]);
+  expect(circles.filter((circle) => !/^cli\//.test(circle))).toEqual([]);
+});
+
+/** What a Cloudflare Worker can run with nodejs_compat, and what of Node's modules that has whole. */
+const IN_WORKERS = ['oci/remote/repository.ts', 'http/web-fetch.ts'];
+const WORKERS_HAVE = ['node:crypto', 'node:net', 'node:stream', 'node:timers/promises', 'node:zlib', 'zod/mini'];
+
+test('what a Worker runs needs no file, no process and no socket', () => {
+  const reached = new Set<string>();
+  const reach = (path: string): void => {
+    if (reached.has(path)) return;
+    reached.add(path);
+    if (!path.endsWith('.ts')) return;
+    for (const to of importsOf(path)) reach(to.startsWith('.') ? join(dirname(path), to) : to);
+  };
+  for (const file of IN_WORKERS) reach(join(SRC, file));
+  expect([...reached].filter((name) => !name.startsWith('/') && !WORKERS_HAVE.includes(name))).toEqual([]);
 });
 
 test('every file is in a room that the table knows', () => {
