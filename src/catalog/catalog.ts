@@ -5,8 +5,9 @@
 
 import pLimit from 'p-limit';
 import type { IndexReader } from '../cache/read/index-reader.ts';
+import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentRecord, type SegmentRecord } from '../cache/read/segment-record.ts';
-import { type CacheView, readError } from '../cache/read/view.ts';
+import type { CacheView } from '../cache/read/view.ts';
 import { currentPins, mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';

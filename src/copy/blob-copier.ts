@@ -1,7 +1,7 @@
 /** Blobs from one store into another: each once, many at a time, skipped where they are there, streamed through. */
 
 import pLimit from 'p-limit';
-import { readError } from '../cache/read/view.ts';
+import { readError } from '../cache/read/problem.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { BlobFetcher, BlobPusher } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';

@@ -3,8 +3,9 @@
  * is looked up once a segment, and only packs are remembered: the size of any other blob follows from its extent.
  */
 
+import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentRecord } from '../cache/read/segment-record.ts';
-import { type CacheView, readError } from '../cache/read/view.ts';
+import type { CacheView } from '../cache/read/view.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { CallOptions } from '../call-options.ts';

@@ -2,7 +2,8 @@
 
 import pLimit from 'p-limit';
 import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
-import { type CacheView, readError } from '../cache/read/view.ts';
+import { readError } from '../cache/read/problem.ts';
+import type { CacheView } from '../cache/read/view.ts';
 import type { CommittedSegment } from '../cache/write/segment-writer.ts';
 import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import { segmentDescriptor } from '../cache-index/segment.ts';

@@ -4,8 +4,9 @@
  */
 
 import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentRecord, type SegmentRecord } from '../cache/read/segment-record.ts';
-import { type CacheView, readError } from '../cache/read/view.ts';
+import type { CacheView } from '../cache/read/view.ts';
 import type { SegmentConfig } from '../cache-index/segment.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';

@@ -77,8 +77,7 @@ async function inspectOnce(options: InspectOptions, mayRetry: boolean): Promise<
   const { store, mirror, onEvent, signal } = options;
   const findings = new Findings();
   onEvent({ type: 'stage', stage: 'read' });
-  const recallConfig = (id: Digest): Promise<Buffer | undefined> => mirror.loadConfig(id);
-  const scan = await scanTags({ store, findings, recallConfig, signal, now: options.now() });
+  const scan = await scanTags({ store, mirror, findings, signal, now: options.now() });
   const segments = await scanSegments(scan, findings, options);
   const close = (): void => {
     for (const { parts } of segments) parts.close();

@@ -81,7 +81,7 @@ export async function planRepair(inspection: Inspection, options: PlanRepairOpti
     replaceCheckpoints: scan.damagedCheckpoints,
     removeCheckpoints: scan.lostCheckpoints,
     cacheIndex:
-      scan.isIndexOurs &&
+      scan.index !== 'foreign' &&
       (rewrite.length > 0 ||
         ['missing', 'stale', 'unreadable'].some((what) => kinds.has(`cache-index-${what}` as never))),
     blocked: unanswered ? `the registry gives an error for ${unanswered.what}` : blocked,

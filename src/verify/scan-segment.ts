@@ -1,24 +1,25 @@
-/** Reads one live segment: manifest, config, entries, each as far as it goes, and tells of what is wrong with them. */
+/** Looks at one live segment: manifest, config, entries, each as far as it goes, and tells of what is wrong with them. */
 
 import type { Mirror, MirroredSegment } from '../cache/read/mirror.ts';
+import { readSegmentRecord } from '../cache/read/segment-record.ts';
 import { decodeEntries, entryRanges, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
 import { parseEntry } from '../cache-index/entry.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
-import { decodeSegmentConfig, MAX_CONFIG_BYTES, type SegmentConfig } from '../cache-index/segment.ts';
+import type { SegmentConfig } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBytes } from '../nix/hash.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
 import { DEFAULT_STORE_DIR, hashPartOf } from '../nix/store-path.ts';
-import type { ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { decodeImageManifest, type ImageManifest } from '../oci/manifest.ts';
+import type { ImageManifest } from '../oci/manifest.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { Findings } from './finding.ts';
 import type { TagScan } from './scan-tags.ts';
-import { NO_ROWS, ScannedSegment } from './scanned-segment.ts';
+import { NO_ROWS, ScannedSegment, type SegmentParts } from './scanned-segment.ts';
 import { troubleOf } from './trouble.ts';
 
 export interface ScanSegmentOptions extends CallOptions {
@@ -30,11 +31,9 @@ export interface ScanSegmentOptions extends CallOptions {
 
 /** The segment; undefined for one that was deleted and that only a stale `cache-index` names. */
 export async function scanSegment(tag: string, options: ScanSegmentOptions): Promise<ScannedSegment | undefined> {
-  const found = await findManifest(tag, options);
-  if (found === 'stale') return undefined;
-  const manifest = found && decodeManifest(tag, found, options);
-  const layers = manifest?.layers ?? [];
-  const config = manifest && (await readConfig(tag, manifest.config, options));
+  const record = await readRecord(tag, options);
+  if (!record) return undefined;
+  const { manifest, config, layers } = record;
   const entries = await readEntries(tag, layers[0], options);
   const { read } = entries;
   let { rows } = entries;
@@ -46,76 +45,48 @@ export async function scanSegment(tag: string, options: ScanSegmentOptions): Pro
   const consistent = config === undefined || checkConfig(tag, config, rows, isWhole, options);
   const isSorted = checkOrder(tag, rows, options);
   const parts = {
-    ...{ tag, time: Math.floor((parseTag(tag)?.time ?? 0) / 1000), manifest: found, layers, config, rows, textAt },
+    ...{ tag, time: Math.floor((parseTag(tag)?.time ?? 0) / 1000), manifest, layers, config, rows, textAt },
     entryAt: (row: number) => parseEntry(textAt(row), storeDir),
     close: entries.close,
   };
-  return new ScannedSegment(parts, !(manifest && config && isWhole && consistent && isSorted));
+  return new ScannedSegment(parts, !(config && isWhole && consistent && isSorted));
 }
 
-/** By its tag; or by its digest, when something removed the tag and left the manifest. */
-async function findManifest(
-  tag: string,
-  { store, scan, findings, signal }: ScanSegmentOptions,
-): Promise<StoredManifest | undefined | 'stale'> {
-  const isVouched = scan.live.checkpoints.some((name) => scan.checkpoints.get(name)?.segments.includes(tag));
-  try {
-    const byTag = await store.fetchManifest(tag, { signal });
-    if (byTag) return byTag;
-    const digest = scan.listed.get(tag)?.digest;
-    const byDigest = digest && (await store.fetchManifest(digest, { signal }));
-    if (byDigest) {
-      findings.add('segment-untagged', tag, `the tag ${tag} is gone, its manifest ${digest} is there`);
-      return byDigest;
-    }
-    if (!scan.tags.has(tag) && !isVouched) return 'stale';
-    findings.add('segment-missing', tag, `the manifest of segment ${tag} is not there`);
-  } catch (error) {
-    const trouble = troubleOf(error, { signal });
-    if (trouble.kind === 'unanswered') findings.add('unanswered', tag, trouble.message);
-    else findings.add('segment-missing', tag, `the manifest of segment ${tag} cannot be read: ${trouble.message}`);
+type ReadRecord = Pick<SegmentParts, 'manifest' | 'layers' | 'config'>;
+
+/** Undefined for a segment that only a stale `cache-index` names. */
+async function readRecord(tag: string, options: ScanSegmentOptions): Promise<ReadRecord | undefined> {
+  const { store, scan, findings, signal } = options;
+  const record = await readSegmentRecord(tag, scan, {
+    ...{ store, signal },
+    onProblem({ part, error }) {
+      const { kind, message } = troubleOf(error, { signal });
+      if (kind === 'unanswered') findings.add('unanswered', tag, message);
+      else if (part === 'config') findings.add('config-damaged', tag, message);
+      else if (part === 'image') findings.add('segment-damaged', tag, message);
+      else findings.add('segment-missing', tag, message);
+    },
+  });
+  if (!record) return undefined;
+  const { manifest, isTagged, image, config } = record;
+  if (manifest && !isTagged) {
+    findings.add(
+      'segment-untagged',
+      tag,
+      `the tag ${tag} is gone, its manifest ${manifest.descriptor.digest} is there`,
+    );
   }
-  return undefined;
+  const isSound = image !== undefined && checkImage(tag, image, findings);
+  return isSound ? { manifest, layers: image.layers, config } : { manifest, layers: [], config: undefined };
 }
 
-function decodeManifest(
-  tag: string,
-  { bytes }: StoredManifest,
-  { findings }: ScanSegmentOptions,
-): ImageManifest | undefined {
-  let manifest: ImageManifest;
-  try {
-    manifest = decodeImageManifest(bytes, `segment ${tag}`);
-  } catch (error) {
-    findings.add('segment-damaged', tag, messageOf(error));
-    return undefined;
-  }
-  const { artifactType, annotations, layers } = manifest;
+function checkImage(tag: string, { artifactType, annotations }: ImageManifest, findings: Findings): boolean {
   const faults = [
     artifactType === mediaTypes.SEGMENT ? '' : `is of type ${artifactType ?? 'unknown'}`,
     annotations?.[mediaTypes.TAG_ANNOTATION] === tag ? '' : 'is annotated with another tag',
-    layers[0]?.digest === parseTag(tag)?.id ? '' : 'does not begin with the entries that its tag names',
   ].filter((fault) => fault !== '');
-  if (faults.length === 0) return manifest;
-  findings.add('segment-damaged', tag, `the manifest of segment ${tag} ${faults.join(' and ')}`);
-  return undefined;
-}
-
-async function readConfig(
-  tag: string,
-  descriptor: Descriptor,
-  { store, findings, signal }: ScanSegmentOptions,
-): Promise<SegmentConfig | undefined> {
-  const what = `config of segment ${tag}`;
-  try {
-    const bytes = await readBounded(await store.fetchBlob(descriptor, { signal }), MAX_CONFIG_BYTES, what);
-    return decodeSegmentConfig(bytes, what);
-  } catch (error) {
-    const trouble = troubleOf(error, { signal });
-    if (trouble.kind === 'unanswered') findings.add('unanswered', tag, trouble.message);
-    else findings.add('config-damaged', tag, `${what}: ${trouble.message}`);
-    return undefined;
-  }
+  if (faults.length > 0) findings.add('segment-damaged', tag, `the manifest of segment ${tag} ${faults.join(' and ')}`);
+  return faults.length === 0;
 }
 
 interface ReadEntries {

@@ -1,45 +1,34 @@
 /**
- * What the tags, the checkpoints and `cache-index` say is live. Unlike cache/view.ts, which serves or stops, this goes on
- * past everything that is damaged and tells of it; a newer format still stops it.
+ * What the tags, the checkpoints and `cache-index` say is live, and what is wrong with them: this goes on past everything
+ * that is damaged, and tells of it; a newer format still stops it.
  */
 
-import { entriesSize } from '../cache/read/view.ts';
-import { type CheckpointConfig, decodeCheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
-import { type LiveSet, liveSet } from '../cache-index/live-set.ts';
+import type { Mirror } from '../cache/read/mirror.ts';
+import { type CacheView, entriesSize, loadView } from '../cache/read/view.ts';
+import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
-import { assertVersion, MAX_CONFIG_BYTES } from '../cache-index/segment.ts';
-import { CACHE_INDEX_TAG, isNewerTag, parseTag, recordTag } from '../cache-index/tags.ts';
+import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import type { ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
+import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import type { Digest } from '../oci/digest.ts';
-import { decodeImageIndex, IMAGE_INDEX } from '../oci/manifest.ts';
-import { readBounded } from '../streams/verify.ts';
+import { decodeImageIndex } from '../oci/manifest.ts';
 import type { Findings } from './finding.ts';
 import { troubleOf } from './trouble.ts';
 
 export interface ScanTagsOptions extends CallOptions {
   readonly store: ReadOnlyStore;
+  /** Opened to recall. */
+  readonly mirror: Mirror;
   readonly findings: Findings;
-  /** A checkpoint's config as this machine remembers it. */
-  readonly recallConfig: (id: Digest) => Promise<Buffer | undefined>;
   readonly now: Date;
 }
 
-export interface TagScan {
-  readonly tags: ReadonlySet<string>;
-  readonly live: LiveSet;
-  readonly checkpoints: ReadonlyMap<string, CheckpointConfig>;
+export interface TagScan extends CacheView {
   /** Live checkpoints that have to be replaced by another one; their config is known. */
   readonly damagedCheckpoints: readonly string[];
   /** Checkpoints of which nothing is known any more. */
   readonly lostCheckpoints: readonly string[];
-  /** Segments in `cache-index`, by tag. */
-  readonly listed: ReadonlyMap<string, Descriptor>;
-  readonly publicKeys: readonly string[];
-  /** Whether `cache-index` may be written anew. */
-  readonly isIndexOurs: boolean;
 }
 
 /** An hour: a gc that is at work writes the record first, and the checkpoint right after. */
@@ -49,118 +38,42 @@ const LINGER_MS = 7 * 24 * 60 * 60 * 1000;
 
 /** @throws {NixcacheError} ERR_INDEX_VERSION; ERR_INDEX when this is no cache of ours; the registry's errors */
 export async function scanTags(options: ScanTagsOptions): Promise<TagScan> {
-  const { store, signal } = options;
-  const tags = new Set(await store.listTags({ signal }));
-  const newer = [...tags].find(isNewerTag);
-  if (newer !== undefined) {
-    throw new NixcacheError(
-      'ERR_INDEX_VERSION',
-      `${store.name} has ${newer}, of a newer cache format: install a newer nixcache`,
-    );
+  const { store, mirror, findings, signal } = options;
+  const damaged = new Set<string>();
+  const lost: string[] = [];
+  const view = await loadView(store, mirror, {
+    signal,
+    onProblem(problem) {
+      const { part, tag, isRecalled = false } = problem;
+      const { kind, message } = troubleOf(problem.error, options);
+      if (kind === 'unanswered') findings.add('unanswered', tag, message);
+      else if (part === 'foreign-index') findings.add('cache-index-foreign', tag, message);
+      else if (part === 'cache-index') findings.add('cache-index-unreadable', tag, message);
+      else if (isRecalled) {
+        damaged.add(tag);
+        findings.add('checkpoint-damaged', tag, `${message}; the index copy on this machine still has it`);
+      } else {
+        lost.push(tag);
+        findings.add('checkpoint-unreadable', tag, message);
+      }
+    },
+  });
+  const isOurs = [...view.tags].some((tag) => parseTag(tag) !== undefined);
+  if (view.index === 'foreign' && !isOurs) {
+    const [foreign] = findings.list;
+    throw new NixcacheError('ERR_INDEX', `${foreign?.message}: it is no cache of nixcache's`);
   }
-  const index = await scanCacheIndex(tags, options);
-  const { checkpoints, damaged, lost } = await scanCheckpoints(tags, options);
-  const live = liveSet({ tags: [...tags], listed: [...index.listed.keys()], checkpoints });
-  checkLeftovers(tags, checkpoints, options);
-  return {
-    tags,
-    live,
-    checkpoints,
-    damagedCheckpoints: damaged.filter((tag) => !live.replaced.has(tag)),
-    lostCheckpoints: lost,
-    ...index,
-  };
-}
-
-type IndexScan = Pick<TagScan, 'listed' | 'publicKeys' | 'isIndexOurs'>;
-
-async function scanCacheIndex(tags: ReadonlySet<string>, options: ScanTagsOptions): Promise<IndexScan> {
-  const { store, findings, signal } = options;
-  const isOurs = [...tags].some((tag) => parseTag(tag) !== undefined);
-  const nothing = { listed: new Map<string, Descriptor>(), publicKeys: [], isIndexOurs: true };
-  let manifest: StoredManifest | undefined;
-  try {
-    manifest = await store.fetchManifest(CACHE_INDEX_TAG, { signal });
-  } catch (error) {
-    const trouble = troubleOf(error, options);
-    if (trouble.kind === 'unanswered') findings.add('unanswered', CACHE_INDEX_TAG, trouble.message);
-    else findings.add('cache-index-unreadable', CACHE_INDEX_TAG, trouble.message);
-    return nothing;
+  if (view.index === 'missing' && isOurs) {
+    findings.add('cache-index-missing', CACHE_INDEX_TAG, `${store.name} has no cache-index`);
   }
-  if (!manifest) {
-    if (isOurs) findings.add('cache-index-missing', CACHE_INDEX_TAG, `${store.name} has no cache-index`);
-    return nothing;
+  // Checkpoints are few.
+  for (const tag of [...view.tags].sort()) {
+    if (parseTag(tag)?.kind !== 'checkpoint') continue;
+    if (!(await checkManifest(tag, view.tags, options)) && view.checkpoints.has(tag)) damaged.add(tag);
   }
-  const foreign = (what: string): IndexScan => {
-    const message = `cache-index of ${store.name} is ${what}`;
-    if (!isOurs) throw new NixcacheError('ERR_INDEX', `${message}: it is no cache of nixcache's`);
-    findings.add('cache-index-foreign', CACHE_INDEX_TAG, message);
-    return { ...nothing, isIndexOurs: false };
-  };
-  if (manifest.descriptor.mediaType !== IMAGE_INDEX) return foreign(`a ${manifest.descriptor.mediaType}`);
-  try {
-    const index = decodeImageIndex(manifest.bytes, `cache-index of ${store.name}`);
-    if (index.artifactType !== mediaTypes.CACHE_INDEX) return foreign(`of type ${index.artifactType ?? 'unknown'}`);
-    const version = index.annotations?.[mediaTypes.VERSION_ANNOTATION];
-    if (version !== undefined) assertVersion(Number(version), `cache-index of ${store.name}`);
-    const listed = new Map<string, Descriptor>();
-    for (const descriptor of index.manifests) {
-      const tag = tagOf(descriptor);
-      if (tag !== undefined && parseTag(tag)?.kind === 'segment') listed.set(tag, descriptor);
-    }
-    const publicKeys = (index.annotations?.[mediaTypes.PUBLIC_KEYS_ANNOTATION] ?? '').split(' ');
-    return { listed, publicKeys: publicKeys.filter((key) => key !== ''), isIndexOurs: true };
-  } catch (error) {
-    findings.add('cache-index-unreadable', CACHE_INDEX_TAG, troubleOf(error, options).message);
-    return nothing;
-  }
-}
-
-interface CheckpointScan {
-  readonly checkpoints: Map<string, CheckpointConfig>;
-  readonly damaged: string[];
-  readonly lost: string[];
-}
-
-/** Checkpoints are few. */
-async function scanCheckpoints(tags: ReadonlySet<string>, options: ScanTagsOptions): Promise<CheckpointScan> {
-  const scan: CheckpointScan = { checkpoints: new Map(), damaged: [], lost: [] };
-  for (const tag of [...tags].sort()) {
-    const parsed = parseTag(tag);
-    if (parsed?.kind !== 'checkpoint') continue;
-    const { config, isWhole } = await readConfig(tag, parsed.id, options);
-    if (config) scan.checkpoints.set(tag, config);
-    else if (!isWhole) scan.lost.push(tag);
-    const isReachable = await checkManifest(tag, tags, options);
-    if (config && !(isWhole && isReachable)) scan.damaged.push(tag);
-  }
-  return scan;
-}
-
-async function readConfig(
-  tag: string,
-  id: Digest,
-  options: ScanTagsOptions,
-): Promise<{ readonly config?: CheckpointConfig; readonly isWhole: boolean }> {
-  const { store, findings, recallConfig, signal } = options;
-  const what = `checkpoint ${tag} of ${store.name}`;
-  try {
-    const bytes = await readBounded(await store.fetchBlob({ digest: id }, { signal }), MAX_CONFIG_BYTES, what);
-    return { config: decodeCheckpointConfig(bytes, what), isWhole: true };
-  } catch (error) {
-    const trouble = troubleOf(error, options);
-    if (trouble.kind === 'unanswered') {
-      findings.add('unanswered', tag, trouble.message);
-      return { isWhole: true };
-    }
-    const recalled = await recallConfig(id);
-    if (recalled) {
-      findings.add('checkpoint-damaged', tag, `${trouble.message}; the index copy on this machine still has it`);
-      return { config: decodeCheckpointConfig(recalled, what), isWhole: false };
-    }
-    findings.add('checkpoint-unreadable', tag, trouble.message);
-    return { isWhole: false };
-  }
+  checkLeftovers(view.tags, view.checkpoints, options);
+  const damagedCheckpoints = [...damaged].filter((tag) => !view.live.replaced.has(tag)).sort();
+  return { ...view, damagedCheckpoints, lostCheckpoints: lost.sort() };
 }
 
 /** Whether the checkpoint's index and record keep its config from being collected. */
@@ -214,7 +127,7 @@ export function checkCacheIndex(
   segments: ReadonlyMap<string, Descriptor>,
   { findings }: Pick<ScanTagsOptions, 'findings'>,
 ): void {
-  const { listed, tags, live } = scan;
+  const { descriptors: listed, tags, live } = scan;
   if (findings.list.some(({ kind }) => kind.startsWith('cache-index-'))) return;
   const dead = [...listed.keys()].filter((tag) => live.replaced.has(tag) || !segments.has(tag));
   const lacking = [...segments.keys()].filter((tag) => tags.has(tag) && !listed.has(tag));

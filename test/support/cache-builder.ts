@@ -4,6 +4,7 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { expect } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { Mirror } from '../../src/cache/read/mirror.ts';
+import { stopAtProblems } from '../../src/cache/read/problem.ts';
 import { type CacheView, loadView } from '../../src/cache/read/view.ts';
 import { commitSegment, refreshCacheIndex } from '../../src/cache/write/commit.ts';
 import { type Entry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
@@ -213,7 +214,7 @@ export async function openReader(store: ContentStore): Promise<IndexReader> {
 }
 
 export const readView = async (store: ContentStore): Promise<CacheView> =>
-  loadView(store, await Mirror.open({ cache: store.name, isChecked: true }), { strict: true });
+  loadView(store, await Mirror.open({ cache: store.name, use: 'check' }), { onProblem: stopAtProblems });
 
 /** Names of the paths that a new reader finds. */
 export async function namesIn(store: ContentStore): Promise<string[]> {

@@ -8,7 +8,7 @@ import { type RepairSettings, type VerifyOptions, verifyCache } from '../../src/
 export async function verify(store: ContentStore, options: Partial<VerifyOptions> = {}): Promise<VerifyReport> {
   return verifyCache({
     store,
-    mirror: await Mirror.open({ cache: store.name, isChecked: true }),
+    mirror: await Mirror.open({ cache: store.name, use: 'recall' }),
     upstreams: [],
     trustedPublicKeys: [],
     contents: false,

@@ -18,6 +18,7 @@ import type { IndexStore } from './index-store.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
 import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
+import { type OnProblem, stopAtProblems, warnOfProblems } from './problem.ts';
 import { type LoadedSegment, loadSegments } from './segment-loader.ts';
 import { type CacheView, keptDigests, loadView, TagVanished } from './view.ts';
 
@@ -56,6 +57,7 @@ export class IndexReader implements CacheReader {
   readonly #store: ReadOnlyStore;
   readonly #mirror: Mirror;
   readonly #options: IndexReaderOptions;
+  readonly #onProblem: OnProblem;
   #table = new EntryTable();
   /** By ordinal in the table. */
   #segments: readonly LoadedSegment[] = [];
@@ -73,12 +75,13 @@ export class IndexReader implements CacheReader {
     this.#store = options.store;
     this.#mirror = mirror;
     this.#options = options;
+    this.#onProblem = options.strict ? stopAtProblems : warnOfProblems(options.onWarning);
   }
 
   /** A reader with what the last run left on disk; call `refresh` to ask the registry. */
   static async open(options: IndexReaderOptions): Promise<IndexReader> {
     const { store, index, strict, onWarning } = options;
-    const mirror = await Mirror.open({ cache: store.name, index, isChecked: strict, onWarning });
+    const mirror = await Mirror.open({ cache: store.name, index, use: strict ? 'check' : 'trust', onWarning });
     const reader = new IndexReader(mirror, options);
     await reader.#loadState();
     return reader;
@@ -218,8 +221,8 @@ export class IndexReader implements CacheReader {
   }
 
   async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
-    const { strict, besideLegacy, onWarning, now = () => new Date() } = this.#options;
-    const view = await loadView(this.#store, this.#mirror, { strict, besideLegacy, signal, onWarning });
+    const { besideLegacy, now = () => new Date() } = this.#options;
+    const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, besideLegacy, signal });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
@@ -255,8 +258,8 @@ export class IndexReader implements CacheReader {
   }
 
   #load(tags: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof loadSegments> {
-    const { strict, onWarning } = this.#options;
-    return loadSegments(tags, { store: this.#store, mirror: this.#mirror, view, strict, signal, onWarning });
+    const [store, mirror, onProblem] = [this.#store, this.#mirror, this.#onProblem];
+    return loadSegments(tags, { store, mirror, view, onProblem, signal, onStale: this.#options.onWarning });
   }
 
   #install(segments: readonly LoadedSegment[], append: boolean): void {

@@ -16,7 +16,7 @@ import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { readBounded } from '../../streams/verify.ts';
 import { legacyIndexOf } from './legacy-manifest.ts';
-import { readError } from './view.ts';
+import { readError } from './problem.ts';
 
 export interface LegacyIndex {
   readonly entries: readonly Entry[];

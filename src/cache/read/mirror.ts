@@ -3,6 +3,7 @@
  * be fetched again. With an index store it outlives the process.
  */
 
+import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../cache-index/entries-blob.ts';
 import type { SegmentRows } from '../../cache-index/entry-table.ts';
 import { MAX_CONFIG_BYTES } from '../../cache-index/segment.ts';
@@ -27,8 +28,11 @@ export interface MirrorOptions {
   readonly cache: string;
   /** In memory alone when undefined. */
   readonly index?: IndexStore | undefined;
-  /** For writers: entries from the index store are checked for every changed bit, some 1 ms a megabyte. */
-  readonly isChecked: boolean;
+  /**
+   * For readers `trust`. For writers `check`: entries from the index store are looked at for any changed bit, some 1 ms a
+   * megabyte. For verify `recall`: what the registry has counts, and what is kept stands in for what is lost there.
+   */
+  readonly use: 'trust' | 'check' | 'recall';
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
@@ -62,7 +66,7 @@ export class Mirror {
     const text = await this.#index?.open(textOf(id));
     if (!text) return undefined;
     const decoded = decodeRows(rows, text.size);
-    if (decoded && (!this.#options.isChecked || (await this.#isIntact(id, rows)))) return segmentOf(text, decoded);
+    if (decoded && (this.#options.use === 'trust' || (await this.#isIntact(id, rows)))) return segmentOf(text, decoded);
     text.close();
     return undefined;
   }
@@ -100,9 +104,15 @@ export class Mirror {
     return this.#fetch(`${hexOf(target.digest)}.lookup`, store, target, what, maxBytes, options);
   }
 
-  /** A checkpoint's config from the index store. */
-  loadConfig(id: Digest): Promise<Buffer | undefined> {
-    return this.#load(`${hexOf(id)}.json`, id);
+  /** What stands in for a checkpoint's config that the registry has lost. */
+  async recallCheckpoint(id: Digest, what: string): Promise<CheckpointConfig | undefined> {
+    if (this.#options.use !== 'recall') return undefined;
+    const bytes = await this.#load(`${hexOf(id)}.json`, id);
+    try {
+      return bytes && decodeCheckpointConfig(bytes, what);
+    } catch {
+      return undefined; // it was written so, and is no better here
+    }
   }
 
   /** The state saved last. */
@@ -150,7 +160,7 @@ export class Mirror {
     maxBytes: number,
     options: CallOptions,
   ): Promise<{ readonly content: Buffer; readonly bytes: number }> {
-    const held = await this.#load(piece, target.digest);
+    const held = this.#options.use === 'recall' ? undefined : await this.#load(piece, target.digest);
     if (held) return { content: held, bytes: 0 };
     const content = await readBounded(await store.fetchBlob(target, options), maxBytes, what);
     await this.#index?.write(piece, content);

@@ -4,7 +4,8 @@ import { parseTag } from '../../cache-index/tags.ts';
 import { isNixcacheError, messageOf } from '../../errors.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import type { Mirror, MirroredSegment } from './mirror.ts';
-import { assertStillTagged, type CacheView, entriesSize, readError, type ViewOptions } from './view.ts';
+import { readError } from './problem.ts';
+import { assertStillTagged, type CacheView, entriesSize, type ViewOptions } from './view.ts';
 
 export interface LoadedSegment {
   readonly tag: string;
@@ -17,6 +18,8 @@ export interface SegmentLoaderOptions extends ViewOptions {
   readonly store: ReadOnlyStore;
   readonly mirror: Mirror;
   readonly view: CacheView;
+  /** Of a segment that was deleted and that a stale `cache-index` still lists. */
+  readonly onStale?: ((message: string) => void) | undefined;
 }
 
 /** Entries blobs fetched at once: enough to hide 50 ms of latency, few enough for a registry's patience. */
@@ -26,7 +29,7 @@ const CONCURRENT_FETCHES = 16;
  * The segments `tags`, less those that a reader has to do without; `bytes` is what was downloaded. After an error
  * nothing is left open.
  *
- * @throws {NixcacheError} when strict, whatever cannot be read; TagVanished when it was deleted meanwhile
+ * @throws {NixcacheError} what `onProblem` throws; TagVanished when it was deleted meanwhile
  */
 export async function loadSegments(
   tags: readonly string[],
@@ -56,7 +59,7 @@ export async function loadSegments(
 
 async function loadSegment(
   tag: string,
-  { store, mirror, view, strict, signal, onWarning }: SegmentLoaderOptions,
+  { store, mirror, view, onProblem, signal, onStale }: SegmentLoaderOptions,
 ): Promise<{ readonly loaded: LoadedSegment; readonly bytes: number } | undefined> {
   const parsed = parseTag(tag);
   if (!parsed) throw new Error(`${tag} is not a segment tag`);
@@ -73,8 +76,9 @@ async function loadSegment(
     if (view.tags.has(tag)) await assertStillTagged(store, tag, error, { signal });
     // Only a stale cache-index names it: it was deleted since.
     const gone = !view.tags.has(tag) && isNixcacheError(error, 'ERR_NOT_FOUND');
-    if (strict && !gone) throw readError(error, what);
-    onWarning?.(`${what} is left out: ${messageOf(error)}`);
+    const warning = `${what} is left out: ${messageOf(error)}`;
+    if (gone) onStale?.(warning);
+    else onProblem({ part: 'entries', tag, error: readError(error, what), warning });
     return undefined;
   }
 }

@@ -4,8 +4,9 @@ import pLimit from 'p-limit';
 import { mergeRecords, NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
 import type { CallOptions } from '../../call-options.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
+import { readError } from './problem.ts';
 import { fetchSegmentRecord } from './segment-record.ts';
-import { type CacheView, readError } from './view.ts';
+import type { CacheView } from './view.ts';
 
 const CONCURRENT_FETCHES = 16;
 

@@ -1,9 +1,5 @@
 /**
- * What is live in a cache right now: the tag list and `cache-index`, less what checkpoints replace.
- *
- * Writers read strictly: whatever cannot be read or is of a newer format stops them, because a view with holes would
- * make gc drop what it did not see. Readers go on with what they can read.
- */
+ * What is live in a cache right now: the tag list and `cache-index`, less what checkpoints replace. */
 
 import { type CheckpointConfig, decodeCheckpointConfig, tagOf } from '../../cache-index/checkpoint.ts';
 import { type LiveSet, liveSet } from '../../cache-index/live-set.ts';
@@ -23,6 +19,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { decodeImageIndex, IMAGE_INDEX, type ImageIndex } from '../../oci/manifest.ts';
 import { legacyIndexOf } from './legacy-manifest.ts';
 import type { Mirror } from './mirror.ts';
+import { type OnProblem, type Problem, readError, troubleOf } from './problem.ts';
 
 export interface CacheView {
   readonly live: LiveSet;
@@ -33,37 +30,28 @@ export interface CacheView {
   /** Manifest descriptors of segments, as far as `cache-index` lists them. */
   readonly descriptors: ReadonlyMap<string, Descriptor>;
   readonly publicKeys: readonly string[];
+  /** Whether `cache-index` could be read; `foreign`: another tool wrote it. */
+  readonly index: 'current' | 'missing' | 'unreadable' | 'foreign';
 }
 
 export interface ViewOptions extends CallOptions {
-  /** Throw on everything that is not understood; for writers. */
-  readonly strict: boolean;
+  readonly onProblem: OnProblem;
   /** Whether the caller reads an index of the older layout by itself: then it is no error, and no index. */
   readonly besideLegacy?: boolean | undefined;
-  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
-/** @throws {NixcacheError} the registry's errors; ERR_INDEX and ERR_INDEX_VERSION when strict */
+/** @throws {NixcacheError} the registry's errors, and what `onProblem` throws */
 export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: ViewOptions): Promise<CacheView> {
-  const [manifest, tagList] = await Promise.all([
-    store.fetchManifest(CACHE_INDEX_TAG, options),
-    store.listTags(options),
-  ]);
-  // Without segments beside it, going on without the index would show a reader an empty cache.
-  const isAlone = !tagList.some((tag) => parseTag(tag)?.kind === 'segment');
-  const indexOptions = { ...options, strict: options.strict || isAlone };
-  const isOurs = manifest && !(options.besideLegacy === true && legacyIndexOf(manifest));
-  const index = isOurs ? tolerate(indexOptions, () => decodeCacheIndex(manifest, store.name)) : undefined;
-  const tags = new Set(tagList);
+  const [entryPoint, tagList] = await Promise.all([fetchEntryPoint(store, options), store.listTags(options)]);
   const newer = tagList.find(isNewerTag);
   if (newer !== undefined) {
-    tolerate(options, () => {
-      throw new NixcacheError(
-        'ERR_INDEX_VERSION',
-        `${store.name} has ${newer}, of a newer cache format: install a newer nixcache`,
-      );
-    });
+    const message = `${store.name} has ${newer}, of a newer cache format: install a newer nixcache`;
+    const error = new NixcacheError('ERR_INDEX_VERSION', message);
+    options.onProblem({ part: 'format', tag: newer, error, warning: goingOn(error) });
   }
+  // Without segments beside it, going on without the index would show a reader an empty cache.
+  const isAlone = !tagList.some((tag) => parseTag(tag)?.kind === 'segment');
+  const { index, state } = readEntryPoint(entryPoint, store.name, isAlone, options);
   const descriptors = new Map<string, Descriptor>();
   for (const descriptor of index?.manifests ?? []) {
     const tag = tagOf(descriptor);
@@ -72,11 +60,50 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: Vi
   const checkpoints = await loadCheckpoints(store, mirror, tagList, options);
   return {
     live: liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints }),
-    tags,
-    checkpoints,
-    descriptors,
+    tags: new Set(tagList),
+    ...{ checkpoints, descriptors, index: state },
     publicKeys: (index?.annotations?.[PUBLIC_KEYS_ANNOTATION] ?? '').split(' ').filter((key) => key !== ''),
   };
+}
+
+const goingOn = (error: unknown): string => `${messageOf(error)}; going on with what else there is`;
+
+/** The manifest at `cache-index`, or why it cannot be had. */
+async function fetchEntryPoint(
+  store: ReadOnlyStore,
+  options: ViewOptions,
+): Promise<StoredManifest | undefined | { readonly error: unknown }> {
+  try {
+    return await store.fetchManifest(CACHE_INDEX_TAG, options);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (!troubleOf(error)) throw error;
+    return { error };
+  }
+}
+
+function readEntryPoint(
+  found: StoredManifest | undefined | { readonly error: unknown },
+  name: string,
+  isAlone: boolean,
+  { onProblem, besideLegacy }: ViewOptions,
+): { readonly index?: ImageIndex; readonly state: CacheView['index'] } {
+  const tag = CACHE_INDEX_TAG;
+  if (!found) return { state: 'missing' };
+  if ('error' in found) {
+    onProblem({ part: 'cache-index', tag, error: found.error, warning: undefined });
+    return { state: 'unreadable' };
+  }
+  if (besideLegacy === true && legacyIndexOf(found)) return { state: 'missing' };
+  try {
+    return { index: decodeCacheIndex(found, name), state: 'current' };
+  } catch (error) {
+    if (!isNixcacheError(error)) throw error;
+    const isForeign = error instanceof ForeignIndex;
+    const part: Problem['part'] = isForeign ? 'foreign-index' : 'cache-index';
+    onProblem({ part, tag, error, warning: isAlone ? undefined : goingOn(error) });
+    return { state: isForeign ? 'foreign' : 'unreadable' };
+  }
 }
 
 async function loadCheckpoints(
@@ -106,27 +133,32 @@ async function loadCheckpoint(
     return [tag, decodeCheckpointConfig(await mirror.fetchConfig(store, { digest }, what, options), what)];
   } catch (error) {
     await assertStillTagged(store, tag, error, options);
+    const recalled = await mirror.recallCheckpoint(digest, what);
     // A registry that does not answer says nothing about the checkpoint: what it replaced would rise from the dead.
-    if (options.strict || !isNixcacheError(error, ...DAMAGE)) throw readError(error, what);
-    options.onWarning?.(`${what} is ignored: ${messageOf(error)}`);
-    return undefined;
+    const warning = isNixcacheError(error, ...DAMAGE) ? `${what} is ignored: ${messageOf(error)}` : undefined;
+    const isRecalled = recalled !== undefined;
+    options.onProblem({ part: 'checkpoint', tag, error: readError(error, what), warning, isRecalled });
+    return recalled && [tag, recalled];
   }
 }
 
 /** What is wrong with content itself, not with the way to it. */
 const DAMAGE = ['ERR_INDEX', 'ERR_INDEX_VERSION', 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH'] as const;
 
+/** Another tool holds the tag `cache-index`. */
+class ForeignIndex extends NixcacheError {}
+
 /** @throws {NixcacheError} ERR_INDEX, or ERR_INDEX_VERSION */
 export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageIndex {
   const what = `cache-index of ${name}`;
   if (legacyIndexOf(manifest)) {
-    throw new NixcacheError(
+    throw new ForeignIndex(
       'ERR_INDEX',
       `${what} is of the older layout of cmspam/nixcache-oci: nixcache publish, push or copy into it converts it first`,
     );
   }
   if (manifest.descriptor.mediaType !== IMAGE_INDEX) {
-    throw new NixcacheError(
+    throw new ForeignIndex(
       'ERR_INDEX',
       `${what} is a ${manifest.descriptor.mediaType}, not an image index: another tool wrote it; publish to another repository`,
     );
@@ -135,7 +167,7 @@ export function decodeCacheIndex(manifest: StoredManifest, name: string): ImageI
   const version = index.annotations?.[VERSION_ANNOTATION];
   if (version !== undefined) assertVersion(Number(version), what);
   if (index.artifactType !== CACHE_INDEX) {
-    throw new NixcacheError(
+    throw new ForeignIndex(
       'ERR_INDEX',
       `${what} is not a nixcache index (artifactType ${index.artifactType ?? 'missing'}): publish to another repository`,
     );
@@ -170,16 +202,6 @@ export function keptDigests(view: CacheView): Set<Digest> {
   return digests;
 }
 
-function tolerate<T>(options: ViewOptions, decode: () => T): T | undefined {
-  try {
-    return decode();
-  } catch (error) {
-    if (options.strict || !isNixcacheError(error)) throw error;
-    options.onWarning?.(`${messageOf(error)}; going on with what else there is`);
-    return undefined;
-  }
-}
-
 /** A tag was deleted between the reading of the tag list and of what it names: the view has to be read again. */
 export class TagVanished extends NixcacheError {}
 
@@ -192,14 +214,6 @@ export async function assertStillTagged(
 ): Promise<void> {
   if (!isNixcacheError(error, 'ERR_NOT_FOUND') || (await store.resolve(tag, options)) !== undefined) return;
   throw new TagVanished('ERR_INDEX', `${tag} was deleted from ${store.name} while it was read; try again`, {
-    cause: error,
-  });
-}
-
-/** A tag that names content which is not there is damage, not absence. */
-export function readError(error: unknown, what: string): unknown {
-  if (!isNixcacheError(error, 'ERR_NOT_FOUND')) return error;
-  return new NixcacheError('ERR_INDEX', `${what}: its content is gone from the registry; run nixcache verify`, {
     cause: error,
   });
 }

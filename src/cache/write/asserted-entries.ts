@@ -10,7 +10,8 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { decodeImageManifest } from '../../oci/manifest.ts';
 import type { IndexReader } from '../read/index-reader.ts';
-import { readError } from '../read/view.ts';
+import { readError } from '../read/problem.ts';
+import { fetchSegmentManifest } from '../read/segment-record.ts';
 import { referencesFirst } from './references-first.ts';
 import type { BackedEntry } from './segment-writer.ts';
 
@@ -79,12 +80,9 @@ export function* cachedClosure(reader: IndexReader, roots: readonly HashPart[]):
 async function fetchLayers(tag: string, { store, reader, signal }: AssertOptions): Promise<Map<Digest, Descriptor>> {
   const what = `segment ${tag} of ${store.name}`;
   try {
-    const byTag = await store.fetchManifest(tag, { signal });
-    // Where a tag that was just written is not yet seen, or was removed, the manifest itself may be there.
-    const digest = reader.view?.descriptors.get(tag)?.digest;
-    const manifest = byTag ?? (digest && (await store.fetchManifest(digest, { signal })));
-    if (!manifest) throw new NixcacheError('ERR_NOT_FOUND', 'its manifest is not there');
-    return new Map(decodeImageManifest(manifest.bytes, what).layers.map((layer) => [layer.digest, layer]));
+    const found = await fetchSegmentManifest(tag, reader.view, { store, signal });
+    if (!found) throw new NixcacheError('ERR_NOT_FOUND', 'its manifest is not there');
+    return new Map(decodeImageManifest(found.manifest.bytes, what).layers.map((layer) => [layer.digest, layer]));
   } catch (error) {
     throw readError(error, `${what} (${messageOf(error)})`);
   }

@@ -26,7 +26,7 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
   const mirror = await Mirror.open({
     cache: store.name,
     index: await session.index(session.cache, onWarning),
-    isChecked: true,
+    use: 'recall',
     onWarning,
   });
   const local = settings.repair ? await openLocal(store, settings, session) : undefined;
