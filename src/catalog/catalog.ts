@@ -3,10 +3,9 @@
  * configs of segments and checkpoints. Lenient: what cannot be read is told of and left out.
  */
 
-import pLimit from 'p-limit';
 import type { IndexReader } from '../cache/read/index-reader.ts';
-import { readError } from '../cache/read/problem.ts';
-import { fetchSegmentRecord, type SegmentRecord } from '../cache/read/segment-record.ts';
+import type { SegmentRecord } from '../cache/read/segment-record.ts';
+import { checkpointsOf, readRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
 import { currentPins, mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
@@ -37,34 +36,23 @@ export interface CatalogOptions extends CallOptions {
   readonly onWarning: (message: string) => void;
 }
 
-/** Manifests and configs fetched at once: enough to hide 50 ms of latency. */
-const CONCURRENT_FETCHES = 16;
-
 /** @throws {NixcacheError} when the cache cannot be read at all */
 export async function readCatalog(options: CatalogOptions): Promise<Catalog> {
   const { reader, onWarning, signal } = options;
   await reader.refresh({ signal });
   const { view } = reader;
   if (!view) throw new Error('the reader was never refreshed');
-  const limit = pLimit(CONCURRENT_FETCHES);
   const unreadable: string[] = [];
-  const read = async (tag: string): Promise<SegmentRecord | undefined> => {
-    try {
-      return await fetchSegmentRecord(tag, view, options);
-    } catch (error) {
-      signal?.throwIfAborted();
-      const reason = messageOf(readError(error, `segment ${tag} of ${reader.name}`));
-      unreadable.push(reason);
-      onWarning(`roots and pins may be missing: ${reason}`);
-      return undefined;
-    }
-  };
-  const records = await Promise.all(view.live.segments.map((tag) => limit(read, tag)));
-  const segments = records.filter((record) => record !== undefined);
-  const sources = [
-    ...segments.map(({ config }) => config),
-    ...view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag) ?? []),
-  ];
+  const read = readRecords(view, {
+    ...{ store: options.store, signal },
+    onProblem({ error, warning = '' }) {
+      unreadable.push(messageOf(error));
+      onWarning(warning);
+    },
+  });
+  const segments: SegmentRecord[] = [];
+  for await (const record of read) segments.push(record);
+  const sources = [...segments.map(({ config }) => config), ...checkpointsOf(view)];
   const pins = mergePins(...sources.map((source) => source.pins));
   return {
     ...{ reader, view, segments, pins, unreadable },

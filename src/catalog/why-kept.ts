@@ -1,8 +1,8 @@
 /** Why gc keeps a path, by gc's own rules over gc's own view of the cache. */
 
-import { Census, type CensusRow } from '../census/census.ts';
 import { type Marks, mark, type WhyKept } from '../census/marks.ts';
 import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../census/retention.ts';
+import { takeCensus } from '../census/take-census.ts';
 import { NixcacheError } from '../errors.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
@@ -21,25 +21,10 @@ export function judge(catalog: Catalog, policy: RetentionPolicy): GcVerdict {
   const [unreadable] = catalog.unreadable;
   if (unreadable !== undefined) throw wouldStop(unreadable);
   const retention = applyRetention(catalog.roots, catalog.pins, policy);
-  const marks: Marks = mark(takeCensus(catalog), retention.kept, retainedSince(policy));
+  const held = new Map(catalog.reader.segments().map((segment) => [segment.tag, segment]));
+  const census = takeCensus(catalog.segments, held, (tag, why) => wouldStop(`segment ${tag}: ${why}`));
+  const marks: Marks = mark(census, retention.kept, retainedSince(policy));
   return { retention, why: (hashPart) => marks.why(hashPart) };
-}
-
-function takeCensus({ reader, segments }: Catalog): Census {
-  const census = new Census();
-  const held = new Map(reader.segments().map((segment) => [segment.tag, segment]));
-  for (const { tag, layers, config } of segments) {
-    const segment = held.get(tag);
-    if (segment?.rows.count !== config.entryCount) throw wouldStop(`the entries of segment ${tag} cannot be read`);
-    const rows = function* (): Generator<CensusRow> {
-      for (let row = 0; row < segment.rows.count; row++) {
-        const entry = segment.entryAt(row);
-        yield { entry, asserted: entry.asserted ?? segment.time };
-      }
-    };
-    census.addSegment(tag, layers, rows());
-  }
-  return census;
 }
 
 const wouldStop = (reason: string): NixcacheError =>

@@ -1,14 +1,62 @@
 /** The roots and pins that a cache holds: they lie in the configs of segments and checkpoints, not in the index. */
 
-import pLimit from 'p-limit';
+import type { CheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { mergeRecords, NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
 import type { CallOptions } from '../../call-options.ts';
+import { messageOf } from '../../errors.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
-import { readError } from './problem.ts';
-import { fetchSegmentRecord } from './segment-record.ts';
+import { type OnProblem, readError, stopAtProblems } from './problem.ts';
+import { fetchSegmentRecord, type SegmentRecord } from './segment-record.ts';
 import type { CacheView } from './view.ts';
 
+export interface ReadRecordsOptions extends CallOptions {
+  readonly store: ReadOnlyStore;
+  readonly onProblem: OnProblem;
+  /** Of a segment that was deleted and that a stale `cache-index` still lists. */
+  readonly onStale?: ((message: string) => void) | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Manifests and configs fetched at once, and held until their turn has come: enough to hide 50 ms of latency. */
 const CONCURRENT_FETCHES = 16;
+
+/** The records of live segments, oldest first, less those that `onProblem` lets pass. */
+export async function* readRecords(view: CacheView, options: ReadRecordsOptions): AsyncGenerator<SegmentRecord> {
+  const { onProgress } = options;
+  const tags = view.live.segments;
+  const ahead: Promise<SegmentRecord | undefined>[] = [];
+  let begun = 0;
+  for (let done = 1; done <= tags.length; done++) {
+    for (const tag of tags.slice(begun, done + CONCURRENT_FETCHES - 1)) {
+      const reading = readRecord(tag, view, options);
+      reading.catch(() => undefined); // thrown in its turn, or not at all after another's error
+      ahead.push(reading);
+      begun++;
+    }
+    const record = await ahead.shift();
+    onProgress?.(done, tags.length);
+    if (record) yield record;
+  }
+}
+
+async function readRecord(
+  tag: string,
+  view: CacheView,
+  options: ReadRecordsOptions,
+): Promise<SegmentRecord | undefined> {
+  const { store, signal, onProblem, onStale } = options;
+  const what = `segment ${tag} of ${store.name}`;
+  try {
+    const record = await fetchSegmentRecord(tag, view, { store, signal });
+    if (!record) onStale?.(`${what} was deleted, though cache-index still lists it: it is left out`);
+    return record;
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const error = readError(cause, what);
+    onProblem({ part: 'config', tag, error, warning: `roots and pins may be missing: ${messageOf(error)}` });
+    return undefined;
+  }
+}
 
 /**
  * All records that count in `view`, each once.
@@ -20,12 +68,11 @@ export async function fetchRecords(
   view: CacheView,
   options: CallOptions = {},
 ): Promise<SegmentRecords> {
-  const limit = pLimit(CONCURRENT_FETCHES);
-  const segments = await Promise.all(
-    view.live.segments.map((tag) => limit(() => fetchSegmentRecords(store, view, tag, options))),
-  );
-  const checkpoints = view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag) ?? []);
-  return mergeRecords([...segments, ...checkpoints]);
+  const found: SegmentRecords[] = [];
+  for await (const { config } of readRecords(view, { ...options, store, onProblem: stopAtProblems })) {
+    found.push({ roots: config.roots, pins: config.pins });
+  }
+  return mergeRecords([...found, ...checkpointsOf(view)]);
 }
 
 /** The records of one live segment. */
@@ -35,13 +82,13 @@ export async function fetchSegmentRecords(
   tag: string,
   options: CallOptions = {},
 ): Promise<SegmentRecords> {
-  try {
-    const record = await fetchSegmentRecord(tag, view, { ...options, store });
-    return record?.config ?? NO_RECORDS;
-  } catch (error) {
-    throw readError(error, `segment ${tag} of ${store.name}`);
-  }
+  const record = await readRecord(tag, view, { ...options, store, onProblem: stopAtProblems });
+  return record?.config ?? NO_RECORDS;
 }
+
+/** What the live checkpoints of `view` carry. */
+export const checkpointsOf = (view: CacheView): CheckpointConfig[] =>
+  view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag) ?? []);
 
 /** What of `records` is not among `known`. */
 export function recordsBeyond(records: SegmentRecords, known: SegmentRecords): SegmentRecords {
