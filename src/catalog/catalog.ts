@@ -10,6 +10,7 @@ import type { CacheView } from '../cache/read/view.ts';
 import { currentPins, mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
+import { type PublicKey, sortPublicKeys } from '../nix/signature.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 
 export interface Catalog {
@@ -23,8 +24,8 @@ export interface Catalog {
   readonly pins: readonly Pin[];
   /** Those in force, by name. */
   readonly currentPins: readonly Pin[];
-  /** Signing keys that publishers named, `name:base64`. */
-  readonly publicKeys: readonly string[];
+  /** Signing keys that publishers named, sorted by their texts. */
+  readonly publicKeys: readonly PublicKey[];
   /** What could not be read, and why: with it, gc stops. */
   readonly unreadable: readonly string[];
 }
@@ -53,11 +54,18 @@ export async function readCatalog(options: CatalogOptions): Promise<Catalog> {
   const segments: SegmentRecord[] = [];
   for await (const record of read) segments.push(record);
   const sources = [...segments.map(({ config }) => config), ...checkpointsOf(view)];
+  const named = [...view.publicKeys, ...sources.flatMap(({ publicKeys }) => publicKeys)];
+  const { keys, malformed } = sortPublicKeys([...new Set(named)].sort());
+  // Of those in cache-index the reader has told.
+  for (const text of malformed) {
+    if (!view.publicKeys.includes(text))
+      onWarning(`a publisher named '${text}', which is no public key: it is ignored`);
+  }
   const pins = mergePins(...sources.map((source) => source.pins));
   return {
     ...{ reader, view, segments, pins, unreadable },
     roots: mergeRoots(...sources.map(({ roots }) => roots)),
     currentPins: currentPins(pins).toSorted((a, b) => (a.name < b.name ? -1 : 1)),
-    publicKeys: [...new Set([...view.publicKeys, ...sources.flatMap(({ publicKeys }) => publicKeys)])].sort(),
+    publicKeys: keys,
   };
 }

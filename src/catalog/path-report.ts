@@ -3,7 +3,7 @@ import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
 import type { KeepReason, RetentionPolicy } from '../census/retention.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { findSigner, type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { findSigner, type PublicKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
 import type { ClosureSizes, Contents } from './contents.ts';
@@ -64,7 +64,7 @@ export function reportPath(
     narInfoText: reader.findNarInfoText(hashPart) ?? '',
     segment: tag,
     asserted: new Date(asserted * 1000),
-    signatures: checkSignatures(entry, catalog.publicKeys.map(parsePublicKey)),
+    signatures: checkSignatures(entry, catalog.publicKeys),
     closure: contents.closureOf([hashPart]),
     dependents: contents
       .dependentsOf(hashPart)

@@ -122,7 +122,8 @@ async function record(pin: Pin, asserted: readonly BackedEntry[], options: PinOp
   await writer.finish({ roots: [], pins: [pin] });
   try {
     const added = writer.segments.map(({ descriptor }) => descriptor);
-    await refreshCacheIndex(store, { view, added, publicKeys, sourceUrl, now: now(), signal });
+    const keys = publicKeys.map(({ text }) => text);
+    await refreshCacheIndex(store, { view, added, publicKeys: keys, sourceUrl, now: now(), signal });
   } catch (error) {
     signal?.throwIfAborted();
     onWarning(`cache-index was not updated (${messageOf(error)}): readers use the tags`);

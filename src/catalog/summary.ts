@@ -26,7 +26,8 @@ export interface CatalogSummary {
 export function summarise(catalog: Catalog, contents: Contents): CatalogSummary {
   const { reader, view, publicKeys, currentPins } = catalog;
   return {
-    ...{ storeDir: reader.storeDir, total: contents.total, publicKeys, unsigned: contents.unsigned },
+    ...{ storeDir: reader.storeDir, total: contents.total, unsigned: contents.unsigned },
+    publicKeys: publicKeys.map(({ text }) => text),
     segments: view.live.segments.length,
     checkpoints: view.live.checkpoints.length,
     newestPublish: newestPublish(catalog),

@@ -3,7 +3,7 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import { FORMAT_VERSION } from '../cache-index/media-types.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { findSigner, type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { findSigner, type PublicKey, sortPublicKeys } from '../nix/signature.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
 
@@ -39,18 +39,29 @@ export async function checkIndex(options: IndexCheckOptions): Promise<IndexFindi
     const finding = problem('index', `the index cannot be read: ${messageOf(error)}`, adviceFor(error));
     return withoutIndex(finding, 'the index cannot be read', options);
   }
-  const publicKeys = (await reader.fetchPublicKeys()).map(parsePublicKey);
-  const { entries, segments } = reader.status();
-  const key = await judgeKey(publicKeys, entries, options);
+  const { keys: publicKeys, malformed } = sortPublicKeys(reader.view?.publicKeys ?? []);
+  const key = await judgeKey(publicKeys, reader.status().entries, options);
   return {
     ...{ reader, publicKeys },
     findings: [
-      ok('index', `${entries} entries in ${segments} segments, format ${FORMAT_VERSION}`),
+      judgeIndex(reader, malformed),
       judgeAge(reader, options.now()),
       key,
       judgeSignatures(reader, publicKeys),
     ],
   };
+}
+
+function judgeIndex(reader: IndexReader, malformed: readonly string[]): Finding {
+  const { entries, segments } = reader.status();
+  const message = `${entries} entries in ${segments} segments, format ${FORMAT_VERSION}`;
+  const [text] = malformed;
+  if (text === undefined) return ok('index', message);
+  return warning(
+    'index',
+    `${message}; it names '${text}', which is no public key`,
+    'see who publishes with such a key: nixcache key generate NAME makes one',
+  );
 }
 
 /** What can be said nevertheless: `why` the rest cannot. */

@@ -5,7 +5,7 @@
  * is the name. Source: NixOS/nix src/libutil/signature/local-keys.cc.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
-import { NixcacheError } from '../errors.ts';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import type { PathInfo } from './path-info.ts';
 import { quoted } from './quoted.ts';
@@ -36,6 +36,24 @@ export function parsePublicKey(text: string): PublicKey {
     text: `${name}:${bytes.toString('base64')}`,
     key: createPublicKey({ key: Buffer.concat([SPKI_PREFIX, bytes]), format: 'der', type: 'spki' }),
   };
+}
+
+/** Which of `texts` are public keys: whoever names keys in a cache may name nonsense. */
+export function sortPublicKeys(texts: Iterable<string>): {
+  readonly keys: readonly PublicKey[];
+  readonly malformed: readonly string[];
+} {
+  const keys: PublicKey[] = [];
+  const malformed: string[] = [];
+  for (const text of texts) {
+    try {
+      keys.push(parsePublicKey(text));
+    } catch (error) {
+      if (!isNixcacheError(error, 'ERR_KEY')) throw error;
+      malformed.push(text);
+    }
+  }
+  return { keys, malformed };
 }
 
 /** @throws {NixcacheError} ERR_KEY, which never quotes the key */

@@ -44,6 +44,7 @@ const KINDS = {
   'blob-missing': ['damage', BYTES],
   'blob-damaged': ['damage', BYTES],
   unsigned: ['damage', `publish it again with the key, or ${REPAIR} --key-file FILE where the local Nix store has it`],
+  'key-malformed': ['warning', 'see who publishes with such a key: nixcache key generate NAME makes one'],
   'unsigned-cache': ['warning', 'make a key (nixcache key generate NAME) and publish with --key-file'],
   'missing-reference': [
     'damage',

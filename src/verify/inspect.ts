@@ -7,8 +7,7 @@ import { mergePins, mergeRoots, type Pin, type Root } from '../cache-index/recor
 import { segmentDescriptor } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { isNixcacheError } from '../errors.ts';
-import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { type PublicKey, parsePublicKey, sortPublicKeys } from '../nix/signature.ts';
 import { type BaseName, DEFAULT_STORE_DIR, type HashPart, storeDirOf } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -107,8 +106,7 @@ async function check(
   const checkpoints = scan.live.checkpoints.flatMap((tag) => scan.checkpoints.get(tag) ?? []);
   const sources = [...configs, ...checkpoints];
   const publicKeys = [...new Set([...scan.publicKeys, ...sources.flatMap((source) => source.publicKeys)])];
-  const given = options.trustedPublicKeys;
-  const keys = (given.length > 0 ? given : publicKeys).flatMap((text) => readKey(text, given.length > 0));
+  const keys = keysOf(options.trustedPublicKeys, publicKeys, findings);
   const roots = mergeRoots(...sources.map((source) => source.roots));
   const pins = mergePins(...sources.map((source) => source.pins));
   const { unsigned } = checkEntries(segments, { findings, keys });
@@ -132,14 +130,13 @@ async function check(
   return { findings, scan, segments, table, catalog, missing, unsigned, keys, publicKeys, roots, pins, storeDir };
 }
 
-/** A key that the cache itself names may be nonsense; one that the user gives may not. */
-function readKey(text: string, isGiven: boolean): PublicKey[] {
-  try {
-    return [parsePublicKey(text)];
-  } catch (error) {
-    if (isGiven || !isNixcacheError(error, 'ERR_KEY')) throw error;
-    return [];
-  }
+/** A key that the user gives has to be one; one that the cache names may be nonsense. */
+function keysOf(given: readonly string[], named: readonly string[], findings: Findings): readonly PublicKey[] {
+  if (given.length > 0) return given.map(parsePublicKey);
+  const { keys, malformed } = sortPublicKeys(named);
+  for (const text of malformed)
+    findings.add('key-malformed', text, `the cache names '${text}', which is no public key`);
+  return keys;
 }
 
 async function scanSegments(

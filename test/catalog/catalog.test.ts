@@ -6,6 +6,7 @@ import { Contents } from '../../src/catalog/contents.ts';
 import { listEntries } from '../../src/catalog/entry-list.ts';
 import { knownNames, lookUp } from '../../src/catalog/look-up.ts';
 import { listRoots, pathFilter, summarise } from '../../src/catalog/summary.ts';
+import { generateKey } from '../../src/nix/signature.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { baseNameFor, CacheBuilder, hashPartFor } from '../support/cache-builder.ts';
 import { day } from '../support/gc-runs.ts';
@@ -20,6 +21,8 @@ async function catalogOf(store: ContentStore): Promise<{ catalog: Catalog; warni
   return { catalog: await readCatalog({ store, reader, onWarning }), warnings };
 }
 
+const key = generateKey('one');
+
 /** app → lib → libc, and app refers to what only upstream has; published twice, from two sources. */
 async function sample(): Promise<MemoryStore> {
   const store = new MemoryStore();
@@ -28,7 +31,7 @@ async function sample(): Promise<MemoryStore> {
     at: day(0),
     paths: ['libc-1', { name: 'lib-1', references: ['libc-1'] }, { name: 'old-app-1', references: ['lib-1'] }],
     roots: ['old-app-1'],
-    publicKeys: ['one:AAAA'],
+    publicKeys: [key.public],
   });
   await cache.publish({
     at: day(3),
@@ -53,7 +56,7 @@ describe('list', () => {
       newestPublish: day(5), // a pin is none
       signers: [],
       unsigned: 5,
-      publicKeys: ['one:AAAA'],
+      publicKeys: [key.public],
       roots: 3,
       pins: 1,
     });

@@ -96,9 +96,10 @@ describe('info on a path', () => {
     expect(report.roots).toMatchObject([{ root: { path: baseNameFor('app') }, isCurrent: false }]);
   });
 
-  it('checks signatures against the keys that publishers named', async () => {
+  it('checks signatures against the keys that publishers named, of which one is none', async () => {
     const good = generateKey('good-1');
     const store = await aged();
+    await new CacheBuilder(store).publish({ at: day(54), publicKeys: ['broken-1:AAAA'] });
     const found = (await catalogOf(store)).reader.findAsserted(hashPartFor('lib'));
     const manifest = found && (await store.fetchManifest(found.tag));
     if (!found || !manifest) throw new Error('lib is gone');

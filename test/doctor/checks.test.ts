@@ -65,6 +65,12 @@ describe('the doctor, of the index', () => {
     expect(found['age']?.message).toBe('the newest publish is 24 h old');
   });
 
+  it('goes on past a public key that is none, and tells of it', async () => {
+    const found = await examine(await cacheOf('well', ['broken-1:AAAA', ours.public]));
+    expect(found['index']).toMatchObject({ verdict: 'warning', message: expect.stringContaining("'broken-1:AAAA'") });
+    expect(found['signatures']).toMatchObject({ verdict: 'ok' });
+  });
+
   it.each([
     ['wrongly', [ours.public], 'problem', 'wrong signature'],
     ['not', [ours.public], 'warning', 'no signature'],

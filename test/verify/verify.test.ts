@@ -341,6 +341,13 @@ describe('signatures', () => {
     expect(findings).toMatchObject([{ kind: 'unsigned', severity: 'damage', what: expect.stringMatching(/-b$/) }]);
   });
 
+  it('tells of a key that the cache names and that is none, and goes by the others', async () => {
+    const store = await signed(['a', 'b']);
+    await new CacheBuilder(store).publish({ at: day(9), publicKeys: ['broken-1:AAAA'] });
+    const { findings } = await verify(store);
+    expect(findings).toMatchObject([{ kind: 'key-malformed', severity: 'warning', what: 'broken-1:AAAA' }]);
+  });
+
   it('wants each path signed by a key that the user names', async () => {
     const trustedPublicKeys = [parseSecretKey(generateKey('other-1').secret).publicKey.text];
     const { findings } = await verify(await signed(['a', 'b']), { trustedPublicKeys });

@@ -40,7 +40,7 @@ export interface CacheReader {
   openNar(entry: Entry, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
   /** The `.ls` listing of an entry as JSON text, if it was published. */
   fetchListing(entry: Entry, options?: CallOptions): Promise<Buffer | undefined>;
-  /** Signing keys that publishers of this cache named, `name:base64`. */
+  /** Signing keys that publishers of this cache named, `name:base64`, less what is no key. */
   fetchPublicKeys(options?: CallOptions): Promise<readonly string[]>;
 
   /** Learns what changed since the last time; readers go on with what they had while it runs, and when it fails. */

@@ -9,6 +9,7 @@ import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { hashToBytes, type NixHash } from '../../nix/hash.ts';
+import { sortPublicKeys } from '../../nix/signature.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import { SharedWork } from '../../shared-work.ts';
@@ -177,7 +178,7 @@ export class IndexReader implements CacheReader {
   }
 
   async fetchPublicKeys(): Promise<readonly string[]> {
-    return this.#publicKeys;
+    return sortPublicKeys(this.#publicKeys).keys.map(({ text }) => text);
   }
 
   /** Concurrent calls share one refresh. */
@@ -238,7 +239,9 @@ export class IndexReader implements CacheReader {
     const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
     this.#leftOut = leftOut;
+    const namesOthers = view.publicKeys.join() !== this.#publicKeys.join();
     this.#publicKeys = view.publicKeys;
+    if (namesOthers) this.#warnOfKeys();
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
       this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
@@ -272,6 +275,12 @@ export class IndexReader implements CacheReader {
       const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
       this.#storeDir = storeDir ?? DEFAULT_STORE_DIR;
       break;
+    }
+  }
+
+  #warnOfKeys(): void {
+    for (const text of sortPublicKeys(this.#publicKeys).malformed) {
+      this.#options.onWarning?.(`cache-index of ${this.name} names '${text}', which is no public key: it is ignored`);
     }
   }
 

@@ -10,7 +10,7 @@ import type { Root } from '../../cache-index/records.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { parseNarInfo } from '../../nix/nar-info.ts';
-import { parsePublicKey } from '../../nix/signature.ts';
+import { sortPublicKeys } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, isHashPart, nameOf, type StorePath } from '../../nix/store-path.ts';
 import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
@@ -94,7 +94,8 @@ export function decodeLegacyIndex(bytes: Buffer, what: string, options: DecodeOp
   return {
     entries,
     roots: (json.gc_roots ?? []).filter(isHashPart),
-    publicKeys: key === '' || !isPublicKey(key) ? [] : [key],
+    // Shown to people only: a cache without a usable key is an unsigned one.
+    publicKeys: sortPublicKeys(key === '' ? [] : [key]).keys.map(({ text }) => text),
     generated: secondsOf(json.generated),
   };
 }
@@ -132,15 +133,6 @@ function toEntry(key: string, value: unknown): Entry {
 function secondsOf(time: string | undefined): number | undefined {
   const ms = time === undefined ? Number.NaN : Date.parse(time);
   return ms >= 0 ? Math.floor(ms / 1000) : undefined;
-}
-
-function isPublicKey(text: string): boolean {
-  try {
-    parsePublicKey(text);
-    return true;
-  } catch {
-    return false; // Shown to people only: a cache without a usable key is an unsigned one.
-  }
 }
 
 function parse<T>(act: () => T, what: string): T {

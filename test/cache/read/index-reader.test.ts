@@ -5,12 +5,15 @@ import { openDirectoryIndex } from '../../../src/cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../../src/cache/read/index-reader.ts';
 import { CACHE_INDEX_TAG, parseTag, segmentTag } from '../../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../../src/errors.ts';
+import { generateKey } from '../../../src/nix/signature.ts';
 import { nameOf } from '../../../src/nix/store-path.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
 import { baseNameFor, CacheBuilder, hashPartFor, openReader } from '../../support/cache-builder.ts';
 import { day, gcAt } from '../../support/gc-runs.ts';
 import { MemoryStore, type StoreMethod } from '../../support/memory-store.ts';
 import { tempDir } from '../../support/temp-dir.ts';
+
+const key = generateKey('k').public;
 
 interface Watched {
   readonly store: MemoryStore;
@@ -71,8 +74,8 @@ describe('reading', () => {
   it('finds entries by store hash and by file hash, as clients get them', async () => {
     const { store } = watched();
     const cache = new CacheBuilder(store);
-    await cache.publish({ at: day(0), paths: ['a', { name: 'b', references: ['a'] }], publicKeys: ['k:1'] });
-    const { reader } = await open(store);
+    await cache.publish({ at: day(0), paths: ['a', { name: 'b', references: ['a'] }], publicKeys: ['none:1', key] });
+    const { reader, warnings } = await open(store);
     expect(await reader.refresh()).toMatchObject({ changed: true, addedSegments: 1, removedSegments: 0 });
     const entry = reader.findEntry(hashPartFor('b'));
     expect(entry?.narInfo.references).toEqual([baseNameFor('a')]);
@@ -81,7 +84,8 @@ describe('reading', () => {
     expect(reader.findNarFile(entry?.narInfo.fileHash as never)?.entry).toEqual(entry);
     expect(reader.findEntry(hashPartFor('c'))).toBeUndefined();
     expect(reader.has(hashPartFor('a'))).toBe(true);
-    expect(await reader.fetchPublicKeys()).toEqual(['k:1']);
+    expect(await reader.fetchPublicKeys()).toEqual([key]);
+    expect(warnings).toEqual([expect.stringContaining("'none:1'")]);
     await cache.expectReadable(['a', 'b']);
   });
 
@@ -401,14 +405,14 @@ describe('a directory', () => {
   it('lets a reader start with the registry out of reach', async () => {
     const held = watched();
     const directory = await tempDir();
-    await new CacheBuilder(held.store).publish({ at: day(0), paths: ['a'], publicKeys: ['k:1'] });
+    await new CacheBuilder(held.store).publish({ at: day(0), paths: ['a'], publicKeys: [key] });
     const first = await open(held.store, { directory });
     await first.reader.refresh();
     first.reader.close();
     held.down = true;
     const { reader } = await open(held.store, { directory });
     expect(names(reader)).toEqual(['a']);
-    expect(await reader.fetchPublicKeys()).toEqual(['k:1']);
+    expect(await reader.fetchPublicKeys()).toEqual([key]);
     expect(reader.status()).toMatchObject({ entries: 1, refreshedAt: undefined });
     reader.close();
   });
