@@ -29,6 +29,10 @@ export interface ListingRef {
   readonly extents: readonly Extent[];
 }
 
+/** Wherever bytes of `entry` lie: the NAR's, then the listing's. */
+export const extentsOf = ({ nar, listing }: Pick<Entry, 'nar' | 'listing'>): readonly Extent[] =>
+  listing ? [...nar, ...listing.extents] : nar;
+
 const NAR_FIELD = 'NixcacheNar';
 const LISTING_FIELD = 'NixcacheListing';
 const ASSERTED_FIELD = 'NixcacheAsserted';

@@ -6,7 +6,7 @@ import { type Descriptor, describe } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { encodeManifest, IMAGE_MANIFEST } from '../oci/manifest.ts';
 import { encodeEntries } from './entries-blob.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, extentsOf } from './entry.ts';
 import * as mediaTypes from './media-types.ts';
 import { type Pin, pinSchema, type Root, rootSchema } from './records.ts';
 import { segmentTag } from './tags.ts';
@@ -120,7 +120,7 @@ export const segmentDescriptor = (descriptor: Descriptor, tag: string, entriesSi
 function assertReachable({ entries, blobs }: SegmentInput): void {
   const known = new Set<Digest>(blobs.map(({ digest }) => digest));
   for (const entry of entries) {
-    for (const { digest } of [...entry.nar, ...(entry.listing?.extents ?? [])]) {
+    for (const { digest } of extentsOf(entry)) {
       if (!known.has(digest)) throw new Error(`segment would not reach ${digest}, which ${entry.narInfo.path} needs`);
     }
   }

@@ -1,9 +1,9 @@
 /** Everything about a name: what roots and pins of that name stand for, and stood for before. */
 import type { Pin, Root } from '../cache-index/records.ts';
+import type { ClosureSizes, EntryGraph } from '../census/entry-graph.ts';
 import { applyRetention, type KeepReason, type RetentionPolicy } from '../census/retention.ts';
 import { type BaseName, hashPartOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
-import type { ClosureSizes, Contents } from './contents.ts';
 
 export interface NameReport {
   readonly name: string;
@@ -28,7 +28,7 @@ export interface RootRecord {
 export function reportName(
   name: string,
   catalog: Catalog,
-  { contents, policy }: { readonly contents: Contents; readonly policy: RetentionPolicy },
+  { graph, policy }: { readonly graph: EntryGraph; readonly policy: RetentionPolicy },
 ): NameReport {
   const { reader, currentPins } = catalog;
   const { kept } = applyRetention(catalog.roots, catalog.pins, policy);
@@ -46,6 +46,6 @@ export function reportName(
     roots: roots.map((root) => ({ root, inCache: reader.has(hashPartOf(root.path)), keptAs: keptAs(root) })),
     pinned,
     pins: catalog.pins.filter((pin) => pin.name === name).toReversed(),
-    closures: new Map([...paths].map((path) => [path, contents.closureOf([hashPartOf(path)])])),
+    closures: new Map([...paths].map((path) => [path, graph.closureOf([hashPartOf(path)])])),
   };
 }

@@ -1,12 +1,12 @@
 /** Everything about one path in a cache: its entry, where its bytes lie, what needs it, and why gc keeps it. */
 import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
+import type { ClosureSizes, EntryGraph } from '../census/entry-graph.ts';
 import type { KeepReason, RetentionPolicy } from '../census/retention.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
-import type { ClosureSizes, Contents } from './contents.ts';
 import { byName } from './look-up.ts';
 import { judge } from './why-kept.ts';
 
@@ -52,21 +52,21 @@ export type GcReason =
 export function reportPath(
   hashPart: HashPart,
   catalog: Catalog,
-  { contents, policy }: { readonly contents: Contents; readonly policy: RetentionPolicy },
+  { graph, policy }: { readonly graph: EntryGraph; readonly policy: RetentionPolicy },
 ): PathReport {
   const { reader, currentPins } = catalog;
   const found = reader.findAsserted(hashPart);
   if (!found) throw new Error(`${hashPart} was found, and is gone`);
   const { entry, tag, asserted } = found;
-  const needing = contents.needing(hashPart);
+  const needing = graph.needing(hashPart);
   return {
     entry,
     narInfoText: reader.findNarInfoText(hashPart) ?? '',
     segment: tag,
     asserted: new Date(asserted * 1000),
     signatures: checkSignatures(entry, catalog.publicKeys),
-    closure: contents.closureOf([hashPart]),
-    dependents: contents
+    closure: graph.closureOf([hashPart]),
+    dependents: graph
       .dependentsOf(hashPart)
       .flatMap((each) => baseName(each, catalog) ?? [])
       .sort(byName),

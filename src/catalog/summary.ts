@@ -2,9 +2,9 @@
 import picomatch from 'picomatch';
 import type { Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
+import type { ClosureSizes, EntryGraph, Sizes } from '../census/entry-graph.ts';
 import { type BaseName, hashPartOf, nameOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
-import type { ClosureSizes, Contents, Sizes } from './contents.ts';
 
 export interface CatalogSummary {
   readonly storeDir: string;
@@ -23,15 +23,15 @@ export interface CatalogSummary {
   readonly pins: number;
 }
 
-export function summarise(catalog: Catalog, contents: Contents): CatalogSummary {
+export function summarise(catalog: Catalog, graph: EntryGraph): CatalogSummary {
   const { reader, view, publicKeys, currentPins } = catalog;
   return {
-    ...{ storeDir: reader.storeDir, total: contents.total, unsigned: contents.unsigned },
+    ...{ storeDir: reader.storeDir, total: graph.total, unsigned: graph.unsigned },
     publicKeys: publicKeys.map(({ text }) => text),
     segments: view.live.segments.length,
     checkpoints: view.live.checkpoints.length,
     newestPublish: newestPublish(catalog),
-    signers: [...contents.signers]
+    signers: [...graph.signers]
       .map(([keyName, entries]) => ({ keyName, entries }))
       .sort((a, b) => b.entries - a.entries || (a.keyName < b.keyName ? -1 : 1)),
     roots: groupRoots(catalog.roots).length,
@@ -62,10 +62,10 @@ export interface RootSummary {
 }
 
 /** The newest record of each name, by source, system and name. */
-export function listRoots({ roots }: Catalog, contents: Contents, matches: PathFilter): RootSummary[] {
+export function listRoots({ roots }: Catalog, graph: EntryGraph, matches: PathFilter): RootSummary[] {
   const closures = new Map<BaseName, ClosureSizes>();
   const closureOf = (path: BaseName): ClosureSizes => {
-    const known = closures.get(path) ?? contents.closureOf([hashPartOf(path)]);
+    const known = closures.get(path) ?? graph.closureOf([hashPartOf(path)]);
     closures.set(path, known);
     return known;
   };

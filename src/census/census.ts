@@ -5,7 +5,8 @@
  * Rows are in order of segments, oldest first. Several rows may be of one store path: published again, or compacted by
  * two gcs at once.
  */
-import type { Entry } from '../cache-index/entry.ts';
+import { type Entry, extentsOf } from '../cache-index/entry.ts';
+import { STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
 import { NixcacheError } from '../errors.ts';
@@ -35,7 +36,6 @@ export interface CensusSegment {
 /** The two things of an entry that have bytes. */
 export type PieceKind = 'nar' | 'listing';
 
-const STORE_HASH_BYTES = 20;
 const DIGEST_BYTES = 32;
 
 export class Census {
@@ -152,7 +152,7 @@ export class Census {
   }
 
   #addRow({ entry, asserted }: CensusRow, segment: number, tag: string): void {
-    const { narInfo, nar, listing } = entry;
+    const { narInfo, nar } = entry;
     const path = this.#paths.intern(decode(hashPartOf(narInfo.path)));
     this.#rowPath.push(path);
     this.#rowSegment.push(segment);
@@ -165,7 +165,7 @@ export class Census {
     }
     this.#rowExtents.push(this.#extentBlob.length);
     this.#rowNarExtents.push(nar.length);
-    for (const extent of [...nar, ...(listing?.extents ?? [])]) {
+    for (const extent of extentsOf(entry)) {
       this.#extentBlob.push(this.#layerOf(extent, segment, tag, narInfo.path));
       this.#extentBytes.push(extent.length);
     }

@@ -6,7 +6,7 @@
 import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentRecord } from '../cache/read/segment-record.ts';
 import type { CacheView } from '../cache/read/view.ts';
-import { digestOfFile, type Entry } from '../cache-index/entry.ts';
+import { digestOfFile, type Entry, extentsOf } from '../cache-index/entry.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
@@ -36,7 +36,7 @@ export class BlobFinder {
   async find(entry: Entry, tag: string | undefined): Promise<readonly Descriptor[]> {
     const found = new Map<Digest, Descriptor>();
     for (const own of ownBlobs(entry)) found.set(own.digest, own);
-    const packed = [...entry.nar, ...(entry.listing?.extents ?? [])].filter(({ digest }) => !found.has(digest));
+    const packed = extentsOf(entry).filter(({ digest }) => !found.has(digest));
     for (const { digest } of packed) {
       if (tag !== undefined && !this.#packs.has(digest)) await this.#readSegment(tag);
       const pack = this.#packs.get(digest);

@@ -5,6 +5,7 @@
 import { type Dirent, lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { quoted } from '../nix/quoted.ts';
+import { isAbsent } from '../oci/io-error.ts';
 import { fileNameFromLatin1 } from './file-name.ts';
 import { MAX_NAME_BYTES } from './nar-token.ts';
 
@@ -102,12 +103,10 @@ export function attempt<T>(what: string, path: string, operation: () => T): T {
   try {
     return operation();
   } catch (cause) {
-    const code = isMissing(cause) ? 'ERR_NOT_FOUND' : 'ERR_IO';
+    const code = isAbsent(cause) ? 'ERR_NOT_FOUND' : 'ERR_IO';
     throw new NixcacheError(code, `write a NAR: cannot ${what} ${shown(path)}: ${messageOf(cause)}`, { cause });
   }
 }
-
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
 /** `path` for a message. */
 export const shown = (path: string): string => quoted(fileNameFromLatin1(path));

@@ -1,6 +1,7 @@
 /** The blobs that live segments name, and whether they are there. */
 
 import pLimit from 'p-limit';
+import { extentsOf } from '../cache-index/entry.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -75,7 +76,7 @@ export class BlobCatalog {
     for (const segment of segments) {
       if (segment.faults.size === 0 && !segment.isBroken) continue; // then all its extents lie in its layers
       for (const { entry } of segment.entries()) {
-        for (const { digest } of [...entry.nar, ...(entry.listing?.extents ?? [])]) {
+        for (const { digest } of extentsOf(entry)) {
           if (!this.#layers.has(digest)) unnamed.add(digest);
         }
       }
@@ -108,7 +109,7 @@ export class BlobCatalog {
       segment.isBroken = true;
       blameRows(segment, this);
       for (const { entry } of segment.entries()) {
-        for (const digest of new Set([...entry.nar, ...(entry.listing?.extents ?? [])].map((at) => at.digest))) {
+        for (const digest of new Set(extentsOf(entry).map((at) => at.digest))) {
           if (this.#bad.has(digest)) needed.set(digest, [...(needed.get(digest) ?? []), entry.narInfo.path]);
         }
       }

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';
-import { digestOfFile, type Entry } from '../cache-index/entry.ts';
+import { digestOfFile, type Entry, extentsOf } from '../cache-index/entry.ts';
 import { formatExtents } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
 import type { CallOptions } from '../call-options.ts';
@@ -108,8 +108,8 @@ function keyOf({ narInfo, nar, listing }: Entry): string {
 }
 
 /** The pack that holds all of the entry. */
-function packOf({ nar, listing }: Entry, catalog: BlobCatalog): Digest | undefined {
-  const [first, ...rest] = [...nar, ...(listing?.extents ?? [])];
+function packOf(entry: Entry, catalog: BlobCatalog): Digest | undefined {
+  const [first, ...rest] = extentsOf(entry);
   const blob = first && catalog.find(first.digest);
   if (blob?.mediaType !== PACK || blob.size > MAX_PACK_BYTES) return undefined;
   return rest.every(({ digest }) => digest === blob.digest) ? blob.digest : undefined;

@@ -1,5 +1,5 @@
 /** Looks at each entry by itself: its text, where its bytes should lie, who signed it. */
-import { clientText, type Entry, narUrl } from '../cache-index/entry.ts';
+import { clientText, type Entry, extentsOf, narUrl } from '../cache-index/entry.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
@@ -49,12 +49,12 @@ export function checkEntries(segments: readonly ScannedSegment[], options: Check
 const namesOf = (sigs: readonly string[]): string => sigs.map((sig) => sig.slice(0, sig.indexOf(':'))).join(', ');
 
 function checkText(segment: ScannedSegment, row: number, entry: Entry, findings: Findings): RowFault | undefined {
-  const { narInfo, nar, listing } = entry;
+  const { narInfo } = entry;
   const url = narUrl(narInfo.fileHash, narInfo.compression);
   const faults = [
     narInfo.url === url ? '' : `its URL is ${narInfo.url} instead of ${url}`,
     clientText(segment.parts.textAt(row)) === formatNarInfo(narInfo) ? '' : 'its narinfo is not as Nix writes it',
-    [...nar, ...(listing?.extents ?? [])].every(({ length }) => length > 0) ? '' : 'one of its extents is empty',
+    extentsOf(entry).every(({ length }) => length > 0) ? '' : 'one of its extents is empty',
   ].filter((fault) => fault !== '');
   if (faults.length === 0) return undefined;
   findings.add('entry-malformed', narInfo.path, `segment ${segment.tag}, ${narInfo.path}: ${faults.join(', ')}`);

@@ -6,7 +6,7 @@
 import { commitCheckpoint } from '../cache/write/commit.ts';
 import { type BackedEntry, SegmentWriter } from '../cache/write/segment-writer.ts';
 import { encodeCheckpoint } from '../cache-index/checkpoint.ts';
-import { type Entry, narUrl } from '../cache-index/entry.ts';
+import { type Entry, extentsOf, narUrl } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
 import { NAR, PACK, PART } from '../cache-index/media-types.ts';
 import { mergePins, mergeRoots } from '../cache-index/records.ts';
@@ -124,7 +124,7 @@ async function backedEntry(
     asserted,
   };
   const blobs: Descriptor[] = [];
-  for (const { digest } of [...entry.nar, ...(entry.listing?.extents ?? [])]) {
+  for (const { digest } of extentsOf(entry)) {
     if (blobs.some((blob) => blob.digest === digest)) continue;
     blobs.push(catalog.find(digest) ?? (await measure(digest, entry, options)));
   }

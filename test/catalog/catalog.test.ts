@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { type Catalog, readCatalog } from '../../src/catalog/catalog.ts';
-import { Contents } from '../../src/catalog/contents.ts';
 import { listEntries } from '../../src/catalog/entry-list.ts';
 import { knownNames, lookUp } from '../../src/catalog/look-up.ts';
 import { listRoots, pathFilter, summarise } from '../../src/catalog/summary.ts';
+import { EntryGraph } from '../../src/census/entry-graph.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { baseNameFor, CacheBuilder, hashPartFor } from '../support/cache-builder.ts';
@@ -48,7 +48,7 @@ async function sample(): Promise<MemoryStore> {
 describe('list', () => {
   it('sums up what is there', async () => {
     const { catalog } = await catalogOf(await sample());
-    const summary = summarise(catalog, Contents.of(catalog.reader.entries()));
+    const summary = summarise(catalog, EntryGraph.of(catalog.reader.entries()));
     expect(summary).toMatchObject({
       total: { paths: 5 },
       segments: 5,
@@ -65,7 +65,7 @@ describe('list', () => {
 
   it('shows of each root the newest publish, by source', async () => {
     const { catalog } = await catalogOf(await sample());
-    const roots = listRoots(catalog, Contents.of(catalog.reader.entries()), () => true);
+    const roots = listRoots(catalog, EntryGraph.of(catalog.reader.entries()), () => true);
     expect(roots.map(({ source, name, records, newest }) => [source, name, records, newest.time * 1000])).toEqual([
       ['github:fork/repo', 'app-1', 1, day(5).getTime()],
       ['github:owner/repo', 'app-1', 2, day(4).getTime()],
@@ -112,9 +112,9 @@ describe('list', () => {
 
   it('shows an empty cache as empty', async () => {
     const { catalog } = await catalogOf(new MemoryStore());
-    const contents = Contents.of(catalog.reader.entries());
-    expect(summarise(catalog, contents)).toMatchObject({ total: { paths: 0 }, newestPublish: undefined });
-    expect(listRoots(catalog, contents, () => true)).toEqual([]);
+    const graph = EntryGraph.of(catalog.reader.entries());
+    expect(summarise(catalog, graph)).toMatchObject({ total: { paths: 0 }, newestPublish: undefined });
+    expect(listRoots(catalog, graph, () => true)).toEqual([]);
   });
 });
 
@@ -150,19 +150,19 @@ describe('looking up', () => {
   });
 });
 
-describe('contents', () => {
+describe('graph', () => {
   it('knows closures and what needs what', async () => {
     const { catalog } = await catalogOf(await sample());
-    const contents = Contents.of(catalog.reader.entries());
-    expect(contents.dependentsOf(hashPartFor('lib-1')).sort()).toEqual(
+    const graph = EntryGraph.of(catalog.reader.entries());
+    expect(graph.dependentsOf(hashPartFor('lib-1')).sort()).toEqual(
       [hashPartFor('app-1'), hashPartFor('old-app-1')].sort(),
     );
-    expect(contents.dependentsOf(hashPartFor('app-1'))).toEqual([]); // not even itself
-    expect([...contents.needing(hashPartFor('libc-1'))].sort()).toEqual(
+    expect(graph.dependentsOf(hashPartFor('app-1'))).toEqual([]); // not even itself
+    expect([...graph.needing(hashPartFor('libc-1'))].sort()).toEqual(
       ['libc-1', 'lib-1', 'app-1', 'old-app-1'].map(hashPartFor).sort(),
     );
-    expect([...contents.needing(hashPartFor('nowhere'))]).toEqual([]);
-    expect(contents.closureOf([hashPartFor('nowhere')])).toMatchObject({ paths: 0, missing: [hashPartFor('nowhere')] });
+    expect([...graph.needing(hashPartFor('nowhere'))]).toEqual([]);
+    expect(graph.closureOf([hashPartFor('nowhere')])).toMatchObject({ paths: 0, missing: [hashPartFor('nowhere')] });
   });
 });
 
@@ -178,11 +178,11 @@ test('what needs a path is what has it in its closure, whatever the references',
       }));
       await new CacheBuilder(store).publish({ at: day(0), paths });
       const { catalog } = await catalogOf(store);
-      const contents = Contents.of(catalog.reader.entries());
+      const graph = EntryGraph.of(catalog.reader.entries());
       for (const target of names) {
         const closed = names.filter((name) => reach(name, paths).has(target)).map(hashPartFor);
-        expect([...contents.needing(hashPartFor(target))].sort()).toEqual(closed.sort());
-        expect(contents.closureOf([hashPartFor(target)]).paths).toBe(reach(target, paths).size);
+        expect([...graph.needing(hashPartFor(target))].sort()).toEqual(closed.sort());
+        expect(graph.closureOf([hashPartFor(target)]).paths).toBe(reach(target, paths).size);
       }
     }),
     { numRuns: 40 },

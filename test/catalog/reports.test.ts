@@ -4,9 +4,9 @@ import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { commitSegment } from '../../src/cache/write/commit.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { type Catalog, readCatalog } from '../../src/catalog/catalog.ts';
-import { Contents } from '../../src/catalog/contents.ts';
 import { reportName } from '../../src/catalog/name-report.ts';
 import { type PathReport, reasonOf, reportPath } from '../../src/catalog/path-report.ts';
+import { EntryGraph } from '../../src/census/entry-graph.ts';
 import { generateKey, parseSecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
@@ -22,7 +22,7 @@ const policyAt = (now: Date) => ({ now: now.getTime() / 1000, retainSeconds: 30 
 async function reportOn(name: string, store: ContentStore, now = day(60)): Promise<PathReport> {
   const catalog = await catalogOf(store);
   return reportPath(hashPartFor(name), catalog, {
-    contents: Contents.of(catalog.reader.entries()),
+    graph: EntryGraph.of(catalog.reader.entries()),
     policy: policyAt(now),
   });
 }
@@ -91,8 +91,8 @@ describe('info on a path', () => {
     };
     const catalog = await catalogOf(store);
     const roots = [...catalog.roots, { name: 'app', ...newer }];
-    const contents = Contents.of(catalog.reader.entries());
-    const report = reportPath(hashPartFor('lib'), { ...catalog, roots }, { contents, policy: policyAt(day(60)) });
+    const graph = EntryGraph.of(catalog.reader.entries());
+    const report = reportPath(hashPartFor('lib'), { ...catalog, roots }, { graph, policy: policyAt(day(60)) });
     expect(report.roots).toMatchObject([{ root: { path: baseNameFor('app') }, isCurrent: false }]);
   });
 
@@ -134,11 +134,11 @@ describe('info on a name', () => {
       { name: 'app', path: baseNameFor('app-0'), time: 1 },
       { name: 'app', time: 2, removed: true },
     ];
-    const contents = Contents.of(catalog.reader.entries());
+    const graph = EntryGraph.of(catalog.reader.entries());
     const report = reportName(
       'app',
       { ...catalog, roots, pins, currentPins: [] },
-      { contents, policy: policyAt(day(60)) },
+      { graph, policy: policyAt(day(60)) },
     );
     expect(report.roots.map(({ root, inCache, keptAs }) => [root.path.slice(33), inCache, keptAs])).toEqual([
       ['app-50', true, 'newest-publish'],

@@ -2,6 +2,8 @@
  * Entries that are in the cache but were last asserted long ago are listed again, without upload: so "retain 30 days"
  * means since last published, and a gc that runs at the same time cannot break the closure published or pinned now.
  */
+
+import { extentsOf } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
@@ -46,7 +48,7 @@ export async function findDueEntries(options: AssertOptions): Promise<BackedEntr
   const layers = new Map(await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(tag, options)] as const)));
   return due.map(({ entry, tag }) => {
     const known = layers.get(tag);
-    const digests = new Set<Digest>([...entry.nar, ...(entry.listing?.extents ?? [])].map(({ digest }) => digest));
+    const digests = new Set<Digest>(extentsOf(entry).map(({ digest }) => digest));
     const blobs = [...digests].map((digest) => {
       const blob = known?.get(digest);
       if (!blob)

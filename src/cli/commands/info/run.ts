@@ -1,9 +1,9 @@
 /** Shows all about one path, root or pin. */
 import type { Catalog } from '../../../catalog/catalog.ts';
-import { Contents } from '../../../catalog/contents.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
 import { reportName } from '../../../catalog/name-report.ts';
 import { reportPath } from '../../../catalog/path-report.ts';
+import { EntryGraph } from '../../../census/entry-graph.ts';
 import { gcSettings } from '../../../config/gc-settings.ts';
 import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
@@ -26,7 +26,7 @@ export async function runInfo(what: string, flags: InfoFlags, context: CommandCo
     return;
   }
   const text = { retain: formatRetention(retainSeconds), width: output.tableWidth };
-  const asked = { contents: contentsOf(catalog), policy: { now: Date.now() / 1000, retainSeconds, keepLast } };
+  const asked = { graph: graphOf(catalog), policy: { now: Date.now() / 1000, retainSeconds, keepLast } };
   if (found.kind === 'name') {
     const report = reportName(found.name, catalog, asked);
     output.result(nameJson(report, catalog), () => formatNameReport(report, text));
@@ -49,4 +49,4 @@ function formatRetention(seconds: number): string {
   return `${seconds / size}${unit}`;
 }
 
-const contentsOf = ({ reader }: Catalog): Contents => Contents.of(reader.entries());
+const graphOf = ({ reader }: Catalog): EntryGraph => EntryGraph.of(reader.entries());

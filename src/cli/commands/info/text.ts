@@ -2,9 +2,9 @@
 
 import { formatExtents } from '../../../cache-index/extent.ts';
 import type { Catalog } from '../../../catalog/catalog.ts';
-import type { ClosureSizes } from '../../../catalog/contents.ts';
 import type { NameReport } from '../../../catalog/name-report.ts';
 import type { PathReport } from '../../../catalog/path-report.ts';
+import type { ClosureSizes } from '../../../census/entry-graph.ts';
 import type { KeepReason } from '../../../census/retention.ts';
 import { type BaseName, baseNameOf, toStorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount, formatTime, ofSeconds } from '../../ui/format.ts';

@@ -1,8 +1,8 @@
 /** Shows what is in a cache. */
 import type { Catalog } from '../../../catalog/catalog.ts';
-import { Contents } from '../../../catalog/contents.ts';
 import { type ListedEntry, listEntries } from '../../../catalog/entry-list.ts';
 import { listRoots, pathFilter, summarise } from '../../../catalog/summary.ts';
+import { EntryGraph } from '../../../census/entry-graph.ts';
 import type { CommandContext } from '../../context.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
@@ -28,14 +28,14 @@ export async function runList(glob: string | undefined, flags: ListFlags, contex
     if (pins.length === 0) output.info(nothing('pin', glob, catalog));
     return;
   }
-  const contents = Contents.of(reader.entries());
-  const roots = listRoots(catalog, contents, matches);
+  const graph = EntryGraph.of(reader.entries());
+  const roots = listRoots(catalog, graph, matches);
   if (flags.roots) {
     output.result({ cache, roots: rootsJson(roots, catalog) }, () => formatRoots(roots, output.tableWidth));
     if (roots.length === 0) output.info(nothing('root', glob, catalog));
     return;
   }
-  const { total, signers, ...summary } = summarise(catalog, contents);
+  const { total, signers, ...summary } = summarise(catalog, graph);
   output.result(
     {
       ...{ cache, entries: total.paths, narBytes: total.narBytes, fileBytes: total.fileBytes },

@@ -3,10 +3,11 @@
  * sums, closures and the question what needs what.
  */
 import type { Entry } from '../cache-index/entry.ts';
-import { Column } from '../census/column.ts';
-import { HashInterner } from '../census/hash-interner.ts';
+import { STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import { Column } from './column.ts';
+import { HashInterner } from './hash-interner.ts';
 
 export interface Sizes {
   readonly paths: number;
@@ -21,15 +22,13 @@ export interface ClosureSizes extends Sizes {
   readonly missing: readonly HashPart[];
 }
 
-const STORE_HASH_BYTES = 20;
-
 /** The sources of path number `n` are `sources[starts[n]]` up to but without `sources[starts[n + 1]]`. */
 interface Inverted {
   readonly starts: Uint32Array;
   readonly sources: Uint32Array;
 }
 
-export class Contents {
+export class EntryGraph {
   readonly #paths = new HashInterner(STORE_HASH_BYTES);
   readonly #rowPath = new Column(Uint32Array);
   readonly #narBytes = new Column(Float64Array);
@@ -42,10 +41,10 @@ export class Contents {
   #rowOf: Uint32Array | undefined;
   #dependents: Inverted | undefined;
 
-  static of(entries: Iterable<{ readonly entry: Entry }>): Contents {
-    const contents = new Contents();
-    for (const { entry } of entries) contents.#add(entry);
-    return contents;
+  static of(entries: Iterable<{ readonly entry: Entry }>): EntryGraph {
+    const graph = new EntryGraph();
+    for (const { entry } of entries) graph.#add(entry);
+    return graph;
   }
 
   get total(): Sizes {
