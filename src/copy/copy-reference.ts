@@ -4,7 +4,7 @@
  * it has. A killed copy leaves it whole, and the next run sends what is missing.
  */
 
-import type { EitherReader } from '../cache/read/either-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { fetchRecords, fetchSegmentRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
 import type { SegmentRecords } from '../cache-index/records.ts';
@@ -31,7 +31,7 @@ export type Selection =
 export interface CopyReferenceOptions extends CopyOptions {
   readonly source: ReadOnlyStore;
   /** Strict, over the source; refreshed by the copy. */
-  readonly sourceReader: EitherReader;
+  readonly sourceReader: IndexReader;
   readonly selection: Selection;
 }
 
@@ -44,7 +44,7 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   onEvent({ type: 'stage', stage: 'read' });
   await Promise.all([sourceReader.refresh({ signal }), reader.refresh({ signal })]);
   assertSameStoreDir(reader, sourceReader);
-  const { view } = sourceReader.index;
+  const { view } = sourceReader;
   if (!view) throw new Error('the source was never refreshed');
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
   const selected = await selectHashes(options, view);
@@ -90,7 +90,7 @@ async function selectHashes(
   if (selection.kind === 'everything') return undefined;
   if (selection.kind === 'roots') {
     const { roots, pins } = await fetchRecords(source, view, { signal });
-    const named = [...roots, ...sourceReader.legacy.rootRecords(), ...currentPins(pins)];
+    const named = [...roots, ...currentPins(pins)];
     const hashParts = named.flatMap(({ path }) => (path === undefined ? [] : [hashPartOf(path)]));
     return [...new Set(hashParts)].filter((hashPart) => sourceReader.has(hashPart));
   }
@@ -115,15 +115,14 @@ async function execute(job: Job, selected: readonly HashPart[] | undefined): Pro
 
 async function copySelected(job: Job, copier: BlobCopier, selected: readonly HashPart[]): Promise<WholeCount> {
   const { options, view, selection } = job;
-  const { reader, source, sourceReader, signal } = options;
+  const { reader, source, signal } = options;
   await copyEntries(job, copier, { roots: selected, has: (hashPart) => reader.has(hashPart) }, async (withEntries) => {
     if (options.selection.kind === 'paths') {
       const refused = new Set(selection.refused.map(({ path }) => path));
       const paths = options.selection.paths.filter((path) => !refused.has(path));
       return { roots: await newRoots(paths, { ...options, withEntries }), pins: [] };
     }
-    const legacy = { roots: sourceReader.legacy.rootRecords(), pins: [] };
-    return unknownRecords(mergeRecords([await fetchRecords(source, view, { signal }), legacy]), options);
+    return unknownRecords(await fetchRecords(source, view, { signal }), options);
   });
   return NOTHING;
 }
@@ -132,27 +131,30 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
   const { options, view, selection, target } = job;
   const { source, sourceReader, destination, reader, keys, signal } = options;
   const wholeOptions: WholeOptions = { source, view, destination, copier, signal };
-  const wide = await findWideSegments(sourceReader.index, reader, wholeOptions);
+  const wide = await findWideSegments(sourceReader, reader, wholeOptions);
   const plan = planSegments({
-    source: sourceReader.index,
+    source: sourceReader,
     destination: reader,
-    isEligible: (segment) => keys.length === 0 && !wide.has(segment.tag) && selection.allows(segment),
+    isEligible: (segment) =>
+      keys.length === 0 &&
+      segment.tag !== view.legacy?.record.tag &&
+      !wide.has(segment.tag) &&
+      selection.allows(segment),
   });
   await copySegments(plan.whole, wholeOptions, target.onCommit);
   const { copied, carried } = await copyCheckpoints(job, wholeOptions);
   // With keys, also what the destination has may lack a signature.
-  const roots = keys.length > 0 ? allHashes(sourceReader) : hashesApart(plan, sourceReader);
+  const roots = keys.length > 0 ? allHashes(sourceReader) : hashesApart(plan);
   await copyEntries(job, copier, { roots, has: plan.has }, async () => {
-    const records = [{ roots: sourceReader.legacy.rootRecords(), pins: [] }, ...carried];
+    const records = [...carried];
     for (const { tag } of plan.apart) records.push(await fetchSegmentRecords(source, view, tag, { signal }));
     return unknownRecords(mergeRecords(records), options);
   });
   return { segments: plan.whole.length, checkpoints: copied };
 }
 
-function* hashesApart({ apart }: SegmentPlan, { legacy }: EitherReader): Generator<HashPart> {
+function* hashesApart({ apart }: SegmentPlan): Generator<HashPart> {
   for (const segment of apart) for (const { narInfo } of entriesOf(segment)) yield hashPartOf(narInfo.path);
-  for (const { narInfo } of legacy.entries()) yield hashPartOf(narInfo.path);
 }
 
 /** Copies what checkpoints it can; `carried` is what the others record. */

@@ -1,6 +1,5 @@
 /** Which entries of a cache are to be copied, references first, and which must not be. */
 
-import type { EitherReader } from '../cache/read/either-reader.ts';
 import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
@@ -11,7 +10,7 @@ import { entriesOf } from './segment-plan.ts';
 import { isSignedBy, isTrusted, UNTRUSTED } from './signing.ts';
 
 export interface EntrySelectionOptions {
-  readonly source: EitherReader;
+  readonly source: IndexReader;
   readonly destination: IndexReader;
   readonly keys: readonly SecretKey[];
   readonly trustedKeys: readonly PublicKey[];
@@ -19,10 +18,10 @@ export interface EntrySelectionOptions {
 
 export interface WantedEntry {
   readonly entry: Entry;
-  /** The segment of the source that lists it; undefined for one of the older layout. */
-  readonly tag: string | undefined;
+  /** The segment of the source that lists it. */
+  readonly tag: string;
   /** Unix seconds. */
-  readonly asserted: number | undefined;
+  readonly asserted: number;
   /** Signatures that the destination's own entry has. */
   readonly otherSigs: readonly string[];
 }
@@ -87,7 +86,7 @@ export class EntrySelection {
   *wanted(roots: Iterable<HashPart>, has: (hashPart: HashPart) => boolean): Generator<WantedEntry> {
     const { destination, keys, source } = this.#options;
     for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each))) {
-      const known = keys.length > 0 || !has(hashPart) ? find(source, hashPart) : undefined;
+      const known = keys.length > 0 || !has(hashPart) ? source.findAsserted(hashPart) : undefined;
       if (!known || this.#refused.has(hashPart)) continue;
       const held = destination.findEntry(hashPart);
       if (held && isSignedBy(held.narInfo, keys)) continue;
@@ -124,13 +123,6 @@ export class EntrySelection {
   }
 }
 
-export function* allHashes(reader: EitherReader): Generator<HashPart> {
+export function* allHashes(reader: IndexReader): Generator<HashPart> {
   for (const { entry } of reader.entries()) yield hashPartOf(entry.narInfo.path);
-}
-
-function find(source: EitherReader, hashPart: HashPart): Omit<WantedEntry, 'otherSigs'> | undefined {
-  const own = source.index.findAsserted(hashPart);
-  if (own) return own;
-  const entry = source.legacy.findEntry(hashPart);
-  return entry && { entry, tag: undefined, asserted: entry.asserted };
 }

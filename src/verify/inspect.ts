@@ -27,6 +27,8 @@ export interface InspectOptions extends CallOptions {
   readonly store: ReadOnlyStore;
   /** Where entries are kept while they are looked at; what it remembers stands in for what the cache has lost. */
   readonly mirror: Mirror;
+  /** See VerifyOptions. */
+  readonly legacy?: 'read' | undefined;
   readonly upstreams: readonly Upstream[];
   /** `name:base64`; none: those that publishers of the cache named. */
   readonly trustedPublicKeys: readonly string[];
@@ -76,7 +78,7 @@ async function inspectOnce(options: InspectOptions, mayRetry: boolean): Promise<
   const { store, mirror, onEvent, signal } = options;
   const findings = new Findings();
   onEvent({ type: 'stage', stage: 'read' });
-  const scan = await scanTags({ store, mirror, findings, signal, now: options.now() });
+  const scan = await scanTags({ store, mirror, findings, signal, legacy: options.legacy, now: options.now() });
   const segments = await scanSegments(scan, findings, options);
   const close = (): void => {
     for (const { parts } of segments) parts.close();

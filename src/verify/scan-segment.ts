@@ -1,9 +1,10 @@
 /** Looks at one live segment: manifest, config, entries, each as far as it goes, and tells of what is wrong with them. */
 
+import type { LegacySegment } from '../cache/read/legacy-segment.ts';
 import type { Mirror, MirroredSegment } from '../cache/read/mirror.ts';
 import { readSegmentRecord } from '../cache/read/segment-record.ts';
 import { decodeEntries, entryRanges, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
-import { parseEntry } from '../cache-index/entry.ts';
+import { type Entry, parseEntry } from '../cache-index/entry.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { SegmentConfig } from '../cache-index/segment.ts';
@@ -31,6 +32,8 @@ export interface ScanSegmentOptions extends CallOptions {
 
 /** The segment; undefined for one that was deleted and that only a stale `cache-index` names. */
 export async function scanSegment(tag: string, options: ScanSegmentOptions): Promise<ScannedSegment | undefined> {
+  const { legacy } = options.scan;
+  if (tag === legacy?.record.tag) return legacySegment(legacy);
   const record = await readRecord(tag, options);
   if (!record) return undefined;
   const { manifest, config, layers } = record;
@@ -50,6 +53,18 @@ export async function scanSegment(tag: string, options: ScanSegmentOptions): Pro
     close: entries.close,
   };
   return new ScannedSegment(parts, !(config && isWhole && consistent && isSorted));
+}
+
+/** Whatever was wrong with it the reader has told. */
+function legacySegment({ record, time, segment }: LegacySegment): ScannedSegment {
+  const { rows, read } = segment;
+  const textAt = (row: number): string => read(rows.offsets[row] ?? 0, rows.lengths[row] ?? 0);
+  const { tag, layers, config } = record;
+  const entryAt = (row: number): Entry => parseEntry(textAt(row), config.storeDir);
+  return new ScannedSegment(
+    { tag, time, manifest: undefined, layers, config, rows, textAt, entryAt, close: () => undefined },
+    false,
+  );
 }
 
 type ReadRecord = Pick<SegmentParts, 'manifest' | 'layers' | 'config'>;

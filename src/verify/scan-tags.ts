@@ -20,6 +20,7 @@ export interface ScanTagsOptions extends CallOptions {
   readonly store: ReadOnlyStore;
   /** Opened to recall. */
   readonly mirror: Mirror;
+  readonly legacy?: 'read' | undefined;
   readonly findings: Findings;
   readonly now: Date;
 }
@@ -38,15 +39,17 @@ const LINGER_MS = 7 * 24 * 60 * 60 * 1000;
 
 /** @throws {NixcacheError} ERR_INDEX_VERSION; ERR_INDEX when this is no cache of ours; the registry's errors */
 export async function scanTags(options: ScanTagsOptions): Promise<TagScan> {
-  const { store, mirror, findings, signal } = options;
+  const { store, mirror, findings, signal, now } = options;
   const damaged = new Set<string>();
   const lost: string[] = [];
   const view = await loadView(store, mirror, {
     signal,
+    legacy: options.legacy && { before: undefined, now },
     onProblem(problem) {
       const { part, tag, isRecalled = false } = problem;
       const { kind, message } = troubleOf(problem.error, options);
       if (kind === 'unanswered') findings.add('unanswered', tag, message);
+      else if (part === 'entries') findings.add('entry-damaged', tag, message);
       else if (part === 'foreign-index') findings.add('cache-index-foreign', tag, message);
       else if (part === 'cache-index') findings.add('cache-index-unreadable', tag, message);
       else if (isRecalled) {

@@ -15,6 +15,8 @@ export interface VerifyOptions extends CallOptions {
   readonly store: ContentStore;
   /** Where entries are kept while they are looked at; what it remembers stands in for what the cache has lost. */
   readonly mirror: Mirror;
+  /** `read`: an index of the older layout is looked at like a segment. Not with a repair, which could not write it. */
+  readonly legacy?: 'read' | undefined;
   /** Caches that closures may rest on; none: the cache has to be whole by itself. */
   readonly upstreams: readonly Upstream[];
   /** `name:base64`; none: those that publishers of the cache named. */

@@ -1,6 +1,5 @@
 /** Copies between tests' stores, and what must hold of a destination. */
 import { expect } from 'vitest';
-import { openReader as openEither } from '../../src/cache/read/either-reader.ts';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { CopyReport } from '../../src/copy/copy-options.ts';
 import { type CopyReferenceOptions, copyReference } from '../../src/copy/copy-reference.ts';
@@ -23,7 +22,7 @@ export async function copyBetween(
   const events: CopyEvent[] = [];
   const report = await copyReference({
     ...{ source, destination, selection: { kind: 'everything' }, keys: [], trustedKeys: [] },
-    sourceReader: await openEither({ store: source, strict: true }),
+    sourceReader: await IndexReader.open({ store: source, strict: true, legacy: 'read' }),
     reader: await IndexReader.open({ store: destination, strict: true }),
     ...{ jobs: 4, dryRun: false, creator: 'test', run: 'run-1', now: () => new Date() },
     onEvent: (event) => events.push(event),
@@ -35,7 +34,7 @@ export async function copyBetween(
 /** Fails unless every entry of `store` has all references there that `source` could give it. */
 export async function assertClosed(store: ContentStore, source: ContentStore): Promise<void> {
   const reader = await openReader(store);
-  const given = await openEither({ store: source, strict: true });
+  const given = await IndexReader.open({ store: source, strict: true, legacy: 'read' });
   await given.refresh();
   const lacking: HashPart[] = [];
   for (const { entry } of reader.entries()) {

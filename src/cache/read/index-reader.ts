@@ -34,8 +34,8 @@ export interface IndexReaderOptions {
    * asks for them. Until then `has` knows them, and nothing else does.
    */
   readonly sparse?: boolean | undefined;
-  /** Whether an index of the older layout is somebody else's to read; see ViewOptions. */
-  readonly besideLegacy?: boolean | undefined;
+  /** What becomes of an index of the older layout: a segment, or nothing; else it cannot be read. Not for writers. */
+  readonly legacy?: 'read' | 'ignore' | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly now?: () => Date;
 }
@@ -222,8 +222,9 @@ export class IndexReader implements CacheReader {
   }
 
   async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
-    const { besideLegacy, now = () => new Date() } = this.#options;
-    const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, besideLegacy, signal });
+    const { now = () => new Date() } = this.#options;
+    const legacy = this.#options.legacy === 'read' ? { before: this.#view?.legacy, now: now() } : this.#options.legacy;
+    const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, signal });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });

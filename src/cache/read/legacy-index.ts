@@ -7,6 +7,7 @@
 import * as z from 'zod/mini';
 import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../cache-index/entry.ts';
 import type { Root } from '../../cache-index/records.ts';
+import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { parseNarInfo } from '../../nix/nar-info.ts';
@@ -16,7 +17,7 @@ import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { readBounded } from '../../streams/verify.ts';
 import { legacyIndexOf } from './legacy-manifest.ts';
-import { readError } from './problem.ts';
+import { type OnProblem, readError } from './problem.ts';
 
 export interface LegacyIndex {
   readonly entries: readonly Entry[];
@@ -25,12 +26,6 @@ export interface LegacyIndex {
   readonly publicKeys: readonly string[];
   /** When it was last written, in Unix seconds; undefined if it does not say. */
   readonly generated: number | undefined;
-}
-
-export interface DecodeOptions {
-  /** For writers: an entry that cannot be read is an error. Otherwise it is left out. */
-  readonly strict: boolean;
-  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
 /** 256 MiB: some 180 000 entries of 1.4 KB; the JSON is parsed whole. */
@@ -59,21 +54,21 @@ const entrySchema = z.object({
 export async function fetchLegacyIndex(
   store: ReadOnlyStore,
   manifest: StoredManifest,
-  options: CallOptions & DecodeOptions,
+  options: CallOptions & { readonly onProblem: OnProblem },
 ): Promise<{ readonly index: LegacyIndex; readonly bytes: number }> {
   const what = `index of the older cache ${store.name}`;
   const layer = legacyIndexOf(manifest);
   if (!layer) throw new Error(`${store.name} is no older cache`);
   try {
     const bytes = await readBounded(await store.fetchBlob(layer, options), MAX_INDEX_BYTES, what, 'ERR_INDEX');
-    return { index: decodeLegacyIndex(bytes, what, options), bytes: bytes.length };
+    return { index: decodeLegacyIndex(bytes, what, options.onProblem), bytes: bytes.length };
   } catch (error) {
     throw readError(error, what);
   }
 }
 
-/** @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION */
-export function decodeLegacyIndex(bytes: Buffer, what: string, options: DecodeOptions): LegacyIndex {
+/** @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION, and what `onProblem` throws about an entry */
+export function decodeLegacyIndex(bytes: Buffer, what: string, onProblem: OnProblem): LegacyIndex {
   const json = parse(() => indexSchema.parse(JSON.parse(bytes.toString('utf8'))), what);
   if (json.version !== undefined && json.version > VERSION) {
     throw new NixcacheError(
@@ -86,8 +81,7 @@ export function decodeLegacyIndex(bytes: Buffer, what: string, options: DecodeOp
     try {
       entries.push(parse(() => toEntry(key, value), `entry ${key} in the ${what}`));
     } catch (error) {
-      if (options.strict) throw error;
-      options.onWarning?.(`${messageOf(error)}; it is left out`);
+      onProblem({ part: 'entries', tag: CACHE_INDEX_TAG, error, warning: `${messageOf(error)}; it is left out` });
     }
   }
   const key = json.public_key?.trim() ?? '';

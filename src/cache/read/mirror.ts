@@ -85,7 +85,7 @@ export class Mirror {
     const isKept =
       (await this.#index?.write(textOf(id), text)) && (await this.#index?.write(rowsOf(id), encodeRows(rows, text)));
     const kept = isKept ? await this.#index?.open(textOf(id)) : undefined;
-    return { segment: segmentOf(kept ?? memoryText(text), rows), bytes: blob.length };
+    return { segment: kept ? segmentOf(kept, rows) : memorySegment(text, rows), bytes: blob.length };
   }
 
   /** A checkpoint's config, from the index store or else from the registry. */
@@ -177,8 +177,8 @@ const segmentOf = (text: KeptText, rows: SegmentRows): MirroredSegment => ({
   close: () => text.close(),
 });
 
-const memoryText = (text: Buffer): KeptText => ({
-  size: text.length,
+export const memorySegment = (text: Buffer, rows: SegmentRows): MirroredSegment => ({
+  rows,
   read: (offset, length) => text.toString('utf8', offset, offset + length),
   close: () => undefined,
 });

@@ -61,6 +61,10 @@ async function loadSegment(
   tag: string,
   { store, mirror, view, onProblem, signal, onStale }: SegmentLoaderOptions,
 ): Promise<{ readonly loaded: LoadedSegment; readonly bytes: number } | undefined> {
+  const { legacy } = view;
+  if (tag === legacy?.record.tag) {
+    return { loaded: { tag, time: legacy.time, segment: legacy.segment }, bytes: legacy.bytes };
+  }
   const parsed = parseTag(tag);
   if (!parsed) throw new Error(`${tag} is not a segment tag`);
   const what = `segment ${tag} of ${store.name}`;

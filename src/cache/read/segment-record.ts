@@ -49,6 +49,7 @@ export async function fetchSegmentRecord(
   view: CacheView,
   options: SegmentRecordOptions,
 ): Promise<SegmentRecord | undefined> {
+  if (tag === view.legacy?.record.tag) return view.legacy.record;
   const record = await readSegmentRecord(tag, view, { ...options, onProblem: stopAtProblems });
   if (!record) return undefined;
   const { manifest, image, config } = record;

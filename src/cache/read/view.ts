@@ -18,6 +18,7 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { decodeImageIndex, IMAGE_INDEX, type ImageIndex } from '../../oci/manifest.ts';
 import { legacyIndexOf } from './legacy-manifest.ts';
+import { type LegacySegment, type ReadLegacyOptions, readLegacySegment } from './legacy-segment.ts';
 import type { Mirror } from './mirror.ts';
 import { type OnProblem, type Problem, readError, troubleOf } from './problem.ts';
 
@@ -31,13 +32,15 @@ export interface CacheView {
   readonly descriptors: ReadonlyMap<string, Descriptor>;
   readonly publicKeys: readonly string[];
   /** Whether `cache-index` could be read; `foreign`: another tool wrote it. */
-  readonly index: 'current' | 'missing' | 'unreadable' | 'foreign';
+  readonly index: 'current' | 'older' | 'missing' | 'unreadable' | 'foreign';
+  /** The index of the older layout, as the oldest of the live segments. */
+  readonly legacy: LegacySegment | undefined;
 }
 
 export interface ViewOptions extends CallOptions {
   readonly onProblem: OnProblem;
-  /** Whether the caller reads an index of the older layout by itself: then it is no error, and no index. */
-  readonly besideLegacy?: boolean | undefined;
+  /** What becomes of an index of the older layout: a segment, or nothing; else it is a problem. */
+  readonly legacy?: 'ignore' | Pick<ReadLegacyOptions, 'before' | 'now'> | undefined;
 }
 
 /** @throws {NixcacheError} the registry's errors, and what `onProblem` throws */
@@ -51,20 +54,24 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: Vi
   }
   // Without segments beside it, going on without the index would show a reader an empty cache.
   const isAlone = !tagList.some((tag) => parseTag(tag)?.kind === 'segment');
-  const { index, state } = readEntryPoint(entryPoint, store.name, isAlone, options);
+  const { index, legacy, state } = await readEntryPoint(entryPoint, store, isAlone, options);
   const descriptors = new Map<string, Descriptor>();
   for (const descriptor of index?.manifests ?? []) {
     const tag = tagOf(descriptor);
     if (tag !== undefined && parseTag(tag)?.kind === 'segment') descriptors.set(tag, descriptor);
   }
   const checkpoints = await loadCheckpoints(store, mirror, tagList, options);
+  const live = liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints });
   return {
-    live: liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints }),
+    live: legacy ? { ...live, segments: [legacy.record.tag, ...live.segments] } : live,
     tags: new Set(tagList),
-    ...{ checkpoints, descriptors, index: state },
-    publicKeys: (index?.annotations?.[PUBLIC_KEYS_ANNOTATION] ?? '').split(' ').filter((key) => key !== ''),
+    ...{ checkpoints, descriptors, legacy, index: state },
+    publicKeys: legacy?.record.config.publicKeys ?? keysIn(index),
   };
 }
+
+const keysIn = (index: ImageIndex | undefined): string[] =>
+  (index?.annotations?.[PUBLIC_KEYS_ANNOTATION] ?? '').split(' ').filter((key) => key !== '');
 
 const goingOn = (error: unknown): string => `${messageOf(error)}; going on with what else there is`;
 
@@ -82,26 +89,34 @@ async function fetchEntryPoint(
   }
 }
 
-function readEntryPoint(
+interface EntryPoint {
+  readonly index?: ImageIndex;
+  readonly legacy?: LegacySegment;
+  readonly state: CacheView['index'];
+}
+
+async function readEntryPoint(
   found: StoredManifest | undefined | { readonly error: unknown },
-  name: string,
+  store: ReadOnlyStore,
   isAlone: boolean,
-  { onProblem, besideLegacy }: ViewOptions,
-): { readonly index?: ImageIndex; readonly state: CacheView['index'] } {
+  { onProblem, legacy, signal }: ViewOptions,
+): Promise<EntryPoint> {
   const tag = CACHE_INDEX_TAG;
   if (!found) return { state: 'missing' };
   if ('error' in found) {
     onProblem({ part: 'cache-index', tag, error: found.error, warning: undefined });
     return { state: 'unreadable' };
   }
-  if (besideLegacy === true && legacyIndexOf(found)) return { state: 'missing' };
+  const older = legacyIndexOf(found) && legacy;
+  if (older === 'ignore') return { state: 'older' };
   try {
-    return { index: decodeCacheIndex(found, name), state: 'current' };
+    if (!older) return { index: decodeCacheIndex(found, store.name), state: 'current' };
+    return { legacy: await readLegacySegment(store, found, { ...older, onProblem, signal }), state: 'older' };
   } catch (error) {
-    if (!isNixcacheError(error)) throw error;
+    if (!isNixcacheError(error) || (older && !troubleOf(error))) throw error;
     const isForeign = error instanceof ForeignIndex;
     const part: Problem['part'] = isForeign ? 'foreign-index' : 'cache-index';
-    onProblem({ part, tag, error, warning: isAlone ? undefined : goingOn(error) });
+    onProblem({ part, tag, error, warning: isAlone || older ? undefined : goingOn(error) });
     return { state: isForeign ? 'foreign' : 'unreadable' };
   }
 }

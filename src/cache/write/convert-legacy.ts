@@ -18,6 +18,7 @@ import { IMAGE_MANIFEST } from '../../oci/manifest.ts';
 import { IndexReader } from '../read/index-reader.ts';
 import { fetchLegacyIndex, type LegacyIndex, rootRecords } from '../read/legacy-index.ts';
 import { legacyIndexOf } from '../read/legacy-manifest.ts';
+import { stopAtProblems } from '../read/problem.ts';
 import { fetchRecords, recordsBeyond } from '../read/stored-records.ts';
 import { refreshCacheIndex } from './commit.ts';
 import { referencesFirst } from './references-first.ts';
@@ -75,9 +76,9 @@ async function convertOnce(
   options: ConvertOptions,
 ): Promise<ConvertReport & { readonly isDone: boolean }> {
   const { store, signal, onEvent, now } = options;
-  const { index } = await fetchLegacyIndex(store, manifest, { strict: true, signal });
+  const { index } = await fetchLegacyIndex(store, manifest, { onProblem: stopAtProblems, signal });
   onEvent({ type: 'found', entries: index.entries.length });
-  const reader = await IndexReader.open({ store, strict: true, besideLegacy: true });
+  const reader = await IndexReader.open({ store, strict: true, legacy: 'ignore' });
   await reader.refresh({ signal });
   const { view } = reader;
   if (!view) throw new Error('the reader was never refreshed');

@@ -1,20 +1,15 @@
 /** The cache that a writer works on: one of the older layout is converted first. */
 
-import { ScratchStore } from '../../cache/read/scratch-store.ts';
+import { legacyIndexOf } from '../../cache/read/legacy-manifest.ts';
 import { convertLegacy } from '../../cache/write/convert-legacy.ts';
+import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import type { CommandContext } from '../context.ts';
 import { formatCount } from '../ui/format.ts';
 import type { Provenance } from './provenance.ts';
 
-export interface ConvertOptions {
-  readonly dryRun: boolean;
-  readonly reads?: boolean | undefined;
-}
-
 /**
- * `store`, in our layout. A dry run, as everyone who only `reads`, gets a view of it in which the conversion has happened,
- * and writes nothing.
+ * Has the cache in `store` be of our layout. A dry run only says what would be done: its reader reads the older index.
  *
  * @throws {NixcacheError} ERR_INDEX when the older index cannot be read: going on would lose its entries
  */
@@ -22,29 +17,25 @@ export async function convertStore(
   store: ContentStore,
   { output, signal }: CommandContext,
   provenance: Provenance,
-  { dryRun, reads = false }: ConvertOptions,
-): Promise<ContentStore> {
-  const target = dryRun ? new ScratchStore(store) : store;
+  { dryRun }: { readonly dryRun: boolean },
+): Promise<void> {
+  const what = `${store.name} is a cache of cmspam/nixcache-oci`;
+  if (dryRun) {
+    const manifest = await store.fetchManifest(CACHE_INDEX_TAG, { signal });
+    if (manifest && legacyIndexOf(manifest)) output.info(`${what}: it would be converted first`);
+    return;
+  }
   const report = await convertLegacy({
-    store: target,
-    ...provenance,
-    signal,
+    ...{ store, ...provenance, signal },
     onEvent(event) {
       if (event.type === 'warning') output.warn(event.message);
       else if (event.type === 'committed') output.detail(`committed ${event.tag}`);
-      else {
-        const what = `${store.name} is a cache of cmspam/nixcache-oci with ${formatCount(event.entries, 'entry', 'entries')}`;
-        if (reads) output.detail(what);
-        else output.info(dryRun ? `${what}: it would be converted first` : `${what}: converting it`);
-      }
+      else output.info(`${what} with ${formatCount(event.entries, 'entry', 'entries')}: converting it`);
     },
     now: () => new Date(),
   });
-  if (!report) return store;
-  if (!dryRun) {
-    output.warn(
-      `${store.name} was converted: what still reads or writes the older layout (cmspam/nixcache-oci) must move to nixcache`,
-    );
-  }
-  return target;
+  if (!report) return;
+  output.warn(
+    `${store.name} was converted: what still reads or writes the older layout (cmspam/nixcache-oci) must move to nixcache`,
+  );
 }

@@ -11,7 +11,9 @@ export interface OpenCatalog {
 /** `strict`, for commands that write: whatever cannot be read is an error. @throws {NixcacheError} */
 export async function openCatalog(session: Session, { strict }: { readonly strict: boolean }): Promise<OpenCatalog> {
   const { signal } = session.context;
-  const store = await session.converted(await session.store(), { dryRun: !strict, reads: !strict });
-  const reader = await session.reader(store, { strict });
+  const store = await session.store();
+  const reader = strict
+    ? await session.writersReader(store, { dryRun: false })
+    : await session.reader(store, { strict, legacy: 'read' });
   return { store, catalog: await readCatalog({ store, reader, signal, onWarning: session.onWarning }) };
 }

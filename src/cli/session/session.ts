@@ -12,7 +12,7 @@ import type { SecretKey } from '../../nix/signature.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
 import type { Patience, Upstream } from '../../upstream/upstream.ts';
 import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
-import { type ConvertOptions, convertStore } from './convert-store.ts';
+import { convertStore } from './convert-store.ts';
 import { type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
 import { openUpstreams } from './open-upstreams.ts';
 import { Opened } from './opened.ts';
@@ -22,6 +22,8 @@ export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'htt
   /** Default: the cache that the command is about. */
   readonly cache?: CacheSetting | undefined;
 }
+
+type SessionReaderOptions = Omit<IndexReaderOptions, 'store' | 'index'>;
 
 export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDisposable {
   readonly sources: Sources<Flags>;
@@ -78,9 +80,14 @@ export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDi
     });
   }
 
-  /** `store` in our layout; see `convertStore`. */
-  async converted(store: ContentStore, options: ConvertOptions): Promise<ContentStore> {
-    return convertStore(store, this.context, this.provenance, options);
+  /** A reader of the index in `store` for a command that writes there, unless it is a dry run; see `convertStore`. */
+  async writersReader(
+    store: ContentStore,
+    { dryRun, ...options }: Omit<SessionReaderOptions, 'strict' | 'legacy'> & { readonly dryRun: boolean },
+    cache?: CacheSetting,
+  ): Promise<IndexReader> {
+    await convertStore(store, this.context, this.provenance, { dryRun });
+    return this.reader(store, { ...options, strict: true, legacy: dryRun ? 'read' : undefined }, cache);
   }
 
   /** Where what is known of the index of a cache is kept on this machine; undefined where it cannot be kept. */
@@ -91,7 +98,7 @@ export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDi
   /** A reader of the index in `store`. */
   async reader(
     store: ContentStore,
-    options: Omit<IndexReaderOptions, 'store' | 'index'>,
+    options: SessionReaderOptions,
     cache: CacheSetting = this.cache,
   ): Promise<IndexReader> {
     const asked = { onWarning: this.onWarning, ...options, store };

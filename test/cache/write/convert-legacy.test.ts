@@ -1,7 +1,6 @@
 /** Conversions, whole, cut off and raced: no entry is ever out of sight of the readers that could see it. */
 import { describe, expect, it } from 'vitest';
-import { openReader as openEither } from '../../../src/cache/read/either-reader.ts';
-import { ScratchStore } from '../../../src/cache/read/scratch-store.ts';
+import { IndexReader } from '../../../src/cache/read/index-reader.ts';
 import { fetchRecords } from '../../../src/cache/read/stored-records.ts';
 import { type ConvertReport, convertLegacy } from '../../../src/cache/write/convert-legacy.ts';
 import * as mediaTypes from '../../../src/cache-index/media-types.ts';
@@ -17,6 +16,7 @@ import { day, gcAt } from '../../support/gc-runs.ts';
 import { type LegacyPath, writeLegacyCache } from '../../support/legacy-cache.ts';
 import { MemoryStore, type StoreMethod } from '../../support/memory-store.ts';
 import { narOf } from '../../support/nar.ts';
+import { verify } from '../../support/verify-runs.ts';
 
 const key = parseSecretKey(generateKey('old-1').secret);
 const path = (name: string, ...references: readonly string[]): LegacyPath => ({
@@ -45,7 +45,7 @@ const convert = (store: ContentStore, warnings: string[] = []): Promise<ConvertR
 
 /** What a reader that knows both layouts sees. */
 async function visible(store: ContentStore): Promise<string[]> {
-  const reader = await openEither({ store, strict: true });
+  const reader = await IndexReader.open({ store, strict: true, legacy: 'read' });
   await reader.refresh();
   return [...reader.entries()].map(({ entry }) => nameOf(entry.narInfo.path)).sort();
 }
@@ -115,13 +115,31 @@ describe('a conversion', () => {
     expect(await convert(new MemoryStore())).toBeUndefined();
   });
 
-  it('can be tried on paper', async () => {
+  it('is not needed to see what gc would do and whether all is well', async () => {
     const { store } = await legacy();
     const before = [[...store.tags], [...store.blobs.keys()]];
-    const scratch = new ScratchStore(store);
-    expect(await convert(scratch)).toMatchObject({ converted: 4 });
-    expect(await namesIn(scratch)).toEqual(ALL);
+    const looked = async () => {
+      const reader = await IndexReader.open({ store, strict: true, legacy: 'read', now: () => day(160) });
+      const { kept, dropped, roots } = (await gcAt(store, day(160), { reader, dryRun: true })).report;
+      const { findings } = await verify(store, { legacy: 'read' });
+      return { kept, dropped, roots, findings: findings.map(({ kind, what }) => [kind, what]) };
+    };
+    const paper = await looked();
+    expect([paper.kept.entries, paper.dropped.entries]).toEqual([3, 1]);
+    expect(paper.findings).toEqual([['missing-reference', expect.stringContaining('-elsewhere')]]);
     expect([[...store.tags], [...store.blobs.keys()]]).toEqual(before);
+    await convert(store);
+    expect(await looked()).toEqual(paper);
+  });
+
+  it('is not needed to find that a NAR is gone', async () => {
+    const { store } = await legacy();
+    const reader = await IndexReader.open({ store, strict: true, legacy: 'read' });
+    await reader.refresh();
+    const { nar } = reader.findEntry(baseNameFor('lib').slice(0, 32) as never) ?? { nar: [] };
+    store.blobs.delete(nar[0]?.digest as never);
+    const { findings } = await verify(store, { legacy: 'read' });
+    expect(findings).toContainEqual(expect.objectContaining({ kind: 'blob-missing', what: nar[0]?.digest }));
   });
 });
 

@@ -1,6 +1,5 @@
 /** Copies a cache into another. */
 import { ulid } from 'ulid';
-import { openReader } from '../../../cache/read/either-reader.ts';
 import { type CopyFlags, type CopySettings, copySettings } from '../../../config/copy-settings.ts';
 import type { CopyOptions, CopyReport } from '../../../copy/copy-options.ts';
 import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
@@ -31,12 +30,13 @@ export async function runCopy(
   // The source first: if it cannot be read, the destination is left as it is.
   const copy = await openSource(settings, session);
   const cache = settings.destination;
-  const store = await session.converted(await session.store({ cache, create: !settings.dryRun }), settings);
-  const reader = await session.reader(store, { strict: true }, cache);
+  const { dryRun } = settings;
+  const store = await session.store({ cache, create: !dryRun });
+  const reader = await session.writersReader(store, { dryRun }, cache);
   const options: CopyOptions = {
     ...session.provenance,
     ...{ destination: store, reader, keys, trustedKeys: settings.trustedKeys, jobs: settings.jobs, signal },
-    ...{ dryRun: settings.dryRun, run: ulid().toLowerCase() },
+    ...{ dryRun, run: ulid().toLowerCase() },
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   };
@@ -66,11 +66,7 @@ async function openSource({ source, destination, rootsOnly }: CopySettings, sess
   // What the user gave is for one registry: the destination, if that is one.
   const credentials = destination.reference.kind === 'registry' ? undefined : await session.credentials();
   const store = await session.store({ cache, credentials });
-  const { onWarning } = session;
-  const sourceReader = session.add(
-    await openReader({ store, index: await session.index(cache, onWarning), strict: true, onWarning }),
-    (reader) => reader.close(),
-  );
+  const sourceReader = await session.reader(store, { strict: true, legacy: 'read' }, cache);
   await sourceReader.refresh({ signal });
   return (options, texts) => {
     const paths = texts && storePathsOf(texts, sourceReader.storeDir);

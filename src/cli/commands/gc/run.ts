@@ -1,6 +1,7 @@
 /** Drops what no root needs any more. */
 import { type GcFlags, gcSettings } from '../../../config/gc-settings.ts';
 import { runGc as collect } from '../../../gc/gc.ts';
+import type { ContentStore } from '../../../oci/content-store.ts';
 import type { CommandContext, CommonFlags } from '../../context.ts';
 import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
@@ -12,9 +13,9 @@ export async function runGc(flags: GcFlags & CommonFlags, context: CommandContex
   const { output, signal } = context;
   await using session = await Session.open(flags, context);
   const settings = gcSettings(session.sources);
-  const store = await session.converted(await session.store(), settings);
+  const store: ContentStore = await session.store();
+  const reader = await session.writersReader(store, settings);
   const deleter = settings.dryRun ? undefined : await openDeleter(session);
-  const reader = await session.reader(store, { strict: true });
   using story = new Story(output, GC_TELLING);
   const report = await collect({
     ...settings,

@@ -35,8 +35,9 @@ export async function openPublisher(
   await session.credentials();
   const command = new NixCommand({ cwd });
   const localStore = await openLocalStore({ command, signal });
-  const store = await session.converted(await session.store({ cache, create: !settings.dryRun }), settings);
-  const reader = await session.reader(store, { strict: true, sparse });
+  const { dryRun } = settings;
+  const store = await session.store({ cache, create: !dryRun });
+  const reader = await session.writersReader(store, { dryRun, sparse });
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
 }

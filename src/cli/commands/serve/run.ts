@@ -1,7 +1,7 @@
 /** Serves until a signal comes. */
 
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
-import { openReader } from '../../../cache/read/either-reader.ts';
+import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { type ServeFlags, type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
@@ -27,7 +27,10 @@ export async function runServe(flags: ServeFlags & CommonFlags, context: Command
   const store = await session.store({ retry: { policy: PROMPT_RETRIES } });
   const { onWarning } = session;
   const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
-  const reader = session.add(await openReader({ store, index, strict: false, onWarning }), (each) => each.close());
+  const reader = session.add(
+    await IndexReader.open({ store, index, strict: false, legacy: 'read', onWarning }),
+    (each) => each.close(),
+  );
   const server = session.add(
     await startServer({
       reader,

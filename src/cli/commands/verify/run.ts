@@ -11,6 +11,7 @@ import { hasDamage } from '../../../verify/report.ts';
 import { verifyCache } from '../../../verify/verify.ts';
 import type { CommandContext, CommonFlags } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
+import { convertStore } from '../../session/convert-store.ts';
 import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
 import { localSource } from './local-source.ts';
@@ -21,7 +22,8 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
   const { output, signal } = context;
   await using session = await Session.open(flags, context);
   const settings = verifySettings(session.sources);
-  const store = await ofOurLayout(session, settings);
+  const store = await session.store();
+  const legacy = await legacyPolicy(store, session, settings);
   const { onWarning } = session;
   const mirror = await Mirror.open({
     cache: store.name,
@@ -33,7 +35,7 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
   using story = new Story(output, VERIFY_TELLING);
   const report = await verifyCache({
     ...session.provenance,
-    ...{ store, mirror, signal },
+    ...{ store, mirror, legacy, signal },
     upstreams: session.upstreams(settings.upstreams, { patience: PATIENT }),
     trustedPublicKeys: settings.trustedPublicKeys,
     contents: settings.contents,
@@ -50,15 +52,20 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
 }
 
 /** A cache of the older layout is looked at as if it were converted; a repair converts it. */
-async function ofOurLayout(session: Session, { repair, dryRun }: VerifySettings): Promise<ContentStore> {
-  const store = await session.store();
+async function legacyPolicy(
+  store: ContentStore,
+  { context, provenance }: Session,
+  { repair, dryRun }: VerifySettings,
+): Promise<'read' | undefined> {
+  if (!repair || dryRun) return 'read';
   try {
-    return await session.converted(store, { dryRun: !repair || dryRun });
+    await convertStore(store, context, provenance, { dryRun: false });
   } catch (error) {
-    session.context.signal.throwIfAborted();
+    context.signal.throwIfAborted();
     if (!isNixcacheError(error, 'ERR_INDEX', 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND')) throw error;
-    return store; // what is damaged there is what verify is for
+    // What is damaged there is what verify is for.
   }
+  return undefined;
 }
 
 /** Undefined where there is no Nix: then only upstreams can help. */
