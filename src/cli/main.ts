@@ -1,5 +1,6 @@
 /** The process: arguments in, exit code out. */
 import { type Command, CommanderError } from 'commander';
+import { OWN_SECRETS } from '../child-environment.ts';
 import { suggest } from '../config/suggestion.ts';
 import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
@@ -9,16 +10,14 @@ import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
 import { version } from './version.ts';
 
-/** Read once and taken out of the environment, so that no build and no other program inherits them. */
-const SECRET_VARIABLES = ['NIXCACHE_PASSWORD', 'NIXCACHE_SIGNING_KEY', 'NIX_SIGNING_KEY'];
 /** A shell, npm and our own wrapper may each pass on the one Ctrl-C; what comes later is a second one. */
 const SAME_SIGNAL_MS = 300;
 
 async function main(): Promise<void> {
   const env = { ...process.env };
-  for (const name of SECRET_VARIABLES) delete process.env[name];
+  for (const name of OWN_SECRETS) delete process.env[name];
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
-  for (const name of SECRET_VARIABLES) output.addSecret(env[name]);
+  for (const name of OWN_SECRETS) output.addSecret(env[name]);
   const signal = interruptible(output);
   const failure = { output, signal, software: `nixcache ${version()}, Node ${process.version}, ${process.platform}` };
   endQuietlyWithoutReader();

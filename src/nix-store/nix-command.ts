@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { type Options as ExecaOptions, execa } from 'execa';
 import * as z from 'zod/mini';
+import { childEnvironment } from '../child-environment.ts';
+import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { groupStopper } from './process-group.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
@@ -29,8 +31,8 @@ export interface RunResult {
 }
 
 export interface NixCommandOptions {
-  /** The whole environment of the programs; default: our own. NIX_CONFIG, NIX_REMOTE and the like act through it. */
-  readonly env?: Readonly<NodeJS.ProcessEnv>;
+  /** What the programs get, less our secrets; default: our own. NIX_CONFIG, NIX_REMOTE and the like act through it. */
+  readonly env?: Environment;
   readonly cwd?: string;
   /** Between asking a program to stop and killing it. Nix takes a moment to stop its builders. */
   readonly killGraceMs?: number;
@@ -62,14 +64,14 @@ const USUAL_PLACES = ['/nix/var/nix/profiles/default/bin', '/run/current-system/
 const FEATURES = ['--extra-experimental-features', 'nix-command flakes'];
 
 export class NixCommand {
-  readonly env: Readonly<NodeJS.ProcessEnv>;
+  readonly env: Environment;
   readonly #cwd: string | undefined;
   readonly #killGraceMs: number;
   #version: Promise<NixVersion> | undefined;
   #settings: Promise<NixSettings> | undefined;
 
   constructor(options: NixCommandOptions = {}) {
-    const env = options.env ?? process.env;
+    const env = childEnvironment('nix', options.env ?? process.env);
     this.env = { ...env, PATH: [env['PATH'] ?? '', ...USUAL_PLACES].filter((place) => place !== '').join(':') };
     this.#cwd = options.cwd;
     this.#killGraceMs = options.killGraceMs ?? DEFAULT_KILL_GRACE_MS;

@@ -35,13 +35,12 @@ export async function openStore(
     import('../../oci/remote/repository.ts'),
     import('../../oci/credentials/find.ts'),
   ]);
-  for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
   const { host, repository } = cache.reference;
   const kind = cache.registryKind;
   return new RemoteRepository({
     ...{ host, repository, kind, http: options.http, plainHttp: cache.plainHttp },
     ...{ deleter: options.deleter, retry: { onRetry: tellRetries(output), ...options.retry } },
-    credentials: credentialsProvider({ ...options.credentials, kind, env: { ...env } }),
+    credentials: credentialsProvider({ ...options.credentials, kind, env }),
   });
 }
 

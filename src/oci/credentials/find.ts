@@ -1,6 +1,7 @@
 /** Finds out who we are to a registry: where docker, podman and GitHub Actions leave it. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { Environment } from '../../environment.ts';
 import type { Credentials, CredentialsProvider, CredentialsRequest } from '../remote/credentials.ts';
 import { type RegistryKindName, registryKind } from '../remote/registry-kinds.ts';
 import { authFor, canonicalHost, type DockerAuth, HUB_KEY, helperFor, readDockerConfig } from './docker-config.ts';
@@ -12,8 +13,7 @@ export interface CredentialsOptions {
   readonly password?: string | undefined;
   /** Overrides what the host name says. */
   readonly kind?: RegistryKindName | undefined;
-  /** Default: that of the process. */
-  readonly env?: NodeJS.ProcessEnv | undefined;
+  readonly env: Environment;
 }
 
 /** Credentials, and where they were found; never the secret itself. */
@@ -30,16 +30,16 @@ export interface FoundCredentials {
  * The provider throws ERR_USAGE for a malformed file and ERR_UNAUTHORIZED for a helper that fails.
  */
 export const credentialsProvider =
-  (options: CredentialsOptions = {}): CredentialsProvider =>
+  (options: CredentialsOptions): CredentialsProvider =>
   async (request) =>
     (await findCredentials(request, options))?.credentials;
 
 /** As the provider finds them. @throws {NixcacheError} ERR_USAGE, ERR_UNAUTHORIZED */
 export async function findCredentials(
   request: CredentialsRequest,
-  options: CredentialsOptions = {},
+  options: CredentialsOptions,
 ): Promise<FoundCredentials | undefined> {
-  const { username, password, env = process.env } = options;
+  const { username, password, env } = options;
   if (password !== undefined) {
     return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from: 'the command line' };
   }
@@ -50,7 +50,7 @@ export async function findCredentials(
   return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
 }
 
-function credentialFiles(env: NodeJS.ProcessEnv): string[] {
+function credentialFiles(env: Environment): string[] {
   const home = env['HOME'] || homedir();
   const runtime = env['XDG_RUNTIME_DIR'];
   return [
@@ -64,7 +64,7 @@ function credentialFiles(env: NodeJS.ProcessEnv): string[] {
 async function credentialsIn(
   file: string,
   request: CredentialsRequest,
-  env: NodeJS.ProcessEnv,
+  env: Environment,
 ): Promise<Credentials | undefined> {
   const config = await readDockerConfig(file);
   if (config === undefined) return undefined;
@@ -91,7 +91,7 @@ function credentialsOf(auth: DockerAuth | undefined): Credentials | undefined {
 }
 
 /** The registry takes any user name with a token. */
-function githubToken(env: NodeJS.ProcessEnv): FoundCredentials | undefined {
+function githubToken(env: Environment): FoundCredentials | undefined {
   const from = ['GITHUB_TOKEN', 'GH_TOKEN'].find((name) => env[name]);
   const password = from && env[from];
   if (!from || !password) return undefined;

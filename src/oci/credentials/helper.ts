@@ -1,6 +1,8 @@
 /** Docker's credential helpers: `docker-credential-NAME get`. Protocol: docker/docker-credential-helpers README.md */
 import { execa } from 'execa';
 import * as z from 'zod/mini';
+import { childEnvironment } from '../../child-environment.ts';
+import type { Environment } from '../../environment.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { Credentials } from '../remote/credentials.ts';
 
@@ -20,7 +22,7 @@ const NOT_FOUND = 'credentials not found in native keychain';
 export async function askCredentialHelper(
   name: string,
   serverUrl: string,
-  env: NodeJS.ProcessEnv,
+  env: Environment,
   signal?: AbortSignal,
 ): Promise<Credentials | undefined> {
   const command = `docker-credential-${name}`;
@@ -29,7 +31,7 @@ export async function askCredentialHelper(
   if (!/^[\w.+-]+$/.test(name)) throw fail('not the name of a helper');
   const result = await execa(command, ['get'], {
     input: serverUrl,
-    env,
+    env: childEnvironment('credential-helper', env),
     extendEnv: false,
     timeout: TIMEOUT_MS,
     maxBuffer: 64 * 1024,

@@ -26,12 +26,11 @@ export async function runDoctor(flags: DoctorFlags, context: CommandContext): Pr
   const { sources, http } = session;
   const serveUrl = serveUrlOf(sources);
   const credentials = await session.credentials();
-  for (const name of ['GITHUB_TOKEN', 'GH_TOKEN']) output.addSecret(env[name]);
   const printer = new FindingPrinter((text) => output.line(text), output.tableWidth);
   const report = await examine({
     ...{ http, serveUrl, signal, nix: new NixCommand({ cwd }) },
     cache: () => session.cache,
-    credentials: { ...credentials, kind: kindOf(sources), env: { ...env } },
+    credentials: { ...credentials, kind: kindOf(sources), env },
     async openReader(cache) {
       const store = await session.store({ cache, retry: { policy: HASTY } });
       return session.reader(store, { strict: true, onWarning: undefined }, cache);

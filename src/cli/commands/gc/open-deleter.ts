@@ -24,7 +24,7 @@ export async function openDeleter(session: Session): Promise<ManifestDeleter | u
       import('../../../github/token.ts'),
       import('../../../oci/credentials/find.ts'),
     ]);
-  const ofRegistry = credentialsProvider({ ...(await session.credentials()), kind, env: { ...env } });
+  const ofRegistry = credentialsProvider({ ...(await session.credentials()), kind, env });
   const token = await apiToken({ ...{ api: url, host, repository, env }, credentials: ofRegistry });
   output.addSecret(token);
   const onWait = (seconds: number): void => output.info(`GitHub asks to wait ${seconds} s`);
