@@ -1,7 +1,7 @@
 /** Frees what is due: deletes manifests, and on a layout sweeps the files that nothing reaches any more. */
 
 import pLimit from 'p-limit';
-import { decodeCacheIndex } from '../cache/read/view.ts';
+import { decodeCacheIndex } from '../cache/read/entry-point.ts';
 import { refreshCacheIndex } from '../cache/write/commit.ts';
 import { tagOf } from '../cache-index/checkpoint.ts';
 import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';

@@ -38,6 +38,9 @@ export const warnOfProblems =
     onWarning?.(warning);
   };
 
+/** What a reader says that can do without. */
+export const goingOn = (error: unknown): string => `${messageOf(error)}; going on with what else there is`;
+
 export interface Trouble {
   /** `absent`: not there. `damaged`: there, and not what it should be. `unanswered`: the registry fails on it. */
   readonly kind: 'absent' | 'damaged' | 'unanswered';

@@ -1,11 +1,12 @@
 /** Brings the segments of a view to hand: from the local copy, or else from the store. */
 import pLimit from 'p-limit';
 import { parseTag } from '../../cache-index/tags.ts';
+import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf } from '../../errors.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import type { Mirror, MirroredSegment } from './mirror.ts';
-import { readError } from './problem.ts';
-import { assertStillTagged, type CacheView, entriesSize, type ViewOptions } from './view.ts';
+import { type OnProblem, readError } from './problem.ts';
+import { assertStillTagged, type CacheView, entriesSize } from './view.ts';
 
 export interface LoadedSegment {
   readonly tag: string;
@@ -14,7 +15,8 @@ export interface LoadedSegment {
   readonly segment: MirroredSegment;
 }
 
-export interface SegmentLoaderOptions extends ViewOptions {
+export interface SegmentLoaderOptions extends CallOptions {
+  readonly onProblem: OnProblem;
   readonly store: ReadOnlyStore;
   readonly mirror: Mirror;
   readonly view: CacheView;

@@ -17,7 +17,8 @@ import type { ContentStore } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST, MAX_MANIFEST_BYTES } from '../../oci/manifest.ts';
-import { type CacheView, decodeCacheIndex } from '../read/view.ts';
+import { decodeCacheIndex } from '../read/entry-point.ts';
+import type { CacheView } from '../read/view.ts';
 
 /**
  * Stores `segment`; its manifest's PUT is the commit.

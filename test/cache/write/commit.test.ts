@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decodeCacheIndex } from '../../../src/cache/read/view.ts';
+import { decodeCacheIndex } from '../../../src/cache/read/entry-point.ts';
 import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../../../src/cache/write/commit.ts';
 import { encodeCheckpoint, tagOf } from '../../../src/cache-index/checkpoint.ts';
 import { type EncodedSegment, encodeSegment, segmentDescriptor } from '../../../src/cache-index/segment.ts';
