@@ -29,8 +29,6 @@ export interface NarSymlink {
 
 export type NarNode = NarDirectory | NarRegular | NarSymlink;
 
-/** 256 MiB: some 2 000 000 files; a listing beyond it is an attack or an accident. */
-export const MAX_LISTING_BYTES = 256 * 1024 * 1024;
 /** Far above the 64 that Nix restores since 2.35, far below what would exhaust the stack. */
 const MAX_DEPTH = 1024;
 

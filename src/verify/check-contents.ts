@@ -14,7 +14,7 @@ import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { readBounded } from '../streams/verify.ts';
-import { type BlobCatalog, blameRows } from './blob-catalog.ts';
+import { type BlobHealth, blameRows } from './blob-health.ts';
 import { checkNar, type NarFault } from './check-nar.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { FindingKind, Findings } from './finding.ts';
@@ -25,7 +25,7 @@ import { troubleOf } from './trouble.ts';
 export interface CheckContentsOptions extends CallOptions {
   readonly store: ReadOnlyStore;
   readonly segments: readonly ScannedSegment[];
-  readonly catalog: BlobCatalog;
+  readonly catalog: BlobHealth;
   readonly findings: Findings;
   /** Keys of what was found good in this run. */
   readonly good: Set<string>;
@@ -108,7 +108,7 @@ function keyOf({ narInfo, nar, listing }: Entry): string {
 }
 
 /** The pack that holds all of the entry. */
-function packOf(entry: Entry, catalog: BlobCatalog): Digest | undefined {
+function packOf(entry: Entry, catalog: BlobHealth): Digest | undefined {
   const [first, ...rest] = extentsOf(entry);
   const blob = first && catalog.find(first.digest);
   if (blob?.mediaType !== PACK || blob.size > MAX_PACK_BYTES) return undefined;

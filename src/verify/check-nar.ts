@@ -4,8 +4,9 @@ import { zstdDecompressSync } from 'node:zlib';
 import type { Entry } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { decompress } from '../nar/decompress.ts';
-import { MAX_LISTING_BYTES, type NarNode, parseNarListing } from '../nar/nar-listing.ts';
+import { type NarNode, parseNarListing } from '../nar/nar-listing.ts';
 import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
+import { MAX_LISTING_BYTES } from '../nix/listing.ts';
 
 export interface NarSource {
   /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */

@@ -13,7 +13,7 @@ import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { BlobCatalog } from './blob-catalog.ts';
+import { BlobHealth } from './blob-health.ts';
 import { checkClosure } from './check-closure.ts';
 import { checkContents } from './check-contents.ts';
 import { checkEntries } from './check-entries.ts';
@@ -46,7 +46,7 @@ export interface Inspection {
   /** Live ones, oldest first. */
   readonly segments: readonly ScannedSegment[];
   readonly table: EntryTable;
-  readonly catalog: BlobCatalog;
+  readonly catalog: BlobHealth;
   /** References that are nowhere. */
   readonly missing: ReadonlyMap<HashPart, BaseName>;
   /** Store paths. */
@@ -113,7 +113,7 @@ async function check(
   const pins = mergePins(...sources.map((source) => source.pins));
   const { unsigned } = checkEntries(segments, { findings, keys });
   onEvent({ type: 'stage', stage: 'blobs' });
-  const catalog = BlobCatalog.of(segments);
+  const catalog = BlobHealth.of(segments);
   await catalog.check(segments, {
     ...{ store, findings, signal },
     onProgress: (done, total) => onEvent({ type: 'blobs', done, total }),

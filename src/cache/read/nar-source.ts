@@ -6,12 +6,10 @@ import { digestOfFile, type Entry } from '../../cache-index/entry.ts';
 import { type Extent, totalLength } from '../../cache-index/extent.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { MAX_LISTING_BYTES } from '../../nix/listing.ts';
 import type { BlobFetcher } from '../../oci/content-store.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
-
-/** 64 MiB: the listing of some 500 000 files. */
-const MAX_LISTING_BYTES = 64 * 1024 * 1024;
 
 /**
  * Streams the compressed NAR of `entry`, or a `range` of it. A whole one is checked against its file hash, its last

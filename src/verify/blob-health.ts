@@ -20,17 +20,17 @@ export interface CheckBlobsOptions extends CallOptions {
 /** HEAD requests at once. */
 const CONCURRENT_CHECKS = 32;
 
-export class BlobCatalog {
+export class BlobHealth {
   readonly #layers = new Map<Digest, Pick<Descriptor, 'mediaType' | 'size'>>();
   readonly #bad = new Map<Digest, 'lost' | 'corrupt'>();
 
-  static of(segments: readonly ScannedSegment[]): BlobCatalog {
-    const catalog = new BlobCatalog();
+  static of(segments: readonly ScannedSegment[]): BlobHealth {
+    const health = new BlobHealth();
     for (const { parts } of segments) {
       // The entries blob was read already.
-      for (const { digest, mediaType, size } of parts.layers.slice(1)) catalog.#layers.set(digest, { mediaType, size });
+      for (const { digest, mediaType, size } of parts.layers.slice(1)) health.#layers.set(digest, { mediaType, size });
     }
-    return catalog;
+    return health;
   }
 
   /** As some manifest describes it. */
@@ -124,10 +124,10 @@ export class BlobCatalog {
 }
 
 /** Lays the faults of blobs on the entries that lie in them. */
-export function blameRows(segment: ScannedSegment, catalog: BlobCatalog): void {
+export function blameRows(segment: ScannedSegment, health: BlobHealth): void {
   for (const { row, entry } of segment.entries()) {
-    const faults = entry.nar.map(({ digest }) => catalog.faultOf(digest)).filter((fault) => fault !== undefined);
+    const faults = entry.nar.map(({ digest }) => health.faultOf(digest)).filter((fault) => fault !== undefined);
     if (faults.length > 0) segment.blame(row, { nar: faults.includes('corrupt') ? 'corrupt' : 'lost' });
-    if (entry.listing?.extents.some(({ digest }) => catalog.faultOf(digest))) segment.blame(row, { listing: true });
+    if (entry.listing?.extents.some(({ digest }) => health.faultOf(digest))) segment.blame(row, { listing: true });
   }
 }
