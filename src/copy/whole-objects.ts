@@ -3,13 +3,14 @@
 import pLimit from 'p-limit';
 import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
 import { readError } from '../cache/read/problem.ts';
+import { fetchSegmentImage } from '../cache/read/segment-record.ts';
 import type { CacheView } from '../cache/read/view.ts';
 import type { CommittedSegment } from '../cache/write/segment-writer.ts';
 import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import { segmentDescriptor } from '../cache-index/segment.ts';
-import { parseTag, recordTag } from '../cache-index/tags.ts';
+import { recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { isNixcacheError, NixcacheError } from '../errors.ts';
+import { isNixcacheError } from '../errors.ts';
 import type { ContentStore, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageIndex, decodeImageManifest } from '../oci/manifest.ts';
@@ -87,16 +88,12 @@ interface StagedSegment extends StoredManifest {
 async function stageSegment(tag: string, options: WholeOptions): Promise<StagedSegment> {
   const { source, view, copier, signal } = options;
   const what = `segment ${tag} of ${source.name}`;
-  const listed = view.descriptors.get(tag)?.digest;
-  const manifest =
-    (await source.fetchManifest(tag, { signal })) ?? (listed && (await source.fetchManifest(listed, { signal })));
-  if (!manifest) {
-    throw readError(new NixcacheError('ERR_NOT_FOUND', `${what} has no manifest`), what);
-  }
-  const { config, layers } = decodeImageManifest(manifest.bytes, what);
-  if (layers[0]?.digest !== parseTag(tag)?.id) {
-    throw new NixcacheError('ERR_INDEX', `the first layer of ${what} is not the entries blob that its tag names`);
-  }
+  const { image, ...manifest } = await fetchSegmentImage(tag, view, { store: source, signal }).catch(
+    (error: unknown) => {
+      throw readError(error, what);
+    },
+  );
+  const { config, layers } = image;
   const blobs = [config, ...layers];
   await copier.copy(blobs);
   return { ...manifest, layers, blobs };

@@ -92,6 +92,22 @@ export async function readSegmentRecord(
   return { manifest, isTagged: found?.isTagged ?? false, image, config };
 }
 
+/**
+ * The manifest of the live segment `tag`, and what it says.
+ *
+ * @throws {NixcacheError} ERR_NOT_FOUND, ERR_INDEX and the registry's errors
+ */
+export async function fetchSegmentImage(
+  tag: string,
+  view: Pick<CacheView, 'descriptors'> | undefined,
+  options: SegmentRecordOptions,
+): Promise<StoredManifest & { readonly image: ImageManifest }> {
+  const what = `segment ${tag} of ${options.store.name}`;
+  const found = await fetchSegmentManifest(tag, view, options);
+  if (!found) throw new NixcacheError('ERR_NOT_FOUND', `${what} has no manifest`);
+  return { ...found.manifest, image: decodeSegmentManifest(tag, found.manifest, what) };
+}
+
 function decodeSegmentManifest(tag: string, { bytes }: StoredManifest, what: string): ImageManifest {
   const image = decodeImageManifest(bytes, what);
   if (image.layers[0]?.digest === parseTag(tag)?.id) return image;
@@ -108,7 +124,7 @@ export async function fetchSegmentConfig(
 }
 
 /** By its tag; or by its digest, when the tag is gone or not yet seen, and the manifest is there. */
-export async function fetchSegmentManifest(
+async function fetchSegmentManifest(
   tag: string,
   view: Pick<CacheView, 'descriptors'> | undefined,
   { store, signal }: SegmentRecordOptions,

@@ -10,10 +10,9 @@ import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { decodeImageManifest } from '../../oci/manifest.ts';
 import type { IndexReader } from '../read/index-reader.ts';
 import { readError } from '../read/problem.ts';
-import { fetchSegmentManifest } from '../read/segment-record.ts';
+import { fetchSegmentImage } from '../read/segment-record.ts';
 import { referencesFirst } from './references-first.ts';
 import type { BackedEntry } from './segment-writer.ts';
 
@@ -82,9 +81,8 @@ export function* cachedClosure(reader: IndexReader, roots: readonly HashPart[]):
 async function fetchLayers(tag: string, { store, reader, signal }: AssertOptions): Promise<Map<Digest, Descriptor>> {
   const what = `segment ${tag} of ${store.name}`;
   try {
-    const found = await fetchSegmentManifest(tag, reader.view, { store, signal });
-    if (!found) throw new NixcacheError('ERR_NOT_FOUND', 'its manifest is not there');
-    return new Map(decodeImageManifest(found.manifest.bytes, what).layers.map((layer) => [layer.digest, layer]));
+    const { image } = await fetchSegmentImage(tag, reader.view, { store, signal });
+    return new Map(image.layers.map((layer) => [layer.digest, layer]));
   } catch (error) {
     throw readError(error, `${what} (${messageOf(error)})`);
   }
