@@ -1,8 +1,8 @@
 /** The columns of one segment: made from its entries text once, kept beside it on disk, loaded without parsing. */
 import { NixcacheError } from '../errors.ts';
 import { hashToBytes, parseHash } from '../nix/hash.ts';
-import { decode } from '../nix/nixbase32.ts';
-import { HASH_PART_LENGTH } from '../nix/store-path.ts';
+import { decode, encode } from '../nix/nixbase32.ts';
+import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { digestOf, hexOf } from '../oci/digest.ts';
 import { entryRanges } from './entries-blob.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
@@ -13,25 +13,48 @@ const NEWLINE = 0x0a;
 const SLASH = 0x2f;
 
 /**
- * Scans an entries text.
+ * Scans an entries text. An entry that cannot be keyed goes to `onDamaged`, and is left out.
  *
- * @throws {NixcacheError} ERR_INDEX naming the byte offset of an entry that cannot be keyed
+ * @throws {NixcacheError} ERR_INDEX naming its byte offset, when there is no `onDamaged`
  */
-export function scanEntries(text: Buffer, what: string): SegmentRows {
+export function scanEntries(
+  text: Buffer,
+  what: string,
+  onDamaged?: (text: string, offset: number, error: NixcacheError) => void,
+): SegmentRows {
   const ranges = [...entryRanges(text)];
   const rows = emptyRows(ranges.length);
+  const keyed: number[] = [];
   ranges.forEach(({ offset, length }, row) => {
+    const entry = text.subarray(offset, offset + length);
     try {
-      const entry = text.subarray(offset, offset + length);
       rows.storeHashes.set(storeHash(entry), row * STORE_HASH_BYTES);
       rows.fileKeys.set(fileHash(entry).subarray(0, FILE_KEY_BYTES), row * FILE_KEY_BYTES);
+      keyed.push(row);
     } catch (cause) {
-      throw new NixcacheError('ERR_INDEX', `${what} is damaged: no entry at byte ${offset}`, { cause });
+      const error = new NixcacheError('ERR_INDEX', `${what} is damaged: no entry at byte ${offset}`, { cause });
+      if (!onDamaged) throw error;
+      onDamaged(entry.toString('utf8'), offset, error);
     }
     rows.offsets[row] = offset;
     rows.lengths[row] = length;
   });
-  return rows;
+  return pickRows(rows, keyed);
+}
+
+/** The rows of these numbers, in that order; the very same when they are all. */
+export function pickRows(rows: SegmentRows, numbers: readonly number[]): SegmentRows {
+  if (numbers.length === rows.count) return rows;
+  const picked = emptyRows(numbers.length);
+  const copy = (from: Uint8Array, to: Uint8Array, bytes: number): void =>
+    numbers.forEach((row, at) => {
+      to.set(from.subarray(row * bytes, (row + 1) * bytes), at * bytes);
+    });
+  copy(rows.storeHashes, picked.storeHashes, STORE_HASH_BYTES);
+  copy(rows.fileKeys, picked.fileKeys, FILE_KEY_BYTES);
+  picked.offsets.set(numbers.map((row) => rows.offsets[row] ?? 0));
+  picked.lengths.set(numbers.map((row) => rows.lengths[row] ?? 0));
+  return picked;
 }
 
 function emptyRows(count: number): SegmentRows {
@@ -42,6 +65,15 @@ function emptyRows(count: number): SegmentRows {
     offsets: new Uint32Array(count),
     lengths: new Uint32Array(count),
   };
+}
+
+export const NO_ROWS = emptyRows(0);
+
+/** The hash part of each row, in order, without parsing. */
+export function* hashPartsIn({ count, storeHashes }: SegmentRows): Generator<HashPart> {
+  for (let row = 0; row < count; row++) {
+    yield encode(storeHashes.subarray(row * STORE_HASH_BYTES, (row + 1) * STORE_HASH_BYTES)) as HashPart;
+  }
 }
 
 function storeHash(entry: Buffer): Uint8Array {

@@ -1,7 +1,6 @@
 /** What an inspection found that has to be healed, entry by entry. Pure. */
 import type { Entry } from '../cache-index/entry.ts';
-import { STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
-import { encode } from '../nix/nixbase32.ts';
+import { hashPartsIn } from '../cache-index/segment-rows.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Inspection } from './inspect.ts';
 import type { ScannedSegment } from './scanned-segment.ts';
@@ -22,15 +21,12 @@ export interface Forms {
   readonly asserted: number;
 }
 
-/** Hash parts in the rows of `segment`, without parsing. */
+/** Hash parts in the rows of `segment`. */
 export function* hashPartsOf(
   segment: ScannedSegment,
 ): Generator<{ readonly row: number; readonly hashPart: HashPart }> {
-  const { count, storeHashes } = segment.parts.rows;
-  for (let row = 0; row < count; row++) {
-    const hash = storeHashes.subarray(row * STORE_HASH_BYTES, (row + 1) * STORE_HASH_BYTES);
-    yield { row, hashPart: encode(hash) as HashPart };
-  }
+  let row = 0;
+  for (const hashPart of hashPartsIn(segment.parts.rows)) yield { row: row++, hashPart };
 }
 
 /** All forms of the paths in `of`, by hash part. */

@@ -3,24 +3,23 @@
 import type { LegacySegment } from '../cache/read/legacy-segment.ts';
 import type { Mirror, MirroredSegment } from '../cache/read/mirror.ts';
 import { readSegmentRecord } from '../cache/read/segment-record.ts';
-import { decodeEntries, entryRanges, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
+import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../cache-index/entries-blob.ts';
 import { type Entry, parseEntry } from '../cache-index/entry.ts';
-import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from '../cache-index/entry-table.ts';
+import type { SegmentRows } from '../cache-index/entry-table.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { SegmentConfig } from '../cache-index/segment.ts';
+import { hashPartsIn, NO_ROWS, pickRows, scanEntries } from '../cache-index/segment-rows.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { hashToBytes } from '../nix/hash.ts';
-import { decode, encode } from '../nix/nixbase32.ts';
-import { DEFAULT_STORE_DIR, hashPartOf } from '../nix/store-path.ts';
+import { DEFAULT_STORE_DIR } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { ImageManifest } from '../oci/manifest.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { Findings } from './finding.ts';
 import type { TagScan } from './scan-tags.ts';
-import { NO_ROWS, ScannedSegment, type SegmentParts } from './scanned-segment.ts';
+import { ScannedSegment, type SegmentParts } from './scanned-segment.ts';
 import { troubleOf } from './trouble.ts';
 
 export interface ScanSegmentOptions extends CallOptions {
@@ -154,18 +153,11 @@ async function salvage(
     troubleOf(error, { signal });
     return UNREADABLE; // told already
   }
-  const ranges: { offset: number; length: number }[] = [];
-  for (const range of entryRanges(text)) {
-    const entry = text.toString('utf8', range.offset, range.offset + range.length);
-    try {
-      parseEntry(entry, storeDirIn(entry) ?? DEFAULT_STORE_DIR);
-      ranges.push(range);
-    } catch (error) {
-      findings.add('entry-damaged', nameOfText(entry, tag, range.offset), `${what}: ${messageOf(error)}`);
-    }
-  }
+  const rows = scanEntries(text, what, (entry, offset, error) =>
+    findings.add('entry-damaged', nameOfText(entry, tag, offset), error.message),
+  );
   const read = (offset: number, length: number): string => text.toString('utf8', offset, offset + length);
-  return { rows: rowsOf(ranges, read), read, isWhole: false, close: () => undefined };
+  return { rows, read, isWhole: false, close: () => undefined };
 }
 
 /** The rows whose text is an entry; the very same when all are. */
@@ -176,40 +168,19 @@ function parsable(
   storeDir: string,
   { findings }: ScanSegmentOptions,
 ): SegmentRows {
-  const good: { offset: number; length: number }[] = [];
+  const good: number[] = [];
   for (let row = 0; row < rows.count; row++) {
-    const range = { offset: rows.offsets[row] ?? 0, length: rows.lengths[row] ?? 0 };
-    const text = read?.(range.offset, range.length) ?? '';
+    const offset = rows.offsets[row] ?? 0;
+    const text = read?.(offset, rows.lengths[row] ?? 0) ?? '';
     try {
       parseEntry(text, storeDir);
-      good.push(range);
+      good.push(row);
     } catch (error) {
       if (!(error instanceof NixcacheError)) throw error;
-      findings.add('entry-damaged', nameOfText(text, tag, range.offset), `segment ${tag}: ${messageOf(error)}`);
+      findings.add('entry-damaged', nameOfText(text, tag, offset), `segment ${tag}: ${messageOf(error)}`);
     }
   }
-  return good.length === rows.count ? rows : rowsOf(good, (offset, length) => read?.(offset, length) ?? '');
-}
-
-function rowsOf(
-  ranges: readonly { readonly offset: number; readonly length: number }[],
-  read: (offset: number, length: number) => string,
-): SegmentRows {
-  const count = ranges.length;
-  const rows = {
-    count,
-    storeHashes: new Uint8Array(count * STORE_HASH_BYTES),
-    fileKeys: new Uint8Array(count * FILE_KEY_BYTES),
-    offsets: Uint32Array.from(ranges, ({ offset }) => offset),
-    lengths: Uint32Array.from(ranges, ({ length }) => length),
-  };
-  ranges.forEach(({ offset, length }, row) => {
-    const text = read(offset, length);
-    const { narInfo } = parseEntry(text, storeDirIn(text) ?? DEFAULT_STORE_DIR);
-    rows.storeHashes.set(decode(hashPartOf(narInfo.path)), row * STORE_HASH_BYTES);
-    rows.fileKeys.set(hashToBytes(narInfo.fileHash).subarray(0, FILE_KEY_BYTES), row * FILE_KEY_BYTES);
-  });
-  return rows;
+  return pickRows(rows, good);
 }
 
 const storeDirIn = (text: string): string | undefined => /^StorePath: (.*)\/[^/\n]*\n/.exec(text)?.[1];
@@ -227,7 +198,7 @@ function checkConfig(
   isWhole: boolean,
   { findings }: ScanSegmentOptions,
 ): boolean {
-  const hashes = [...rowHashes(rows)].sort();
+  const hashes = [...hashPartsIn(rows)].sort();
   const faults = [
     config.entryCount === rows.count ? '' : `counts ${config.entryCount} entries instead of ${rows.count}`,
     config.firstHash === hashes[0] ? '' : `begins with ${config.firstHash ?? 'nothing'} instead of ${hashes[0]}`,
@@ -240,7 +211,7 @@ function checkConfig(
 
 function checkOrder(tag: string, rows: SegmentRows, { findings }: ScanSegmentOptions): boolean {
   let last = '';
-  for (const hash of rowHashes(rows)) {
+  for (const hash of hashPartsIn(rows)) {
     if (hash > last) {
       last = hash;
       continue;
@@ -250,10 +221,4 @@ function checkOrder(tag: string, rows: SegmentRows, { findings }: ScanSegmentOpt
     return false;
   }
   return true;
-}
-
-function* rowHashes({ count, storeHashes }: SegmentRows): Generator<string> {
-  for (let row = 0; row < count; row++) {
-    yield encode(storeHashes.subarray(row * STORE_HASH_BYTES, (row + 1) * STORE_HASH_BYTES));
-  }
 }

@@ -66,11 +66,3 @@ export class ScannedSegment {
     for (let row = 0; row < this.count; row++) yield { row, entry: this.parts.entryAt(row) };
   }
 }
-
-export const NO_ROWS: SegmentRows = {
-  count: 0,
-  storeHashes: new Uint8Array(0),
-  fileKeys: new Uint8Array(0),
-  offsets: new Uint32Array(0),
-  lengths: new Uint32Array(0),
-};
