@@ -7,11 +7,12 @@
  */
 
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
-import { refreshCacheIndex } from '../cache/write/commit.ts';
-import { type BackedEntry, SegmentWriter } from '../cache/write/segment-writer.ts';
+import { updateCacheIndex } from '../cache/write/cache-index.ts';
+import { CacheWriter } from '../cache/write/cache-writer.ts';
+import { type BackedEntry, carried } from '../cache/write/incoming.ts';
 import type { Pin } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
-import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
 import { type BaseName, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Catalog } from './catalog.ts';
@@ -114,20 +115,14 @@ async function record(pin: Pin, asserted: readonly BackedEntry[], options: PinOp
   const { store, catalog, creator, sourceUrl, signal, onWarning, now } = options;
   const { view, publicKeys, reader } = catalog;
   const { storeDir } = reader;
-  const writer = new SegmentWriter({ store, storeDir, creator, publicKeys: [], sourceUrl, now, signal });
+  const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, now, signal });
   for (const { entry, blobs } of asserted) {
-    const layers = blobs.map(({ digest }) => digest);
-    await writer.add({ layers, resolve: async () => ({ entry: { ...entry, asserted: undefined }, blobs }) });
+    await writer.add(carried({ entry: { ...entry, asserted: undefined }, blobs }));
   }
   await writer.finish({ roots: [], pins: [pin] });
-  try {
-    const added = writer.segments.map(({ descriptor }) => descriptor);
-    const keys = publicKeys.map(({ text }) => text);
-    await refreshCacheIndex(store, { view, added, publicKeys: keys, sourceUrl, now: now(), signal });
-  } catch (error) {
-    signal?.throwIfAborted();
-    onWarning(`cache-index was not updated (${messageOf(error)}): readers use the tags`);
-  }
+  const added = writer.segments.map(({ descriptor }) => descriptor);
+  const update = { view, added, publicKeys: publicKeys.map(({ text }) => text), sourceUrl, now: now(), signal };
+  await updateCacheIndex(store, update, onWarning);
   return writer.segments.at(-1)?.tag ?? '';
 }
 

@@ -33,9 +33,10 @@ export class BlobCopier {
     await Promise.all(copies);
   }
 
-  /** Asks the destination again for `blobs`: it has lost some. */
-  forget(blobs: readonly Descriptor[]): void {
+  /** Copies what the destination has lost since. */
+  async copyAgain(blobs: readonly Descriptor[]): Promise<void> {
     for (const { digest } of blobs) this.#done.delete(digest);
+    await this.copy(blobs);
   }
 
   /** Throws what made a copy fail whose promise nobody has looked at yet. */

@@ -7,11 +7,14 @@
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { fetchRecords, fetchSegmentRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
+import { carried, type PendingEntry } from '../cache/write/incoming.ts';
+import { signaturesOf } from '../cache/write/signatures.ts';
 import type { SegmentRecords } from '../cache-index/records.ts';
 import { currentPins, mergeRecords } from '../cache-index/records.ts';
 import { NixcacheError } from '../errors.ts';
 import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import { BlobCopier } from './blob-copier.ts';
 import { BlobFinder } from './blob-finder.ts';
 import { newRoots, unknownRecords } from './carried-records.ts';
@@ -19,7 +22,6 @@ import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination } from './destination.ts';
 import { allHashes, EntrySelection } from './entry-selection.ts';
 import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
-import { signaturesOf } from './signing.ts';
 import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
 
 /** What of the source is copied; with `roots` and `paths`, all that they refer to as well. */
@@ -191,28 +193,22 @@ async function copyEntries(
 ): Promise<void> {
   const { source, sourceReader, keys, signal } = options;
   const finder = new BlobFinder({ store: source, view, signal });
-  const writer = target.writer(sourceReader.storeDir, {
-    restore: async (entries) => {
-      const blobs = entries.flatMap((each) => each.blobs);
-      copier.forget(blobs);
-      await copier.copy(blobs);
-      return entries;
-    },
-  });
+  const writer = target.writer(sourceReader.storeDir);
   let count = 0;
   for (const wanted of selection.wanted(roots, has)) {
     signal?.throwIfAborted();
     copier.throwIfFailed();
     const { narInfo } = wanted.entry;
     const blobs = await finder.find(wanted.entry, wanted.tag);
-    const copied = copier.copy(blobs);
-    copied.catch(() => undefined); // awaited with its segment, unless throwIfFailed stops the run before
+    const stored = copier.copy(blobs);
+    stored.catch(() => undefined); // awaited with its segment, unless throwIfFailed stops the run before
     const sigs = signaturesOf(narInfo, keys, wanted.otherSigs);
     const entry = { ...wanted.entry, narInfo: { ...narInfo, sigs }, asserted: wanted.asserted };
-    await writer.add({
-      layers: blobs.map(({ digest }) => digest),
-      resolve: () => copied.then(() => ({ entry, blobs })),
-    });
+    const again = async (lost: readonly Descriptor[]): Promise<PendingEntry> => {
+      await copier.copyAgain(lost);
+      return carried({ entry, blobs });
+    };
+    await writer.add(carried({ entry, blobs }, { stored, again }));
     count++;
   }
   await writer.finish(await recordsOf(count > 0));

@@ -2,19 +2,22 @@
  * From a binary cache over HTTP or in a directory into a cache. NARs keep their compression, entries their signatures;
  * every NAR is checked against its narinfo before anything names it. Committed references first, as publish does.
  */
-import pLimit from 'p-limit';
+import { DiskSpool } from '../cache/disk/spool.ts';
+import type { IncomingPath } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
-import { openSpool } from '../cache/write/spool.ts';
+import { signaturesOf } from '../cache/write/signatures.ts';
+import { takeNar } from '../cache/write/take-nar.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { listNarInfos } from '../upstream/directory-listing.ts';
+import { narFileOf } from '../upstream/nar-file.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { newRoots } from './carried-records.ts';
 import { type WalkedClosure, walkClosure } from './closure-walk.ts';
 import type { CopyOptions, CopyReport, RefusedPath } from './copy-options.ts';
 import { assertSameStoreDir, Destination } from './destination.ts';
-import { NarTransfer } from './nar-transfer.ts';
 import { isTrusted, UNTRUSTED } from './signing.ts';
 
 export interface CopyUpstreamOptions extends CopyOptions {
@@ -107,51 +110,34 @@ async function transfer(
   options: CopyUpstreamOptions,
   target: Destination,
 ): Promise<CopyReport['copied']> {
-  const { destination, jobs, onEvent } = options;
-  await using spool = await openSpool(destination);
-  const stop = new AbortController();
-  const signal = AbortSignal.any([stop.signal, ...(options.signal ? [options.signal] : [])]);
-  const nars = new NarTransfer({ ...options, signal, spoolDirectory: spool.directory, onUploaded: target.onUploaded });
-  const writer = target.writer(options.storeDir, { flush: () => nars.flush(), packLayers: PACK_LAYERS });
-  const limit = pLimit(jobs);
-  const running = new Set<Promise<unknown>>();
-  const copied = { paths: 0, bytes: 0 };
-  const tasks = wanted.map((narInfo) =>
-    limit(() => {
-      if (brokenReference(narInfo, refused) !== undefined) return undefined;
-      const taking = nars.take(narInfo).finally(() => running.delete(taking));
-      running.add(taking);
-      return taking;
+  const { source, destination, storeDir, keys, jobs, onEvent } = options;
+  await using spool = await DiskSpool.open(destination);
+  await using writer = target.writer(storeDir, {
+    spool,
+    onLeftOut: ({ path, reason }) => {
+      refused.set(hashPartOf(path), { path, reason });
+      onEvent({ type: 'refused', path, reason });
+    },
+  });
+  const sizes = new Map<StorePath, number>();
+  const onTaken = ({ path, fileSize }: Entry['narInfo']): void => void sizes.set(path, fileSize);
+  const incoming = wanted.map(
+    (info): IncomingPath => ({
+      info,
+      take: async (call) => {
+        const nar = await takeNar(info, narFileOf(source, info), { ...call, spool });
+        return { narInfo: { ...info, sigs: signaturesOf(info, keys) }, nar };
+      },
     }),
   );
-  for (const task of tasks) task.catch(() => undefined); // each is awaited below, unless an earlier one stops the run
-  try {
-    for (const [i, narInfo] of wanted.entries()) {
-      const staged = await tasks[i];
-      signal.throwIfAborted();
-      const reason = brokenReference(narInfo, refused) ?? (typeof staged === 'string' ? staged : undefined);
-      if (reason !== undefined) {
-        const each = { path: narInfo.path, reason };
-        refused.set(hashPartOf(narInfo.path), each);
-        onEvent({ type: 'refused', ...each });
-      } else if (staged !== undefined && typeof staged !== 'string') {
-        await writer.add(staged);
-        copied.paths++;
-        copied.bytes += staged.fileSize;
-      }
-    }
-    const roots = rootPaths(options, starts, closure).filter((path) => !refused.has(hashPartOf(path)));
-    await writer.finish({ roots: await newRoots(roots, { ...options, withEntries: copied.paths > 0 }), pins: [] });
-  } finally {
-    limit.clearQueue();
-    stop.abort();
-    await Promise.allSettled(running);
-  }
-  return copied;
+  await writer.addAll(incoming, { concurrency: jobs, onTaken });
+  const isRefused = (path: StorePath): boolean => refused.has(hashPartOf(path));
+  const roots = rootPaths(options, starts, closure).filter((path) => !isRefused(path));
+  const withEntries = wanted.some(({ path }) => !isRefused(path));
+  await writer.finish({ roots: await newRoots(roots, { ...options, withEntries }), pins: [] });
+  const copied = [...sizes].filter(([path]) => !isRefused(path));
+  return { paths: copied.length, bytes: copied.reduce((sum, [, size]) => sum + size, 0) };
 }
-
-/** Layers kept free for packs, of which a segment's worth of small paths fills some 10. */
-const PACK_LAYERS = 40;
 
 /** What was asked for; of a whole cache, what nothing else in it refers to. */
 function rootPaths(

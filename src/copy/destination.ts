@@ -1,10 +1,10 @@
 /** What a copy of any kind did to its destination, and the steps that end all of them. */
 
 import type { IndexReader } from '../cache/read/index-reader.ts';
-import { refreshCacheIndex } from '../cache/write/commit.ts';
-import { type CommittedSegment, SegmentWriter, type SegmentWriterOptions } from '../cache/write/segment-writer.ts';
+import { updateCacheIndex } from '../cache/write/cache-index.ts';
+import { CacheWriter, type CacheWriterOptions, type CommittedSegment } from '../cache/write/cache-writer.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
 import type { CopyOptions } from './copy-options.ts';
 
 export class Destination {
@@ -33,16 +33,17 @@ export class Destination {
   }
 
   /** Writes segments of the destination's own. */
-  writer(storeDir: string, more: Pick<SegmentWriterOptions, 'flush' | 'restore' | 'packLayers'>): SegmentWriter {
+  writer(storeDir: string, more: Pick<CacheWriterOptions, 'spool' | 'onLeftOut'> = {}): CacheWriter {
     const { destination: store, creator, sourceUrl, keys, signal, now } = this.#options;
     const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-    return new SegmentWriter({
-      ...{ store, storeDir, creator, sourceUrl, publicKeys, signal, now, onCommit: this.onCommit },
+    return new CacheWriter({
+      ...{ store, storeDir, creator, sourceUrl, publicKeys, signal, now },
+      ...{ onCommit: this.onCommit, onUploaded: this.onUploaded },
       ...more,
     });
   }
 
-  /** Best effort: readers find the segments by their tags. Also heals what a killed copy left undone. */
+  /** Also heals what a killed copy left undone. */
   async pointCacheIndex(publicKeys: readonly string[]): Promise<void> {
     const { destination, reader, keys, sourceUrl, signal, onEvent, now } = this.#options;
     const { view } = reader;
@@ -50,21 +51,12 @@ export class Destination {
     const isUnlisted = view.live.segments.some((tag) => !view.descriptors.has(tag));
     const isMissing = view.live.segments.length > 0 && !view.tags.has(CACHE_INDEX_TAG);
     if (this.segments.length === 0 && !isUnlisted && !isMissing) return;
-    try {
-      await refreshCacheIndex(destination, {
-        ...{ view, sourceUrl, signal, now: now() },
-        added: this.segments.map(({ descriptor }) => descriptor),
-        publicKeys: [...publicKeys, ...keys.map(({ publicKey }) => publicKey.text)],
-      });
-    } catch (error) {
-      if (signal?.aborted) {
-        throw new NixcacheError('ERR_INTERRUPTED', 'interrupted after everything was committed', { cause: error });
-      }
-      onEvent({
-        type: 'warning',
-        message: `cache-index was not updated (${messageOf(error)}): what was copied is there, readers take a little longer to see it`,
-      });
-    }
+    const update = {
+      ...{ view, sourceUrl, signal, now: now() },
+      added: this.segments.map(({ descriptor }) => descriptor),
+      publicKeys: [...publicKeys, ...keys.map(({ publicKey }) => publicKey.text)],
+    };
+    await updateCacheIndex(destination, update, (message) => onEvent({ type: 'warning', message }));
   }
 }
 

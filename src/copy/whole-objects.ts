@@ -5,12 +5,12 @@ import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
 import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentImage } from '../cache/read/segment-record.ts';
 import type { CacheView } from '../cache/read/view.ts';
-import type { CommittedSegment } from '../cache/write/segment-writer.ts';
+import type { CommittedSegment } from '../cache/write/cache-writer.ts';
+import { commitManifest } from '../cache/write/commit.ts';
 import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import { segmentDescriptor } from '../cache-index/segment.ts';
 import { recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { isNixcacheError } from '../errors.ts';
 import type { ContentStore, ReadOnlyStore, StoredManifest } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageIndex, decodeImageManifest } from '../oci/manifest.ts';
@@ -56,14 +56,17 @@ export async function copySegments(
   options: WholeOptions,
   onCommit: (segment: CommittedSegment) => void,
 ): Promise<void> {
+  const { destination, copier, signal } = options;
   const ahead: { readonly segment: HeldSegment; readonly staged: Promise<StagedSegment> }[] = [];
   const commitFirst = async (): Promise<void> => {
     const next = ahead.shift();
     if (!next) return;
     const { tag, rows } = next.segment;
     const staged = await next.staged;
-    options.signal?.throwIfAborted();
-    await pushWhole(tag, staged, options);
+    signal?.throwIfAborted();
+    // Its garbage collection may be faster than we.
+    const again = (): Promise<void> => copier.copyAgain(staged.blobs);
+    await commitManifest(destination, tag, staged, { signal, again });
     onCommit({
       tag,
       descriptor: segmentDescriptor(staged.descriptor, tag, staged.layers[0]?.size),
@@ -99,20 +102,6 @@ async function stageSegment(tag: string, options: WholeOptions): Promise<StagedS
   return { ...manifest, layers, blobs };
 }
 
-async function pushWhole(tag: string, segment: StagedSegment, options: WholeOptions): Promise<void> {
-  const { destination, copier, signal } = options;
-  const push = (): Promise<Descriptor> =>
-    destination.pushManifest(tag, segment.descriptor.mediaType, segment.bytes, { signal });
-  try {
-    await push();
-  } catch (error) {
-    if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
-    copier.forget(segment.blobs); // its garbage collection was faster than we
-    await copier.copy(segment.blobs);
-    await push();
-  }
-}
-
 /**
  * Copies the checkpoint `tag` if the destination has all of its segments and nothing live that it replaces: it must not
  * take from the destination what the source let go. Says whether it did.
@@ -136,7 +125,7 @@ export async function copyCheckpoint(
   if (!isWhole) return false;
   const { config: configBlob, layers } = decodeImageManifest(record.bytes, `record of ${what}`);
   await copier.copy([configBlob, ...layers]);
-  await destination.pushManifest(recordTag(tag), record.descriptor.mediaType, record.bytes, { signal });
-  await destination.pushManifest(tag, index.descriptor.mediaType, index.bytes, { signal });
+  await commitManifest(destination, recordTag(tag), record, { signal });
+  await commitManifest(destination, tag, index, { signal });
   return true;
 }

@@ -15,14 +15,15 @@
 
 import pLimit from 'p-limit';
 import type { IndexReader } from '../cache/read/index-reader.ts';
-import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../cache/write/commit.ts';
+import { updateCacheIndex } from '../cache/write/cache-index.ts';
+import { CacheWriter, type CommittedSegment } from '../cache/write/cache-writer.ts';
+import { commitCheckpoint } from '../cache/write/commit.ts';
+import { carried } from '../cache/write/incoming.ts';
 import { type CheckpointConfig, decodeCheckpointConfig, encodeCheckpoint } from '../cache-index/checkpoint.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
-import { encodeSegment } from '../cache-index/segment.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { messageOf } from '../errors.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -31,7 +32,7 @@ import type { OnGcEvent } from './events.ts';
 import { DEFAULT_LOOKUP_FROM_ENTRIES, lookupOf } from './lookup.ts';
 import { type PlannedSegment, pieceKey } from './partition.ts';
 import type { GcPlan, PlannedCheckpoint } from './plan.ts';
-import { type WrittenPack, writePack } from './repack.ts';
+import { type MovedTo, writePack } from './repack.ts';
 import type { Survey } from './survey.ts';
 
 export interface ExecuteOptions extends CallOptions {
@@ -94,28 +95,13 @@ export async function executePlan(
   });
   await commitCheckpoint(store, encoded, { signal });
   onEvent({ type: 'checkpoint-written', tag: encoded.tag });
-  try {
-    await refreshCacheIndex(store, {
-      view: survey.view,
-      added: [...kept, ...outputs],
-      replaced: checkpoint.replaces,
-      publicKeys: checkpoint.publicKeys,
-      sourceUrl: options.sourceUrl,
-      now: now(),
-      signal,
-    });
-  } catch (error) {
-    signal?.throwIfAborted();
-    onEvent({ type: 'warning', message: `cache-index was not updated (${messageOf(error)}): readers use the tags` });
-  }
+  const update = {
+    ...{ view: survey.view, added: [...kept, ...outputs], replaced: checkpoint.replaces },
+    ...{ publicKeys: checkpoint.publicKeys, sourceUrl: options.sourceUrl, now: now(), signal },
+  };
+  await updateCacheIndex(store, update, (message) => onEvent({ type: 'warning', message }));
   const config = decodeCheckpointConfig(encoded.config.bytes, encoded.tag);
   return { tag: encoded.tag, config, outputs: tags };
-}
-
-interface Extents {
-  readonly written: WrittenPack;
-  /** Of the piece in the pack. */
-  readonly i: number;
 }
 
 /** New packs, one after another; where each moved piece lies, by its key. */
@@ -123,18 +109,21 @@ async function writePacks(
   plan: GcPlan,
   survey: Survey,
   { store, onEvent, signal }: ExecuteOptions,
-): Promise<Map<string, Extents>> {
-  const packs = new Map<string, Extents>();
+): Promise<Map<string, MovedTo>> {
+  const packs = new Map<string, MovedTo>();
   const old = packsByDigest(survey);
   for (const planned of plan.packs) {
-    const written = await writePack(planned, {
+    const places = await writePack(planned, {
       store,
       entryAt: (row) => entryOf(row, survey),
       packOf: (digest) => old.get(digest),
       signal,
     });
-    for (const [i, { row, kind }] of planned.pieces.entries()) packs.set(pieceKey(row, kind), { written, i });
-    onEvent({ type: 'pack-written', bytes: written.descriptor.size });
+    for (const [i, { row, kind }] of planned.pieces.entries()) {
+      const place = places[i];
+      if (place) packs.set(pieceKey(row, kind), place);
+    }
+    onEvent({ type: 'pack-written', bytes: planned.bytes });
   }
   return packs;
 }
@@ -142,44 +131,32 @@ async function writePacks(
 async function writeSegment(
   output: PlannedSegment,
   plan: GcPlan,
-  packs: ReadonlyMap<string, Extents>,
+  packs: ReadonlyMap<string, MovedTo>,
   survey: Survey,
   { store, creator, sourceUrl, onEvent, signal }: ExecuteOptions,
-): Promise<{ readonly tag: string; readonly descriptor: Descriptor }> {
-  signal?.throwIfAborted();
-  const { census } = survey;
-  const blobs = new Map<Digest, Descriptor>();
-  const add = (descriptor: Descriptor): void => void blobs.set(descriptor.digest, descriptor);
-  const entries = output.rows.map((row): Entry => {
-    const entry = entryOf(row, survey);
-    for (const { blob, kind } of census.extentsOf(row)) if (!packs.has(pieceKey(row, kind))) add(census.blob(blob));
-    const nar = moved(packs.get(pieceKey(row, 'nar')), add);
-    const listing = moved(packs.get(pieceKey(row, 'listing')), add);
-    return {
-      narInfo: entry.narInfo,
-      nar: nar ?? entry.nar,
-      ...(entry.listing && { listing: { digest: entry.listing.digest, extents: listing ?? entry.listing.extents } }),
-      asserted: census.assertedOf(row),
+): Promise<CommittedSegment> {
+  const { census, storeDir } = survey;
+  const time = newestOf(plan.rewritten.map(({ tag }) => tag));
+  const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, signal, now: () => time });
+  for (const row of output.rows) {
+    const { narInfo, nar, listing } = entryOf(row, survey);
+    const blobs: Descriptor[] = [];
+    for (const { blob, kind } of census.extentsOf(row)) {
+      if (!packs.has(pieceKey(row, kind))) blobs.push(census.blob(blob));
+    }
+    const moved = { nar: packs.get(pieceKey(row, 'nar')), listing: packs.get(pieceKey(row, 'listing')) };
+    const entry: Entry = {
+      ...{ narInfo, nar: moved.nar?.extents ?? nar, asserted: census.assertedOf(row) },
+      ...(listing && { listing: { digest: listing.digest, extents: moved.listing?.extents ?? listing.extents } }),
     };
-  });
-  const segment = encodeSegment({
-    entries,
-    blobs: [...blobs.values()],
-    storeDir: survey.storeDir,
-    creator,
-    sourceUrl,
-    now: newestOf(plan.rewritten.map(({ tag }) => tag)),
-  });
-  await commitSegment(store, segment, { signal });
-  onEvent({ type: 'segment-written', tag: segment.tag, entries: entries.length });
+    blobs.push(...(moved.nar?.blobs ?? []), ...(moved.listing?.blobs ?? []));
+    await writer.add(carried({ entry, blobs }));
+  }
+  await writer.finish();
+  const [segment, more] = writer.segments;
+  if (!segment || more) throw new Error(`${output.rows.length} planned rows did not make one segment`);
+  onEvent({ type: 'segment-written', tag: segment.tag, entries: segment.entries });
   return segment;
-}
-
-function moved(at: Extents | undefined, add: (pack: Descriptor) => void): Entry['nar'] | undefined {
-  const extent = at?.written.extents[at.i];
-  if (!at || !extent) return undefined;
-  add(at.written.descriptor);
-  return [extent];
 }
 
 /** The time in the newest of `tags`. */

@@ -2,7 +2,7 @@
 
 import pLimit from 'p-limit';
 import { decodeCacheIndex } from '../cache/read/entry-point.ts';
-import { refreshCacheIndex } from '../cache/write/commit.ts';
+import { refreshCacheIndex } from '../cache/write/cache-index.ts';
 import { tagOf } from '../cache-index/checkpoint.ts';
 import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';

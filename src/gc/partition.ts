@@ -1,10 +1,7 @@
 /** Divides entries into segments by store hash, and the live pieces of sparse packs into new packs. Pure. */
+import { MAX_SEGMENT_ENTRIES } from '../cache/write/limits.ts';
+import { MAX_PACK_BYTES } from '../cache/write/pack.ts';
 import type { Census, PieceKind } from '../census/census.ts';
-
-/** Entries of one segment; docs/cache-format.md. */
-const MAX_SEGMENT_ENTRIES = 1000;
-/** 16 MiB: as large as publish makes them. */
-const MAX_PACK_BYTES = 16 * 1024 * 1024;
 
 /** A piece of a sparse pack that goes into a new pack. */
 export interface MovedPiece {

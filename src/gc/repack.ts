@@ -1,39 +1,40 @@
 /** Writes the live pieces of sparse packs into new packs. */
 
+import { BlobUploader, type Place } from '../cache/write/blob-uploader.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { PieceKind } from '../census/census.ts';
 import { NixcacheError } from '../errors.ts';
-import { bytesContent } from '../oci/bytes-content.ts';
-import type { BlobFetcher, BlobPusher } from '../oci/content-store.ts';
-import { type Descriptor, describe } from '../oci/descriptor.ts';
+import type { ContentStore } from '../oci/content-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { PlannedPack } from './partition.ts';
 
-export interface WrittenPack {
-  readonly descriptor: Descriptor;
-  /** Where its pieces lie, in their order. */
+/** Where a piece lies now. */
+export interface MovedTo {
   readonly extents: readonly Extent[];
+  readonly blobs: readonly Descriptor[];
 }
 
 export interface RepackOptions extends CallOptions {
-  readonly store: BlobFetcher & BlobPusher;
+  readonly store: ContentStore;
   readonly entryAt: (row: number) => Entry;
   /** The descriptor of an old pack; undefined for another blob, whose size is then not known. */
   readonly packOf: (digest: Digest) => Descriptor | undefined;
 }
 
 /**
- * Reads, checks and stores the pieces of `planned`. Holds one old and one new pack in memory.
+ * Reads, checks and stores the pieces of `planned`; where they lie, in their order. Holds one old and one new pack in memory.
  *
  * @throws {NixcacheError} ERR_INDEX when a piece is not what its entry says, ERR_NOT_FOUND when the old pack is gone
  */
-export async function writePack(planned: PlannedPack, options: RepackOptions): Promise<WrittenPack> {
+export async function writePack(planned: PlannedPack, options: RepackOptions): Promise<MovedTo[]> {
   const open = packSource(options);
-  const pieces: Buffer[] = [];
+  const uploader = new BlobUploader(options);
+  const places: Place[] = [];
   for (const { row, kind } of planned.pieces) {
     const entry = options.entryAt(row);
     const { digest, extents } = pieceOf(entry, kind);
@@ -46,18 +47,10 @@ export async function writePack(planned: PlannedPack, options: RepackOptions): P
         `gc stopped before it dropped anything: the ${kind} of ${entry.narInfo.path} is not what its entry says; run nixcache verify --repair`,
       );
     }
-    pieces.push(bytes);
+    places.push(await uploader.put(bytes, mediaTypes.PACK, Number.POSITIVE_INFINITY));
   }
-  const bytes = Buffer.concat(pieces);
-  const descriptor = describe(mediaTypes.PACK, bytes);
-  await options.store.pushBlob(descriptor, bytesContent(bytes), { signal: options.signal });
-  let offset = 0;
-  const extents = pieces.map(({ length }) => {
-    const extent = { digest: descriptor.digest, offset, length };
-    offset += length;
-    return extent;
-  });
-  return { descriptor, extents };
+  await uploader.flush();
+  return Promise.all(places.map((place) => uploader.resolve(place)));
 }
 
 function pieceOf(entry: Entry, kind: PieceKind): { readonly digest: Digest; readonly extents: readonly Extent[] } {

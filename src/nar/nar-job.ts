@@ -2,7 +2,7 @@
 
 import type { ErrorCode } from '../errors.ts';
 import type { NixHash } from '../nix/hash.ts';
-import type { NarPart } from './part-writer.ts';
+import type { PartLimits, WrittenNar } from './part-writer.ts';
 
 export interface Compression {
   readonly method: 'zstd' | 'xz' | 'none';
@@ -10,7 +10,7 @@ export interface Compression {
   readonly level?: number | undefined;
 }
 
-export interface NarJob {
+export interface NarJob extends PartLimits {
   /** Where the path's files really are. */
   readonly contentPath: string;
   /** For messages: the store path. */
@@ -20,19 +20,10 @@ export interface NarJob {
   readonly compression: Compression;
   /** Where files go that are too large to be handed over in memory. */
   readonly spoolDirectory: string;
-  /** Compressed NARs up to this many bytes come back in memory, to be packed. */
-  readonly maxInlineBytes: number;
-  /** A compressed NAR is split into files of this many bytes. */
-  readonly partBytes: number;
 }
 
-/** A compressed NAR whose contents were what the store's database says. */
-export interface NarResult {
-  readonly fileHash: NixHash;
-  readonly fileSize: number;
-  /** The compressed NAR, or else the files that hold it, in order; the receiver removes them. */
-  readonly bytes?: Uint8Array | undefined;
-  readonly parts?: readonly NarPart[] | undefined;
+/** A compressed NAR that holds what its NAR hash says. */
+export interface NarResult extends WrittenNar {
   /** The zstd-compressed `.ls` listing. */
   readonly listing: Uint8Array;
 }

@@ -41,6 +41,7 @@ export class NarPool implements NarRunner {
   }
 
   run(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
+    if (this.#closed) return Promise.reject(stopped());
     return new Promise((resolve, reject) => {
       this.#queue.push({ job, pending: { resolve, reject, onProgress, unreported: job.narSize } });
       this.#dispatch();
@@ -50,7 +51,7 @@ export class NarPool implements NarRunner {
   /** Ends the threads; jobs that are under way are given up, and their files stay for the caller's spool to be removed. */
   async close(): Promise<void> {
     this.#closed = true;
-    const error = new NixcacheError('ERR_INTERRUPTED', 'the NAR workers were stopped');
+    const error = stopped();
     for (const { pending } of this.#queue.splice(0)) pending.reject(error);
     await Promise.all(
       this.#slots.splice(0).map(async ({ worker, pending }) => {
@@ -119,3 +120,5 @@ export class NarPool implements NarRunner {
     if (!this.#closed) this.#dispatch();
   }
 }
+
+const stopped = (): NixcacheError => new NixcacheError('ERR_INTERRUPTED', 'the NAR workers were stopped');

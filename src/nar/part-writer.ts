@@ -1,5 +1,8 @@
-/** Takes a compressed NAR as it is made: in memory while it is small, then in files of bounded size, hashed on the way. */
-import { createHash, randomUUID } from 'node:crypto';
+/**
+ * Takes a compressed NAR as it is made: in memory while it is small, then in files of bounded size. It is hashed on the way,
+ * and only parts after the first are hashed a second time: the first one's hash is the whole's as far as it goes.
+ */
+import { createHash, type Hash, randomUUID } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, NixcacheError } from '../errors.ts';
@@ -17,24 +20,40 @@ export interface NarPart {
 export interface WrittenNar {
   readonly fileHash: NixHash;
   readonly fileSize: number;
+  /** The compressed NAR, or else the files that hold it, in order; the receiver removes them. */
   readonly bytes?: Uint8Array | undefined;
   readonly parts?: readonly NarPart[] | undefined;
 }
 
-export interface PartWriterOptions {
-  readonly spoolDirectory: string;
+export interface PartLimits {
+  /** Compressed NARs up to this many bytes are kept in memory. */
   readonly maxInlineBytes: number;
+  /** A larger one is split into parts of this many bytes. */
   readonly partBytes: number;
+}
+
+/** Takes one compressed NAR, piece by piece. */
+export interface NarSink {
+  /** Takes over `chunk`. */
+  write(chunk: Uint8Array): void;
+  finish(): WrittenNar;
+  /** Removes what was written. */
+  discard(): void;
+}
+
+export interface PartWriterOptions extends PartLimits {
+  readonly spoolDirectory: string;
 }
 
 interface OpenPart {
   readonly fd: number;
   readonly file: string;
-  readonly hash: ReturnType<typeof createHash>;
+  /** Undefined for the first part. */
+  readonly hash: Hash | undefined;
   size: number;
 }
 
-export class PartWriter {
+export class PartWriter implements NarSink {
   readonly #options: PartWriterOptions;
   readonly #whole = createHash('sha256');
   #held: Uint8Array[] = [];
@@ -46,9 +65,7 @@ export class PartWriter {
     this.#options = options;
   }
 
-  /** Takes over `chunk`. */
   write(chunk: Uint8Array): void {
-    this.#whole.update(chunk);
     this.#size += chunk.length;
     if (this.#size <= this.#options.maxInlineBytes) {
       this.#held.push(chunk);
@@ -61,13 +78,12 @@ export class PartWriter {
 
   finish(): WrittenNar {
     this.#closePart();
-    const fileHash = hashFromBytes(this.#whole.digest());
     const fileSize = this.#size;
-    if (this.#parts.length > 0) return { fileHash, fileSize, parts: this.#parts };
-    return { fileHash, fileSize, bytes: Buffer.concat(this.#held) };
+    if (this.#parts.length > 0) return { fileHash: hashFromBytes(this.#whole.digest()), fileSize, parts: this.#parts };
+    const bytes = Buffer.concat(this.#held);
+    return { fileHash: hashFromBytes(this.#whole.update(bytes).digest()), fileSize, bytes };
   }
 
-  /** Removes what was written. */
   discard(): void {
     if (this.#open) closeSync(this.#open.fd);
     for (const file of [this.#open?.file, ...this.#parts.map((part) => part.file)]) {
@@ -84,7 +100,8 @@ export class PartWriter {
         this.#open = part;
         const piece = chunk.subarray(at, at + this.#options.partBytes - part.size);
         for (let done = 0; done < piece.length; ) done += writeSync(part.fd, piece, done);
-        part.hash.update(piece);
+        this.#whole.update(piece);
+        part.hash?.update(piece);
         part.size += piece.length;
         at += piece.length;
         if (part.size === this.#options.partBytes) this.#closePart();
@@ -101,12 +118,17 @@ export class PartWriter {
 
   #openPart(): OpenPart {
     const file = join(this.#options.spoolDirectory, `nar-${process.pid}-${randomUUID()}`);
-    return { fd: openSync(file, 'wx', 0o644), file, hash: createHash('sha256'), size: 0 };
+    return {
+      fd: openSync(file, 'wx', 0o644),
+      file,
+      hash: this.#parts.length > 0 ? createHash('sha256') : undefined,
+      size: 0,
+    };
   }
 
   #closePart(): void {
     if (!this.#open) return;
-    const { fd, file, hash, size } = this.#open;
+    const { fd, file, hash = this.#whole.copy(), size } = this.#open;
     this.#open = undefined;
     this.#parts.push({ file, digest: digestFromHex(hash.digest('hex')), size });
     closeSync(fd);

@@ -44,6 +44,11 @@ export interface BlobFetcher {
   hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean>;
 }
 
+export interface PushOptions extends CallOptions {
+  /** The caller has hashed these very bytes. They are not hashed again on the way to a registry, which checks the digest. */
+  readonly isHashed?: boolean | undefined;
+}
+
 export interface BlobPusher {
   /**
    * Stores a blob that matches `expected`. Already there is success, told apart only so that it can be counted, and
@@ -51,7 +56,7 @@ export interface BlobPusher {
    *
    * @throws {NixcacheError} ERR_DIGEST_MISMATCH, with nothing stored
    */
-  pushBlob(expected: Descriptor, open: OpenContent, options?: CallOptions): Promise<PushResult>;
+  pushBlob(expected: Descriptor, open: OpenContent, options?: PushOptions): Promise<PushResult>;
 }
 
 export interface ManifestFetcher {

@@ -1,7 +1,8 @@
 /** What a publish is going to do, as a value: printable for --dry-run, comparable in a test, carried out afterwards. */
+
+import { infosInOrder } from '../cache/write/references-first.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { referencesFirst } from './order.ts';
 
 export interface PlanInput {
   /** Closure of what is to be published. */
@@ -38,7 +39,7 @@ export function planPublish(input: PlanInput): PublishPlan {
   const upstream: PathInfo[] = [];
   const unknown: PathInfo[] = [];
   const left: { info: PathInfo; reason: string }[] = [];
-  for (const info of referencesFirst(input.closure)) {
+  for (const info of infosInOrder(input.closure)) {
     const hashPart = hashPartOf(info.path);
     const reason = exclusionOf(info, input);
     if (input.isCached(hashPart)) cached.push(info);

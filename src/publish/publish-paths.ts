@@ -2,11 +2,10 @@
 
 import { assertStoreDir, type IndexReader } from '../cache/read/index-reader.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
-import { refreshCacheIndex } from '../cache/write/commit.ts';
+import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
@@ -136,29 +135,15 @@ async function findLost(options: PublishPathsOptions, cached: readonly PathInfo[
   return cached.filter(({ path }) => !reader.has(hashPartOf(path)));
 }
 
-/** Best effort: readers find the segments by their tags. */
 async function pointCacheIndex(options: PublishPathsOptions, outcome: PushOutcome): Promise<void> {
   const { store, reader, keys, signal, onEvent, now } = options;
   const { view } = reader;
   if (!view) throw new Error('the reader was never refreshed');
   if (outcome.segments.length === 0) return;
-  try {
-    await refreshCacheIndex(store, {
-      view,
-      added: outcome.segments.map(({ descriptor }) => descriptor),
-      publicKeys: keys.map(({ publicKey }) => publicKey.text),
-      sourceUrl: options.sourceUrl,
-      now: now(),
-      signal,
-    });
-  } catch (error) {
-    if (signal?.aborted)
-      throw new NixcacheError('ERR_INTERRUPTED', 'interrupted after everything was committed', { cause: error });
-    onEvent({
-      type: 'warning',
-      message: `cache-index was not updated (${messageOf(error)}): what was published is there, readers take a little longer to see it`,
-    });
-  }
+  const added = outcome.segments.map(({ descriptor }) => descriptor);
+  const publicKeys = keys.map(({ publicKey }) => publicKey.text);
+  const update = { view, added, publicKeys, sourceUrl: options.sourceUrl, now: now(), signal };
+  await updateCacheIndex(store, update, (message) => onEvent({ type: 'warning', message }));
 }
 
 /** Root records of one run. */

@@ -4,20 +4,22 @@
  * is no worse than before.
  */
 
-import { replaceCacheIndex } from '../cache/write/commit.ts';
+import { DiskSpool } from '../cache/disk/spool.ts';
+import { replaceCacheIndex } from '../cache/write/cache-index.ts';
+import { CacheWriter } from '../cache/write/cache-writer.ts';
+import { commitManifest } from '../cache/write/commit.ts';
 import { recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { type ContentStore, canDelete } from '../oci/content-store.ts';
-import { IMAGE_MANIFEST } from '../oci/manifest.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { Inspection } from './inspect.ts';
 import type { LocalSource } from './local-source.ts';
 import { lostForms } from './needs.ts';
 import { type PlannedDrop, type PlanRepairOptions, planDrops, planRepair, type RepairPlan } from './plan.ts';
 import { restore } from './restore.ts';
-import { rewrite } from './rewrite.ts';
+import { rewrite, timeOf } from './rewrite.ts';
 
 export interface RepairOptions extends PlanRepairOptions, CallOptions {
   readonly store: ContentStore;
@@ -84,14 +86,21 @@ async function write(
   const { blocked } = plan;
   const nothing = { restored: [], dropped: [], checkpoint: undefined, blocked };
   if (blocked !== undefined) return nothing;
-  const { entries, failed: lost } = await restore(plan.fetch, { store, onEvent, signal });
+  await using spool = await DiskSpool.open(store);
+  let rewritten = plan.rewrite;
+  await using writer = new CacheWriter({
+    ...{ store, spool, isSalted: true, storeDir: inspection.storeDir, creator: options.creator },
+    ...{ sourceUrl: options.sourceUrl, signal, now: () => timeOf(rewritten) },
+  });
+  const { entries, failed: lost } = await restore(plan.fetch, { store, writer, spool, onEvent, signal });
   for (const { hashPart, entry } of plan.fetch) {
     const reason = lost.get(hashPart);
     if (reason !== undefined) failed.set(entry.narInfo.path, reason);
   }
   const drops = lost.size > 0 ? await dropMore(plan, inspection, new Set(entries.keys()), options) : plan;
+  rewritten = drops.rewrite;
   if (drops.blocked !== undefined) return { ...nothing, blocked: drops.blocked };
-  const written = await rewrite(drops, inspection, { ...options, restored: entries });
+  const written = await rewrite(drops, inspection, { ...options, writer, restored: entries });
   if (!written) return undefined;
   if (plan.cacheIndex) {
     const { publicKeys } = inspection;
@@ -102,7 +111,7 @@ async function write(
   await removeUnreadable(drops, inspection, options);
   const dropped = [...drops.drop.values()];
   for (const { path, reason } of dropped) onEvent({ type: 'repaired', message: `dropped ${path}: ${reason}` });
-  const restored = [...entries.values()].map(({ entry }) => entry.narInfo.path);
+  const restored = [...entries.values()].map(({ narInfo }) => narInfo.path);
   return { restored, dropped, checkpoint: written.checkpoint, blocked: undefined };
 }
 
@@ -128,7 +137,7 @@ async function retag({ segments }: Inspection, plan: RepairPlan, options: Repair
     const { tag, parts } = segment;
     if (!parts.manifest || !plan.retag.includes(tag)) continue;
     try {
-      await store.pushManifest(tag, IMAGE_MANIFEST, parts.manifest.bytes, { signal });
+      await commitManifest(store, tag, parts.manifest, { signal });
       onEvent({ type: 'repaired', message: `tagged ${tag} again` });
     } catch (error) {
       if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;

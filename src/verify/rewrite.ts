@@ -3,8 +3,9 @@
  * as safe while others publish. Until the checkpoint's PUT the cache is as it was.
  */
 
+import type { CacheWriter, CommittedSegment } from '../cache/write/cache-writer.ts';
 import { commitCheckpoint } from '../cache/write/commit.ts';
-import { type BackedEntry, SegmentWriter } from '../cache/write/segment-writer.ts';
+import { carried, type PendingEntry } from '../cache/write/incoming.ts';
 import { encodeCheckpoint } from '../cache-index/checkpoint.ts';
 import { type Entry, extentsOf, narUrl } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
@@ -17,12 +18,14 @@ import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { descriptorsOf, type Inspection } from './inspect.ts';
-import { entryAt, type Forms, formsOf } from './needs.ts';
+import { entryAt, type Forms, formsOf, type RowPlace } from './needs.ts';
 import type { RepairPlan } from './plan.ts';
 
 export interface RewriteOptions extends CallOptions {
   readonly store: ContentStore;
-  readonly restored: ReadonlyMap<HashPart, BackedEntry>;
+  /** Its clock gives the `timeOf` what is rewritten. */
+  readonly writer: CacheWriter;
+  readonly restored: ReadonlyMap<HashPart, PendingEntry>;
   readonly creator: string;
   readonly sourceUrl?: string | undefined;
   readonly now: () => Date;
@@ -51,8 +54,10 @@ export async function rewrite(
   const checkpoints = [...plan.replaceCheckpoints, ...plan.removeCheckpoints];
   if (dead.size + checkpoints.length === 0) return { checkpoint: undefined, live };
 
-  const outputs = await writeSegments(plan, inspection, options);
-  for (const descriptor of outputs.values()) live.set(descriptor.tag, descriptor.descriptor);
+  const outputs = new Map(
+    (await writeSegments(plan, inspection, options)).map(({ tag, descriptor }) => [tag, descriptor]),
+  );
+  for (const [tag, descriptor] of outputs) live.set(tag, descriptor);
   const tags = new Set(await store.listTags({ signal }));
   const known = (tag: string): boolean => scan.tags.has(tag) || outputs.has(tag) || plan.retag.includes(tag);
   const isOther = [...tags].some((tag) => !known(tag) && parseTag(tag)) || [...scan.tags].some((tag) => !tags.has(tag));
@@ -80,40 +85,51 @@ export async function rewrite(
   return { checkpoint: encoded.tag, live };
 }
 
-type Outputs = Map<string, { readonly tag: string; readonly descriptor: Descriptor }>;
+/**
+ * When the segments that stand in for `tags` were written. Not now: what is committed meanwhile is newer, and its form of an
+ * entry is the one that readers see.
+ */
+export const timeOf = (tags: readonly string[]): Date =>
+  new Date(tags.reduce((newest, tag) => Math.max(newest, parseTag(tag)?.time ?? 0), 0));
 
 /** What of the segments stays, in order of hash parts; each path in its newest form that is whole. */
-async function writeSegments(plan: RepairPlan, inspection: Inspection, options: RewriteOptions): Promise<Outputs> {
-  const { store, restored, creator, sourceUrl, signal } = options;
+async function writeSegments(
+  plan: RepairPlan,
+  inspection: Inspection,
+  options: RewriteOptions,
+): Promise<readonly CommittedSegment[]> {
+  const { writer, restored } = options;
   const dead = new Set(plan.rewrite);
   const replaced = inspection.segments.filter(({ tag }) => dead.has(tag));
-  const outputs: Outputs = new Map();
-  // Of their own time: what is committed meanwhile is newer, and its form of an entry is the one that readers see.
-  const newest = Math.max(0, ...plan.rewrite.map((tag) => parseTag(tag)?.time ?? 0));
-  const writer = new SegmentWriter({
-    ...{ store, creator, sourceUrl, signal, storeDir: inspection.storeDir, publicKeys: [] },
-    onCommit: ({ tag, descriptor }) => outputs.set(tag, { tag, descriptor }),
-    now: () => new Date(newest),
-  });
   const forms = formsOf(inspection, replaced);
   for (const [hashPart, form] of [...forms].sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (plan.drop.has(hashPart)) continue;
-    const backed = await backedEntry(form, restored.get(hashPart), dead, inspection, options);
-    if (!backed) continue;
-    await writer.add({ layers: backed.blobs.map(({ digest }) => digest), resolve: async () => backed });
+    const pending = form.good
+      ? await carriedForm({ ...form, good: form.good }, dead, inspection, options)
+      : withTime(restored.get(hashPart), form.asserted);
+    if (pending) await writer.add(pending);
   }
   await writer.finish();
-  return outputs;
+  return writer.segments;
 }
 
-async function backedEntry(
-  { good, asserted }: Forms,
-  restored: BackedEntry | undefined,
+/** `pending` as of when the path was last asserted. */
+const withTime = (pending: PendingEntry | undefined, asserted: number): PendingEntry | undefined =>
+  pending && {
+    ...pending,
+    resolve: async () => {
+      const { entry, blobs } = await pending.resolve();
+      return { entry: { ...entry, asserted }, blobs };
+    },
+    again: undefined,
+  };
+
+async function carriedForm(
+  { good, asserted }: Forms & { readonly good: RowPlace },
   dead: ReadonlySet<string>,
   { catalog }: Inspection,
   options: RewriteOptions,
-): Promise<BackedEntry | undefined> {
-  if (!good) return restored && { ...restored, entry: { ...restored.entry, asserted } };
+): Promise<PendingEntry | undefined> {
   if (!dead.has(good.segment.tag)) return undefined; // it stays where it is
   const { narInfo, nar, listing } = entryAt(good);
   const fault = good.segment.faults.get(good.row);
@@ -123,12 +139,10 @@ async function backedEntry(
     ...(listing && !fault?.listing ? { listing } : {}),
     asserted,
   };
+  const digests = new Set(extentsOf(entry).map(({ digest }) => digest));
   const blobs: Descriptor[] = [];
-  for (const { digest } of extentsOf(entry)) {
-    if (blobs.some((blob) => blob.digest === digest)) continue;
-    blobs.push(catalog.find(digest) ?? (await measure(digest, entry, options)));
-  }
-  return { entry, blobs };
+  for (const digest of digests) blobs.push(catalog.find(digest) ?? (await measure(digest, entry, options)));
+  return carried({ entry, blobs });
 }
 
 /** The descriptor of a blob that no manifest at hand describes: by reading it. */

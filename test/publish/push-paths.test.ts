@@ -3,6 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { fetchRecords } from '../../src/cache/read/stored-records.ts';
+import { infosInOrder } from '../../src/cache/write/references-first.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
 import { decompressZstd } from '../../src/nar/zstd-frames.ts';
@@ -11,7 +13,6 @@ import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature
 import { baseNameOf, hashPartOf } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
-import { referencesFirst } from '../../src/publish/order.ts';
 import { type PushPathsOptions, pushPaths } from '../../src/publish/push-paths.ts';
 import { LocalPaths } from '../support/local-paths.ts';
 import { MemoryStore } from '../support/memory-store.ts';
@@ -25,7 +26,7 @@ const options = (
   overrides: Partial<PushPathsOptions> = {},
 ): PushPathsOptions => ({
   store,
-  push: referencesFirst(paths.infos),
+  push: infosInOrder(paths.infos),
   asserted: [],
   roots: [],
   keys: [key],
@@ -107,9 +108,14 @@ describe('pushPaths', () => {
   it('writes several segments where a manifest may have few layers, each a closed set', async () => {
     const paths = new LocalPaths(await tempDir());
     for (let i = 0; i < 30; i++) await paths.add(`p-${i}`, { f: randomBytes(70_000) }, paths.infos.slice(-1));
-    const store = new MemoryStore({ maxLayers: 50 });
+    const store = new MemoryStore({ maxLayers: 12 });
     const outcome = await pushPaths(options(store, paths));
-    expect(outcome.segments.map(({ entries }) => entries)).toEqual([10, 10, 10]);
+    expect(outcome.segments.reduce((sum, { entries }) => sum + entries, 0)).toBe(30);
+    expect(outcome.segments.length).toBeLessThanOrEqual(4);
+    for (const { tag } of outcome.segments) {
+      const { bytes } = (await store.fetchManifest(tag)) ?? {};
+      expect(decodeImageManifest(bytes ?? Buffer.alloc(0), tag).layers.length).toBeLessThanOrEqual(12);
+    }
     const reader = await read(store);
     for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
   });
@@ -138,7 +144,7 @@ describe('pushPaths', () => {
     for (let i = 0; i < 30; i++) await paths.add(`p-${i}`, { f: randomBytes(70_000) }, paths.infos.slice(-1));
     let commits = 0;
     const store = new MemoryStore({
-      maxLayers: 50,
+      maxLayers: 12,
       onCall: (method) => {
         if (method === 'pushManifest' && ++commits === 2)
           throw new NixcacheError('ERR_NETWORK', 'the registry went away');
@@ -146,7 +152,7 @@ describe('pushPaths', () => {
     });
     await expect(pushPaths(options(store, paths))).rejects.toMatchObject({ code: 'ERR_NETWORK' });
     expect((await read(store)).status().entries).toBe(10);
-    const again = await pushPaths(options(store, paths, { push: referencesFirst(paths.infos.slice(10)) }));
+    const again = await pushPaths(options(store, paths, { push: infosInOrder(paths.infos.slice(10)) }));
     expect(again.existedBytes).toBeGreaterThan(0);
     const reader = await read(store);
     for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
@@ -166,6 +172,34 @@ describe('pushPaths', () => {
     expect(lost).toBeGreaterThan(3);
     const reader = await read(store);
     for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+  });
+
+  it('leaves out, while it heals, only the path whose bytes have changed and what refers to it', async () => {
+    const paths = new LocalPaths(await tempDir());
+    const good = await paths.add('good', { f: randomBytes(100_000) });
+    const bad = await paths.add('bad', { f: randomBytes(100_000) });
+    const above = await paths.add('above', { f: 'above' }, [bad]);
+    const other = await paths.add('other', { f: 'other' }, [good]);
+    let lost = 0;
+    const store = new MemoryStore({
+      onCall: async (method) => {
+        if (method !== 'pushManifest' || lost > 0) return;
+        lost = store.blobs.size;
+        store.blobs.clear();
+        await writeFile(join(paths.contentPath(bad.path), 'f'), randomBytes(100_000));
+      },
+    });
+    const time = 1_700_000_000;
+    const roots = [above, other].map(({ path }) => ({ name: path.slice(44), path: baseNameOf(path), time, run: 'r' }));
+    const outcome = await pushPaths(options(store, paths, { roots }));
+    expect([...outcome.failed.keys()].toSorted()).toEqual([bad, above].map(({ path }) => baseNameOf(path)).toSorted());
+    expect(outcome.failed.get(baseNameOf(bad.path))).toContain(bad.path);
+    expect(outcome.pushed).toEqual([good, other]);
+    const reader = await read(store);
+    expect(reader.status().entries).toBe(2);
+    for (const info of [good, other]) expect(await servedHash(reader, info)).toBe(info.narHash);
+    const records = reader.view && (await fetchRecords(store, reader.view, {}));
+    expect(records?.roots.map(({ path }) => path)).toEqual([baseNameOf(other.path)]);
   });
 
   it('stops at once when it is aborted', async () => {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { commitSegment } from '../../src/cache/write/commit.ts';
+import { infosInOrder } from '../../src/cache/write/references-first.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import { NixcacheError } from '../../src/errors.ts';
@@ -12,7 +13,6 @@ import { bytesContent } from '../../src/oci/bytes-content.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { describe as describeBlob } from '../../src/oci/descriptor.ts';
 import { digestFromHex } from '../../src/oci/digest.ts';
-import { referencesFirst } from '../../src/publish/order.ts';
 import { pushPaths } from '../../src/publish/push-paths.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { DEFAULT_TIMEOUT_MS, parseUpstream } from '../../src/upstream/upstream-cache.ts';
@@ -38,7 +38,7 @@ function localOf(paths: LocalPaths, store: ContentStore, keys = [key]): LocalSou
     push: async ({ infos, unlike, signal }) => {
       const outcome = await pushPaths({
         ...{ store, keys, signal, storeDir: '/nix/store', creator: 'test', asserted: [], roots: [], workers: 1 },
-        push: referencesFirst(infos),
+        push: infosInOrder(infos),
         compression: { method: unlike === undefined || unlike === 'none' ? 'zstd' : 'none' },
         contentPath: ({ path }) => paths.contentPath(path),
         onEvent: () => undefined,

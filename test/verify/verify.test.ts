@@ -1,7 +1,8 @@
 import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { commitSegment, replaceCacheIndex } from '../../src/cache/write/commit.ts';
+import { replaceCacheIndex } from '../../src/cache/write/cache-index.ts';
+import { commitSegment } from '../../src/cache/write/commit.ts';
 import { formatEntries } from '../../src/cache-index/entries-blob.ts';
 import type { Entry } from '../../src/cache-index/entry.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';

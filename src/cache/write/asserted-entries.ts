@@ -13,8 +13,8 @@ import type { Digest } from '../../oci/digest.ts';
 import type { IndexReader } from '../read/index-reader.ts';
 import { readError } from '../read/problem.ts';
 import { fetchSegmentImage } from '../read/segment-record.ts';
+import type { BackedEntry } from './incoming.ts';
 import { referencesFirst } from './references-first.ts';
-import type { BackedEntry } from './segment-writer.ts';
 
 export interface AssertOptions extends CallOptions {
   readonly store: ReadOnlyStore;

@@ -1,24 +1,15 @@
 /**
- * Writing to a cache. A segment becomes visible by one PUT, that of its manifest under its own tag, after everything it
- * names is stored. `cache-index` follows as a convenience for readers: it may fail, be lost or be stale, and nothing is
- * lost with it.
+ * Makes what was stored visible. A segment becomes visible by one PUT, that of its manifest under its own tag, after
+ * everything it names is stored.
  */
 
-import pLimit from 'p-limit';
-import { type EncodedCheckpoint, tagOf } from '../../cache-index/checkpoint.ts';
-import { byTime } from '../../cache-index/live-set.ts';
-import * as mediaTypes from '../../cache-index/media-types.ts';
-import { type EncodedSegment, segmentDescriptor } from '../../cache-index/segment.ts';
-import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
+import type { EncodedCheckpoint } from '../../cache-index/checkpoint.ts';
+import type { EncodedSegment } from '../../cache-index/segment.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError } from '../../errors.ts';
 import { bytesContent } from '../../oci/bytes-content.ts';
-import type { ContentStore } from '../../oci/content-store.ts';
-import type { Descriptor } from '../../oci/descriptor.ts';
-import type { Digest } from '../../oci/digest.ts';
-import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST, MAX_MANIFEST_BYTES } from '../../oci/manifest.ts';
-import { decodeCacheIndex } from '../read/entry-point.ts';
-import type { CacheView } from '../read/view.ts';
+import type { ContentStore, StoredManifest } from '../../oci/content-store.ts';
+import { IMAGE_INDEX, IMAGE_MANIFEST } from '../../oci/manifest.ts';
 
 /**
  * Stores `segment`; its manifest's PUT is the commit.
@@ -45,111 +36,23 @@ export async function commitCheckpoint(
   await store.pushManifest(checkpoint.tag, IMAGE_INDEX, checkpoint.index, options);
 }
 
-export interface CacheIndexUpdate extends CallOptions {
-  /** Segments that this writer committed, as it described them. */
-  readonly added: readonly Descriptor[];
-  /** The view that this writer worked from. */
-  readonly view: CacheView;
-  /** Tags that a checkpoint of this writer made dead. */
-  readonly replaced?: readonly string[];
-  readonly publicKeys: readonly string[];
-  /** A manifest at `cache-index` that is not of our layout and may be overwritten: all it says has been taken over. */
-  readonly overwrites?: Digest | undefined;
-  readonly sourceUrl?: string | undefined;
-  readonly now: Date;
-}
-
-/** Manifests whose descriptors are not known are looked up by tag, so many at once. */
-const CONCURRENT_RESOLVES = 16;
-
 /**
- * Points `cache-index` at every live segment that this writer knows. Throws like any push; callers report that and go
- * on, since readers find the segments by their tags anyway.
+ * Stores a manifest as it is under `tag`: another cache's, or one whose tag was lost.
+ *
+ * @param again called once when the store has not, or no longer, what the manifest names: stores that anew
+ * @throws {NixcacheError} ERR_BLOB_UNKNOWN
  */
-export async function refreshCacheIndex(store: ContentStore, update: CacheIndexUpdate): Promise<void> {
-  const { view, signal } = update;
-  const current = await store.fetchManifest(CACHE_INDEX_TAG, { signal });
-  const isOurs = current && current.descriptor.digest !== update.overwrites;
-  const index = isOurs ? decodeCacheIndex(current, store.name) : undefined;
-  const dead = new Set([...view.live.replaced, ...(update.replaced ?? [])]);
-  const known = new Map<string, Descriptor>();
-  const learn = (descriptor: Descriptor): void => {
-    const tag = tagOf(descriptor);
-    if (tag !== undefined && !dead.has(tag)) known.set(tag, descriptor);
-  };
-  for (const descriptor of view.descriptors.values()) learn(descriptor);
-  for (const descriptor of index?.manifests ?? []) learn(descriptor);
-  for (const descriptor of update.added) learn(descriptor);
-  const limit = pLimit(CONCURRENT_RESOLVES);
-  await Promise.all(
-    view.live.segments
-      .filter((tag) => !known.has(tag) && !dead.has(tag))
-      .map((tag) =>
-        limit(async () => {
-          const descriptor = await store.resolve(tag, { signal });
-          if (descriptor) known.set(tag, segmentDescriptor(descriptor, tag));
-        }),
-      ),
-  );
-  const keys = [
-    ...new Set([
-      ...(index?.annotations?.[mediaTypes.PUBLIC_KEYS_ANNOTATION] ?? '').split(' ').filter((key) => key !== ''),
-      ...update.publicKeys,
-    ]),
-  ];
+export async function commitManifest(
+  store: ContentStore,
+  tag: string,
+  { descriptor, bytes }: StoredManifest,
+  { signal, again }: CallOptions & { readonly again?: (() => Promise<void>) | undefined },
+): Promise<void> {
   try {
-    await store.pushManifest(CACHE_INDEX_TAG, IMAGE_INDEX, encodeCacheIndex(known, keys, update), { signal });
+    await store.pushManifest(tag, descriptor.mediaType, bytes, { signal });
   } catch (error) {
-    if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
-    // A segment was deleted since the view was read: list only what still has a manifest.
-    await Promise.all(
-      [...known.keys()].map((tag) =>
-        limit(async () => {
-          if (!(await store.resolve(tag, { signal }))) known.delete(tag);
-        }),
-      ),
-    );
-    await store.pushManifest(CACHE_INDEX_TAG, IMAGE_INDEX, encodeCacheIndex(known, keys, update), { signal });
-  }
-}
-
-export interface CacheIndexReplacement extends CallOptions {
-  /** Every live segment, by tag. */
-  readonly segments: ReadonlyMap<string, Descriptor>;
-  readonly publicKeys: readonly string[];
-  readonly sourceUrl?: string | undefined;
-  readonly now: Date;
-}
-
-/** Writes `cache-index` without regard to what it says: it is damaged, or known to be wrong. */
-export async function replaceCacheIndex(store: ContentStore, replacement: CacheIndexReplacement): Promise<void> {
-  const { segments, publicKeys, signal } = replacement;
-  const bytes = encodeCacheIndex(segments, publicKeys, replacement);
-  await store.pushManifest(CACHE_INDEX_TAG, IMAGE_INDEX, bytes, { signal });
-}
-
-/** The newest segments, as many as fit: readers find the others by their tags. */
-function encodeCacheIndex(
-  segments: ReadonlyMap<string, Descriptor>,
-  publicKeys: readonly string[],
-  update: Pick<CacheIndexUpdate, 'sourceUrl' | 'now'>,
-): Buffer {
-  let manifests = [...segments].sort(([a], [b]) => byTime(a, b)).map(([, descriptor]) => descriptor);
-  for (;;) {
-    const bytes = encodeManifest({
-      schemaVersion: 2,
-      mediaType: IMAGE_INDEX,
-      artifactType: mediaTypes.CACHE_INDEX,
-      manifests,
-      annotations: {
-        [mediaTypes.TAG_ANNOTATION]: CACHE_INDEX_TAG,
-        [mediaTypes.VERSION_ANNOTATION]: String(mediaTypes.FORMAT_VERSION),
-        [mediaTypes.CREATED_ANNOTATION]: update.now.toISOString(),
-        ...(publicKeys.length > 0 ? { [mediaTypes.PUBLIC_KEYS_ANNOTATION]: publicKeys.join(' ') } : {}),
-        ...(update.sourceUrl ? { [mediaTypes.SOURCE_ANNOTATION]: update.sourceUrl } : {}),
-      },
-    });
-    if (bytes.length <= MAX_MANIFEST_BYTES) return bytes;
-    manifests = manifests.slice(Math.ceil(manifests.length / 10));
+    if (!again || !isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+    await again();
+    await store.pushManifest(tag, descriptor.mediaType, bytes, { signal });
   }
 }

@@ -6,7 +6,6 @@
  * one stopped. Of two that run at once each writes what it does not see of the other: duplicates, never losses.
  */
 
-import pLimit from 'p-limit';
 import type { Entry } from '../../cache-index/entry.ts';
 import * as mediaTypes from '../../cache-index/media-types.ts';
 import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
@@ -16,13 +15,14 @@ import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, type StorePath } from '..
 import type { ContentStore, StoredManifest } from '../../oci/content-store.ts';
 import { IMAGE_MANIFEST } from '../../oci/manifest.ts';
 import { IndexReader } from '../read/index-reader.ts';
-import { fetchLegacyIndex, type LegacyIndex, rootRecords } from '../read/legacy-index.ts';
+import { fetchLegacyIndex, rootRecords } from '../read/legacy-index.ts';
 import { legacyIndexOf } from '../read/legacy-manifest.ts';
 import { stopAtProblems } from '../read/problem.ts';
 import { fetchRecords, recordsBeyond } from '../read/stored-records.ts';
-import { refreshCacheIndex } from './commit.ts';
+import { refreshCacheIndex } from './cache-index.ts';
+import { CacheWriter } from './cache-writer.ts';
+import { type BackedEntry, carried } from './incoming.ts';
 import { referencesFirst } from './references-first.ts';
-import { type BackedEntry, SegmentWriter, type SegmentWriterOptions } from './segment-writer.ts';
 
 export interface ConvertOptions extends CallOptions {
   readonly store: ContentStore;
@@ -46,7 +46,6 @@ export interface ConvertReport {
 
 /** Old publishers may write a new index while we convert the last one; more often than this is no accident. */
 const MAX_ATTEMPTS = 5;
-const CONCURRENT_CHECKS = 16;
 
 /**
  * Converts the cache in `store`; undefined if it is not of the older layout.
@@ -82,14 +81,14 @@ async function convertOnce(
   await reader.refresh({ signal });
   const { view } = reader;
   if (!view) throw new Error('the reader was never refreshed');
-  let lost = 0;
-  const writer = new SegmentWriter({
-    ...writerOptions(options, index),
-    restore: async (entries) => {
-      const kept = await withoutLost(entries, options);
-      lost += entries.length - kept.length;
-      return kept;
-    },
+  const writer = new CacheWriter({
+    ...options,
+    storeDir: DEFAULT_STORE_DIR,
+    publicKeys: index.publicKeys,
+    onCommit: ({ tag, entries }) => onEvent({ type: 'committed', tag, entries }),
+    // Nothing but the index named these NARs, so a registry's garbage collection may have taken some.
+    onLeftOut: ({ path, reason }) => onEvent({ type: 'warning', message: `${path} is left out: ${reason}` }),
+    keepsDependents: true,
   });
   const byHash = new Map(index.entries.map((entry) => [hashPartOf(entry.narInfo.path), entry]));
   for (const hashPart of referencesFirst(byHash.keys(), (each) =>
@@ -97,14 +96,14 @@ async function convertOnce(
   )) {
     const entry = byHash.get(hashPart);
     if (!entry || reader.has(hashPart)) continue;
-    const backed = withBlob(entry);
-    await writer.add({ layers: backed.blobs.map(({ digest }) => digest), resolve: async () => backed });
+    await writer.add(carried(withBlob(entry)));
   }
   const pathOf = (hashPart: HashPart): StorePath | undefined => byHash.get(hashPart)?.narInfo.path;
   const records = { roots: rootRecords(index, manifest.descriptor.digest, pathOf), pins: [] };
   await writer.finish(recordsBeyond(records, await fetchRecords(store, view, { signal })));
   const added = writer.segments.map(({ descriptor }) => descriptor);
   const converted = writer.segments.reduce((sum, { entries }) => sum + entries, 0);
+  const lost = writer.leftOut.size;
   try {
     const overwrites = manifest.descriptor.digest;
     const { publicKeys } = index;
@@ -117,34 +116,7 @@ async function convertOnce(
   }
 }
 
-const writerOptions = (options: ConvertOptions, { publicKeys }: LegacyIndex): SegmentWriterOptions => ({
-  ...options,
-  storeDir: DEFAULT_STORE_DIR,
-  publicKeys,
-  onCommit: ({ tag, entries }) => options.onEvent({ type: 'committed', tag, entries }),
-});
-
 const withBlob = (entry: Entry): BackedEntry => ({
   entry,
   blobs: entry.nar.map(({ digest, length }) => ({ mediaType: mediaTypes.NAR, digest, size: length })),
 });
-
-/** Nothing but the index named these NARs, so a registry's garbage collection may have taken some. */
-async function withoutLost(
-  entries: readonly BackedEntry[],
-  { store, signal, onEvent }: ConvertOptions,
-): Promise<BackedEntry[]> {
-  const limit = pLimit(CONCURRENT_CHECKS);
-  const checked = await Promise.all(
-    entries.map((backed) =>
-      limit(async () => {
-        const there = await Promise.all(backed.blobs.map((blob) => store.hasBlob(blob, { signal })));
-        if (there.every(Boolean)) return backed;
-        const { path } = backed.entry.narInfo;
-        onEvent({ type: 'warning', message: `${path} is left out: the registry has lost its NAR` });
-        return undefined;
-      }),
-    ),
-  );
-  return checked.filter((backed) => backed !== undefined);
-}

@@ -19,10 +19,10 @@ export interface PackedExtent {
   readonly length: number;
 }
 
+/** A pack that takes no more. */
 export interface ClosedPack {
   readonly pack: string;
   readonly descriptor: Descriptor;
-  readonly bytes: Buffer;
 }
 
 export class PackBuilder {
@@ -47,7 +47,7 @@ export class PackBuilder {
   }
 
   /** Closes the pack and starts the next. */
-  close(): ClosedPack {
+  close(): ClosedPack & { readonly bytes: Buffer } {
     const bytes = Buffer.concat(this.#pieces);
     const closed = { pack: this.#pack, descriptor: describe(mediaTypes.PACK, bytes), bytes };
     this.#pack = randomUUID();

@@ -1,4 +1,5 @@
-import type { HashPart } from '../../nix/store-path.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
+import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
 
 /**
  * `roots` and all that they reach, each once and behind all that it refers to, so that any prefix is closed.
@@ -29,4 +30,11 @@ export function* referencesFirst(
       yield top.hashPart;
     }
   }
+}
+
+/** `infos`, each behind all that it refers to; references to others are passed over. */
+export function infosInOrder<T extends Pick<PathInfo, 'path' | 'references'>>(infos: readonly T[]): T[] {
+  const byHash = new Map(infos.map((info) => [hashPartOf(info.path), info]));
+  const order = referencesFirst(byHash.keys(), (each) => byHash.get(each)?.references.map(hashPartOf));
+  return [...order].flatMap((hashPart) => byHash.get(hashPart) ?? []);
 }

@@ -3,8 +3,8 @@
 import { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
-import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
-import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
+import { readBounded, readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
+import type { BlobTarget, OpenContent, PushOptions, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
@@ -29,8 +29,9 @@ export async function pushBlob(
   transport: Transport,
   expected: Descriptor,
   open: OpenContent,
-  { signal }: CallOptions = {},
+  options: PushOptions = {},
 ): Promise<PushResult> {
+  const { signal } = options;
   const head = headRequest(transport, expected, 'pull,push', { signal });
   const answer = await transport.send(head);
   if (answer.status !== 404) return 'existed';
@@ -45,7 +46,7 @@ export async function pushBlob(
       async (attempt) => {
         // The attempt before may have arrived although its answer did not.
         if (attempt > 1 && (await isThere(transport, head))) return;
-        await upload(transport, expected, open, signal);
+        await upload(transport, expected, open, options);
       },
       { signal, alsoRetry },
     );
@@ -74,17 +75,18 @@ async function upload(
   transport: Transport,
   expected: Descriptor,
   open: OpenContent,
-  signal: AbortSignal | undefined,
+  options: PushOptions,
 ): Promise<void> {
+  const { signal } = options;
   // Small content is read first: wrong bytes then cost no session.
-  const small = expected.size <= MAX_BUFFERED_BYTES ? await readSmall(expected, open, signal) : undefined;
+  const small = expected.size <= MAX_BUFFERED_BYTES ? await readSmall(expected, open, options) : undefined;
   const actions = 'pull,push';
   const session = await transport.sendOnce({
     ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
   });
   if (session.status === 201) return;
   let url = locationOf(transport, session.headers['location'], session.url);
-  let content: Content = small ?? (await openContent(expected, open, signal));
+  let content: Content = small ?? (await openContent(expected, open, options));
   const headers = { 'content-type': 'application/octet-stream' };
   const sending = { actions, signal, timeoutMs: deadlineMs(expected.size), stallTimeoutMs: STALL_TIMEOUT_MS } as const;
   try {
@@ -131,7 +133,7 @@ interface Content {
 async function openContent(
   expected: Descriptor,
   open: OpenContent,
-  signal: AbortSignal | undefined,
+  { signal, isHashed }: PushOptions,
 ): Promise<Content & { readonly body: Readable }> {
   let source: Readable;
   try {
@@ -139,7 +141,8 @@ async function openContent(
   } catch (cause) {
     throw new SourceFailure(cause);
   }
-  const check = verifyStream(expected);
+  // The registry compares the digest in the PUT with what it got.
+  const check = isHashed ? verifyRange(expected.size, `blob ${expected.digest}`) : verifyStream(expected);
   let failure: unknown;
   // Once `check` is destroyed, errors of the source are only the echo of the request's.
   source.on('error', (error) => {
@@ -148,8 +151,8 @@ async function openContent(
   return { body: readThrough(source, check, { signal }), failure: () => failure };
 }
 
-async function readSmall(expected: Descriptor, open: OpenContent, signal: AbortSignal | undefined): Promise<Content> {
-  const { body, failure } = await openContent(expected, open, signal);
+async function readSmall(expected: Descriptor, open: OpenContent, options: PushOptions): Promise<Content> {
+  const { body, failure } = await openContent(expected, open, options);
   try {
     const bytes = await readBounded(body, MAX_BUFFERED_BYTES, `blob ${expected.digest}`);
     return { body: bytes, failure };

@@ -5,7 +5,15 @@ import { AdaptiveLimit } from '../../http/concurrency.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { Retrier, type RetrierOptions } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
-import type { BlobTarget, ContentStore, Deleter, OpenContent, PushResult, StoredManifest } from '../content-store.ts';
+import type {
+  BlobTarget,
+  ContentStore,
+  Deleter,
+  OpenContent,
+  PushOptions,
+  PushResult,
+  StoredManifest,
+} from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { formatReference, isLoopback } from '../reference.ts';
@@ -84,7 +92,7 @@ export class RemoteRepository implements ContentStore, Deleter {
     return hasBlob(this.#transport, target, options);
   }
 
-  pushBlob(expected: Descriptor, open: OpenContent, options?: CallOptions): Promise<PushResult> {
+  pushBlob(expected: Descriptor, open: OpenContent, options?: PushOptions): Promise<PushResult> {
     return pushBlob(this.#transport, expected, open, options);
   }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decodeCacheIndex } from '../../../src/cache/read/entry-point.ts';
-import { commitCheckpoint, commitSegment, refreshCacheIndex } from '../../../src/cache/write/commit.ts';
+import { refreshCacheIndex } from '../../../src/cache/write/cache-index.ts';
+import { commitCheckpoint, commitSegment } from '../../../src/cache/write/commit.ts';
 import { encodeCheckpoint, tagOf } from '../../../src/cache-index/checkpoint.ts';
 import { type EncodedSegment, encodeSegment, segmentDescriptor } from '../../../src/cache-index/segment.ts';
 import { CACHE_INDEX_TAG } from '../../../src/cache-index/tags.ts';

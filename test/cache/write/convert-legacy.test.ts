@@ -94,7 +94,7 @@ describe('a conversion', () => {
     if (blobs[3]) store.blobs.delete(blobs[3].digest);
     const warnings: string[] = [];
     expect(await convert(store, warnings)).toEqual({ converted: 3, lost: 1 });
-    expect(warnings).toEqual([expect.stringMatching(/-other is left out: the registry has lost its NAR/)]);
+    expect(warnings).toEqual([expect.stringMatching(/-other is left out: memory has lost its bytes/)]);
     await assertSegmentsReachable(store);
   });
 

@@ -1,11 +1,11 @@
 /** The local Nix store as `verify --repair` draws on it: through the same upload as a publish. */
 
+import { infosInOrder } from '../../../cache/write/references-first.ts';
 import type { Compression } from '../../../nar/nar-job.ts';
 import type { SecretKey } from '../../../nix/signature.ts';
 import { storeDirOf } from '../../../nix/store-path.ts';
 import type { LocalStore } from '../../../nix-store/local-store.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
-import { referencesFirst } from '../../../publish/order.ts';
 import { pushPaths } from '../../../publish/push-paths.ts';
 import type { LocalSource } from '../../../verify/local-source.ts';
 import type { Output } from '../../ui/output.ts';
@@ -34,7 +34,7 @@ export function localSource(options: LocalSourceOptions): LocalSource {
       const other: Compression = unlike === 'none' ? { method: 'zstd' } : { method: 'none' };
       const outcome = await pushPaths({
         ...{ store, keys, creator, sourceUrl, signal, storeDir: localStore.storeDir },
-        push: referencesFirst(infos),
+        push: infosInOrder(infos),
         asserted: [],
         roots: [],
         compression: unlike === undefined ? compression : other,

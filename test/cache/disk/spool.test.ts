@@ -1,7 +1,7 @@
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openSpool } from '../../../src/cache/write/spool.ts';
+import { DiskSpool } from '../../../src/cache/disk/spool.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -20,7 +20,7 @@ describe('a spool in TMPDIR', () => {
 
   it('is gone with all that is in it when it is closed', async () => {
     {
-      await using spool = await openSpool(new MemoryStore());
+      await using spool = await DiskSpool.open(new MemoryStore());
       expect(dirname(spool.directory)).toBe(directory);
       await writeFile(join(spool.directory, 'nar'), 'bytes');
     }
@@ -35,14 +35,14 @@ describe('a spool in TMPDIR', () => {
       const time = new Date(Date.now() - hours * 3600 * 1000);
       await utimes(join(directory, name), time, time);
     }
-    await using spool = await openSpool(new MemoryStore());
+    await using spool = await DiskSpool.open(new MemoryStore());
     const names = (await readdir(directory)).filter((name) => join(directory, name) !== spool.directory);
     expect(names.sort()).toEqual(['nixcache-else', 'nixcache-spool-young', 'other']);
   });
 
   it('that cannot be made is an error that names the place', async () => {
     process.env['TMPDIR'] = join(directory, 'not-there');
-    await expect(openSpool(new MemoryStore())).rejects.toMatchObject({
+    await expect(DiskSpool.open(new MemoryStore())).rejects.toMatchObject({
       code: 'ERR_IO',
       message: expect.stringContaining('not-there'),
     });
@@ -51,6 +51,6 @@ describe('a spool in TMPDIR', () => {
 
 it('the spool of a layout lies on its disk, and stays', async () => {
   const path = join(await tempDir(), 'cache');
-  await using spool = await openSpool(await LayoutStore.open(path, { create: true }));
+  await using spool = await DiskSpool.open(await LayoutStore.open(path, { create: true }));
   expect(spool.directory).toBe(join(path, '.ingest'));
 });

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { hashFromHex } from '../../src/nix/hash.ts';
-import type { PathInfo } from '../../src/nix/path-info.ts';
-import { baseNameOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
-import { referencesFirst } from '../../src/publish/order.ts';
+import { infosInOrder } from '../../../src/cache/write/references-first.ts';
+import { hashFromHex } from '../../../src/nix/hash.ts';
+import type { PathInfo } from '../../../src/nix/path-info.ts';
+import { baseNameOf, parseBaseName, toStorePath } from '../../../src/nix/store-path.ts';
 
 const nameOf = (i: number) => parseBaseName(`${String(i).padStart(32, '0')}-n`);
 const info = (i: number, references: readonly number[]): PathInfo => ({
@@ -23,7 +23,7 @@ test('every prefix is closed: a path comes behind all that it refers to', () => 
   fc.assert(
     fc.property(graph, fc.infiniteStream(fc.nat()), (infos, chance) => {
       const shuffled = infos.toSorted(() => (chance.next().value % 3) - 1);
-      const ordered = referencesFirst(shuffled);
+      const ordered = infosInOrder(shuffled);
       expect(ordered.map(({ path }) => path).toSorted()).toEqual(infos.map(({ path }) => path).toSorted());
       const inside = new Set(infos.map(({ path }) => baseNameOf(path)));
       const seen = new Set<string>();
@@ -37,5 +37,5 @@ test('every prefix is closed: a path comes behind all that it refers to', () => 
 
 test('a chain of 100 000 paths does not exhaust the stack', () => {
   const infos = Array.from({ length: 100_000 }, (_, i) => info(i, i > 0 ? [i - 1] : []));
-  expect(referencesFirst(infos.toReversed())[0]?.path).toBe(infos[0]?.path);
+  expect(infosInOrder(infos.toReversed())[0]?.path).toBe(infos[0]?.path);
 });

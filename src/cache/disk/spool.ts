@@ -1,0 +1,81 @@
+/** Parts of compressed NARs as files: beside the blobs on a layout, which then takes them over, else in TMPDIR. */
+import { createReadStream } from 'node:fs';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CallOptions } from '../../call-options.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { type NarPart, type NarSink, type PartLimits, PartWriter } from '../../nar/part-writer.ts';
+import { type ContentStore, canAdoptFiles, type PushResult } from '../../oci/content-store.ts';
+import type { Spool } from '../write/spool.ts';
+
+const PREFIX = 'nixcache-spool-';
+/** A day: no run goes so long without a new file in its spool, and what is older was left by one that was killed. */
+const ABANDONED_MS = 24 * 60 * 60 * 1000;
+const READ_CHUNK_BYTES = 256 * 1024;
+
+export class DiskSpool implements Spool, AsyncDisposable {
+  /** For workers that write files of their own. */
+  readonly directory: string;
+  readonly #isOurs: boolean;
+
+  private constructor(directory: string, isOurs: boolean) {
+    this.directory = directory;
+    this.#isOurs = isOurs;
+  }
+
+  /** @throws {NixcacheError} ERR_IO */
+  static async open(store: ContentStore): Promise<DiskSpool> {
+    // A sweep of the layout removes what is left there.
+    if (canAdoptFiles(store)) return new DiskSpool(await store.ingestDirectory(), false);
+    const parent = tmpdir();
+    try {
+      await removeAbandoned(parent);
+      return new DiskSpool(await mkdtemp(join(parent, PREFIX)), true);
+    } catch (cause) {
+      throw new NixcacheError(
+        'ERR_IO',
+        `make a directory for compressed NARs in ${parent}: ${messageOf(cause)}; make room there, or set TMPDIR to another disk`,
+        { cause },
+      );
+    }
+  }
+
+  open(limits: PartLimits): NarSink {
+    return new PartWriter({ ...limits, spoolDirectory: this.directory });
+  }
+
+  async send(
+    { file, digest, size }: NarPart,
+    mediaType: string,
+    store: ContentStore,
+    { signal }: CallOptions,
+  ): Promise<PushResult> {
+    const descriptor = { mediaType, digest, size };
+    try {
+      signal?.throwIfAborted();
+      if (canAdoptFiles(store)) return await store.adoptFile(descriptor, file, { signal });
+      const open = () => createReadStream(file, { highWaterMark: READ_CHUNK_BYTES });
+      return await store.pushBlob(descriptor, open, { signal, isHashed: true });
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOurs) await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+async function removeAbandoned(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const path = join(parent, name);
+    try {
+      const { mtimeMs } = await stat(path);
+      if (Date.now() - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
+    } catch {
+      // Another user's, or gone already: whoever may remove it will.
+    }
+  }
+}

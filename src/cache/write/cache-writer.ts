@@ -1,0 +1,272 @@
+/**
+ * The one writer: whatever puts bytes and entries into a cache does it with this.
+ *
+ *     await using writer = new CacheWriter({ store, spool, storeDir, … });
+ *     await writer.addAll(incoming, { concurrency });  // paths whose bytes are to be had somewhere
+ *     await writer.add(carried(backed));               // an entry whose blobs are there
+ *     await writer.finish({ roots, pins });
+ *
+ * Entries are committed in the order in which they are added, a segment whenever one is full or due. Whoever adds them
+ * references first thereby leaves a closed set after every commit, and a killed run keeps what it committed. When the
+ * store has lost blobs by the time of a commit (its garbage collection took them, or a gc ran), what needs them is taken
+ * from its source again, once. What is wrong with one path is the fault of that path and of those that refer to it: they
+ * are left out, and their roots with them. Memory is bounded by how many paths are under way, not by how large they are.
+ */
+
+import pLimit from 'p-limit';
+import { narUrl } from '../../cache-index/entry.ts';
+import * as mediaTypes from '../../cache-index/media-types.ts';
+import { NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
+import { encodeSegment, type SegmentInput } from '../../cache-index/segment.ts';
+import { isNixcacheError } from '../../errors.ts';
+import { type BaseName, baseNameOf, type StorePath } from '../../nix/store-path.ts';
+import type { ContentStore } from '../../oci/content-store.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import { digestOf } from '../../oci/digest.ts';
+import { BlobUploader, type BlobUploaderOptions, layersOf } from './blob-uploader.ts';
+import { commitSegment } from './commit.ts';
+import { storeAgain } from './healing.ts';
+import { type BackedEntry, type IncomingPath, isPathFault, type PendingEntry, type TakenPath } from './incoming.ts';
+import { MAX_COMMIT_INTERVAL_MS, MAX_SEGMENT_ENTRIES } from './limits.ts';
+import { MAX_PACKED_BYTES } from './pack.ts';
+
+export interface CommittedSegment {
+  readonly tag: string;
+  readonly descriptor: Descriptor;
+  readonly entries: number;
+}
+
+export interface LeftOutPath {
+  readonly path: StorePath;
+  readonly reason: string;
+  /** Nothing is wrong with it: something that it refers to was left out. */
+  readonly isDependent: boolean;
+}
+
+type SegmentFacts = Pick<SegmentInput, 'storeDir' | 'creator' | 'source' | 'revision' | 'sourceUrl'>;
+
+export interface CacheWriterOptions extends BlobUploaderOptions, SegmentFacts {
+  /** Recorded for readers, who then may know them. */
+  readonly publicKeys?: readonly string[];
+  readonly store: ContentStore;
+  readonly onCommit?: ((segment: CommittedSegment) => void) | undefined;
+  /** Told of each path that is left out; without it, a path whose bytes are lost ends the run. */
+  readonly onLeftOut?: ((leftOut: LeftOutPath) => void) | undefined;
+  /** What refers to a path that is left out is written all the same. */
+  readonly keepsDependents?: boolean | undefined;
+  readonly now: () => Date;
+}
+
+export interface AddAllOptions {
+  /** Paths under way at once. */
+  readonly concurrency: number;
+  /** Bytes of the path are stored, or on their way; in no order. */
+  readonly onTaken?: ((narInfo: PendingEntry['narInfo']) => void) | undefined;
+}
+
+/** The entries blob is a layer too. */
+const OWN_LAYERS = 1;
+
+export class CacheWriter implements AsyncDisposable {
+  readonly segments: CommittedSegment[] = [];
+  /** Paths that are not written, and why. */
+  readonly leftOut = new Map<BaseName, string>();
+  readonly #options: CacheWriterOptions;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #uploader: BlobUploader;
+  readonly #taking = new Set<Promise<unknown>>();
+  #pending: PendingEntry[] = [];
+  #layers = new Set<string>();
+  #lastCommitMs: number;
+
+  constructor(options: CacheWriterOptions) {
+    this.#options = options;
+    this.#signal = AbortSignal.any([this.#stop.signal, ...(options.signal ? [options.signal] : [])]);
+    this.#uploader = new BlobUploader({ ...options, signal: this.#signal });
+    this.#lastCommitMs = options.now().getTime();
+  }
+
+  /** Adds `incoming`, which comes references first, each as far as its bytes are what they should be. */
+  async addAll(incoming: readonly IncomingPath[], { concurrency, onTaken }: AddAllOptions): Promise<void> {
+    const limit = pLimit(concurrency);
+    const tasks = incoming.map((each) =>
+      limit(async () => {
+        if (this.#faultOf(each.info) !== undefined) return undefined;
+        const pending = await this.take(each);
+        onTaken?.(pending.narInfo);
+        return pending;
+      }),
+    );
+    for (const task of tasks) task.catch(() => undefined); // each is awaited below, unless an earlier one stops the run
+    try {
+      for (const [i, { info }] of incoming.entries()) {
+        const pending = await tasks[i]?.catch((error: unknown) => {
+          if (!isPathFault(error)) throw error;
+          this.#leaveOut(info.path, error.message);
+        });
+        if (!this.#lacksReference(info) && pending) await this.add(pending);
+      }
+    } finally {
+      limit.clearQueue();
+    }
+  }
+
+  /**
+   * Takes the bytes of `incoming` and puts them on their way.
+   *
+   * @throws {NixcacheError} what `incoming` throws, ERR_NAR_MISMATCH where the path is at fault; and the store's errors
+   */
+  async take(incoming: IncomingPath): Promise<PendingEntry> {
+    this.#signal.throwIfAborted();
+    const taking = this.#take(incoming).finally(() => this.#taking.delete(taking));
+    this.#taking.add(taking);
+    return taking;
+  }
+
+  /** Adds one entry. Those that lack a reference are left out. */
+  async add(pending: PendingEntry): Promise<void> {
+    if (this.#lacksReference(pending.narInfo)) return;
+    const added = new Set(pending.layers.filter((layer) => !this.#layers.has(layer)));
+    const room = this.#options.store.maxLayers - OWN_LAYERS;
+    if (this.#pending.length > 0 && this.#layers.size + added.size > room) await this.#commit(NO_RECORDS);
+    this.#pending.push(pending);
+    for (const layer of pending.layers) this.#layers.add(layer);
+    const isDue = this.#options.now().getTime() - this.#lastCommitMs > MAX_COMMIT_INTERVAL_MS;
+    if (this.#pending.length >= MAX_SEGMENT_ENTRIES || isDue) await this.#commit(NO_RECORDS);
+  }
+
+  /** Commits what is left, with `records`, less the roots that were left out: by now everything they need is there. */
+  async finish(records: SegmentRecords = NO_RECORDS): Promise<void> {
+    await this.#commit(records);
+  }
+
+  /** Gives up what is under way, and returns once nothing is. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled(this.#taking);
+  }
+
+  async #take(incoming: IncomingPath): Promise<PendingEntry> {
+    const taken = await incoming.take({ signal: this.#signal });
+    await this.#uploader.ready();
+    return this.#stage(taken, () => this.take(incoming));
+  }
+
+  async #stage(
+    { narInfo: { extra: _foreign, ...info }, nar: { bytes, parts = [], listing, fileHash, fileSize } }: TakenPath,
+    again: () => Promise<PendingEntry>,
+  ): Promise<PendingEntry> {
+    const uploader = this.#uploader;
+    const nar = bytes ? await uploader.put(bytes, mediaTypes.NAR, MAX_PACKED_BYTES) : await uploader.putParts(parts);
+    const listed = await uploader.put(listing, mediaTypes.LISTING);
+    const narInfo = { ...info, url: narUrl(fileHash, info.compression), fileHash, fileSize };
+    const digest = digestOf(listing); // not the bytes themselves, which would be kept
+    return {
+      narInfo,
+      layers: [...layersOf(nar), ...layersOf(listed)],
+      resolve: async () => {
+        const [narAt, listedAt] = await Promise.all([uploader.resolve(nar), uploader.resolve(listed)]);
+        const entry = { narInfo, nar: narAt.extents, listing: { digest, extents: listedAt.extents } };
+        return { entry, blobs: [...narAt.blobs, ...listedAt.blobs] };
+      },
+      again,
+    };
+  }
+
+  /** Why a path cannot be written although nothing is wrong with it: it would lack a reference. */
+  #faultOf({ references }: IncomingPath['info']): string | undefined {
+    if (this.#options.keepsDependents || this.leftOut.size === 0) return undefined;
+    const lacking = references.find((reference) => this.leftOut.has(reference));
+    return lacking && `it refers to ${lacking}, which is left out`;
+  }
+
+  /** Whether `info` would lack a reference; then it is left out. */
+  #lacksReference(info: IncomingPath['info']): boolean {
+    const fault = this.#faultOf(info);
+    if (fault !== undefined) this.#leaveOut(info.path, fault, true);
+    return fault !== undefined;
+  }
+
+  #leaveOut(path: StorePath, reason: string, isDependent = false): void {
+    const name = baseNameOf(path);
+    if (this.leftOut.has(name)) return;
+    this.leftOut.set(name, reason);
+    this.#options.onLeftOut?.({ path, reason, isDependent });
+  }
+
+  async #commit(records: SegmentRecords): Promise<void> {
+    this.#signal.throwIfAborted();
+    const pending = this.#pending.filter(({ narInfo }) => !this.#lacksReference(narInfo));
+    this.#pending = [];
+    this.#layers = new Set();
+    const entries = await this.#resolve(pending);
+    try {
+      await this.#write(entries, records);
+    } catch (error) {
+      if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+      await this.#writeHealed(pending, entries, records, error);
+    }
+    this.#lastCommitMs = this.#options.now().getTime();
+  }
+
+  async #resolve(pending: readonly PendingEntry[]): Promise<BackedEntry[]> {
+    await this.#uploader.flush();
+    return Promise.all(pending.map(({ resolve }) => resolve()));
+  }
+
+  async #writeHealed(
+    pending: readonly PendingEntry[],
+    entries: readonly BackedEntry[],
+    records: SegmentRecords,
+    cause: unknown,
+  ): Promise<void> {
+    const outcomes = await storeAgain(pending, entries, { store: this.#options.store, signal: this.#signal });
+    const kept: PendingEntry[] = [];
+    for (const [i, { narInfo }] of pending.entries()) {
+      const outcome = outcomes[i];
+      if (outcome instanceof Error) {
+        if (!this.#options.onLeftOut) throw cause;
+        this.#leaveOut(narInfo.path, outcome.message);
+      } else if (outcome && !this.#lacksReference(narInfo)) kept.push(outcome);
+    }
+    // Other bytes may be in other blobs, and more of them than a manifest takes.
+    const groups = this.#groupsOf(await this.#resolve(kept));
+    const last = groups.pop() ?? [];
+    for (const group of groups) await this.#write(group, NO_RECORDS);
+    await this.#write(last, records);
+  }
+
+  #groupsOf(entries: readonly BackedEntry[]): BackedEntry[][] {
+    const room = this.#options.store.maxLayers - OWN_LAYERS;
+    const groups: BackedEntry[][] = [];
+    let layers = new Set<string>();
+    for (const backed of entries) {
+      const added = new Set(backed.blobs.map(({ digest }) => digest).filter((digest) => !layers.has(digest)));
+      const open = groups.at(-1);
+      if (open && layers.size + added.size <= room) open.push(backed);
+      else {
+        groups.push([backed]);
+        layers = new Set();
+      }
+      for (const { digest } of backed.blobs) layers.add(digest);
+    }
+    return groups;
+  }
+
+  async #write(backed: readonly BackedEntry[], { roots, pins }: SegmentRecords): Promise<void> {
+    const { store, storeDir, creator, source, revision, sourceUrl, publicKeys = [], onCommit, now } = this.#options;
+    const whole = roots.filter(({ path }) => !this.leftOut.has(path));
+    if (backed.length + whole.length + pins.length === 0) return;
+    const blobs = new Map(backed.flatMap((each) => each.blobs).map((blob) => [blob.digest, blob]));
+    const encoded = encodeSegment({
+      entries: backed.map(({ entry }) => entry),
+      blobs: [...blobs.values()],
+      ...{ storeDir, creator, source, revision, sourceUrl, publicKeys, roots: whole, pins, now: now() },
+    });
+    await commitSegment(store, encoded, { signal: this.#signal });
+    const segment = { tag: encoded.tag, descriptor: encoded.descriptor, entries: backed.length };
+    this.segments.push(segment);
+    onCommit?.(segment);
+  }
+}

@@ -1,0 +1,82 @@
+/** Where the bytes of a publish come from: the local store, through the worker threads; for what the cache has lost, also upstreams. */
+import type { BackedEntry, IncomingPath, TakenPath } from '../cache/write/incoming.ts';
+import { isPathFault } from '../cache/write/incoming.ts';
+import { partBytesFor } from '../cache/write/limits.ts';
+import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
+import { signaturesOf } from '../cache/write/signatures.ts';
+import type { Spool } from '../cache/write/spool.ts';
+import { takeNar } from '../cache/write/take-nar.ts';
+import type { CallOptions } from '../call-options.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import type { Compression, NarRunner } from '../nar/nar-job.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import type { SecretKey } from '../nix/signature.ts';
+import { hashPartOf } from '../nix/store-path.ts';
+import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
+import { narFileOf } from '../upstream/nar-file.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+
+export interface LocalNarsOptions {
+  readonly store: ContentStore;
+  readonly pool: NarRunner;
+  readonly spool: Spool & { readonly directory: string };
+  readonly compression: Compression;
+  readonly keys: readonly SecretKey[];
+  readonly contentPath: (info: PathInfo) => string;
+  /** Bytes of NARs read and compressed. */
+  readonly onRead: (bytes: number) => void;
+  /** Other caches that may have what this one has lost. */
+  readonly upstreams: readonly Upstream[];
+}
+
+/**
+ * 512 KiB: compressed NARs up to this size go to a registry from memory; a dozen are under way at most. A file would be
+ * written, read and streamed piece by piece. A layout wants the file.
+ */
+const MAX_HELD_BYTES = 512 * 1024;
+
+/** `info` out of the local store: read, checked and compressed by a worker. */
+export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPath {
+  const { store, pool, spool, compression, keys, contentPath, onRead } = options;
+  const take = async (): Promise<TakenPath> => {
+    const job = {
+      ...{ contentPath: contentPath(info), storePath: info.path, narHash: info.narHash, narSize: info.narSize },
+      ...{ compression, spoolDirectory: spool.directory, partBytes: partBytesFor(info.narSize) },
+      maxInlineBytes: canAdoptFiles(store) ? MAX_PACKED_BYTES : MAX_HELD_BYTES,
+    };
+    const nar = await pool.run(job, onRead);
+    return { narInfo: { ...info, compression: compression.method, sigs: signaturesOf(info, keys) }, nar };
+  };
+  return { info, take };
+}
+
+/** The bytes of an entry that the cache has lost: out of the local store, else out of the first upstream that has the same. */
+export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): IncomingPath {
+  const { narInfo } = entry;
+  const take = async (call: CallOptions): Promise<TakenPath> => {
+    const reasons: string[] = [];
+    try {
+      return await localNar(narInfo, options).take(call);
+    } catch (error) {
+      if (!isPathFault(error)) throw error;
+      reasons.push(error.message);
+    }
+    for (const upstream of options.upstreams) {
+      try {
+        const found = await upstream.fetchNarInfo(hashPartOf(narInfo.path), call);
+        if (found?.narHash !== narInfo.narHash) continue;
+        const nar = await takeNar(narInfo, narFileOf(upstream, found), { ...call, spool: options.spool });
+        return { narInfo: { ...narInfo, compression: found.compression }, nar };
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        if (!isNixcacheError(error) || error.code === 'ERR_IO') throw error;
+        reasons.push(`${upstream.name}: ${messageOf(error)}`);
+      }
+    }
+    throw new NixcacheError(
+      'ERR_NAR_MISMATCH',
+      `${options.store.name} has lost its bytes, and nobody else has them (${reasons.join('; ')})`,
+    );
+  };
+  return { info: narInfo, take };
+}
