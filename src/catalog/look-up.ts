@@ -34,7 +34,7 @@ export function lookUp(text: string, catalog: Catalog): LookUp {
 }
 
 /** The hash part in a store path, what lies in one, a base name or a hash part, if the cache has it under that name. */
-export function lookUpPath(text: string, reader: IndexReader): HashPart | undefined {
+function lookUpPath(text: string, reader: IndexReader): HashPart | undefined {
   const { storeDir } = reader;
   const [base = ''] = (text.startsWith(`${storeDir}/`) ? text.slice(storeDir.length + 1) : text).split('/');
   const hashPart = base.slice(0, HASH_PART_LENGTH);

@@ -17,7 +17,7 @@ export interface NameReport {
   readonly closures: ReadonlyMap<BaseName, ClosureSizes>;
 }
 
-export interface RootRecord {
+interface RootRecord {
   readonly root: Root;
   readonly inCache: boolean;
   /** Why gc keeps the record; undefined when it would drop it. */

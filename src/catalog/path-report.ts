@@ -29,13 +29,13 @@ export interface PathReport {
   readonly gc: GcReason;
 }
 
-export interface SignatureReport {
+interface SignatureReport {
   readonly keyName: string;
   /** Against the keys that the cache's publishers named; `unknown-key` when none is called so. */
   readonly verdict: 'valid' | 'invalid' | 'unknown-key';
 }
 
-export interface ReachingRoot {
+interface ReachingRoot {
   readonly root: Root;
   /** Whether it is what the name stands for now, or an earlier publish. */
   readonly isCurrent: boolean;

@@ -7,8 +7,6 @@ import { NixcacheError } from '../errors.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
 
-export type { WhyKept } from '../census/marks.ts';
-
 /** What gc would decide now; a value, so that several paths can be asked about. */
 export interface GcVerdict {
   readonly retention: Retention;

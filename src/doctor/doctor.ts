@@ -20,7 +20,7 @@ import { checkRegistry, type StoreFindings } from './check-registry.ts';
 import { CHECK_TIMEOUT_MS, within } from './deadline.ts';
 import { type Finding, ok, problem, skipped } from './finding.ts';
 
-export interface CacheUnderTest {
+interface CacheUnderTest {
   readonly reference: CacheReference;
   readonly name: string;
   /** What chose it. */

@@ -1,7 +1,7 @@
 /** What verify has to say: each finding names a thing, what is wrong with it, and what helps. */
 
 /** `damage`: something is lost or refused. `warning`: it works, but should not be so. `info`: worth knowing. */
-export type Severity = 'damage' | 'warning' | 'info';
+type Severity = 'damage' | 'warning' | 'info';
 
 export interface Finding {
   readonly kind: FindingKind;
@@ -81,7 +81,7 @@ export class Findings {
 }
 
 /** The same for the same trouble in two runs. */
-export const findingKey = ({ kind, what }: Pick<Finding, 'kind' | 'what'>): string => `${kind} ${what}`;
+const findingKey = ({ kind, what }: Pick<Finding, 'kind' | 'what'>): string => `${kind} ${what}`;
 
 /** `one, two and 3 more`: names without flooding the reader. */
 export function someOf(names: readonly string[], shown = 2): string {

@@ -22,9 +22,7 @@ export interface Forms {
 }
 
 /** Hash parts in the rows of `segment`. */
-export function* hashPartsOf(
-  segment: ScannedSegment,
-): Generator<{ readonly row: number; readonly hashPart: HashPart }> {
+function* hashPartsOf(segment: ScannedSegment): Generator<{ readonly row: number; readonly hashPart: HashPart }> {
   let row = 0;
   for (const hashPart of hashPartsIn(segment.parts.rows)) yield { row: row++, hashPart };
 }
