@@ -24,8 +24,8 @@ export interface NarJob extends PartLimits {
 
 /** A compressed NAR that holds what its NAR hash says. */
 export interface NarResult extends WrittenNar {
-  /** The zstd-compressed `.ls` listing. */
-  readonly listing: Uint8Array;
+  /** The zstd-compressed `.ls` listing; undefined when it would be too long to be served. */
+  readonly listing: Uint8Array | undefined;
 }
 
 /** Makes compressed NARs; `NarPool` does so in threads. */

@@ -4,7 +4,9 @@
  * `{"version":1,"root":NODE}`; see NixOS/nix src/libutil/nar-listing.cc. Names and targets are text as in file-name.ts:
  * for bytes that are not UTF-8 Nix 2.8 writes JSON that is none, and newer ones fail; we write `\udcXX`, which is JSON.
  */
+import { zstdCompressSync } from 'node:zlib';
 import { NixcacheError } from '../errors.ts';
+import { MAX_LISTING_BYTES } from '../nix/listing.ts';
 import { quoted } from '../nix/quoted.ts';
 
 export interface NarDirectory {
@@ -33,19 +35,34 @@ export type NarNode = NarDirectory | NarRegular | NarSymlink;
 const MAX_DEPTH = 1024;
 
 /** Writes the listing whose root is `root` as Nix before 2.35 does: `executable` only where it is true. */
-export function encodeNarListing(root: NarNode): string {
-  const parts = ['{"version":1,"root":'];
+export const encodeNarListing = (root: NarNode): string => [...pieces(root)].join('');
+
+/** The same zstd-compressed, as it is published; undefined for one that is too long to be served. */
+export function packNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Uint8Array | undefined {
+  const parts: string[] = [];
+  let length = 0;
+  for (const piece of pieces(root)) {
+    parts.push(piece);
+    length += piece.length; // no character is less than a byte, and no string can hold all that a NAR may
+    if (length > maxBytes) return undefined;
+  }
+  const text = Buffer.from(parts.join(''));
+  return text.length > maxBytes ? undefined : zstdCompressSync(text);
+}
+
+function* pieces(root: NarNode): Generator<string> {
+  yield '{"version":1,"root":';
   const open: Iterator<[string, NarNode]>[] = [];
   let node: NarNode | undefined = root;
   let first = true;
   while (node !== undefined || open.length > 0) {
     if (node !== undefined) {
       if (node.type === 'directory') {
-        parts.push('{"type":"directory","entries":{');
+        yield '{"type":"directory","entries":{';
         open.push(node.entries.entries());
         first = true;
       } else {
-        parts.push(encodeLeaf(node));
+        yield encodeLeaf(node);
         first = false;
       }
     }
@@ -53,16 +70,15 @@ export function encodeNarListing(root: NarNode): string {
     node = undefined;
     if (next === undefined) break;
     if (next.done) {
-      parts.push('}}');
+      yield '}}';
       open.pop();
       first = false;
     } else {
-      parts.push(first ? '' : ',', JSON.stringify(next.value[0]), ':');
+      yield `${first ? '' : ','}${JSON.stringify(next.value[0])}:`;
       node = next.value[1];
     }
   }
-  parts.push('}');
-  return parts.join('');
+  yield '}';
 }
 
 function encodeLeaf(node: NarRegular | NarSymlink): string {

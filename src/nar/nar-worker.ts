@@ -1,12 +1,11 @@
 /** One path from the store to a compressed, hashed, checked NAR. Runs in worker threads; see nar-pool.ts. */
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
-import { zstdCompressSync } from 'node:zlib';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes } from '../nix/hash.ts';
 import { createCompressor } from './compressor.ts';
 import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
-import { encodeNarListing } from './nar-listing.ts';
+import { packNarListing } from './nar-listing.ts';
 import { NarWriter } from './nar-writer.ts';
 import { PartWriter } from './part-writer.ts';
 
@@ -45,7 +44,7 @@ export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void
     if (narHash !== job.narHash) throw mismatch(job, `its NAR hash is ${narHash}, not ${job.narHash}`);
     const { listing } = nar;
     if (!listing) throw new Error('the NAR writer made no listing');
-    return { ...output.finish(), listing: zstdCompressSync(encodeNarListing(listing)) };
+    return { ...output.finish(), listing: packNarListing(listing) };
   } catch (error) {
     output.discard();
     throw isNixcacheError(error, 'ERR_NOT_FOUND') ? mismatch(job, 'its files are gone') : error;
@@ -75,8 +74,8 @@ parentPort?.on('message', ({ id, job }: WorkerRequest) => {
   run.then(
     (result) => {
       const bytes = result.bytes && exactCopy(result.bytes);
-      const listing = exactCopy(result.listing);
-      const transfer = [bytes?.buffer, listing.buffer].filter((buffer) => buffer !== undefined);
+      const listing = result.listing && exactCopy(result.listing);
+      const transfer = [bytes?.buffer, listing?.buffer].filter((buffer) => buffer !== undefined);
       parentPort?.postMessage({ id, result: { ...result, bytes, listing } } satisfies WorkerReply, transfer);
     },
     (error: unknown) => {

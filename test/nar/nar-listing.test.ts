@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { isNixcacheError } from '../../src/errors.ts';
-import { encodeNarListing, type NarNode, parseNarListing } from '../../src/nar/nar-listing.ts';
+import { encodeNarListing, type NarNode, packNarListing, parseNarListing } from '../../src/nar/nar-listing.ts';
 import { NarParser } from '../../src/nar/nar-parser.ts';
 import { NarLister } from '../../src/nar/nar-reader.ts';
 import { narOf } from '../support/nar.ts';
@@ -16,6 +17,15 @@ const entries = (names: Readonly<Record<string, unknown>>): string => root({ typ
 describe('a NAR listing', () => {
   it('made by Nix comes back as the same bytes', () => {
     expect(encodeNarListing(parseNarListing(GOLDEN))).toBe(GOLDEN);
+  });
+
+  it('is packed as long as a server will hold it, in bytes of its text', () => {
+    const node = parseNarListing(entries({ ümläut: { type: 'symlink', target: '→' } }));
+    const bytes = Buffer.byteLength(encodeNarListing(node));
+    expect(zstdDecompressSync(packNarListing(node, bytes) ?? '').toString()).toBe(encodeNarListing(node));
+    expect(packNarListing(node, bytes - 1)).toBeUndefined();
+    expect(packNarListing(node, 10)).toBeUndefined();
+    expect(packNarListing(node)).toBeDefined();
   });
 
   it('is read as Nix since 2.35 writes it, and with keys we do not know', () => {

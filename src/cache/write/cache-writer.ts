@@ -159,16 +159,20 @@ export class CacheWriter implements AsyncDisposable {
   ): Promise<PendingEntry> {
     const uploader = this.#uploader;
     const nar = bytes ? await uploader.put(bytes, mediaTypes.NAR, MAX_PACKED_BYTES) : await uploader.putParts(parts);
-    const listed = await uploader.put(listing, mediaTypes.LISTING);
+    const listed = listing && (await uploader.put(listing, mediaTypes.LISTING));
     const narInfo = { ...info, url: narUrl(fileHash, info.compression), fileHash, fileSize };
-    const digest = digestOf(listing); // not the bytes themselves, which would be kept
+    const digest = listing && digestOf(listing); // not the bytes themselves, which would be kept
     return {
       narInfo,
-      layers: [...layersOf(nar), ...layersOf(listed)],
+      layers: [...layersOf(nar), ...(listed ? layersOf(listed) : [])],
       resolve: async () => {
-        const [narAt, listedAt] = await Promise.all([uploader.resolve(nar), uploader.resolve(listed)]);
-        const entry = { narInfo, nar: narAt.extents, listing: { digest, extents: listedAt.extents } };
-        return { entry, blobs: [...narAt.blobs, ...listedAt.blobs] };
+        const [narAt, listedAt] = await Promise.all([uploader.resolve(nar), listed && uploader.resolve(listed)]);
+        const entry = {
+          narInfo,
+          nar: narAt.extents,
+          ...(digest && listedAt && { listing: { digest, extents: listedAt.extents } }),
+        };
+        return { entry, blobs: [...narAt.blobs, ...(listedAt?.blobs ?? [])] };
       },
       again,
     };

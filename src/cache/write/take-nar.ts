@@ -4,12 +4,11 @@
  */
 
 import type { Readable } from 'node:stream';
-import { zstdCompressSync } from 'node:zlib';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import { canDecompress, decompress } from '../../nar/decompress.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
-import { encodeNarListing } from '../../nar/nar-listing.ts';
+import { packNarListing } from '../../nar/nar-listing.ts';
 import { verifyNar } from '../../nar/nar-reader.ts';
 import type { NarSink, WrittenNar } from '../../nar/part-writer.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
@@ -78,7 +77,7 @@ async function takeOnce(
     const written = output.finish();
     checkFile(written, source);
     if (!listing) throw new Error('the NAR reader made no listing');
-    return { ...written, listing: zstdCompressSync(encodeNarListing(listing)) };
+    return { ...written, listing: packNarListing(listing) };
   } catch (error) {
     output.discard();
     if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
