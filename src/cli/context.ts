@@ -1,9 +1,7 @@
 /** What every command gets: the process, in a form that tests and embedders can stand in for. */
-import type { Command } from 'commander';
-import type { CacheFlags } from '../config/cache-reference.ts';
-import type { CredentialFlags } from '../config/credentials.ts';
 import { loadConfig } from '../config/load.ts';
-import type { Sources } from '../config/resolve.ts';
+import { OUTPUT } from '../config/output.ts';
+import { type Flags, NO_CONFIG, resolve, type Sources } from '../config/setting.ts';
 import type { Environment } from '../environment.ts';
 import type { ExitCode } from './exit-codes.ts';
 import type { Output } from './ui/output.ts';
@@ -19,22 +17,10 @@ export interface CommandContext {
   exitCode: ExitCode | undefined;
 }
 
-export interface CommonFlags extends CacheFlags, CredentialFlags {
-  readonly json?: boolean | undefined;
-  readonly quiet?: boolean | undefined;
-  readonly verbose?: boolean | undefined;
-  readonly config?: string | undefined;
-}
-
-/** The flags of `command`, those given before its name included. */
-export const flagsOf = <Flags extends object>(command: Command): Flags & CommonFlags => command.optsWithGlobals();
-
 /** Everything a setting can come from. */
-export async function sourcesOf<Flags extends CommonFlags>(
-  flags: Flags,
-  { env, cwd, output }: CommandContext,
-): Promise<Sources<Flags>> {
-  const config = await loadConfig({ file: flags.config, cwd, env });
+export async function sourcesOf(flags: Flags, { env, cwd, output }: CommandContext): Promise<Sources> {
+  const file = resolve(OUTPUT.config, { flags, env, cwd, config: NO_CONFIG });
+  const config = await loadConfig({ file, cwd, env });
   if (config.file !== undefined) output.detail(`config file: ${config.file}`);
   return { flags, env, config, cwd };
 }

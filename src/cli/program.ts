@@ -1,26 +1,33 @@
 /** The command line: which commands there are, and how they explain themselves. */
 import { Command } from 'commander';
 import { type Environment, variable } from '../environment.ts';
-import { addCopyCommand } from './commands/copy/command.ts';
-import { addDiscoverCommand } from './commands/discover/command.ts';
-import { addDoctorCommand } from './commands/doctor/command.ts';
-import { addGcCommand } from './commands/gc/command.ts';
-import { addInfoCommand } from './commands/info/command.ts';
-import { addKeyCommand } from './commands/key/command.ts';
-import { addListCommand } from './commands/list/command.ts';
-import { addPinCommand } from './commands/pin/command.ts';
-import { addPublishCommand } from './commands/publish/command.ts';
-import { addPushCommand } from './commands/push/command.ts';
-import { addServeCommand } from './commands/serve/command.ts';
-import { addVerifyCommand } from './commands/verify/command.ts';
-import { addLeadingOptions } from './common-options.ts';
-import { type CommandContext, flagsOf } from './context.ts';
+import { addCommand, addLeadingOptions, type CommandSpec } from './command.ts';
+import { COPY_COMMAND } from './commands/copy/command.ts';
+import { DISCOVER_COMMAND } from './commands/discover/command.ts';
+import { DOCTOR_COMMAND } from './commands/doctor/command.ts';
+import { GC_COMMAND } from './commands/gc/command.ts';
+import { INFO_COMMAND } from './commands/info/command.ts';
+import { GENERATE_COMMAND, PUBLIC_COMMAND } from './commands/key/command.ts';
+import { LIST_COMMAND } from './commands/list/command.ts';
+import { PIN_COMMAND } from './commands/pin/command.ts';
+import { PUBLISH_COMMAND } from './commands/publish/command.ts';
+import { PUSH_COMMAND } from './commands/push/command.ts';
+import { SERVE_COMMAND } from './commands/serve/command.ts';
+import { VERIFY_COMMAND } from './commands/verify/command.ts';
+import type { CommandContext } from './context.ts';
 import { version } from './version.ts';
 
 /** What commander has to say when a command line is wrong; `main` turns it into the message. */
 export class UsageText {
   text = '';
 }
+
+/** By what one wants to do. */
+const COMMANDS: Readonly<Record<string, readonly CommandSpec[]>> = {
+  'Publish:': [PUBLISH_COMMAND, PUSH_COMMAND, GC_COMMAND, PIN_COMMAND, COPY_COMMAND],
+  'Use:': [SERVE_COMMAND],
+  'Look:': [LIST_COMMAND, INFO_COMMAND, DISCOVER_COMMAND, VERIFY_COMMAND, DOCTOR_COMMAND],
+};
 
 export function buildProgram(context: CommandContext, usage: UsageText): Command {
   const program = new Command('nixcache')
@@ -40,24 +47,19 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
       getErrHelpWidth: () => helpWidth(process.stderr.columns, context.env),
     })
     .addHelpText('after', FIRST_STEPS);
-  addLeadingOptions(program).hook('preAction', (_program, command) => context.output.configure(flagsOf(command)));
-
-  program.commandsGroup('Publish:');
-  addPublishCommand(program, context, async () => (await import('./commands/publish/run.ts')).runPublish);
-  addPushCommand(program, context);
-  addGcCommand(program, context, async () => (await import('./commands/gc/run.ts')).runGc);
-  addPinCommand(program, context);
-  addCopyCommand(program, context);
-  program.commandsGroup('Use:');
-  addServeCommand(program, context, async () => (await import('./commands/serve/run.ts')).runServe);
-  program.commandsGroup('Look:');
-  addListCommand(program, context);
-  addInfoCommand(program, context);
-  addDiscoverCommand(program, context);
-  addVerifyCommand(program, context, async () => (await import('./commands/verify/run.ts')).runVerify);
-  addDoctorCommand(program, context);
+  addLeadingOptions(program);
+  program.hook('preAction', (_program, command) => context.output.configure(command.optsWithGlobals()));
+  for (const [group, specs] of Object.entries(COMMANDS)) {
+    program.commandsGroup(group);
+    for (const spec of specs) addCommand(program, spec, context);
+  }
   program.commandsGroup('Set up:');
-  addKeyCommand(program, context);
+  const key = program
+    .command('key')
+    .helpCommand(false)
+    .summary('make and show signing keys')
+    .description('Makes and shows signing keys in the format of Nix.');
+  for (const spec of [GENERATE_COMMAND, PUBLIC_COMMAND]) addCommand(key, spec, context);
   program.helpCommand('help [command]', 'print help for a command');
   return program;
 }

@@ -1,6 +1,7 @@
 /** What is piped in: a password, a key, a list of paths. All of them are small. */
 import { NixcacheError } from '../errors.ts';
-import type { CommandContext, CommonFlags } from './context.ts';
+import type { Call } from './command.ts';
+import type { CommandContext } from './context.ts';
 
 /** Standard input to its end. @throws {NixcacheError} ERR_USAGE above `maxBytes`, or when a person would have to type it */
 export async function readStandardInput(
@@ -29,13 +30,9 @@ export async function readStandardInput(
 const MAX_LIST_BYTES = 128 * 1024 * 1024;
 
 /** `args`, and where one of them is `-` the lines of standard input instead of it. @throws {NixcacheError} ERR_USAGE */
-export async function readPathList(
-  args: readonly string[],
-  { passwordStdin }: Pick<CommonFlags, 'passwordStdin'>,
-  context: Pick<CommandContext, 'stdin' | 'signal'>,
-): Promise<readonly string[]> {
+export async function readPathList(args: readonly string[], { flags, context }: Call): Promise<readonly string[]> {
   if (!args.includes('-')) return args;
-  if (passwordStdin) {
+  if (flags['passwordStdin']) {
     throw new NixcacheError(
       'ERR_USAGE',
       'standard input cannot hold the paths and the password: set NIXCACHE_PASSWORD instead of --password-stdin',

@@ -1,20 +1,42 @@
 /** Which cache is meant, and where what is known of it lies on this machine. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { absolutePath, cacheHome, dataHome, variable } from '../environment.ts';
+import { absolutePath, cacheHome, dataHome, type Environment, variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { type CacheReference, formatReference, parseReference } from '../oci/reference.ts';
 import { parseRegistryKindName, type RegistryKindName } from '../oci/remote/registry-kinds.ts';
-import { fromConfig, fromEnv, fromFlag, type Given, pick, read, type Sources } from './resolve.ts';
+import {
+  type Given,
+  given,
+  NO_CONFIG,
+  read,
+  resolve,
+  type Setting,
+  type SettingTable,
+  type Sources,
+} from './setting.ts';
+import { PATH, SWITCH, TEXT, text } from './setting-types.ts';
 
-export interface CacheFlags {
-  readonly cache?: string | undefined;
-  /** Other names for `cache`, for those who write and those who read. */
-  readonly to?: string | undefined;
-  readonly from?: string | undefined;
-  readonly registryKind?: string | undefined;
-  readonly plainHttp?: boolean | undefined;
-}
+const group = 'Cache options:';
+const ALIAS = { type: TEXT, help: 'the same as --cache', group } as const;
+
+/** Which cache. `to` and `from` are other names for `cache`, for those who write and those who read. */
+export const CACHE = {
+  cache: {
+    ...{ type: TEXT, flag: '--cache <ref>', env: 'NIXCACHE_CACHE', key: 'cache', group },
+    help: 'the cache: ghcr.io/owner/repo/nix-cache or oci:PATH',
+  },
+  to: { ...ALIAS, flag: '--to <ref>' },
+  from: { ...ALIAS, flag: '--from <ref>' },
+  registryKind: {
+    ...{ type: text(parseRegistryKindName), flag: '--registry-kind <kind>', env: 'NIXCACHE_REGISTRY_KIND' },
+    ...{ key: 'registry_kind', help: 'treat the registry as ghcr, ecr, hub, zot, …', group },
+  },
+  plainHttp: {
+    ...{ type: SWITCH, flag: '--plain-http', key: 'plain_http', group },
+    help: 'speak http with the registry, without TLS',
+  },
+} as const satisfies SettingTable;
 
 export interface CacheSetting {
   /** The path of an image layout is absolute. */
@@ -32,34 +54,31 @@ const DEFAULT_REGISTRY = 'ghcr.io';
 const REPOSITORY_SUFFIX = 'nix-cache';
 
 /** `argument`, where a command has one, comes before all else. @throws {NixcacheError} ERR_USAGE */
-export function resolveCache(sources: Sources<CacheFlags>, argument?: Given<string>): CacheSetting {
-  const { flags, env, config } = sources;
-  const given = argument ??
-    cacheFlag(flags) ??
-    fromEnv(env, 'NIXCACHE_CACHE') ??
-    fromConfig(config, 'cache', config.settings.cache) ??
-    ofRepository(sources, fromEnv(env, 'NIXCACHE_REPO')) ??
-    (variable(env, 'GITHUB_ACTIONS') === 'true'
-      ? ofRepository(sources, fromEnv(env, 'GITHUB_REPOSITORY'))
-      : undefined) ?? { value: `oci:${join(dataHome(env), 'nixcache')}`, from: 'the default' };
-  const kind = pick(
-    fromFlag('--registry-kind', flags.registryKind),
-    fromEnv(env, 'NIXCACHE_REGISTRY_KIND'),
-    fromConfig(config, 'registry_kind', config.settings.registry_kind),
-  );
-  const reference = parseAbsolute(given, sources);
-  return {
-    reference,
-    name: formatReference(reference),
-    from: given.from,
-    registryKind: kind && read(kind, parseRegistryKindName),
-    plainHttp: flags.plainHttp ?? config.settings.plain_http ?? false,
-  };
+export function resolveCache(sources: Sources, argument?: Given<string>): CacheSetting {
+  const found = argument ??
+    cacheGiven(sources) ?? {
+      value: `oci:${join(dataHome(sources.env), 'nixcache')}`,
+      from: 'the default',
+    };
+  const registryKind = resolve(CACHE.registryKind, sources);
+  const reference = parseAbsolute(found, sources);
+  const plainHttp = resolve(CACHE.plainHttp, sources);
+  return { reference, name: formatReference(reference), from: found.from, registryKind, plainHttp };
 }
 
-function cacheFlag(flags: CacheFlags): Given<string> | undefined {
-  const given = [fromFlag('--cache', flags.cache), fromFlag('--to', flags.to), fromFlag('--from', flags.from)];
-  const [first, second] = given.filter((flag) => flag !== undefined);
+function cacheGiven(sources: Sources): Given<string> | undefined {
+  const { env } = sources;
+  const found = aliasGiven(sources) ?? given(CACHE.cache, sources);
+  if (found) return { ...found, value: String(found.value) };
+  const inGithub = variable(env, 'GITHUB_ACTIONS') === 'true';
+  const name = ['NIXCACHE_REPO', ...(inGithub ? ['GITHUB_REPOSITORY'] : [])].find((each) => variable(env, each));
+  return name === undefined ? undefined : ofRepository(env, name);
+}
+
+/** The flag, by whichever of its names. */
+function aliasGiven(sources: Sources): Given | undefined {
+  const flags = { ...sources, env: {}, config: NO_CONFIG };
+  const [first, second] = [CACHE.cache, CACHE.to, CACHE.from].flatMap((setting) => given(setting, flags) ?? []);
   if (first !== undefined && second !== undefined && first.value !== second.value) {
     throw new NixcacheError(
       'ERR_USAGE',
@@ -69,14 +88,13 @@ function cacheFlag(flags: CacheFlags): Given<string> | undefined {
   return first;
 }
 
-/** `owner/repo` → `ghcr.io/owner/repo/nix-cache` */
-function ofRepository(sources: Sources, repository: Given<string> | undefined): Given<string> | undefined {
-  if (repository === undefined) return undefined;
-  const { value, from } = repository;
+/** `owner/repo` in the variable `from` → `ghcr.io/owner/repo/nix-cache` */
+function ofRepository(env: Environment, from: string): Given<string> {
+  const value = variable(env, from) ?? '';
   if (!/^[\w.-]+(?:\/[\w.-]+)+$/.test(value)) {
     throw new NixcacheError('ERR_USAGE', `${from}: '${value}' is not a repository: write it like owner/repo`);
   }
-  const registry = variable(sources.env, 'NIXCACHE_REGISTRY') ?? DEFAULT_REGISTRY;
+  const registry = variable(env, 'NIXCACHE_REGISTRY') ?? DEFAULT_REGISTRY;
   return { value: `${registry}/${value}/${REPOSITORY_SUFFIX}`, from };
 }
 
@@ -86,24 +104,17 @@ function parseAbsolute(given: Given<string>, { cwd, env }: Sources): CacheRefere
   return { ...reference, path: absolutePath(reference.path, { cwd: given.directory ?? cwd, env }) };
 }
 
-export interface IndexDirectoryFlags {
-  readonly indexDir?: string | undefined;
-}
+export const INDEX_DIRECTORY = {
+  ...{ type: PATH, flag: '--index-dir <dir>', env: 'NIXCACHE_INDEX_DIR', key: 'serve.index_dir' },
+  help: 'where nixcache serve keeps the index between runs',
+} as const satisfies Setting;
 
 /**
- * Where the last known index of the cache is kept. A directory that the user names is taken as it is; below systemd's
- * CacheDirectory= and the user's cache each reference has its own, so that changing the reference mixes nothing.
+ * Where `serve` keeps the last known index of the cache. A directory that the user names is taken as it is; below
+ * systemd's CacheDirectory= and the user's cache each reference has its own, so that changing the reference mixes nothing.
  */
-export function resolveIndexDirectory(sources: Sources<IndexDirectoryFlags>, reference: string): string {
-  const { flags, env, config, cwd } = sources;
-  const given = pick(
-    fromFlag('--index-dir', flags.indexDir),
-    fromEnv(env, 'NIXCACHE_INDEX_DIR'),
-    fromConfig(config, 'serve.index_dir', config.settings.serve?.index_dir),
-  );
-  if (given !== undefined) return absolutePath(given.value, { cwd: given.directory ?? cwd, env });
-  return ownIndexDirectory(sources, reference);
-}
+export const resolveIndexDirectory = (sources: Sources, reference: string): string =>
+  resolve(INDEX_DIRECTORY, sources) ?? ownIndexDirectory(sources, reference);
 
 /** The same for commands that are not `serve`, whose directory may be for another cache. */
 export const ownIndexDirectory = (sources: Sources, reference: string): string =>

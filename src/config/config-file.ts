@@ -1,119 +1,69 @@
-/** The config file: what may stand in it. Keys are the flags' names with underscores; durations and sizes are text. */
-import * as z from 'zod/mini';
-import { parseByteSize } from './byte-size.ts';
-import { parseCompression } from './compression.ts';
-import { parseDuration } from './duration.ts';
+/** The config file: what may stand in it follows from the settings that have a key. Durations and sizes are text. */
+import { CACHE } from './cache-reference.ts';
+import { GC } from './gc-settings.ts';
+import { COMPRESSION, DISCOVER, FLAKE, PUSH } from './publish-settings.ts';
+import { SERVE } from './serve-settings.ts';
+import type { SettingTable, SettingType } from './setting.ts';
+import { SIGNING_KEY_FILE } from './signing-keys.ts';
+import { suggest } from './suggestion.ts';
+import { UPSTREAM_TABLE } from './upstreams.ts';
 
-const text = leaf((value): value is string => typeof value === 'string' && value.trim() !== '', 'text');
-const flag = leaf((value): value is boolean => typeof value === 'boolean', 'true or false');
-const texts = leaf(
-  (value): value is readonly string[] => Array.isArray(value) && value.every((item) => typeof item === 'string'),
-  'a list of texts, like ["one", "two"]',
-);
-const integer = (least: number, most: number) =>
-  leaf(
-    (value): value is number => Number.isInteger(value) && Number(value) >= least && Number(value) <= most,
-    `a whole number from ${least} to ${most}`,
-  );
-const duration = leaf(
-  (value): value is string => typeof value === 'string' && reads(() => parseDuration(value)),
-  'a duration, like "30d", "12h", "90m", "45s" or "2w"',
-);
-const ttl = leaf(
-  (value): value is string | number =>
-    reads(() => parseDuration(String(value), { bareSeconds: true })) && ['string', 'number'].includes(typeof value),
-  'a duration, like "5m", or a number of seconds',
-);
-const byteSize = leaf(
-  (value): value is string | number =>
-    ['string', 'number'].includes(typeof value) && reads(() => parseByteSize(String(value))),
-  'a size, like "500M" or "2GiB", or a number of bytes',
-);
-const compression = leaf(
-  (value): value is string => typeof value === 'string' && reads(() => parseCompression(value)),
-  '"zstd", "zstd:LEVEL" with a level from 1 to 22, "xz" or "none"',
-);
+/** What may stand in a table: values, and tables in turn. */
+type Shape = Map<string, SettingType<unknown> | Shape>;
 
-const upstream = z.strictObject({
-  url: text,
-  public_keys: z.optional(texts),
-  proxy: z.optional(text),
-  priority: z.optional(integer(0, 1000)),
-  timeout: z.optional(ttl),
-});
+const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, DISCOVER, PUSH, SERVE, GC);
+const UPSTREAM = shapeOf(UPSTREAM_TABLE);
+FILE.set('upstream', UPSTREAM);
 
-const serve = z.strictObject({
-  listen: z.optional(text),
-  port: z.optional(integer(0, 65_535)),
-  priority: z.optional(integer(0, 1000)),
-  index_dir: z.optional(text),
-  index_ttl: z.optional(ttl),
-  disk_cache: z.optional(byteSize),
-  disk_cache_dir: z.optional(text),
-  redirect: z.optional(flag),
-  upload_token_file: z.optional(text),
-});
-
-const publish = z.strictObject({
-  flake: z.optional(text),
-  kinds: z.optional(texts),
-  systems: z.optional(texts),
-  only: z.optional(texts),
-  exclude: z.optional(texts),
-  exclude_paths: z.optional(texts),
-  max_nar_size: z.optional(byteSize),
-  with_build_deps: z.optional(flag),
-  compression: z.optional(compression),
-  require_signing: z.optional(flag),
-  on_upstream_failure: z.optional(
-    leaf((value): value is 'push' | 'fail' => value === 'push' || value === 'fail', '"push" or "fail"'),
-  ),
-  jobs: z.optional(integer(1, 256)),
-});
-
-const gc = z.strictObject({
-  grace: z.optional(duration),
-  keep_last: z.optional(integer(0, 100_000)),
-});
-
-export const configFile = z.strictObject({
-  cache: z.optional(text),
-  registry_kind: z.optional(text),
-  plain_http: z.optional(flag),
-  upstreams: z.optional(texts),
-  upstream: z.optional(z.array(upstream, { error: 'must be tables, each headed [[upstream]]' })),
-  trusted_public_keys: z.optional(texts),
-  signing_key_file: z.optional(text),
-  signing_key_files: z.optional(texts),
-  retain: z.optional(duration),
-  serve: z.optional(serve),
-  publish: z.optional(publish),
-  gc: z.optional(gc),
-});
-
-export type ConfigFile = Readonly<z.infer<typeof configFile>>;
-export type UpstreamTable = Readonly<z.infer<typeof upstream>>;
-
-/** The keys that may stand where `path` leads to, for suggestions. */
-export function keysAt(path: readonly PropertyKey[]): readonly string[] {
-  const tables: Readonly<Record<string, object>> = {
-    upstream: upstream.shape,
-    serve: serve.shape,
-    publish: publish.shape,
-    gc: gc.shape,
-  };
-  return Object.keys(path.length === 0 ? configFile.shape : (tables[String(path[0])] ?? {}));
-}
-
-function leaf<T>(holds: (value: unknown) => value is T, what: string): z.ZodMiniCustom<T> {
-  return z.custom<T>(holds, { error: ({ input }) => `must be ${what}, not ${JSON.stringify(input) ?? 'nothing'}` });
-}
-
-function reads(parse: () => unknown): boolean {
-  try {
-    parse();
-    return true;
-  } catch {
-    return false; // the message of the leaf says what is allowed
+function shapeOf(...tables: readonly SettingTable[]): Shape {
+  const shape: Shape = new Map();
+  for (const { key, type } of tables.flatMap((table) => Object.values(table))) {
+    const path = key?.split('.') ?? [];
+    const name = path.pop();
+    let at = shape;
+    for (const part of path) {
+      const inner = at.get(part) ?? new Map();
+      at.set(part, inner);
+      if (inner instanceof Map) at = inner;
+    }
+    if (name !== undefined) at.set(name, type);
   }
+  return shape;
+}
+
+/** What is wrong with `document`, one reason each; none: it may be used. */
+export const faultsOf = (document: unknown): readonly string[] => faultsIn(document, FILE, '');
+
+function faultsIn(value: unknown, shape: Shape, path: string): readonly string[] {
+  if (!isTable(value)) return [`${path} must be a table`];
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const at = path === '' ? key : `${path}.${key}`;
+    const type = shape.get(key);
+    if (type === undefined) return [unknownKey(at, key, [...shape.keys()])];
+    if (type === UPSTREAM) return faultsInUpstreams(inner, at);
+    if (type instanceof Map) return faultsIn(inner, type, at);
+    return type.holds(inner) ? [] : [mustBe(at, type, inner)];
+  });
+}
+
+function faultsInUpstreams(value: unknown, path: string): readonly string[] {
+  if (!Array.isArray(value)) return [`${path} must be tables, each headed [[upstream]]`];
+  return value.flatMap((table, index) => {
+    const at = `${path}[${index}]`;
+    const { type } = UPSTREAM_TABLE.url;
+    const lacking = isTable(table) && table['url'] === undefined ? [mustBe(`${at}.url`, type, undefined)] : [];
+    return [...lacking, ...faultsIn(table, UPSTREAM, at)];
+  });
+}
+
+const isTable = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const mustBe = (path: string, { words }: SettingType<unknown>, value: unknown): string =>
+  `${path} must be ${words}, not ${JSON.stringify(value) ?? 'nothing'}`;
+
+function unknownKey(path: string, key: string, allowed: readonly string[]): string {
+  const meant = suggest(key, allowed);
+  const help = meant === undefined ? `there are ${allowed.join(', ')}` : `did you mean '${meant}'?`;
+  return `${path} is not a setting, ${help}`;
 }

@@ -1,20 +1,33 @@
-/** What `copy` is told, made into plain values. */
+/** What `copy` is told. */
 import { NixcacheError } from '../errors.ts';
 import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
-import { type CacheFlags, type CacheSetting, resolveCache } from './cache-reference.ts';
-import { parseInteger, read, type Sources } from './resolve.ts';
-import { resolveSigningKeys, type SigningKeyFlags, type SigningKeySource } from './signing-keys.ts';
-import { resolveUpstreams, type UpstreamFlags, type UpstreamSetting } from './upstreams.ts';
+import { type CacheSetting, resolveCache } from './cache-reference.ts';
+import { resolveAll, type SettingTable, type Sources } from './setting.ts';
+import { integer, ON, PATHS, SWITCH, TEXTS, texts } from './setting-types.ts';
+import type { SigningKeySource } from './signing-keys.ts';
+import { resolveUpstreams, type UpstreamSetting } from './upstreams.ts';
 
-export interface CopyFlags extends CacheFlags, SigningKeyFlags, UpstreamFlags {
-  readonly path?: readonly string[] | undefined;
-  readonly rootsOnly?: boolean | undefined;
-  readonly jobs?: string | undefined;
-  readonly trustedPublicKey?: readonly string[] | undefined;
-  /** False for `--no-check-sigs`. */
-  readonly checkSigs?: boolean | undefined;
-  readonly dryRun?: boolean | undefined;
-}
+export const COPY = {
+  paths: {
+    ...{ type: TEXTS, flag: '--path <path>' },
+    help: 'copy this store path and all that it refers to; - reads one a line from standard input',
+  },
+  rootsOnly: { type: SWITCH, flag: '--roots-only', help: 'copy what roots and pins need, and nothing else' },
+  trustedKeys: {
+    ...{ type: texts((keys): readonly PublicKey[] | undefined => keys.map(parsePublicKey), undefined) },
+    ...{ flag: '--trusted-public-key <key>', note: 'default for http: the keys of that cache' },
+    help: 'copy nothing that no such key signed, as name:base64',
+  },
+  checkSigs: { type: ON, flag: '--no-check-sigs', help: 'copy from an http cache what nobody signed' },
+  // Only where it is asked for: a signed copy is not one byte for byte.
+  keyFiles: { type: PATHS, flag: '--key-file <file>', help: 'sign with this secret key too' },
+  /** Blobs on their way at once: a registry's patience, and enough to hide 50 ms of latency. */
+  jobs: {
+    ...{ type: integer(1, 256, 'a number of jobs'), flag: '--jobs <n>', default: '8' },
+    help: 'how much is on its way at once',
+  },
+  dryRun: { type: SWITCH, flag: '--dry-run', help: 'count what would be copied, and copy nothing' },
+} as const satisfies SettingTable;
 
 export interface CopySettings {
   readonly source:
@@ -31,14 +44,11 @@ export interface CopySettings {
   readonly dryRun: boolean;
 }
 
-/** Blobs on their way at once: a registry's patience, and enough to hide 50 ms of latency. */
-const DEFAULT_JOBS = 8;
-const MAX_JOBS = 256;
 const UPSTREAM = /^(?:https?|file):/i;
 
 /** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
-export function copySettings(source: string, destination: string, sources: Sources<CopyFlags>): CopySettings {
-  const { flags } = sources;
+export function copySettings(source: string, destination: string, sources: Sources): CopySettings {
+  const { keyFiles, trustedKeys, checkSigs, ...settings } = resolveAll(COPY, sources);
   if (UPSTREAM.test(destination)) {
     throw new NixcacheError(
       'ERR_USAGE',
@@ -46,57 +56,50 @@ export function copySettings(source: string, destination: string, sources: Sourc
     );
   }
   const from = UPSTREAM.test(source) ? upstreamSource(source, sources) : cacheSource(source, sources);
-  const paths = flags.path ?? [];
-  if (flags.rootsOnly === true) {
-    if (paths.length > 0) throw new NixcacheError('ERR_USAGE', '--roots-only and --path exclude each other');
+  if (settings.rootsOnly) {
+    if (settings.paths.length > 0) throw new NixcacheError('ERR_USAGE', '--roots-only and --path exclude each other');
     if (from.kind === 'upstream') {
       throw new NixcacheError('ERR_USAGE', '--roots-only: a binary cache knows no roots; name paths with --path');
     }
   }
-  if (from.kind === 'upstream' && paths.length === 0 && !from.upstream.url.startsWith('file:')) {
+  if (from.kind === 'upstream' && settings.paths.length === 0 && !from.upstream.url.startsWith('file:')) {
     throw new NixcacheError(
       'ERR_USAGE',
       `${from.upstream.url} cannot be listed: name what to copy, --path /nix/store/…, or --path - to read paths`,
     );
   }
   return {
+    ...settings,
     source: from,
     destination: resolveCache(sources, { value: destination, from: 'DST' }),
-    paths,
-    rootsOnly: flags.rootsOnly ?? false,
-    jobs:
-      flags.jobs === undefined
-        ? DEFAULT_JOBS
-        : read({ value: flags.jobs, from: '--jobs' }, (value) => parseInteger(value, 1, MAX_JOBS, 'a number of jobs')),
-    trustedKeys: trustedKeys(from, flags),
-    // Only where it is asked for: a signed copy is not one byte for byte.
-    signingKeys: flags.keyFile === undefined ? [] : resolveSigningKeys(sources),
-    dryRun: flags.dryRun ?? false,
+    trustedKeys: trustedKeysOf(from, trustedKeys, checkSigs),
+    signingKeys: keyFiles.map((file) => ({ from: '--key-file', file })),
   };
 }
 
-function cacheSource(source: string, sources: Sources<CopyFlags>): CopySettings['source'] {
+function cacheSource(source: string, sources: Sources): CopySettings['source'] {
   // The kind that is given is the destination's, whose limits it says.
   const flags = { ...sources.flags, registryKind: undefined };
   return { kind: 'cache', cache: resolveCache({ ...sources, flags }, { value: source, from: 'SRC' }) };
 }
 
-function upstreamSource(source: string, sources: Sources<CopyFlags>): CopySettings['source'] {
+function upstreamSource(source: string, sources: Sources): CopySettings['source'] {
   const [upstream] = resolveUpstreams({ ...sources, flags: { upstream: [source] } });
   if (!upstream) throw new Error('an upstream that is named is resolved');
   return { kind: 'upstream', upstream };
 }
 
 /** What comes over the network from a binary cache must be signed, by its own keys unless others are named. */
-function trustedKeys(source: CopySettings['source'], flags: CopyFlags): readonly PublicKey[] {
-  if (flags.checkSigs === false) {
-    if (flags.trustedPublicKey === undefined) return [];
+function trustedKeysOf(
+  source: CopySettings['source'],
+  named: readonly PublicKey[] | undefined,
+  checkSigs: boolean,
+): readonly PublicKey[] {
+  if (named !== undefined && !checkSigs) {
     throw new NixcacheError('ERR_USAGE', '--trusted-public-key and --no-check-sigs exclude each other');
   }
-  if (flags.trustedPublicKey !== undefined) {
-    return read({ value: flags.trustedPublicKey, from: '--trusted-public-key' }, (keys) => keys.map(parsePublicKey));
-  }
-  if (source.kind === 'cache' || source.upstream.url.startsWith('file:')) return [];
+  if (named !== undefined) return named;
+  if (!checkSigs || source.kind === 'cache' || source.upstream.url.startsWith('file:')) return [];
   if (source.upstream.publicKeys.length > 0) return source.upstream.publicKeys;
   throw new NixcacheError(
     'ERR_USAGE',

@@ -2,12 +2,21 @@
 
 import { variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
-import type { Sources } from './resolve.ts';
+import { resolveAll, type SettingTable, type Sources } from './setting.ts';
+import { SWITCH, TEXT } from './setting-types.ts';
 
-export interface CredentialFlags {
-  readonly username?: string | undefined;
-  readonly passwordStdin?: boolean | undefined;
-}
+const group = 'Cache options:';
+
+export const CREDENTIALS = {
+  username: {
+    ...{ type: TEXT, flag: '--username <name>', env: 'NIXCACHE_USERNAME', group },
+    help: 'user name for the registry',
+  },
+  passwordStdin: {
+    ...{ type: SWITCH, flag: '--password-stdin', note: 'or NIXCACHE_PASSWORD', group },
+    help: 'read the registry password or token from stdin',
+  },
+} as const satisfies SettingTable;
 
 export interface BasicCredentials {
   /** Undefined: any will do, as with GitHub's tokens. */
@@ -21,15 +30,12 @@ export interface BasicCredentials {
  *
  * @throws {NixcacheError} ERR_USAGE when there is a user name and no password
  */
-export function resolveCredentials(
-  { flags, env }: Pick<Sources<CredentialFlags>, 'flags' | 'env'>,
-  stdin: string | undefined,
-): BasicCredentials | undefined {
-  const username = flags.username ?? variable(env, 'NIXCACHE_USERNAME');
-  if (flags.passwordStdin === true && (stdin === undefined || stdin === '')) {
+export function resolveCredentials(sources: Sources, stdin: string | undefined): BasicCredentials | undefined {
+  const { username, passwordStdin } = resolveAll(CREDENTIALS, sources);
+  if (passwordStdin && (stdin === undefined || stdin === '')) {
     throw new NixcacheError('ERR_USAGE', '--password-stdin: there is nothing on standard input; pipe the password in');
   }
-  const password = flags.passwordStdin === true ? stdin : variable(env, 'NIXCACHE_PASSWORD');
+  const password = passwordStdin ? stdin : variable(sources.env, 'NIXCACHE_PASSWORD');
   if (username !== undefined && password !== undefined) return { username, password };
   if (username !== undefined) {
     throw new NixcacheError(

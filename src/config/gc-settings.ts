@@ -1,40 +1,32 @@
-/** What `gc` is told, made into plain values. */
-import { parseDuration } from './duration.ts';
-import { resolveRetention } from './publish-settings.ts';
-import { fromConfig, fromFlag, parseInteger, pick, read, type Sources } from './resolve.ts';
+/** What `gc` is told, and `info`, which says what gc would do. */
+import { RETAIN } from './publish-settings.ts';
+import { resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
+import { DURATION, integer, SWITCH } from './setting-types.ts';
 
-export interface GcFlags {
-  readonly retain?: string | undefined;
-  readonly grace?: string | undefined;
-  readonly keepLast?: string | undefined;
-  readonly dryRun?: boolean | undefined;
-}
+export const GC = {
+  retainSeconds: {
+    ...{ ...RETAIN, flag: '--retain <duration>' },
+    help: 'how long publishes are kept, like 30d, 12h or 2w',
+  },
+  /** Undefined: by age alone. */
+  keepLast: {
+    ...{ type: integer(0, 100_000, 'a number of publishes'), flag: '--keep-last <n>', key: 'gc.keep_last' },
+    help: 'keep the last publishes of each root, however old',
+  },
+  graceSeconds: {
+    ...{ type: DURATION, flag: '--grace <duration>', key: 'gc.grace', default: '24h' },
+    help: 'how long replaced objects stay for running publishers and readers',
+  },
+  dryRun: { type: SWITCH, flag: '--dry-run', help: 'print what would be dropped, and drop nothing' },
+} as const satisfies SettingTable;
 
-export interface GcSettings {
-  readonly retainSeconds: number;
-  readonly graceSeconds: number;
-  /** Publishes to keep of each root name, however old; undefined: by age alone. */
-  readonly keepLast: number | undefined;
-  readonly dryRun: boolean;
-}
+/** What decides whether gc keeps something. */
+export const RETENTION = {
+  retainSeconds: { ...GC.retainSeconds, help: 'the retention that gc is run with, like 30d' },
+  keepLast: { ...GC.keepLast, help: 'the --keep-last that gc is run with' },
+} as const satisfies SettingTable;
 
-const DEFAULT_GRACE = '24h';
-const MAX_KEEP = 100_000;
+export type GcSettings = Values<typeof GC>;
 
 /** @throws {NixcacheError} ERR_USAGE */
-export function gcSettings(sources: Sources<GcFlags>): GcSettings {
-  const { flags, config } = sources;
-  const { grace: configuredGrace, keep_last: configuredKeep } = config.settings.gc ?? {};
-  const grace = pick(fromFlag('--grace', flags.grace), fromConfig(config, 'gc.grace', configuredGrace));
-  const keep = pick<string | number>(
-    fromFlag('--keep-last', flags.keepLast),
-    fromConfig(config, 'gc.keep_last', configuredKeep),
-  );
-  return {
-    retainSeconds: resolveRetention(sources),
-    graceSeconds: read(grace ?? { value: DEFAULT_GRACE, from: 'the default' }, (text) => parseDuration(text)),
-    keepLast:
-      keep === undefined ? undefined : read(keep, (value) => parseInteger(value, 0, MAX_KEEP, 'a number of publishes')),
-    dryRun: flags.dryRun ?? false,
-  };
-}
+export const gcSettings = (sources: Sources): GcSettings => resolveAll(GC, sources);

@@ -3,8 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { absolutePath, configHome, type Environment } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { type LoadedConfig, NO_CONFIG } from './resolve.ts';
-import { suggest } from './suggestion.ts';
+import { type LoadedConfig, NO_CONFIG } from './setting.ts';
 
 export interface ConfigLocation {
   /** `--config`: must exist. */
@@ -45,10 +44,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
 
 /** The parsers are loaded only when there is a file to read: without one every command starts sooner. */
 export async function parseConfig(text: string, file: string): Promise<LoadedConfig> {
-  const [{ parse, TomlError }, { configFile, keysAt }] = await Promise.all([
-    import('smol-toml'),
-    import('./config-file.ts'),
-  ]);
+  const [{ parse, TomlError }, { faultsOf }] = await Promise.all([import('smol-toml'), import('./config-file.ts')]);
   let document: unknown;
   try {
     document = parse(text);
@@ -59,29 +55,7 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
       cause: error,
     });
   }
-  const result = configFile.safeParse(document);
-  if (result.success) return { file, directory: dirname(file), settings: result.data };
-  const reasons = result.error.issues.map((issue) => {
-    if (issue.code !== 'unrecognized_keys') return `${keyPath(issue.path)} ${reasonOf(issue)}`;
-    return issue.keys.map((key) => unknownKey(issue.path, key, keysAt(issue.path))).join('; ');
-  });
-  throw new NixcacheError('ERR_USAGE', `read configuration ${file}: ${reasons.join('; ')}`);
-}
-
-function reasonOf(issue: { readonly code: string; readonly message: string; readonly expected?: unknown }): string {
-  return issue.code === 'invalid_type' && issue.expected === 'object' ? 'must be a table' : issue.message;
-}
-
-function unknownKey(path: readonly PropertyKey[], key: string, allowed: readonly string[]): string {
-  const meant = suggest(key, allowed);
-  const help = meant === undefined ? `there are ${allowed.join(', ')}` : `did you mean '${meant}'?`;
-  return `${keyPath([...path, key])} is not a setting, ${help}`;
-}
-
-/** `upstream[0].url` */
-function keyPath(path: readonly PropertyKey[]): string {
-  return path
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
-    .join('')
-    .slice(1);
+  const faults = faultsOf(document);
+  if (faults.length > 0) throw new NixcacheError('ERR_USAGE', `read configuration ${file}: ${faults.join('; ')}`);
+  return { file, directory: dirname(file), settings: document as LoadedConfig['settings'] };
 }

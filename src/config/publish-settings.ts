@@ -1,122 +1,156 @@
-/** What `publish` and `push` are told: flags, environment and config file, made into plain values. */
+/** What `discover`, `publish` and `push` are told. */
 import { join } from 'node:path';
 import { NixcacheError } from '../errors.ts';
 import { DEFAULT_KINDS, KINDS, type OutputKind } from '../nix-store/flake-expression.ts';
-import { parseByteSize } from './byte-size.ts';
-import { type CompressionSetting, parseCompression } from './compression.ts';
-import { parseDuration } from './duration.ts';
-import { fromConfig, fromFlag, type Given, parseInteger, pick, read, type Sources } from './resolve.ts';
-import { resolveSigningKeys, type SigningKeyFlags, type SigningKeySource } from './signing-keys.ts';
+import { parseCompression } from './compression.ts';
+import { fromConfig, resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
+import { BYTE_SIZE, checked, DURATION, integer, ON, SWITCH, TEXTS, text, texts } from './setting-types.ts';
+import { SIGNING_KEYS } from './signing-keys.ts';
 import { suggest } from './suggestion.ts';
-import { resolveUpstreams, type UpstreamFlags, type UpstreamSetting } from './upstreams.ts';
+import { UPSTREAMS } from './upstreams.ts';
 
-export interface DiscoverFlags {
-  readonly kinds?: readonly string[] | undefined;
-  readonly system?: readonly string[] | undefined;
-  readonly only?: readonly string[] | undefined;
-  readonly exclude?: readonly string[] | undefined;
-}
+/** Of the argument, else this. A path is relative to the file. */
+export const FLAKE = { type: text((flake) => flake), key: 'publish.flake' } as const satisfies Setting;
 
-export interface DiscoverSettings {
-  readonly flake: string;
-  readonly kinds: readonly OutputKind[];
+/** Which outputs of a flake. */
+export const DISCOVER = {
+  kinds: {
+    ...{ type: texts(parseKinds, DEFAULT_KINDS), flag: '--kinds <kinds>', key: 'publish.kinds' },
+    ...{
+      help: `kinds of outputs, with commas: ${KINDS.join(', ')}, all`,
+      note: `default: ${DEFAULT_KINDS.join(', ')}`,
+    },
+  },
   /** None: the system of this machine. `all`: every one that the flake has. */
-  readonly systems: readonly string[] | 'all';
+  systems: {
+    ...{ type: texts(parseSystems, []), flag: '--system <system>', key: 'publish.systems' },
+    help: 'system to look at instead of this one, or all',
+  },
   /** Globs over attribute paths; none: all. */
-  readonly only: readonly string[];
-  readonly exclude: readonly string[];
-}
+  only: { type: TEXTS, flag: '--only <glob>', key: 'publish.only', help: 'only attribute paths like this' },
+  exclude: { type: TEXTS, flag: '--exclude <glob>', key: 'publish.exclude', help: 'no attribute paths like this' },
+} as const satisfies SettingTable;
 
-export interface PushFlags extends UpstreamFlags, SigningKeyFlags {
-  readonly withBuildDeps?: boolean | undefined;
-  readonly excludePath?: readonly string[] | undefined;
-  readonly maxNarSize?: string | undefined;
-  readonly dryRun?: boolean | undefined;
-  readonly requireSigning?: boolean | undefined;
-  readonly compression?: string | undefined;
-  readonly onUpstreamFailure?: string | undefined;
-  readonly jobs?: string | undefined;
-  readonly name?: string | undefined;
-  readonly retain?: string | undefined;
-}
+export const MATRIX = {
+  matrix: {
+    ...{ type: SWITCH, flag: '--matrix' },
+    help: 'print a GitHub Actions matrix: one entry per system, with a runner for it',
+  },
+} as const satisfies SettingTable;
 
-export interface PushSettings {
-  readonly upstreams: readonly UpstreamSetting[];
+const DIFF = 'What is published:';
+const SIGN = 'Signing and packing:';
+
+export const COMPRESSION = {
+  type: checked('"zstd", "zstd:LEVEL" with a level from 1 to 22, "xz" or "none"', parseCompression),
+  ...{ flag: '--compression <method>', key: 'publish.compression', default: 'zstd', group: SIGN },
+  help: 'zstd[:LEVEL], xz or none',
+} as const satisfies Setting;
+
+/** What gc keeps, and what publish reckons with: it asserts again what was asserted longer ago than half of this. */
+export const RETAIN = { type: DURATION, key: 'retain', default: '30d' } as const satisfies Setting;
+
+export const PUSH = {
+  upstreams: {
+    ...{ ...UPSTREAMS, help: 'leave out what this cache has', group: DIFF },
+    no: 'publish the whole closure: a cache that needs no other',
+  },
   /** What to do with paths that no upstream could be asked about. */
-  readonly onUpstreamFailure: 'push' | 'fail';
-  readonly withBuildDeps: boolean;
-  /** Store paths that match one of these are left out. */
-  readonly excludePaths: readonly RegExp[];
-  /** Larger NARs are left out; bytes before compression. */
-  readonly maxNarBytes: number | undefined;
-  readonly dryRun: boolean;
-  readonly compression: CompressionSetting;
+  onUpstreamFailure: {
+    ...{
+      type: checked('"push" or "fail"', parseUpstreamFailure),
+      flag: '--on-upstream-failure <action>',
+      default: 'push',
+    },
+    ...{ key: 'publish.on_upstream_failure', group: DIFF },
+    help: 'push: publish what an upstream could not be asked about; fail: stop',
+  },
+  withBuildDeps: {
+    ...{ type: SWITCH, flag: '--with-build-deps', key: 'publish.with_build_deps', group: DIFF },
+    help: 'publish what is needed to build as well',
+  },
+  excludePaths: {
+    ...{ type: texts((list) => list.map(parseRegExp), []), flag: '--exclude-path <regex>', group: DIFF },
+    ...{ key: 'publish.exclude_paths', help: 'leave out store paths that match' },
+  },
+  /** Before compression. */
+  maxNarBytes: {
+    ...{ type: BYTE_SIZE, flag: '--max-nar-size <size>', key: 'publish.max_nar_size', group: DIFF },
+    help: 'leave out larger NARs, like 500M or 2GiB',
+  },
+  dryRun: {
+    ...{ type: SWITCH, flag: '--dry-run', group: DIFF },
+    help: 'print what would be published, and publish nothing',
+  },
   /** None: published unsigned. */
-  readonly signingKeys: readonly SigningKeySource[];
-  /** NARs at work at once; undefined leaves it to the publisher. */
-  readonly jobs: number | undefined;
-  /** Entries asserted longer ago than half of this are asserted again. */
-  readonly retainSeconds: number;
-  /** `push --name`: what the pushed paths are roots of. */
-  readonly rootName: string | undefined;
-}
+  signingKeys: { ...SIGNING_KEYS, group: SIGN },
+  requireSigning: {
+    ...{ type: SWITCH, flag: '--require-signing', key: 'publish.require_signing', group: SIGN },
+    help: 'fail when there is no key',
+  },
+  compression: COMPRESSION,
+  jobs: {
+    ...{ type: integer(1, 256, 'a number of jobs'), flag: '--jobs <n>', key: 'publish.jobs', group: SIGN },
+    ...{ help: 'NARs to compress at once', note: 'default: one for each CPU' },
+  },
+  retainSeconds: RETAIN,
+} as const satisfies SettingTable;
 
-export interface PublishFlags extends DiscoverFlags, PushFlags {
-  readonly build?: boolean | undefined;
-}
+/** What the pushed paths are roots of. */
+export const ROOT_NAME = {
+  rootName: {
+    ...{ type: text(parseRootName), flag: '--name <name>', note: 'default: the name of each path' },
+    help: 'name of the root that the paths become',
+  },
+} as const satisfies SettingTable;
 
-export interface PublishSettings extends DiscoverSettings, PushSettings {
-  /** False: publishes what is in the store already. */
-  readonly build: boolean;
-}
+export const BUILD = {
+  build: { type: ON, flag: '--no-build', help: 'publish what is in the store already, and build nothing' },
+} as const satisfies SettingTable;
 
-const DEFAULT_RETAIN = '30d';
-const MAX_JOBS = 256;
+export type DiscoverSettings = Values<typeof DISCOVER & typeof MATRIX> & { readonly flake: string };
+export type PushSettings = Values<typeof PUSH & typeof ROOT_NAME>;
+export type PublishSettings = Omit<DiscoverSettings, 'matrix'> & PushSettings & Values<typeof BUILD>;
 
 /** `hasFlake` says whether a directory has a flake.nix. @throws {NixcacheError} ERR_USAGE */
-export function publishSettings(
+export const publishSettings = (
   flake: string | undefined,
-  sources: Sources<PublishFlags>,
+  sources: Sources,
   hasFlake: (directory: string) => boolean,
-): PublishSettings {
-  return {
-    ...discoverSettings(flake, sources, hasFlake),
-    ...pushSettings(sources),
-    build: sources.flags.build ?? true,
-  };
-}
+): PublishSettings => ({
+  ...discoverSettings(flake, sources, hasFlake),
+  ...pushSettings(sources),
+  ...resolveAll(BUILD, sources),
+});
 
 /** @throws {NixcacheError} ERR_USAGE */
-export function discoverSettings(
+export const discoverSettings = (
   flake: string | undefined,
-  sources: Sources<DiscoverFlags>,
+  sources: Sources,
   hasFlake: (directory: string) => boolean,
-): DiscoverSettings {
-  const { flags, config } = sources;
-  const publish = config.settings.publish ?? {};
-  const list = (flag: string, given: readonly string[] | undefined, key: string, set: readonly string[] | undefined) =>
-    pick(fromFlag(flag, given), fromConfig(config, `publish.${key}`, set));
-  const kinds = list('--kinds', flags.kinds, 'kinds', publish.kinds);
-  const systems = list('--system', flags.system, 'systems', publish.systems);
-  return {
-    flake: resolveFlake(flake, sources, hasFlake),
-    kinds: kinds === undefined ? DEFAULT_KINDS : read(kinds, parseKinds),
-    systems: systems === undefined ? [] : read(systems, parseSystems),
-    only: list('--only', flags.only, 'only', publish.only)?.value ?? [],
-    exclude: list('--exclude', flags.exclude, 'exclude', publish.exclude)?.value ?? [],
-  };
+): DiscoverSettings => ({
+  flake: flake ?? resolveFlake(sources, hasFlake),
+  ...resolveAll({ ...DISCOVER, ...MATRIX }, sources),
+});
+
+/** @throws {NixcacheError} ERR_USAGE */
+export function pushSettings(sources: Sources): PushSettings {
+  const settings = resolveAll({ ...PUSH, ...ROOT_NAME }, sources);
+  if (settings.requireSigning && settings.signingKeys.length === 0) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      'signing is required, and there is no key: give --key-file FILE or set NIXCACHE_SIGNING_KEY',
+    );
+  }
+  return settings;
 }
 
-function resolveFlake(
-  argument: string | undefined,
-  { config, cwd }: Sources,
-  hasFlake: (directory: string) => boolean,
-): string {
-  if (argument !== undefined) return argument;
-  const configured = config.settings.publish?.flake;
+function resolveFlake(sources: Sources, hasFlake: (directory: string) => boolean): string {
+  const { cwd } = sources;
+  const configured = fromConfig(FLAKE, sources);
   if (configured !== undefined) {
-    const isPath = configured === '.' || /^\.{0,2}\//.test(configured);
-    return isPath ? join(config.directory ?? cwd, configured) : configured;
+    const flake = String(configured.value);
+    return flake === '.' || /^\.{0,2}\//.test(flake) ? join(configured.directory ?? cwd, flake) : flake;
   }
   const found = ['.', './config'].find((directory) => hasFlake(join(cwd, directory)));
   if (found !== undefined) return found;
@@ -149,50 +183,6 @@ function parseSystems(given: readonly string[]): readonly string[] | 'all' {
     }
   }
   return [...new Set(systems)];
-}
-
-/** @throws {NixcacheError} ERR_USAGE */
-export function pushSettings(sources: Sources<PushFlags>): PushSettings {
-  const { flags, config } = sources;
-  const publish = config.settings.publish ?? {};
-  const given = <T>(flag: string, value: T | undefined, key: string, set: T | undefined): Given<T> | undefined =>
-    pick(fromFlag(flag, value), fromConfig(config, `publish.${key}`, set));
-  const compression = given('--compression', flags.compression, 'compression', publish.compression);
-  const excludePaths = given('--exclude-path', flags.excludePath, 'exclude_paths', publish.exclude_paths);
-  const maxNar = given<string | number>('--max-nar-size', flags.maxNarSize, 'max_nar_size', publish.max_nar_size);
-  const jobs = given<string | number>('--jobs', flags.jobs, 'jobs', publish.jobs);
-  const failure = given(
-    '--on-upstream-failure',
-    flags.onUpstreamFailure,
-    'on_upstream_failure',
-    publish.on_upstream_failure,
-  );
-  const signingKeys = resolveSigningKeys(sources);
-  if ((flags.requireSigning ?? publish.require_signing ?? false) && signingKeys.length === 0) {
-    throw new NixcacheError(
-      'ERR_USAGE',
-      'signing is required, and there is no key: give --key-file FILE or set NIXCACHE_SIGNING_KEY',
-    );
-  }
-  return {
-    upstreams: resolveUpstreams(sources),
-    onUpstreamFailure: failure === undefined ? 'push' : read(failure, parseUpstreamFailure),
-    withBuildDeps: flags.withBuildDeps ?? publish.with_build_deps ?? false,
-    excludePaths: excludePaths === undefined ? [] : read(excludePaths, (list) => list.map(parseRegExp)),
-    maxNarBytes: maxNar === undefined ? undefined : read(maxNar, (size) => parseByteSize(String(size))),
-    dryRun: flags.dryRun ?? false,
-    compression: compression === undefined ? { method: 'zstd', level: undefined } : read(compression, parseCompression),
-    signingKeys,
-    jobs: jobs === undefined ? undefined : read(jobs, (value) => parseInteger(value, 1, MAX_JOBS, 'a number of jobs')),
-    retainSeconds: resolveRetention(sources),
-    rootName: flags.name === undefined ? undefined : read({ value: flags.name, from: '--name' }, parseRootName),
-  };
-}
-
-/** The retention in seconds: what gc keeps, and what publish reckons with. */
-export function resolveRetention({ flags, config }: Sources<{ readonly retain?: string | undefined }>): number {
-  const given = pick(fromFlag('--retain', flags.retain), fromConfig(config, 'retain', config.settings.retain));
-  return read(given ?? { value: DEFAULT_RETAIN, from: 'the default' }, (text) => parseDuration(text));
 }
 
 function parseUpstreamFailure(text: string): 'push' | 'fail' {

@@ -1,13 +1,10 @@
 /** The secret keys to sign with: which are meant, and reading them. Nothing here prints what a key file holds. */
 import { open } from 'node:fs/promises';
-import { absolutePath, variable } from '../environment.ts';
+import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
-import { fromConfig, fromEnv, fromFlag, type Given, pick, type Sources } from './resolve.ts';
-
-export interface SigningKeyFlags {
-  readonly keyFile?: readonly string[] | undefined;
-}
+import { given, NO_CONFIG, type Setting, type Sources } from './setting.ts';
+import { PATH, PATHS } from './setting-types.ts';
 
 /** A key in a file, or in a variable that holds the key itself. */
 export type SigningKeySource =
@@ -17,28 +14,36 @@ export type SigningKeySource =
 /** A key is some 100 bytes long; what is longer is another file. */
 const MAX_KEY_BYTES = 4096;
 
+/** One key file, in the config file alone. */
+export const SIGNING_KEY_FILE = { type: PATH, key: 'signing_key_file' } as const satisfies Setting;
+/** The same word in a variable holds the key itself. */
+const KEY_VARIABLES = ['NIXCACHE_SIGNING_KEY', 'NIX_SIGNING_KEY'];
+
 /**
  * The first of: `--key-file`, NIXCACHE_SIGNING_KEY_FILE, the key in NIXCACHE_SIGNING_KEY or NIX_SIGNING_KEY, the
  * config file. None is no error: the cache is unsigned then.
  */
-export function resolveSigningKeys(sources: Sources<SigningKeyFlags>): readonly SigningKeySource[] {
-  const { flags, env, config, cwd } = sources;
-  const { signing_key_file: one, signing_key_files: several } = config.settings;
-  const configured = [...(one === undefined ? [] : [one]), ...(several ?? [])];
-  const variableFile = fromEnv(env, 'NIXCACHE_SIGNING_KEY_FILE');
-  const inVariable = ['NIXCACHE_SIGNING_KEY', 'NIX_SIGNING_KEY'].find((name) => variable(env, name) !== undefined);
-  if (flags.keyFile === undefined && variableFile === undefined && inVariable !== undefined) {
-    return [{ from: inVariable, text: variable(env, inVariable) ?? '' }];
-  }
-  const files: Given<readonly string[]> | undefined = pick(
-    fromFlag('--key-file', flags.keyFile),
-    variableFile && { ...variableFile, value: [variableFile.value] },
-    fromConfig(config, one === undefined ? 'signing_key_files' : 'signing_key_file', configured),
-  );
-  return (files?.value ?? []).map((file) => ({
-    from: files?.from ?? '',
-    file: absolutePath(file, { cwd: files?.directory ?? cwd, env }),
-  }));
+export const SIGNING_KEYS = {
+  ...{ type: PATHS, flag: '--key-file <file>', env: 'NIXCACHE_SIGNING_KEY_FILE', key: 'signing_key_files' },
+  help: 'sign with this secret key',
+  note: `${KEY_VARIABLES.join(' or ')} hold a key itself`,
+  resolve: resolveSigningKeys,
+} as const satisfies Setting;
+
+export function resolveSigningKeys(sources: Sources): readonly SigningKeySource[] {
+  const beforeFile = { ...sources, config: NO_CONFIG };
+  const inVariable = KEY_VARIABLES.find((name) => variable(sources.env, name) !== undefined);
+  const named = filesIn(SIGNING_KEYS, beforeFile);
+  if (named.length > 0) return named;
+  if (inVariable !== undefined) return [{ from: inVariable, text: variable(sources.env, inVariable) ?? '' }];
+  return [...filesIn(SIGNING_KEY_FILE, sources), ...filesIn(SIGNING_KEYS, sources)];
+}
+
+function filesIn(setting: Setting<string | readonly string[]>, sources: Sources): readonly SigningKeySource[] {
+  const found = given(setting, sources);
+  if (found === undefined) return [];
+  const place = { cwd: found.directory ?? sources.cwd, env: sources.env };
+  return [setting.type.read(found.value, place)].flat().map((file) => ({ from: found.from, file }));
 }
 
 /**

@@ -1,22 +1,29 @@
 /** The upstream binary caches: what they have need not be published, and `serve` falls back to them. */
 
-import { variable } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
-import type { UpstreamTable } from './config-file.ts';
 import { parseDuration } from './duration.ts';
-import { fromConfig, fromFlag, type Given, pick, read, type Sources } from './resolve.ts';
+import { type Given, given, NO_CONFIG, read, type Setting, type SettingTable, type Sources } from './setting.ts';
+import { integer, TEXT, TEXTS, TTL } from './setting-types.ts';
 
 export interface UpstreamSetting extends UpstreamCache {
   /** `http://…` or `socks5://…`, perhaps with a password. */
   readonly proxy: string | undefined;
 }
 
-export interface UpstreamFlags {
-  /** URLs of `--upstream`; false for `--no-upstream`. */
-  readonly upstream?: readonly string[] | false | undefined;
-}
+/** What the config file may say of an upstream, below a heading [[upstream]] of its own. */
+export const UPSTREAM_TABLE = {
+  url: { type: TEXT, key: 'url' },
+  public_keys: { type: TEXTS, key: 'public_keys' },
+  proxy: { type: TEXT, key: 'proxy' },
+  priority: { type: integer(0, 1000, 'a priority'), key: 'priority' },
+  timeout: { type: TTL, key: 'timeout' },
+} as const satisfies SettingTable;
+
+type UpstreamTable = Readonly<
+  { url: string; public_keys?: readonly string[] } & { proxy?: string; priority?: number; timeout?: string | number }
+>;
 
 /**
  * The upstreams, in the order they are listed. `--upstream` and NIXCACHE_UPSTREAM name them by URL; what the config
@@ -24,24 +31,26 @@ export interface UpstreamFlags {
  *
  * @throws {NixcacheError} ERR_USAGE
  */
-export function resolveUpstreams(sources: Sources<UpstreamFlags>): readonly UpstreamSetting[] {
+export const UPSTREAMS = {
+  ...{ type: TEXTS, flag: '--upstream <url>', env: 'NIXCACHE_UPSTREAM', key: 'upstreams', resolve: resolveUpstreams },
+  note: `default: ${CACHE_NIXOS_ORG}`,
+} as const satisfies Setting;
+
+export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {
   const { flags, config } = sources;
-  const { upstreams, upstream: tables } = config.settings;
-  if (upstreams !== undefined && tables !== undefined) {
+  const tables = config.settings['upstream'] as readonly UpstreamTable[] | undefined;
+  if (config.settings['upstreams'] !== undefined && tables !== undefined) {
     throw new NixcacheError(
       'ERR_USAGE',
       `read configuration ${config.file}: 'upstreams' and [[upstream]] exclude each other; keep one of them`,
     );
   }
-  if (flags.upstream === false) return [];
+  if (flags['upstream'] === false) return [];
   const described = (tables ?? []).map((table, index) => fromTable(sources, table, index));
-  const urls = pick(
-    fromFlag('--upstream', flags.upstream),
-    fromVariable(sources),
-    fromConfig(config, 'upstreams', upstreams),
-  );
+  const urls =
+    given(UPSTREAMS, { ...sources, config: NO_CONFIG }) ?? emptyVariable(sources) ?? given(UPSTREAMS, sources);
   if (urls === undefined) return tables === undefined ? [plain(CACHE_NIXOS_ORG)] : unique(described);
-  const named = read(urls, (list) => list.map(plain));
+  const named = read(urls, (list) => TEXTS.read(list, sources).map(plain));
   return unique(
     named.map((bare) => {
       const table = described.find(({ url }) => url === bare.url);
@@ -50,11 +59,9 @@ export function resolveUpstreams(sources: Sources<UpstreamFlags>): readonly Upst
   );
 }
 
-function fromVariable({ env }: Sources): Given<readonly string[]> | undefined {
-  if (env['NIXCACHE_UPSTREAM'] === undefined) return undefined;
-  const urls = variable(env, 'NIXCACHE_UPSTREAM')?.split(/\s+/) ?? [];
-  return { value: urls, from: 'NIXCACHE_UPSTREAM' };
-}
+/** Set to nothing, which is not the same as not being set. */
+const emptyVariable = ({ env }: Sources): Given | undefined =>
+  env[UPSTREAMS.env] === undefined ? undefined : { value: [], from: UPSTREAMS.env };
 
 const plain = (url: string): UpstreamSetting => ({ ...parseUpstream(url), proxy: undefined });
 

@@ -1,51 +1,50 @@
-/** What `verify` is told, made into plain values. */
+/** What `verify` is told. */
 import { NixcacheError } from '../errors.ts';
-import { type CompressionSetting, parseCompression } from './compression.ts';
-import { fromConfig, read, type Sources } from './resolve.ts';
-import { resolveTrustedKeys } from './serve-settings.ts';
-import { resolveSigningKeys, type SigningKeyFlags, type SigningKeySource } from './signing-keys.ts';
-import { resolveUpstreams, type UpstreamFlags, type UpstreamSetting } from './upstreams.ts';
+import { COMPRESSION } from './publish-settings.ts';
+import { TRUSTED_KEYS } from './serve-settings.ts';
+import { resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
+import { SWITCH } from './setting-types.ts';
+import { SIGNING_KEYS } from './signing-keys.ts';
+import { UPSTREAMS } from './upstreams.ts';
 
-export interface VerifyFlags extends UpstreamFlags, SigningKeyFlags {
-  readonly trustedPublicKey?: readonly string[] | undefined;
-  readonly contents?: boolean | undefined;
-  readonly repair?: boolean | undefined;
-  readonly dryRun?: boolean | undefined;
-  readonly dropIncomplete?: boolean | undefined;
-}
+const group = 'Repair:';
 
-export interface VerifySettings {
-  readonly upstreams: readonly UpstreamSetting[];
-  /** `name:base64`; none: those that the cache itself names. */
-  readonly trustedPublicKeys: readonly string[];
-  readonly contents: boolean;
-  readonly repair: boolean;
-  readonly dryRun: boolean;
-  readonly dropIncomplete: boolean;
+export const VERIFY = {
+  contents: {
+    ...{ type: SWITCH, flag: '--contents' },
+    help: 'read every NAR, and compare it with its hashes and its listing',
+  },
+  upstreams: {
+    ...{ ...UPSTREAMS, help: 'closures may rest on this cache' },
+    no: 'every closure has to be whole in the cache itself',
+  },
+  trustedPublicKeys: {
+    ...{ ...TRUSTED_KEYS, note: 'default: the keys that the cache names' },
+    help: 'every entry must be signed by such a key, as name:base64',
+  },
+  repair: {
+    ...{ type: SWITCH, flag: '--repair', group },
+    help: 'bring back what is lost, from the local Nix store, else from an upstream; drop what nothing heals, with all that refers to it',
+  },
+  dryRun: { type: SWITCH, flag: '--dry-run', help: 'print what a repair would do, and change nothing', group },
+  dropIncomplete: {
+    ...{ type: SWITCH, flag: '--drop-incomplete', group },
+    help: 'drop also what refers to a path that is nowhere',
+  },
   /** Of what a repair pushes. */
-  readonly signingKeys: readonly SigningKeySource[];
-  readonly compression: CompressionSetting;
-}
+  signingKeys: { ...SIGNING_KEYS, help: 'sign what is pushed with this secret key', group },
+  /** As what is published, and with no flag of its own. */
+  compression: { type: COMPRESSION.type, key: COMPRESSION.key, default: COMPRESSION.default },
+} as const satisfies SettingTable;
+
+export type VerifySettings = Values<typeof VERIFY>;
 
 /** @throws {NixcacheError} ERR_USAGE */
-export function verifySettings(sources: Sources<VerifyFlags>): VerifySettings {
-  const { flags, config } = sources;
-  const repair = flags.repair ?? false;
-  for (const [flag, isGiven] of [
-    ['--dry-run', flags.dryRun],
-    ['--drop-incomplete', flags.dropIncomplete],
-  ] as const) {
-    if (isGiven && !repair) throw new NixcacheError('ERR_USAGE', `${flag} is of use only with --repair`);
+export function verifySettings(sources: Sources): VerifySettings {
+  const settings = resolveAll(VERIFY, sources);
+  for (const name of ['dryRun', 'dropIncomplete'] as const) {
+    if (settings.repair || !settings[name]) continue;
+    throw new NixcacheError('ERR_USAGE', `${VERIFY[name].flag} is of use only with --repair`);
   }
-  const compression = fromConfig(config, 'publish.compression', config.settings.publish?.compression);
-  return {
-    upstreams: resolveUpstreams(sources),
-    trustedPublicKeys: resolveTrustedKeys(sources),
-    contents: flags.contents ?? false,
-    repair,
-    dryRun: flags.dryRun ?? false,
-    dropIncomplete: flags.dropIncomplete ?? false,
-    signingKeys: resolveSigningKeys(sources),
-    compression: compression === undefined ? { method: 'zstd', level: undefined } : read(compression, parseCompression),
-  };
+  return settings;
 }

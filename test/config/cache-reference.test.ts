@@ -1,14 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import {
-  type CacheFlags,
-  cacheKey,
-  ownIndexDirectory,
-  resolveCache,
-  resolveIndexDirectory,
-} from '../../src/config/cache-reference.ts';
+import { cacheKey, ownIndexDirectory, resolveCache, resolveIndexDirectory } from '../../src/config/cache-reference.ts';
 import { type Given, sources } from './sources.ts';
 
-const resolve = async (given: Given<CacheFlags>) => resolveCache(await sources(given));
+const resolve = async (given: Given) => resolveCache(await sources(given));
 
 const EVERYTHING = {
   flags: { cache: 'oci:/flag' },
@@ -19,12 +13,12 @@ const EVERYTHING = {
     GITHUB_REPOSITORY: 'Git/Hub',
   },
   config: 'cache = "oci:/config"',
-} satisfies Given<CacheFlags>;
+} satisfies Given;
 const { NIXCACHE_CACHE: _, ...WITHOUT_CACHE } = EVERYTHING.env;
 const { NIXCACHE_REPO: __, ...WITHOUT_REPO } = WITHOUT_CACHE;
 
 describe('the cache is the first of', () => {
-  it.each<[string, Given<CacheFlags>, string]>([
+  it.each<[string, Given, string]>([
     ['the flag', EVERYTHING, 'oci:/flag'],
     ['NIXCACHE_CACHE', { ...EVERYTHING, flags: {} }, 'oci:/variable'],
     ['the config file', { ...EVERYTHING, flags: {}, env: WITHOUT_CACHE }, 'oci:/config'],
@@ -60,7 +54,7 @@ describe('the cache is the first of', () => {
 });
 
 describe('a path in a cache reference', () => {
-  it.each<[string, Given<CacheFlags>, string]>([
+  it.each<[string, Given, string]>([
     ['is relative to the current directory', { flags: { cache: 'oci:cache' } }, 'oci:/work/cache'],
     ['is relative to the config file there', { config: 'cache = "oci:../cache"' }, 'oci:/etc/cache'],
     ['may begin at home', { flags: { cache: 'oci:~/cache' } }, 'oci:/home/me/cache'],
@@ -84,7 +78,7 @@ describe('--to and --from', () => {
 });
 
 describe('a wrong reference is told with where it came from', () => {
-  it.each<[Given<CacheFlags>, RegExp]>([
+  it.each<[Given, RegExp]>([
     [{ flags: { cache: './cache' } }, /^--cache: '.\/cache' looks like a directory; write oci:/],
     [{ env: { NIXCACHE_CACHE: 'https://ghcr.io/o/r' } }, /^NIXCACHE_CACHE: /],
     [{ env: { NIXCACHE_REPO: 'just-a-name' } }, /^NIXCACHE_REPO: 'just-a-name' is not a repository/],
@@ -101,11 +95,10 @@ describe('a wrong reference is told with where it came from', () => {
 });
 
 describe('the index directory', () => {
-  const ofServe = async (given: Given<{ indexDir?: string }>) =>
-    resolveIndexDirectory(await sources(given), 'ghcr.io/o/r');
+  const ofServe = async (given: Given) => resolveIndexDirectory(await sources(given), 'ghcr.io/o/r');
   const key = cacheKey('ghcr.io/o/r');
 
-  it.each<[string, Given<{ indexDir?: string }>, string]>([
+  it.each<[string, Given, string]>([
     ['of the flag', { flags: { indexDir: 'i' }, env: { NIXCACHE_INDEX_DIR: '/v' } }, '/work/i'],
     ['of NIXCACHE_INDEX_DIR', { env: { NIXCACHE_INDEX_DIR: '/v', CACHE_DIRECTORY: '/c' } }, '/v'],
     ['of the config file', { config: '[serve]\nindex_dir = "i"', env: { CACHE_DIRECTORY: '/c' } }, '/etc/nixcache/i'],

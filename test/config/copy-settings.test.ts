@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type CopyFlags, copySettings } from '../../src/config/copy-settings.ts';
+import { copySettings } from '../../src/config/copy-settings.ts';
+import type { Flags } from '../../src/config/setting.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { sources } from './sources.ts';
 
 const key = generateKey('some-1').public;
-const settings = async (source: string, flags: CopyFlags = {}, destination = 'oci:/mirror') =>
+const settings = async (source: string, flags: Flags = {}, destination = 'oci:/mirror') =>
   copySettings(source, destination, await sources({ flags }));
 
 describe('copy settings', () => {
@@ -29,7 +30,7 @@ describe('copy settings', () => {
 
   it('sign only when that is asked for', async () => {
     const env = { NIX_SIGNING_KEY: 'secret' };
-    expect(copySettings('oci:/a', 'oci:/b', await sources<CopyFlags>({ env })).signingKeys).toEqual([]);
+    expect(copySettings('oci:/a', 'oci:/b', await sources({ env })).signingKeys).toEqual([]);
     expect((await settings('oci:/a', { keyFile: ['/key'] })).signingKeys).toEqual([
       { from: '--key-file', file: '/key' },
     ]);

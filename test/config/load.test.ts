@@ -101,8 +101,7 @@ keep_last = 3
 `,
       '/nixcache.toml',
     );
-    expect(settings.serve?.port).toBe(8080);
-    expect(settings.upstream?.[0]?.timeout).toBe('10s');
+    expect(settings).toMatchObject({ serve: { port: 8080 }, upstream: [{ timeout: '10s' }] });
   });
 });
 

@@ -1,20 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { type GcFlags, gcSettings } from '../../src/config/gc-settings.ts';
-import {
-  type DiscoverFlags,
-  discoverSettings,
-  type PublishFlags,
-  type PushFlags,
-  publishSettings,
-  pushSettings,
-} from '../../src/config/publish-settings.ts';
-import { type ServeFlags, serveSettings } from '../../src/config/serve-settings.ts';
+import { gcSettings } from '../../src/config/gc-settings.ts';
+import { discoverSettings, publishSettings, pushSettings } from '../../src/config/publish-settings.ts';
+import { serveSettings } from '../../src/config/serve-settings.ts';
+import type { Flags } from '../../src/config/setting.ts';
 import { type Given, sources } from './sources.ts';
 
 const KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
 
 describe('publish', () => {
-  const settings = async (given: Given<PublishFlags>, flake?: string, flakes: readonly string[] = ['/work']) =>
+  const settings = async (given: Given, flake?: string, flakes: readonly string[] = ['/work']) =>
     publishSettings(flake, await sources(given), (directory) => flakes.includes(directory));
 
   it('has its defaults', async () => {
@@ -74,7 +68,7 @@ jobs = 2`;
       jobs: 2,
       retainSeconds: 1_209_600,
     });
-    const flags: PublishFlags = {
+    const flags: Flags = {
       kinds: ['packages,apps', 'packages'],
       system: ['x86_64-linux'],
       only: ['c'],
@@ -109,7 +103,7 @@ jobs = 2`;
     expect((await settings({ flags: { system: ['x86_64-linux', 'all'] } })).systems).toBe('all');
   });
 
-  it.each<[PushFlags & DiscoverFlags, RegExp]>([
+  it.each<[Flags, RegExp]>([
     [{ kinds: ['package'] }, /^--kinds: 'package' is not a kind of flake output, did you mean 'packages'\?/],
     [{ kinds: [','] }, /^--kinds: no kind/],
     [{ system: ['linux'] }, /^--system: 'linux' is not a system/],
@@ -131,13 +125,13 @@ jobs = 2`;
   });
 
   it('and discover agree', async () => {
-    const given = await sources<PublishFlags>({ flags: { kinds: ['apps'] } });
+    const given = await sources({ flags: { kinds: ['apps'] } });
     expect(publishSettings('x', given, () => false)).toMatchObject(discoverSettings('x', given, () => false));
   });
 });
 
 describe('gc', () => {
-  const settings = async (given: Given<GcFlags>) => gcSettings(await sources(given));
+  const settings = async (given: Given) => gcSettings(await sources(given));
 
   it('has its defaults', async () => {
     expect(await settings({})).toEqual({
@@ -160,7 +154,7 @@ describe('gc', () => {
     });
   });
 
-  it.each<[GcFlags, RegExp]>([
+  it.each<[Flags, RegExp]>([
     [{ retain: '30' }, /^--retain: '30' is not a duration: write it like 30d/],
     [{ grace: 'x' }, /^--grace: /],
     [{ keepLast: '-1' }, /^--keep-last: /],
@@ -170,7 +164,7 @@ describe('gc', () => {
 });
 
 describe('serve', () => {
-  const settings = async (given: Given<ServeFlags>) => serveSettings(await sources(given), 'ghcr.io/o/r');
+  const settings = async (given: Given) => serveSettings(await sources(given), 'ghcr.io/o/r');
 
   it('has its defaults', async () => {
     expect(await settings({})).toMatchObject({
@@ -232,7 +226,7 @@ upload_token_file = "token"`;
     });
   });
 
-  it.each<[Given<ServeFlags>, RegExp]>([
+  it.each<[Given, RegExp]>([
     [{ flags: { port: '70000' } }, /^--port: '70000' is not a port: give a whole number from 0 to 65535/],
     [{ env: { NIXCACHE_PORT: 'http' } }, /^NIXCACHE_PORT: 'http' is not a port/],
     [{ flags: { listen: 'localhost:80' } }, /^--listen: .*the port as --port/],

@@ -3,17 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { resolveCredentials } from '../../src/config/credentials.ts';
-import { readSigningKeys, resolveSigningKeys, type SigningKeyFlags } from '../../src/config/signing-keys.ts';
+import { NO_CONFIG } from '../../src/config/setting.ts';
+import { readSigningKeys, resolveSigningKeys } from '../../src/config/signing-keys.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { type Given, sources } from './sources.ts';
 
-const resolve = async (given: Given<SigningKeyFlags>) => resolveSigningKeys(await sources(given));
+const resolve = async (given: Given) => resolveSigningKeys(await sources(given));
 
 describe('the signing keys are those of', () => {
   const env = { NIXCACHE_SIGNING_KEY_FILE: 'f', NIXCACHE_SIGNING_KEY: 'n:text', NIX_SIGNING_KEY: 'm:text' };
   const config = 'signing_key_file = "k"';
 
-  it.each<[string, Given<SigningKeyFlags>, readonly object[]]>([
+  it.each<[string, Given, readonly object[]]>([
     [
       'the flags',
       { flags: { keyFile: ['a', '~/b'] }, env, config },
@@ -97,26 +98,35 @@ describe('reading signing keys', () => {
   });
 });
 
+const NOWHERE = { config: NO_CONFIG, cwd: '/' };
+
 describe('credentials', () => {
   const env = { NIXCACHE_USERNAME: 'me', NIXCACHE_PASSWORD: 'hunter22' };
 
   it('come from flags and standard input before the environment', () => {
-    expect(resolveCredentials({ flags: { username: 'you', passwordStdin: true }, env }, 'piped')).toEqual({
+    expect(resolveCredentials({ ...NOWHERE, flags: { username: 'you', passwordStdin: true }, env }, 'piped')).toEqual({
       username: 'you',
       password: 'piped',
     });
-    expect(resolveCredentials({ flags: {}, env }, undefined)).toEqual({ username: 'me', password: 'hunter22' });
-    expect(resolveCredentials({ flags: {}, env: {} }, undefined)).toBeUndefined();
+    expect(resolveCredentials({ ...NOWHERE, flags: {}, env }, undefined)).toEqual({
+      username: 'me',
+      password: 'hunter22',
+    });
+    expect(resolveCredentials({ ...NOWHERE, flags: {}, env: {} }, undefined)).toBeUndefined();
   });
 
   it('may be a password alone, but not a user name', () => {
-    expect(resolveCredentials({ flags: {}, env: { NIXCACHE_PASSWORD: 'p' } }, undefined)).toMatchObject({
+    expect(resolveCredentials({ ...NOWHERE, flags: {}, env: { NIXCACHE_PASSWORD: 'p' } }, undefined)).toMatchObject({
       password: 'p',
     });
-    expect(() => resolveCredentials({ flags: { username: 'me' }, env: {} }, undefined)).toThrow(/without a password/);
+    expect(() => resolveCredentials({ ...NOWHERE, flags: { username: 'me' }, env: {} }, undefined)).toThrow(
+      /without a password/,
+    );
   });
 
   it('want something on standard input when it is asked for', () => {
-    expect(() => resolveCredentials({ flags: { passwordStdin: true }, env }, '')).toThrow(/nothing on standard input/);
+    expect(() => resolveCredentials({ ...NOWHERE, flags: { passwordStdin: true }, env }, '')).toThrow(
+      /nothing on standard input/,
+    );
   });
 });

@@ -1,21 +1,21 @@
 /** Sources for resolvers: nothing given but what a test gives. */
 import { parseConfig } from '../../src/config/load.ts';
-import { NO_CONFIG, type Sources } from '../../src/config/resolve.ts';
+import { type Flags, NO_CONFIG, type Sources } from '../../src/config/setting.ts';
 
 export const CONFIG_FILE = '/etc/nixcache/nixcache.toml';
 
-export interface Given<Flags> {
+export interface Given {
   readonly flags?: Flags;
   readonly env?: Readonly<Record<string, string>>;
   /** TOML. */
   readonly config?: string;
 }
 
-export async function sources<Flags extends object>(given: Given<Flags>): Promise<Sources<Flags>> {
+export async function sources({ flags = {}, env, config }: Given): Promise<Sources> {
   return {
-    flags: given.flags ?? ({} as Flags),
-    env: { HOME: '/home/me', ...given.env },
-    config: given.config === undefined ? NO_CONFIG : await parseConfig(given.config, CONFIG_FILE),
+    flags,
+    env: { HOME: '/home/me', ...env },
+    config: config === undefined ? NO_CONFIG : await parseConfig(config, CONFIG_FILE),
     cwd: '/work',
   };
 }

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { resolveUpstreams, type UpstreamFlags } from '../../src/config/upstreams.ts';
+import { resolveUpstreams } from '../../src/config/upstreams.ts';
 import { type Given, sources } from './sources.ts';
 
 const KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
-const resolve = async (given: Given<UpstreamFlags>) => resolveUpstreams(await sources(given));
-const urls = async (given: Given<UpstreamFlags>) => (await resolve(given)).map(({ url }) => url);
+const resolve = async (given: Given) => resolveUpstreams(await sources(given));
+const urls = async (given: Given) => (await resolve(given)).map(({ url }) => url);
 
 const TABLES = `
 [[upstream]]
@@ -17,7 +17,7 @@ timeout = "3s"
 url = "https://b.example"`;
 
 describe('the upstreams are', () => {
-  it.each<[string, Given<UpstreamFlags>, readonly string[]]>([
+  it.each<[string, Given, readonly string[]]>([
     ['cache.nixos.org by default', {}, ['https://cache.nixos.org']],
     ['none with --no-upstream', { flags: { upstream: false }, config: 'upstreams = ["https://a"]' }, []],
     [
@@ -54,7 +54,7 @@ describe('the upstreams are', () => {
 });
 
 describe('a wrong upstream is told with where it came from', () => {
-  it.each<[string, Given<UpstreamFlags>, RegExp]>([
+  it.each<[string, Given, RegExp]>([
     [
       'a URL of another kind',
       { flags: { upstream: ['s3://bucket'] } },

@@ -1,6 +1,7 @@
 /** From a cache reference to the content store behind it: a layout on disk, or a repository in a registry. */
 import type { CacheSetting } from '../../config/cache-reference.ts';
-import { type BasicCredentials, type CredentialFlags, resolveCredentials } from '../../config/credentials.ts';
+import { type BasicCredentials, CREDENTIALS, resolveCredentials } from '../../config/credentials.ts';
+import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
@@ -63,13 +64,13 @@ const MAX_PASSWORD_BYTES = 64 * 1024;
 
 /** What the user gave for the registry, standard input read if that is where the password comes from. */
 export async function readCredentials(
-  flags: CredentialFlags,
+  sources: Sources,
   context: CommandContext,
 ): Promise<BasicCredentials | undefined> {
-  const piped = flags.passwordStdin
+  const piped = resolve(CREDENTIALS.passwordStdin, sources)
     ? await readStandardInput(context, { what: 'the password', maxBytes: MAX_PASSWORD_BYTES })
     : undefined;
-  const credentials = resolveCredentials({ flags, env: context.env }, piped?.split(/\r?\n/, 1)[0]);
+  const credentials = resolveCredentials(sources, piped?.split(/\r?\n/, 1)[0]);
   context.output.addSecret(credentials?.password);
   return credentials;
 }

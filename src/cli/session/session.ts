@@ -4,14 +4,15 @@ import { IndexReader, type IndexReaderOptions } from '../../cache/read/index-rea
 import type { IndexStore } from '../../cache/read/index-store.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
 import type { BasicCredentials } from '../../config/credentials.ts';
-import type { Sources } from '../../config/resolve.ts';
+import type { Sources } from '../../config/setting.ts';
 import { readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
 import type { Patience, Upstream } from '../../upstream/upstream.ts';
-import { type CommandContext, type CommonFlags, sourcesOf } from '../context.ts';
+import type { Call } from '../command.ts';
+import { type CommandContext, sourcesOf } from '../context.ts';
 import { convertStore } from './convert-store.ts';
 import { type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
 import { openUpstreams } from './open-upstreams.ts';
@@ -25,8 +26,8 @@ export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'htt
 
 type SessionReaderOptions = Omit<IndexReaderOptions, 'store' | 'index'>;
 
-export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDisposable {
-  readonly sources: Sources<Flags>;
+export class Session implements AsyncDisposable {
+  readonly sources: Sources;
   readonly context: CommandContext;
   readonly provenance: Provenance;
   readonly onWarning: (message: string) => void;
@@ -36,7 +37,7 @@ export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDi
   #http: HttpClient | undefined;
   #credentials: Promise<BasicCredentials | undefined> | undefined;
 
-  constructor(sources: Sources<Flags>, context: CommandContext, httpOptions: HttpClientOptions = {}) {
+  constructor(sources: Sources, context: CommandContext, httpOptions: HttpClientOptions = {}) {
     this.sources = sources;
     this.context = context;
     this.#httpOptions = httpOptions;
@@ -45,12 +46,8 @@ export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDi
   }
 
   /** Reads the config file, and reaches for nothing else yet. @throws {NixcacheError} ERR_USAGE */
-  static async open<Flags extends CommonFlags>(
-    flags: Flags,
-    context: CommandContext,
-    httpOptions?: HttpClientOptions,
-  ): Promise<Session<Flags>> {
-    return new Session(await sourcesOf(flags, context), context, httpOptions);
+  static async open({ flags, context }: Pick<Call, 'flags' | 'context'>, http?: HttpClientOptions): Promise<Session> {
+    return new Session(await sourcesOf(flags, context), context, http);
   }
 
   /** @throws {NixcacheError} ERR_USAGE */
@@ -66,7 +63,7 @@ export class Session<Flags extends CommonFlags = CommonFlags> implements AsyncDi
 
   /** What the user gave for the registry. Standard input is read at most once. @throws {NixcacheError} ERR_USAGE */
   credentials(): Promise<BasicCredentials | undefined> {
-    this.#credentials ??= readCredentials(this.sources.flags, this.context);
+    this.#credentials ??= readCredentials(this.sources, this.context);
     return this.#credentials;
   }
 

@@ -2,8 +2,9 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { CommandContext, CommonFlags } from '../../../src/cli/context.ts';
+import type { CommandContext } from '../../../src/cli/context.ts';
 import { Session } from '../../../src/cli/session/session.ts';
+import type { Flags } from '../../../src/config/setting.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';
 import { FAKE_USER } from '../../support/fake-registry-auth.ts';
 import { PROFILES } from '../../support/fake-registry-faults.ts';
@@ -19,8 +20,8 @@ async function contextOf(stdin = ''): Promise<CommandContext> {
   };
 }
 
-const open = async (flags: CommonFlags, stdin?: string): Promise<Session> =>
-  Session.open(flags, await contextOf(stdin));
+const open = async (flags: Flags, stdin?: string): Promise<Session> =>
+  Session.open({ flags, context: await contextOf(stdin) });
 
 describe('a session', () => {
   it('looks at no more than it is asked for', async () => {

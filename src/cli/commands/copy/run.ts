@@ -1,13 +1,13 @@
 /** Copies a cache into another. */
 import { ulid } from 'ulid';
-import { type CopyFlags, type CopySettings, copySettings } from '../../../config/copy-settings.ts';
+import { type CopySettings, copySettings } from '../../../config/copy-settings.ts';
 import type { CopyOptions, CopyReport } from '../../../copy/copy-options.ts';
 import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
 import { copyUpstream } from '../../../copy/copy-upstream.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../../../nix/store-path.ts';
 import { PATIENT } from '../../../upstream/upstream.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
@@ -15,17 +15,13 @@ import { Story } from '../../ui/story.ts';
 import { copyTelling } from './story.ts';
 import { copySummary, formatCopyPlan } from './summary.ts';
 
-export async function runCopy(
-  source: string,
-  destination: string,
-  flags: CopyFlags & CommonFlags,
-  context: CommandContext,
-): Promise<void> {
-  const { output, signal } = context;
-  await using session = await Session.open(flags, context);
+export async function runCopy(call: Call): Promise<void> {
+  const [source = '', destination = ''] = call.args;
+  const { output, signal } = call.context;
+  await using session = await Session.open(call);
   const settings = copySettings(source, destination, session.sources);
   const keys = await session.signingKeys(settings.signingKeys);
-  const texts = settings.paths.length === 0 ? undefined : await readPathList(settings.paths, flags, context);
+  const texts = settings.paths.length === 0 ? undefined : await readPathList(settings.paths, call);
   using story = new Story(output, copyTelling());
   // The source first: if it cannot be read, the destination is left as it is.
   const copy = await openSource(settings, session);
@@ -44,7 +40,7 @@ export async function runCopy(
   story.end();
   output.result(report, () => (report.dryRun ? formatCopyPlan(report) : ''));
   for (const line of copySummary(report)) output.info(line);
-  if (report.refused.length > 0) context.exitCode = EXIT.failed;
+  if (report.refused.length > 0) call.context.exitCode = EXIT.failed;
 }
 
 /** Copies what the texts name, or without any what the settings say. */

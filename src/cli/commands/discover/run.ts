@@ -5,32 +5,28 @@ import { discoverSettings } from '../../../config/publish-settings.ts';
 import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store/discover.ts';
 import { planMatrix } from '../../../nix-store/matrix.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
-import { type CommandContext, type CommonFlags, sourcesOf } from '../../context.ts';
+import type { Call } from '../../command.ts';
+import { sourcesOf } from '../../context.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
-import type { DiscoverCommandFlags } from './command.ts';
 
 export const hasFlake = (directory: string): boolean => existsSync(join(directory, 'flake.nix'));
 
-export async function runDiscover(
-  flake: string | undefined,
-  flags: DiscoverCommandFlags & CommonFlags,
-  context: CommandContext,
-): Promise<void> {
+export async function runDiscover({ args, flags, context }: Call): Promise<void> {
   const { output, signal, cwd } = context;
   const sources = await sourcesOf(flags, context);
-  const settings = discoverSettings(flake, sources, hasFlake);
+  const settings = discoverSettings(args[0], sources, hasFlake);
   const { kinds, only, exclude } = settings;
   // A matrix has an entry for each system, unless some were asked for.
-  const systems = settings.systems.length > 0 ? settings.systems : flags.matrix ? 'all' : undefined;
+  const systems = settings.systems.length > 0 ? settings.systems : settings.matrix ? 'all' : undefined;
   const discovery = await discover(settings.flake, {
     ...{ kinds, only, exclude, signal, command: new NixCommand({ cwd }) },
     ...(systems === undefined ? {} : { systems }),
     onEvent: (event) => tell(event, output),
   });
   const { outputs, failures } = discovery;
-  if (flags.matrix) {
+  if (settings.matrix) {
     const matrix = JSON.stringify(planMatrix(discovery));
     output.line(matrix);
     await output.stepOutputs({ matrix });

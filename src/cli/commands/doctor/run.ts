@@ -1,18 +1,16 @@
 /** Finds out what is wrong. */
 import { isIPv6 } from 'node:net';
 import { resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
-import type { Sources } from '../../../config/resolve.ts';
-import { serveSettings } from '../../../config/serve-settings.ts';
+import { given, resolveAll, type Sources } from '../../../config/setting.ts';
 import { resolveSigningKeys } from '../../../config/signing-keys.ts';
 import { resolveUpstreams } from '../../../config/upstreams.ts';
 import { runDoctor as examine } from '../../../doctor/doctor.ts';
-import { variable } from '../../../environment.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
-import type { CommandContext } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
-import type { DoctorFlags } from './command.ts';
+import { DOCTOR } from './settings.ts';
 import { FindingPrinter } from './text.ts';
 
 /** Whoever waits for a doctor wants to know soon. */
@@ -20,9 +18,9 @@ const HASTY = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: 8000 };
 const IMPATIENT = { retry: HASTY, breaker: { failures: 1, spanMs: 0, openMs: 1000, maxOpenMs: 1000 } };
 const CONNECT_TIMEOUT_MS = 4000;
 
-export async function runDoctor(flags: DoctorFlags, context: CommandContext): Promise<void> {
-  const { output, signal, env, cwd } = context;
-  await using session = await Session.open(flags, context, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+export async function runDoctor(call: Call): Promise<void> {
+  const { output, signal, env, cwd } = call.context;
+  await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const { sources, http } = session;
   const serveUrl = serveUrlOf(sources);
   const credentials = await session.credentials();
@@ -39,7 +37,7 @@ export async function runDoctor(flags: DoctorFlags, context: CommandContext): Pr
       return (await session.signingKeys(resolveSigningKeys(sources))).map(({ publicKey }) => publicKey);
     },
     upstreams: () => session.upstreams(resolveUpstreams(sources), { patience: IMPATIENT }),
-    isServeConfigured: isServeConfigured(sources),
+    isServeConfigured: [DOCTOR.port, DOCTOR.listen].some((setting) => given(setting, sources) !== undefined),
     indexDirectory: ({ name }) => resolveIndexDirectory(sources, name),
     now: () => new Date(),
     onFinding(finding) {
@@ -54,31 +52,17 @@ export async function runDoctor(flags: DoctorFlags, context: CommandContext): Pr
       ? 'all is well'
       : `${formatCount(problems, 'problem')}, ${formatCount(warnings, 'warning')}`,
   );
-  if (problems > 0) context.exitCode = EXIT.damage;
+  if (problems > 0) call.context.exitCode = EXIT.damage;
 }
 
 /** Where a client on this machine finds `serve`. */
-function serveUrlOf(sources: Sources<DoctorFlags>): string {
-  // Upstreams are looked at elsewhere, and what is wrong with them is a finding.
-  const { listen, port } = serveSettings({ ...sources, flags: { ...sources.flags, upstream: false } }, '');
+function serveUrlOf(sources: Sources): string {
+  const { listen, port } = resolveAll({ port: DOCTOR.port, listen: DOCTOR.listen }, sources);
   const host = listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen;
   return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
-function isServeConfigured({ flags, env, config }: Sources<DoctorFlags>): boolean {
-  const { port, listen } = config.settings.serve ?? {};
-  const named = [
-    flags.port,
-    flags.listen,
-    port,
-    listen,
-    variable(env, 'NIXCACHE_PORT'),
-    variable(env, 'NIXCACHE_LISTEN'),
-  ];
-  return named.some((value) => value !== undefined);
-}
-
-function kindOf(sources: Sources<DoctorFlags>): ReturnType<typeof resolveCache>['registryKind'] {
+function kindOf(sources: Sources): ReturnType<typeof resolveCache>['registryKind'] {
   try {
     return resolveCache(sources).registryKind;
   } catch {

@@ -1,17 +1,17 @@
 /** Drops what no root needs any more. */
-import { type GcFlags, gcSettings } from '../../../config/gc-settings.ts';
+import { gcSettings } from '../../../config/gc-settings.ts';
 import { runGc as collect } from '../../../gc/gc.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
 import { openDeleter } from './open-deleter.ts';
 import { GC_TELLING } from './story.ts';
 import { formatDropped, gcMarkdown, gcOutputs, tellGc } from './summary.ts';
 
-export async function runGc(flags: GcFlags & CommonFlags, context: CommandContext): Promise<void> {
-  const { output, signal } = context;
-  await using session = await Session.open(flags, context);
+export async function runGc(call: Call): Promise<void> {
+  const { output, signal } = call.context;
+  await using session = await Session.open(call);
   const settings = gcSettings(session.sources);
   const store: ContentStore = await session.store();
   const reader = await session.writersReader(store, settings);

@@ -4,25 +4,26 @@ import { lookUp } from '../../../catalog/look-up.ts';
 import { reportName } from '../../../catalog/name-report.ts';
 import { reportPath } from '../../../catalog/path-report.ts';
 import { EntryGraph } from '../../../census/entry-graph.ts';
-import { gcSettings } from '../../../config/gc-settings.ts';
-import type { CommandContext } from '../../context.ts';
+import { RETENTION } from '../../../config/gc-settings.ts';
+import { resolveAll } from '../../../config/setting.ts';
+import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
-import type { InfoFlags } from './command.ts';
 import { notFound, tellAmbiguous } from './not-found.ts';
 import { formatNameReport, formatPathReport, nameJson, pathJson } from './text.ts';
 
-export async function runInfo(what: string, flags: InfoFlags, context: CommandContext): Promise<void> {
-  const { output } = context;
-  await using session = await Session.open(flags, context);
-  const { retainSeconds, keepLast } = gcSettings(session.sources);
+export async function runInfo(call: Call): Promise<void> {
+  const [what = ''] = call.args;
+  const { output } = call.context;
+  await using session = await Session.open(call);
+  const { retainSeconds, keepLast } = resolveAll(RETENTION, session.sources);
   const { catalog } = await openCatalog(session, { strict: false });
   const found = lookUp(what, catalog);
   if (found.kind === 'absent') throw notFound('info', what, catalog);
   if (found.kind === 'ambiguous') {
     tellAmbiguous(what, found.candidates, output);
-    context.exitCode = EXIT.usage;
+    call.context.exitCode = EXIT.usage;
     return;
   }
   const text = { retain: formatRetention(retainSeconds), width: output.tableWidth };

@@ -2,19 +2,21 @@
 import { constants } from 'node:fs';
 import { mkdir, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { NO_CONFIG, resolve } from '../../../config/setting.ts';
 import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
 import { absolutePath } from '../../../environment.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { generateKey } from '../../../nix/signature.ts';
-import type { CommandContext } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { readStandardInput } from '../../standard-input.ts';
+import { GENERATE } from './settings.ts';
 
 const SECRET_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
 const MAX_KEY_BYTES = 4096;
 
 /** @throws {NixcacheError} ERR_USAGE when one of the files is there already */
-export async function generateKeyFiles(name: string, outDirectory: string, context: CommandContext): Promise<void> {
+export async function generateKeyFiles({ args: [name = ''], flags, context }: Call): Promise<void> {
   if (name.includes('/') || name.startsWith('.') || name.startsWith('-')) {
     throw new NixcacheError(
       'ERR_USAGE',
@@ -23,7 +25,7 @@ export async function generateKeyFiles(name: string, outDirectory: string, conte
   }
   const key = generateKey(name);
   context.output.addSecret(key.secret);
-  const directory = absolutePath(outDirectory, context);
+  const directory = resolve(GENERATE.outDirectory, { flags, ...context, config: NO_CONFIG });
   const secretFile = join(directory, `${name}.secret`);
   const publicFile = join(directory, `${name}.public`);
   await mkdir(directory, { recursive: true });
@@ -66,7 +68,7 @@ async function createFile(file: string, text: string, mode: number): Promise<voi
 }
 
 /** @throws {NixcacheError} ERR_KEY */
-export async function showPublicKey(file: string, context: CommandContext): Promise<void> {
+export async function showPublicKey({ args: [file = ''], context }: Call): Promise<void> {
   const isPiped = file === '-';
   const path = isPiped ? 'standard input' : absolutePath(file, context);
   const text = isPiped

@@ -3,34 +3,37 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import { type ListedEntry, listEntries } from '../../../catalog/entry-list.ts';
 import { listRoots, pathFilter, summarise } from '../../../catalog/summary.ts';
 import { EntryGraph } from '../../../census/entry-graph.ts';
-import type { CommandContext } from '../../context.ts';
+import { resolveAll } from '../../../config/setting.ts';
+import type { Call } from '../../command.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
-import type { ListFlags } from './command.ts';
+import { LIST } from './settings.ts';
 import { formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, rootsJson } from './text.ts';
 
-export async function runList(glob: string | undefined, flags: ListFlags, context: CommandContext): Promise<void> {
-  const { output } = context;
-  await using session = await Session.open(flags, context);
+export async function runList(call: Call): Promise<void> {
+  const [glob] = call.args;
+  const { output } = call.context;
+  await using session = await Session.open(call);
+  const shows = resolveAll(LIST, session.sources);
   const { catalog } = await openCatalog(session, { strict: false });
   const { reader } = catalog;
   const cache = reader.name;
   const matches = pathFilter(glob, reader.storeDir);
-  if (flags.entries) {
+  if (shows.entries) {
     printEntries(listEntries(reader, matches), output);
     return;
   }
   const pins = catalog.currentPins.filter(({ name, path }) => path !== undefined && matches(path, name));
-  if (flags.pins) {
+  if (shows.pins) {
     output.result({ cache, pins: pinsJson(pins, catalog) }, () => formatPins(pins, output.tableWidth));
     if (pins.length === 0) output.info(nothing('pin', glob, catalog));
     return;
   }
   const graph = EntryGraph.of(reader.entries());
   const roots = listRoots(catalog, graph, matches);
-  if (flags.roots) {
+  if (shows.roots) {
     output.result({ cache, roots: rootsJson(roots, catalog) }, () => formatRoots(roots, output.tableWidth));
     if (roots.length === 0) output.info(nothing('root', glob, catalog));
     return;

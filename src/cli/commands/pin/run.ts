@@ -2,8 +2,10 @@
 import type { Catalog } from '../../../catalog/catalog.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
 import { assertPinName, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
+import { resolveAll, type Values } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
+import type { Call } from '../../command.ts';
 import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
@@ -12,18 +14,14 @@ import { resolveStorePath } from '../../store-path-argument.ts';
 import { notFound, tellAmbiguous } from '../info/not-found.ts';
 import { formatPinHistory, pinHistoryJson } from '../info/text.ts';
 import { formatPins, pinsJson } from '../list/text.ts';
-import type { PinFlags } from './command.ts';
+import { PIN } from './settings.ts';
 
-export interface PinArguments {
-  readonly name: string | undefined;
-  readonly path: string | undefined;
-}
-
-export async function runPin(args: PinArguments, flags: PinFlags, context: CommandContext): Promise<void> {
+export async function runPin(call: Call): Promise<void> {
+  const { context } = call;
   const { signal } = context;
-  const act = actOf(args, flags);
+  await using session = await Session.open(call);
+  const act = actOf(call.args, resolveAll(PIN, session.sources));
   const shows = act.kind === 'list' || act.kind === 'history';
-  await using session = await Session.open(flags, context);
   const { catalog, store } = await openCatalog(session, { strict: !shows });
   const options: PinOptions = {
     ...session.provenance,
@@ -53,9 +51,9 @@ type Act =
   | { readonly kind: 'set'; readonly name: string; readonly path: string };
 
 /** Before anything is read. @throws {NixcacheError} ERR_USAGE */
-function actOf({ name, path }: PinArguments, { list, remove, history }: PinFlags): Act {
+function actOf([name, path]: readonly string[], { list, remove, history }: Values<typeof PIN>): Act {
   const shown = remove ?? history;
-  if (list === true || shown !== undefined) {
+  if (list || shown !== undefined) {
     if (name !== undefined) {
       throw new NixcacheError(
         'ERR_USAGE',

@@ -1,11 +1,11 @@
 /** Builds a flake and publishes what it gives. */
 import { ulid } from 'ulid';
-import { type PublishFlags, publishSettings } from '../../../config/publish-settings.ts';
+import { publishSettings } from '../../../config/publish-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { githubSource } from '../../../github/source.ts';
 import { type PublishResult, publish, type Substituter } from '../../../publish/publish.ts';
 import { startServer } from '../../../serve/server.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { EXIT, type ExitCode } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
@@ -14,14 +14,11 @@ import { openPublisher, type Publisher } from './open-publisher.ts';
 import { publishTelling } from './story.ts';
 import { tellPublished } from './tell.ts';
 
-export async function runPublish(
-  flake: string | undefined,
-  flags: PublishFlags & CommonFlags,
-  context: CommandContext,
-): Promise<void> {
+export async function runPublish(call: Call): Promise<void> {
+  const { context } = call;
   const startedMs = performance.now();
-  await using session = await Session.open(flags, context);
-  const settings = publishSettings(flake, session.sources, hasFlake);
+  await using session = await Session.open(call);
+  const settings = publishSettings(call.args[0], session.sources, hasFlake);
   const { systems, dryRun } = settings;
   if (systems === 'all') {
     throw new NixcacheError(

@@ -1,10 +1,11 @@
 /** Publishes store paths that the user names. */
 import { ulid } from 'ulid';
-import { type PushFlags, pushSettings } from '../../../config/publish-settings.ts';
+import { pushSettings } from '../../../config/publish-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { nameOf, parseStorePath, type StorePath } from '../../../nix/store-path.ts';
 import { asRoots, publishPaths } from '../../../publish/publish-paths.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
+import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
@@ -15,19 +16,16 @@ import { openPublisher, type Publisher } from '../publish/open-publisher.ts';
 import { publishTelling } from '../publish/story.ts';
 import { tellPublished } from '../publish/tell.ts';
 
-export async function runPush(
-  args: readonly string[],
-  flags: PushFlags & CommonFlags,
-  context: CommandContext,
-): Promise<void> {
+export async function runPush(call: Call): Promise<void> {
+  const { args, context } = call;
   const { output, signal, cwd } = context;
   const startedMs = performance.now();
-  await using session = await Session.open(flags, context);
+  await using session = await Session.open(call);
   const settings = pushSettings(session.sources);
   if (args.includes('-') && args.length > 1) {
     throw new NixcacheError('ERR_USAGE', "'-' stands alone: give paths, or - to read them");
   }
-  const texts = await readPathList(args, flags, context);
+  const texts = await readPathList(args, call);
   // The closure is known whole, so that nothing is asked of the cache's entries but whether they are there and due.
   const publisher = await openPublisher(session, settings, { sparse: true });
   const { storeDir } = publisher.localStore;

@@ -2,14 +2,14 @@
 
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
-import { type ServeFlags, type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
+import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeEvent } from '../../../serve/serve-options.ts';
 import { startServer } from '../../../serve/server.ts';
 import { PROMPT } from '../../../upstream/upstream.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import { formatBytes, formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
@@ -18,9 +18,9 @@ import { version } from '../../version.ts';
 /** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
 const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
 
-export async function runServe(flags: ServeFlags & CommonFlags, context: CommandContext): Promise<void> {
-  const { output, signal } = context;
-  await using session = await Session.open(flags, context);
+export async function runServe(call: Call): Promise<void> {
+  const { output, signal } = call.context;
+  await using session = await Session.open(call);
   const settings = serveSettings(session.sources, session.cache.name);
   refuseWhatIsNotThere(settings);
   const keys = await session.signingKeys(settings.signingKeys);

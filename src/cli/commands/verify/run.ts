@@ -1,6 +1,6 @@
 /** Checks a cache, and heals it. */
 import { Mirror } from '../../../cache/read/mirror.ts';
-import { type VerifyFlags, type VerifySettings, verifySettings } from '../../../config/verify-settings.ts';
+import { type VerifySettings, verifySettings } from '../../../config/verify-settings.ts';
 import { isNixcacheError, messageOf } from '../../../errors.ts';
 import { openLocalStore } from '../../../nix-store/local-store.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
@@ -9,7 +9,7 @@ import { PATIENT } from '../../../upstream/upstream.ts';
 import type { LocalSource } from '../../../verify/local-source.ts';
 import { hasDamage } from '../../../verify/report.ts';
 import { verifyCache } from '../../../verify/verify.ts';
-import type { CommandContext, CommonFlags } from '../../context.ts';
+import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { convertStore } from '../../session/convert-store.ts';
 import { Session } from '../../session/session.ts';
@@ -18,9 +18,9 @@ import { localSource } from './local-source.ts';
 import { VERIFY_TELLING } from './story.ts';
 import { formatVerify, tellVerify, verifyMarkdown, verifyOutputs } from './summary.ts';
 
-export async function runVerify(flags: VerifyFlags & CommonFlags, context: CommandContext): Promise<void> {
-  const { output, signal } = context;
-  await using session = await Session.open(flags, context);
+export async function runVerify(call: Call): Promise<void> {
+  const { output, signal } = call.context;
+  await using session = await Session.open(call);
   const settings = verifySettings(session.sources);
   const store = await session.store();
   const legacy = await legacyPolicy(store, session, settings);
@@ -48,7 +48,7 @@ export async function runVerify(flags: VerifyFlags & CommonFlags, context: Comma
   tellVerify(report, store.name, output);
   await output.stepSummary(verifyMarkdown(report, store.name));
   await output.stepOutputs(verifyOutputs(report));
-  if (hasDamage(report)) context.exitCode = EXIT.damage;
+  if (hasDamage(report)) call.context.exitCode = EXIT.damage;
 }
 
 /** A cache of the older layout is looked at as if it were converted; a repair converts it. */

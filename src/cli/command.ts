@@ -1,0 +1,81 @@
+/** What a command is, as data: its words, its settings and where its work begins. Here it becomes one of commander's. */
+import { type Command, Option } from 'commander';
+import { CACHE } from '../config/cache-reference.ts';
+import { CREDENTIALS } from '../config/credentials.ts';
+import { OUTPUT } from '../config/output.ts';
+import { type Flags, flagNames, type Setting, type SettingTable } from '../config/setting.ts';
+import type { CommandContext } from './context.ts';
+
+export interface Call {
+  /** Those that were given, in order; of a variadic one each. */
+  readonly args: readonly string[];
+  /** Those before the command's name included. */
+  readonly flags: Flags;
+  readonly context: CommandContext;
+}
+
+export interface CommandSpec {
+  readonly name: string;
+  readonly summary: string;
+  readonly description: string;
+  /** `[['[flake]', 'flake reference'], …]` */
+  readonly arguments?: readonly (readonly [string, string])[];
+  readonly settings: readonly SettingTable[];
+  /** A command line each, and what it does. */
+  readonly examples: readonly (readonly [string, string])[];
+  /** Below the examples. */
+  readonly notes?: string;
+  /** Imports the work when the command is chosen, and not before: every command starts sooner. */
+  load(): Promise<(call: Call) => Promise<void>>;
+}
+
+const { cache, to, from, ...registry } = CACHE;
+
+/** Of commands that are told by arguments which caches they reach. */
+export const REGISTRY: SettingTable = { ...OUTPUT, ...CREDENTIALS, ...registry };
+/** Of commands that reach a cache, to write to it or to read from it. */
+export const TO_CACHE: SettingTable = { ...OUTPUT, cache, to, ...REGISTRY };
+export const FROM_CACHE: SettingTable = { ...OUTPUT, cache, from, ...REGISTRY };
+
+export function addCommand(parent: Command, spec: CommandSpec, context: CommandContext): void {
+  const command = parent.command(spec.name).summary(spec.summary).description(spec.description);
+  for (const [name, help] of spec.arguments ?? []) command.argument(name, help);
+  for (const option of spec.settings.flatMap(optionsOf)) command.addOption(option);
+  const lines = spec.examples.flatMap(([line, meaning]) => [`  # ${meaning}`, `  $ ${line}`, '']);
+  command.addHelpText('after', `\nExamples:\n${lines.join('\n').trimEnd()}`);
+  if (spec.notes !== undefined) command.addHelpText('after', `\n${spec.notes}`);
+  command.action(async () => {
+    const run = await spec.load();
+    await run({ args: command.args, flags: command.optsWithGlobals(), context });
+  });
+}
+
+/** What may stand before a command's name as well. The commands' own help explains it. */
+export function addLeadingOptions(program: Command): void {
+  for (const option of optionsOf({ ...OUTPUT, cache, ...REGISTRY })) program.addOption(option.hideHelp());
+}
+
+export const optionsOf = (table: SettingTable): readonly Option[] =>
+  Object.values(table).flatMap((setting) => {
+    const { flag, no, group, type, conflicts, hidden } = setting;
+    if (flag === undefined) return [];
+    const option = new Option(flag, helpOf(setting));
+    if (type.takes === 'values') option.argParser(collect);
+    const denial = no === undefined ? [] : [new Option(flagNames(flag).name.replace('--', '--no-'), no)];
+    const options = [option.conflicts([...(conflicts ?? [])]).hideHelp(hidden ?? false), ...denial];
+    return group === undefined ? options : options.map((each) => each.helpGroup(group));
+  });
+
+/** `port to listen on (or NIXCACHE_PORT; default: 37515)` */
+function helpOf({ help = '', env, note, default: fallback, type }: Setting): string {
+  const said = note ?? (fallback === undefined ? undefined : `default: ${fallback}`);
+  const notes = [env === undefined ? undefined : `or ${env}`, said].filter((each) => each !== undefined);
+  const repeatable = type.takes === 'values' ? '; repeatable' : '';
+  return `${help}${repeatable}${notes.length === 0 ? '' : ` (${notes.join('; ')})`}`;
+}
+
+/** `--no-…` may have set it to false before. */
+const collect = (value: string, previous: unknown): readonly string[] => [
+  ...(Array.isArray(previous) ? previous.map(String) : []),
+  value,
+];
