@@ -110,7 +110,7 @@ export class EntryGraph {
     for (let path = open.pop(); path !== undefined; path = open.pop()) {
       if (reached.has(path)) continue;
       reached.add(path);
-      open.push(...this.#dependentsOf(path));
+      for (const dependent of this.#dependentsOf(path)) open.push(dependent);
     }
     return new Set([...reached].map((each) => this.#hashPart(each)));
   }

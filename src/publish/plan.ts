@@ -41,20 +41,20 @@ export function planPublish(input: PlanInput): PublishPlan {
   const left: { info: PathInfo; reason: string }[] = [];
   for (const info of infosInOrder(input.closure)) {
     const hashPart = hashPartOf(info.path);
-    const reason = exclusionOf(info, input);
     if (input.isCached(hashPart)) cached.push(info);
     else if (input.upstreamOf.has(hashPart)) upstream.push(info);
-    else if (reason !== undefined) left.push({ info, reason });
     else {
-      push.push(info);
-      if (input.unknown.has(hashPart)) unknown.push(info);
+      const reason = exclusionOf(info, input);
+      if (reason !== undefined) left.push({ info, reason });
+      else push.push(info);
+      if (reason === undefined && input.unknown.has(hashPart)) unknown.push(info);
     }
   }
-  const excluded = left.map(({ info, reason }) => {
-    const name = baseNameOf(info.path);
-    const dependents = [...push, ...cached].filter(({ references }) => references.includes(name));
-    return { info, reason, dependents: dependents.map(({ path }) => baseNameOf(path)) };
-  });
+  const dependents = new Map<BaseName, BaseName[]>(left.map(({ info }) => [baseNameOf(info.path), []]));
+  for (const { path, references } of [...push, ...cached]) {
+    for (const reference of references) dependents.get(reference)?.push(baseNameOf(path));
+  }
+  const excluded = left.map((each) => ({ ...each, dependents: dependents.get(baseNameOf(each.info.path)) ?? [] }));
   return { push, cached, upstream, unknown, excluded };
 }
 

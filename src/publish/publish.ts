@@ -1,9 +1,7 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
 
-import type { IndexReader } from '../cache/read/index-reader.ts';
-import { cachedClosure } from '../cache/write/asserted-entries.ts';
 import { NixcacheError } from '../errors.ts';
-import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import type { StorePath } from '../nix/store-path.ts';
 import { type BuildReport, build } from '../nix-store/build.ts';
 import type { BuildFailure } from '../nix-store/build-failure.ts';
 import type { BuildEvent } from '../nix-store/build-log.ts';
@@ -11,6 +9,7 @@ import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from
 import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
 import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
+import { withWholeClosure } from './whole-closures.ts';
 
 export interface PublishOptions
   extends Omit<PublishPathsOptions, 'paths' | 'roots' | 'buildClosureOf' | 'cachedPaths' | 'source' | 'revision'>,
@@ -104,18 +103,22 @@ async function realise(
   outputs: readonly FlakeOutput[],
   options: PublishOptions,
 ): Promise<{ readonly reports: readonly OutputReport[]; readonly release: () => Promise<void> }> {
-  const { reader, localStore, signal, onEvent } = options;
-  const isCached = (output: FlakeOutput): boolean => hasClosure(reader, pathsOf(output), options);
-  const lacking = outputs.filter((output) => !isCached(output));
+  const { localStore, signal, onEvent } = options;
+  const findCached = (): ReadonlySet<FlakeOutput> =>
+    withWholeClosure(outputs, { ...options, asksUpstreams: options.upstreams.length > 0 });
+  const before = findCached();
+  const lacking = outputs.filter((output) => !before.has(output));
   const valid = await localStore.queryValidPaths(lacking.flatMap(pathsOf), { signal });
   const isValid = (output: FlakeOutput): boolean => pathsOf(output).every((path) => valid.has(path));
-  const toBuild = lacking.filter((output) => !isValid(output));
+  const toBuild = new Set(lacking.filter((output) => !isValid(output)));
   const willBuild = options.build && !options.dryRun;
   const report = willBuild && lacking.length > 0 ? await buildAll(lacking, options) : undefined;
+  // Who serves the cache to the builds may have read it anew.
+  const cached = report ? findCached() : before;
   const failures = new Map(report?.failures.map((failure) => [failure.drvPath, failure]));
   const statusOf = (output: FlakeOutput): OutputStatus => {
-    if (isCached(output)) return 'cached';
-    if (!toBuild.includes(output)) return 'present';
+    if (cached.has(output)) return 'cached';
+    if (!toBuild.has(output)) return 'present';
     if (!willBuild) return options.build ? 'to-build' : 'skipped';
     return failures.has(output.drvPath) ? 'failed' : 'built';
   };
@@ -148,26 +151,6 @@ async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions
   } finally {
     await substituter?.close();
   }
-}
-
-/**
- * Whether the cache has `paths` and all that they need. What they refer to and it lacks was left out because an upstream
- * has it, or by the user's wish; without an upstream only such a wish is reason enough.
- */
-function hasClosure(
-  reader: IndexReader,
-  paths: readonly StorePath[],
-  { upstreams, excludePaths, maxNarBytes }: PublishOptions,
-): boolean {
-  if (!paths.every((path) => reader.has(hashPartOf(path)))) return false;
-  if (upstreams.length > 0 || maxNarBytes !== undefined) return true;
-  for (const { entry } of cachedClosure(reader, paths.map(hashPartOf))) {
-    for (const reference of entry.narInfo.references) {
-      const isExcluded = excludePaths.some((expression) => expression.test(`${reader.storeDir}/${reference}`));
-      if (!isExcluded && !reader.has(hashPartOf(reference))) return false;
-    }
-  }
-  return true;
 }
 
 const pathsOf = ({ outputs }: FlakeOutput): StorePath[] => Object.values(outputs);

@@ -53,3 +53,21 @@ test('excluded paths are named with those that then lack a reference', () => {
     { info: big, reason: 'its NAR is 5000 bytes, more than --max-nar-size 4999', dependents: [baseNameOf(app.path)] },
   ]);
 });
+
+test('the references of a closure are read a few times, not once for each path that is left out', () => {
+  const SIDE = 200;
+  let reads = 0;
+  const counted = (info: PathInfo): PathInfo => ({
+    ...info,
+    get references() {
+      reads++;
+      return info.references;
+    },
+  });
+  const left = Array.from({ length: SIDE }, (_, n) => path(`x${n + SIDE}`, [], 5000));
+  const kept = Array.from({ length: SIDE }, (_, n) => counted(path(`y${n + SIDE}`, left.slice(n, n + 2))));
+  const { excluded } = planPublish(input({ closure: [...left, ...kept], maxNarBytes: 4999 }));
+  expect(excluded).toHaveLength(SIDE);
+  expect(excluded[1]?.dependents).toEqual(kept.slice(0, 2).map((info) => baseNameOf(info.path)));
+  expect(reads).toBeLessThan(10 * SIDE);
+});
