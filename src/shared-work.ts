@@ -13,17 +13,22 @@ interface Run<T> {
  */
 export class SharedWork<T> {
   readonly #work: (signal: AbortSignal) => Promise<T>;
+  readonly #keeps: boolean;
+  #kept: { readonly value: T } | undefined;
   #run: Run<T> | undefined;
   /** Settles when no abandoned run is at work any more: two never overlap. */
   #abandoned: Promise<unknown> = Promise.resolve();
 
-  constructor(work: (signal: AbortSignal) => Promise<T>) {
+  /** With `keeps` the result, once there is one, is that of all who come later. */
+  constructor(work: (signal: AbortSignal) => Promise<T>, { keeps = false }: { readonly keeps?: boolean } = {}) {
     this.#work = work;
+    this.#keeps = keeps;
   }
 
   /** The result of the run under way, or of a new one. Rejects with the signal's reason as soon as `signal` is aborted. */
   async join({ signal }: CallOptions = {}): Promise<T> {
     if (signal?.aborted) throw abortReason(signal);
+    if (this.#kept) return this.#kept.value;
     this.#run ??= this.#start();
     const run = this.#run;
     run.waiters++;
@@ -49,7 +54,10 @@ export class SharedWork<T> {
     const end = (): void => {
       if (this.#run === run) this.#run = undefined;
     };
-    result.then(end, end);
+    result.then((value) => {
+      if (this.#keeps) this.#kept = { value };
+      end();
+    }, end);
     return run;
   }
 

@@ -69,6 +69,21 @@ describe('shared work', () => {
     expect(await next).toBe('anew');
   });
 
+  it('is done once for ever where its result is kept, and again only after a failure', async () => {
+    let runs = 0;
+    const work = new SharedWork(
+      async () => {
+        runs++;
+        if (runs === 1) throw new Error('no');
+        return runs;
+      },
+      { keeps: true },
+    );
+    const { signal } = new AbortController();
+    await expect(work.join({ signal })).rejects.toThrow('no');
+    expect([await work.join({ signal }), await work.join({ signal }), await work.join()]).toEqual([2, 2, 2]);
+  });
+
   it('is not begun for one who left before', async () => {
     const { work, runs } = manual();
     await expect(work.join({ signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone');

@@ -2,9 +2,11 @@
 import { existsSync } from 'node:fs';
 import { type Options as ExecaOptions, execa } from 'execa';
 import * as z from 'zod/mini';
+import type { CallOptions } from '../call-options.ts';
 import { childEnvironment } from '../child-environment.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
+import { SharedWork } from '../shared-work.ts';
 import { groupStopper } from './process-group.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
 
@@ -67,8 +69,8 @@ export class NixCommand {
   readonly env: Environment;
   readonly #cwd: string | undefined;
   readonly #killGraceMs: number;
-  #version: Promise<NixVersion> | undefined;
-  #settings: Promise<NixSettings> | undefined;
+  readonly #version = new SharedWork((signal) => this.#readVersion({ signal }), { keeps: true });
+  readonly #settings = new SharedWork((signal) => this.#readSettings({ signal }), { keeps: true });
 
   constructor(options: NixCommandOptions = {}) {
     const env = childEnvironment('nix', options.env ?? process.env);
@@ -125,23 +127,17 @@ export class NixCommand {
   }
 
   /** Asked once. */
-  version(options: RunOptions = {}): Promise<NixVersion> {
-    this.#version ??= forgetOnFailure(this.#readVersion(options), () => {
-      this.#version = undefined;
-    });
-    return this.#version;
+  version(options: CallOptions = {}): Promise<NixVersion> {
+    return this.#version.join(options);
   }
 
   /** Asked once. */
-  settings(options: RunOptions = {}): Promise<NixSettings> {
-    this.#settings ??= forgetOnFailure(this.#readSettings(options), () => {
-      this.#settings = undefined;
-    });
-    return this.#settings;
+  settings(options: CallOptions = {}): Promise<NixSettings> {
+    return this.#settings.join(options);
   }
 
   /** `system` of the settings, for instance x86_64-linux. */
-  async currentSystem(options: RunOptions = {}): Promise<string> {
+  async currentSystem(options: CallOptions = {}): Promise<string> {
     const system = (await this.settings(options)).get('system');
     if (typeof system === 'string' && system !== '') return system;
     throw new NixcacheError('ERR_NIX', 'nix config names no system; say which with --system');
@@ -226,13 +222,4 @@ function succeeded(program: string, args: readonly string[], result: RunResult):
 function throwIfAborted(program: string, signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return;
   throw new NixcacheError('ERR_INTERRUPTED', `${program} was stopped on request`, { cause: signal.reason });
-}
-
-async function forgetOnFailure<T>(promise: Promise<T>, forget: () => void): Promise<T> {
-  try {
-    return await promise;
-  } catch (error) {
-    forget();
-    throw error;
-  }
 }

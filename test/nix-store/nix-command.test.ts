@@ -65,6 +65,17 @@ describe('with a nix', () => {
     expect(readFileSync(join(dir, 'calls'), 'utf8')).toBe('x\nx\n');
   });
 
+  it('asks on for the others when the first who asked gives up', async () => {
+    const dir = await tempDir();
+    const command = playing(dir, 'touch asked; while [ ! -e ready ]; do sleep 0.05; done; echo 2.8');
+    const first = new AbortController();
+    const both = Promise.allSettled([command.version({ signal: first.signal }), command.version()]);
+    await expect.poll(() => existsSync(join(dir, 'asked'))).toBe(true);
+    first.abort();
+    writeFileSync(join(dir, 'ready'), '');
+    expect((await both).map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+  });
+
   it('stops the program and what it started, when asked to', async () => {
     const dir = await tempDir();
     const command = playing(dir, 'sleep 60 & echo $! > child; wait');
