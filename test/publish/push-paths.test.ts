@@ -1,19 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { fetchRecords } from '../../src/cache/read/stored-records.ts';
+import { findDueEntries } from '../../src/cache/write/asserted-entries.ts';
 import { infosInOrder } from '../../src/cache/write/references-first.ts';
 import { NixcacheError } from '../../src/errors.ts';
+import { HttpClient } from '../../src/http/node/client.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
+import { NarWriter } from '../../src/nar/nar-writer.ts';
 import { decompressZstd } from '../../src/nar/zstd-frames.ts';
+import { formatNarInfo } from '../../src/nix/nar-info.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { baseNameOf, hashPartOf } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
 import { type PushPathsOptions, pushPaths } from '../../src/publish/push-paths.ts';
+import { Upstream } from '../../src/upstream/upstream.ts';
+import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { LocalPaths } from '../support/local-paths.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -200,6 +206,76 @@ describe('pushPaths', () => {
     for (const info of [good, other]) expect(await servedHash(reader, info)).toBe(info.narHash);
     const records = reader.view && (await fetchRecords(store, reader.view, {}));
     expect(records?.roots.map(({ path }) => path)).toEqual([baseNameOf(other.path)]);
+  });
+
+  describe('entries listed again whose blobs are gone', () => {
+    /** A cache that holds `lost` and `kept`, without the bytes of `lost`; both are due. */
+    async function robbed(): Promise<{
+      paths: LocalPaths;
+      store: MemoryStore;
+      lost: PathInfo;
+      kept: PathInfo;
+      overrides: Partial<PushPathsOptions>;
+    }> {
+      const paths = new LocalPaths(await tempDir());
+      const lost = await paths.add('lost', { f: randomBytes(100_000) });
+      const kept = await paths.add('kept', { f: randomBytes(100_000) });
+      const above = await paths.add('above', { f: 'above' }, [lost]);
+      const store = new MemoryStore();
+      await pushPaths(options(store, paths, { push: [lost, kept] }));
+      const reader = await read(store);
+      const hashParts = [lost, kept].map(({ path }) => hashPartOf(path));
+      const asserted = await findDueEntries({ store, reader, hashParts, before: Number.POSITIVE_INFINITY });
+      const own = asserted.find(({ entry }) => entry.narInfo.path === lost.path)?.entry.nar[0]?.digest;
+      if (own) store.blobs.delete(own);
+      const roots = [above, kept].map(({ path }) => ({
+        name: path.slice(44),
+        path: baseNameOf(path),
+        time: 1,
+        run: 'r',
+      }));
+      return { paths, store, lost, kept, overrides: { push: [above], asserted, roots } };
+    }
+
+    it('are brought from the local store', async () => {
+      const { paths, store, overrides } = await robbed();
+      const outcome = await pushPaths(options(store, paths, overrides));
+      expect(outcome.failed.size).toBe(0);
+      const reader = await read(store);
+      for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
+    });
+
+    it('are brought from an upstream that has the same NAR, where the local store has not', async () => {
+      const { paths, store, lost, overrides } = await robbed();
+      const directory = await tempDir();
+      const upstream = new Upstream(parseUpstream(`file://${directory}`), { http: new HttpClient() });
+      const nar = Buffer.concat([...new NarWriter(paths.contentPath(lost.path))].map((chunk) => Buffer.from(chunk)));
+      await mkdir(join(directory, 'nar'));
+      await writeFile(join(directory, 'nar/lost.nar'), nar);
+      const narInfo = { ...lost, url: 'nar/lost.nar', compression: 'none', sigs: [] };
+      await writeFile(join(directory, `${hashPartOf(lost.path)}.narinfo`), formatNarInfo(narInfo));
+      await rm(paths.contentPath(lost.path), { recursive: true });
+      const outcome = await pushPaths(options(store, paths, { ...overrides, upstreams: [upstream] }));
+      expect(outcome.failed.size).toBe(0);
+      const reader = await read(store);
+      const entry = reader.findEntry(hashPartOf(lost.path));
+      expect(entry?.narInfo.compression).toBe('none');
+      expect(entry && findSigner(entry.narInfo, [key.publicKey])?.name).toBe('test-1');
+      expect(entry && (await verifyNar(await reader.openNar(entry))).narHash).toBe(lost.narHash);
+    });
+
+    it('are left out with what refers to them, and its root, where nobody has their bytes', async () => {
+      const { paths, store, lost, kept, overrides } = await robbed();
+      await rm(paths.contentPath(lost.path), { recursive: true });
+      const outcome = await pushPaths(options(store, paths, overrides));
+      expect([...outcome.failed.keys()].map((name) => name.slice(33))).toEqual(['lost', 'above']);
+      expect(outcome.failed.get(baseNameOf(lost.path))).toContain('memory has lost its bytes');
+      expect(outcome.segments.map(({ entries }) => entries)).toEqual([1]);
+      const reader = await read(store);
+      expect(await servedHash(reader, kept)).toBe(kept.narHash);
+      const records = reader.view && (await fetchRecords(store, reader.view, {}));
+      expect(records?.roots.map(({ path }) => path)).toEqual([baseNameOf(kept.path)]);
+    });
   });
 
   it('stops at once when it is aborted', async () => {
