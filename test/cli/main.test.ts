@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { tempDir } from '../support/temp-dir.ts';
 import { runCli, startCli } from './run-cli.ts';
 
-const COMMANDS = ['publish', 'push', 'gc', 'serve', 'discover', 'key'];
+const COMMANDS = ['publish', 'push', 'gc', 'pin', 'copy', 'serve', 'list', 'info', 'discover', 'verify', 'doctor'];
 
 describe('--version and --help', () => {
   it('print the version of the package', async () => {
@@ -22,10 +22,10 @@ describe('--version and --help', () => {
   it('list the commands', async () => {
     const { exitCode, stdout, stderr } = await runCli(['--help']);
     expect([exitCode, stderr]).toEqual([0, '']);
-    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
+    for (const command of [...COMMANDS, 'key']) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
   });
 
-  it.each(['publish', 'push', 'gc', 'serve', 'discover', 'key generate', 'key public'])(
+  it.each([...COMMANDS, 'key generate', 'key public'])(
     'teach %s by examples and have the common options',
     async (command) => {
       const { exitCode, stdout } = await runCli([...command.split(' '), '--help'], { env: { COLUMNS: '70' } });
@@ -55,6 +55,17 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['gc --retain 30', "nixcache: --retain: '30' is not a duration: write it like 30d"],
     ['publish --require-signing x', 'nixcache: signing is required, and there is no key'],
     ['publish', 'nixcache: there is no flake.nix in / nor in its config/'],
+    ['discover', 'nixcache: there is no flake.nix in / nor in its config/'],
+    ['copy oci:/a', "nixcache: missing required argument 'dst'\n  see: nixcache copy --help"],
+    ['copy https://cache.nixos.org oci:/b', 'nixcache: https://cache.nixos.org cannot be listed: name what to copy'],
+    ['info', "nixcache: missing required argument 'path|name|hash'"],
+    ['info --keep-last x hello', "nixcache: --keep-last: 'x' is not a number of publishes"],
+    ['verify --dry-run', 'nixcache: --dry-run is of use only with --repair'],
+    ['verify --trusted-public-key x', 'nixcache: --trusted-public-key: a public key must read'],
+    ['doctor --port x', "nixcache: --port: 'x' is not a port"],
+    ['list --roots --pins', "nixcache: option '--roots' cannot be used with option '--pins'"],
+    ['pin', 'nixcache: pin: give a name and a store path'],
+    ['serve --disk-cache 1G', 'nixcache: this version of serve has no a disk cache'],
   ])('nixcache %s', async (line, stderr) => {
     const result = await runCli(line.split(' ').filter((argument) => argument !== ''));
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
