@@ -12,3 +12,23 @@ export function abortReason(signal: AbortSignal | undefined): Error {
   const reason: unknown = signal?.reason;
   return reason instanceof Error ? reason : new NixcacheError('ERR_INTERRUPTED', 'stopped', { cause: reason });
 }
+
+/** Runs `act` with a signal that aborts with `signal`, and with `expired()` as its reason after `timeoutMs`. */
+export async function withDeadline<T>(
+  timeoutMs: number,
+  expired: () => Error,
+  signal: AbortSignal | undefined,
+  act: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const onAbort = (): void => controller.abort(signal?.reason);
+  if (signal?.aborted) onAbort();
+  const timer = setTimeout(() => controller.abort(expired()), timeoutMs);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await act(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}

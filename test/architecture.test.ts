@@ -50,7 +50,12 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'nix-store': { may: ['nix', 'execa', 'p-limit', 'picomatch', 'zod/mini'] },
   upstream: { may: ['http', 'nix', 'streams', 'p-limit'] },
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
-  serve: { may: [...FORMATS, 'streams', 'cache/read', 'upstream', 'lru-cache'] },
+  // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.
+  serve: {
+    may: [...FORMATS, 'streams', 'cache/read', 'upstream', 'hono', 'lru-cache'],
+    node: ['node:crypto', 'node:stream'],
+  },
+  'serve/node': { may: ['serve', 'cache/read'] },
   gc: { may: [...CACHE, 'census', 'p-limit'] },
   // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
   github: {
@@ -81,7 +86,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
         'copy',
         'cache/disk',
       ],
-      ...['publish', 'serve', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
+      ...['publish', 'serve', 'serve/node', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
     ],
   },
 };

@@ -1,5 +1,5 @@
+import { withDeadline } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { withDeadline } from '../upstream/deadline.ts';
 
 /** What a healthy network and machine need several times over. */
 export const CHECK_TIMEOUT_MS = 5000;

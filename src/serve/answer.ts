@@ -1,7 +1,6 @@
-/** What a request is answered with, before anything is written to a socket. */
+/** What a request is answered with, before its conditions are looked at and a `Response` is made of it. */
 
 import { createHash } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { ByteRange } from '../streams/byte-range.ts';
 
@@ -14,7 +13,12 @@ export interface FileBody {
    *
    * @throws {NixcacheError} before anything was sent: ERR_NOT_FOUND and others
    */
-  open(options: { readonly signal: AbortSignal; readonly range?: ByteRange | undefined }): Promise<Readable>;
+  open(options: OpenOptions): Promise<Readable>;
+}
+
+export interface OpenOptions {
+  readonly signal: AbortSignal;
+  readonly range?: ByteRange | undefined;
 }
 
 /** What goes onto the wire: `headers` are all there are but Date and Connection. */
@@ -26,7 +30,7 @@ export interface Reply {
 
 export interface Answer {
   readonly status: number;
-  /** name, value, name, value: what `writeHead` takes without converting. Lengths and ranges are added when it is sent. */
+  /** name, value, name, value: what Node writes without converting. Lengths and ranges are added when it is sent. */
   readonly headers: readonly string[];
   /** A string is ASCII. Of an answer without a body, undefined. */
   readonly body?: string | Buffer | FileBody | undefined;
@@ -44,27 +48,23 @@ export const NO_STORE = 'no-store';
 
 export const isFileBody = (body: Answer['body']): body is FileBody => typeof body === 'object' && 'open' in body;
 
-/** A strong entity tag over `content`: 120 bits of its SHA-256. */
-export const etagOf = (content: string | Buffer): string =>
-  `"${createHash('sha256').update(content).digest('base64url').slice(0, 20)}"`;
-
 /** An answer that says no more than its status; the detail is for the log. */
-export function statusAnswer(status: number, headers: readonly string[] = []): Answer {
-  const phrase = STATUS_CODES[status] ?? 'Unknown';
-  return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body: `${phrase}\n` };
+export function statusAnswer(status: keyof typeof PHRASES, headers: readonly string[] = []): Answer {
+  return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body: `${PHRASES[status]}\n` };
 }
 
+const PHRASES = { 404: 'Not Found', 405: 'Method Not Allowed', 500: 'Internal Server Error' } as const;
 const PLAIN = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'] as const;
 
 export const NOT_FOUND: Answer = statusAnswer(404);
 
+/** `text` with a strong entity tag over it: 120 bits of its SHA-256. */
 export function textAnswer(text: string, contentType: string, cacheControl: string): Answer {
-  const etag = etagOf(text);
   return {
     status: 200,
     headers: ['Content-Type', contentType, 'Cache-Control', cacheControl, 'X-Content-Type-Options', 'nosniff'],
-    body: isAscii(text) ? text : Buffer.from(text),
-    etag,
+    body: ASCII.test(text) ? text : Buffer.from(text),
+    etag: `"${createHash('sha256').update(text).digest('base64url').slice(0, 20)}"`,
   };
 }
 
@@ -78,4 +78,3 @@ export function jsonAnswer(status: number, value: unknown): Answer {
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: -- the range of ASCII is meant
 const ASCII = /^[\x00-\x7f]*$/;
-const isAscii = (text: string): boolean => ASCII.test(text);

@@ -1,20 +1,18 @@
-/** From a request to its reply, with no socket in sight. */
+/** The server as a function from `Request` to `Response`: no socket, no timer, no file in sight. */
+import { Hono } from 'hono';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
-import { type Answer, NOT_FOUND, type Reply, statusAnswer } from './answer.ts';
-import { type Counters, newCounters } from './counters.ts';
+import { ALPHABET } from '../nix/nixbase32.ts';
+import { HASH_PART_LENGTH } from '../nix/store-path.ts';
+import { type Answer, NOT_FOUND, statusAnswer } from './answer.ts';
 import { IndexRefresher } from './index-refresher.ts';
-import { negotiate } from './negotiate.ts';
-import { conditionsOf, pathOf, type ServeRequest, UNCONDITIONAL } from './request.ts';
-import type { Route } from './route.ts';
-import { healthRoute } from './routes/health.ts';
-import { listingRoute } from './routes/listing.ts';
-import { NarRoute } from './routes/nar.ts';
-import { NarInfoRoute } from './routes/nar-info.ts';
-import { nixCacheInfoRoute } from './routes/nix-cache-info.ts';
-import { publicKeyRoute } from './routes/public-key.ts';
-import { refreshRoute } from './routes/refresh.ts';
-import { statusRoute } from './routes/status.ts';
-import type { ServeEvent, ServeOptions } from './serve-options.ts';
+import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
+import { NarInfos } from './nar-infos.ts';
+import { Nars } from './nars.ts';
+import { openNarFrom } from './open-nar.ts';
+import { pathOf } from './request-path.ts';
+import { type ReportFailure, respond } from './respond.ts';
+import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
 import { Trust } from './trust.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import { UpstreamNars } from './upstream-nars.ts';
@@ -25,88 +23,81 @@ const DEFAULT_HEAD_START_MS = 150;
 const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_NEGATIVE_TTL_MS = 60_000;
 
+const READ: readonly string[] = ['GET', 'HEAD'];
+const POST: readonly string[] = ['POST'];
+const HASH_PART = `[${ALPHABET}]{${HASH_PART_LENGTH}}`;
+
+/** What `path`, which is decoded, gets; undefined if it names nothing. */
+type FindAnswer = (path: string, options: CallOptions) => Answer | Promise<Answer> | undefined;
+
 export class App {
   readonly refresher: IndexRefresher;
   readonly counters: Counters = newCounters();
-  readonly #narInfos: NarInfoRoute;
-  readonly #routes: readonly Route[];
-  readonly #onEvent: (event: ServeEvent) => void;
+  /** An adapter may ask these directly: of narinfos there are thousands a second. */
+  readonly narInfos: NarInfos;
+  readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
+  readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
 
   constructor(options: ServeOptions) {
     const { reader, upstreams = [], headStartMs = DEFAULT_HEAD_START_MS, onEvent = () => {} } = options;
-    const { now = () => new Date(), version = 'unknown', publicKeys = [] } = options;
-    const timeoutMs = options.narInfoTimeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const { now = () => new Date(), version = 'unknown', publicKeys = [], priority = DEFAULT_PRIORITY } = options;
+    const { negativeTtlMs = DEFAULT_NEGATIVE_TTL_MS, narInfoTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { counters } = this;
-    const trust = new Trust(options.trustedPublicKeys ?? []);
-    const nars = new UpstreamNars(upstreams);
-    const negativeTtlMs = options.negativeTtlMs ?? DEFAULT_NEGATIVE_TTL_MS;
-    const shared = { reader, upstreams, nars, trust, counters, headStartMs, timeoutMs, onEvent };
     this.#onEvent = onEvent;
-    this.#narInfos = new NarInfoRoute({ ...shared, upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs }) });
-    this.refresher = new IndexRefresher({
-      reader,
-      onEvent,
-      ttlMs: options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS,
-      onChange: () => this.#narInfos.clear(),
+    const trust = new Trust(options.trustedPublicKeys ?? []);
+    const upstreamNars = new UpstreamNars(upstreams);
+    const shared = { reader, upstreams, upstreamNars, trust, counters, headStartMs, timeoutMs, onEvent };
+    const narInfos = new NarInfos({ ...shared, upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs }) });
+    const nars = new Nars({ ...shared, open: openNarFrom(reader) });
+    const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
+    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange: () => narInfos.clear() });
+    this.narInfos = narInfos;
+    this.refresher = refresher;
+
+    this.#hono.notFound(({ req }) => respond(req.raw, req.path, NOT_FOUND, this.brokeOff));
+    this.#hono.onError((error, { req }) => {
+      this.brokeOff(req.path, error);
+      return respond(req.raw, req.path, statusAnswer(500), this.brokeOff);
     });
-    this.#routes = [
-      this.#narInfos,
-      new NarRoute(shared),
-      nixCacheInfoRoute(reader, options.priority ?? DEFAULT_PRIORITY),
-      listingRoute(shared),
-      publicKeyRoute({ ...shared, publicKeys }),
-      statusRoute({ ...shared, version, now }),
-      refreshRoute(this.refresher),
-      healthRoute,
-    ];
+    this.#route('/nix-cache-info', READ, () => cacheInfoAnswer(reader.storeDir, priority));
+    this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
+    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) => listingAnswer(shared, path, options));
+    this.#route(
+      '/nar/*',
+      READ,
+      (path, options) => nars.answer(path, options),
+      (path) => nars.names(path),
+    );
+    this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
+    this.#route('/health', READ, () => ALIVE);
+    this.#route('/_status', READ, stateAnswer({ ...shared, version, now }));
+    this.#route('/_refresh', POST, (_path, options) => refreshAnswer(refresher, options));
   }
 
-  /** What `request` gets. Never throws or rejects; only what has to be waited for is a promise. */
-  reply(request: ServeRequest): Reply | Promise<Reply> {
-    const conditions = conditionsOf(request);
-    const { url: target = '', method } = request;
-    const known = method === 'GET' || method === 'HEAD' ? this.#narInfos.findReady(target) : undefined;
-    if (known !== undefined) {
-      return conditions === UNCONDITIONAL && known.whole ? known.whole : negotiate(conditions, known);
-    }
-    try {
-      const answer = this.#answer(target, method ?? '');
-      if (!(answer instanceof Promise)) return negotiate(conditions, answer);
-      return answer.then(
-        (answer) => negotiate(conditions, answer),
-        (error: unknown) => this.#fail(target, error),
-      );
-    } catch (error) {
-      return this.#fail(target, error);
-    }
+  /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
+  fetch(request: Request): Response | Promise<Response> {
+    return this.#hono.fetch(request);
   }
 
-  /** The reply when the body of another could not be opened: a miss, which Nix takes better than an error. */
-  failedToOpen(target: string, error: unknown): Reply {
-    this.brokeOff(target, error);
-    return negotiate(UNCONDITIONAL, NOT_FOUND);
-  }
-
-  /** Tells of an answer that failed half-way. */
-  brokeOff(target: string, error: unknown): void {
+  /** Tells of an answer to `path` that could not be begun, or was not sent to its end. */
+  readonly brokeOff: ReportFailure = (path, error) => {
     this.counters.failures += 1;
-    this.#onEvent({ type: 'answer-failed', path: target, error: messageOf(error) });
-  }
+    this.#onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+  };
 
-  #answer(target: string, method: string): Answer | Promise<Answer> {
-    const path = pathOf(target);
-    if (path === undefined) return NOT_FOUND;
-    for (const route of this.#routes) {
-      const answer = route.match(path);
-      if (answer === undefined) continue;
-      if (route.methods.includes(method)) return answer();
-      return statusAnswer(405, ['Allow', route.methods.join(', ')]);
-    }
-    return NOT_FOUND;
-  }
-
-  #fail(target: string, error: unknown): Reply {
-    this.brokeOff(target, error);
-    return negotiate(UNCONDITIONAL, statusAnswer(500));
+  #route(
+    pattern: string,
+    methods: readonly string[],
+    find: FindAnswer,
+    exists: (path: string) => boolean = () => true,
+  ): void {
+    this.#hono.all(pattern, ({ req: { raw, path } }): Response | Promise<Response> => {
+      const send = (answer: Answer | undefined): Response | Promise<Response> =>
+        respond(raw, path, answer ?? NOT_FOUND, this.brokeOff);
+      if (!exists(path)) return send(NOT_FOUND);
+      if (!methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
+      const answer = find(path, { signal: raw.signal });
+      return answer instanceof Promise ? answer.then(send) : send(answer);
+    });
   }
 }

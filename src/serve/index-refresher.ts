@@ -1,10 +1,12 @@
-/** Keeps the index fresh beside the requests, which never wait for it. */
+/** Learns what is new in the cache beside the requests, which never wait for it. Whoever has timers drives it. */
 import type { CacheReader, RefreshResult } from '../cache/read/cache-reader.ts';
+import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
+import { SharedWork } from '../shared-work.ts';
 import type { ServeEvent } from './serve-options.ts';
 
 export interface IndexRefresherOptions {
-  readonly reader: CacheReader;
+  readonly reader: Pick<CacheReader, 'refresh' | 'status'>;
   readonly ttlMs: number;
   readonly onEvent: (event: ServeEvent) => void;
   /** The index has changed. */
@@ -17,9 +19,9 @@ const FIRST_RETRY_MS = 5000;
 
 export class IndexRefresher {
   readonly #options: IndexRefresherOptions;
-  readonly #stopped = new AbortController();
-  #running: Promise<RefreshResult> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #shared = new SharedWork((signal) => this.#refresh(signal));
+  /** Called after each refresh, whoever asked for it and however it ended. */
+  onEnd: () => void = () => {};
   #failures = 0;
   #lastError: string | undefined;
 
@@ -27,38 +29,22 @@ export class IndexRefresher {
     this.#options = options;
   }
 
-  /** Begins to refresh, at once and then for ever; waits for the first time up to `waitMs` if nothing is known yet. */
-  async start(waitMs: number): Promise<void> {
-    const { entries, refreshedAt } = this.#options.reader.status();
-    const first = this.refresh().catch(() => {}); // has been reported
-    if (entries > 0 || refreshedAt !== undefined) return;
-    let timer: NodeJS.Timeout | undefined;
-    const waited = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, waitMs);
-    });
-    await Promise.race([first, waited]);
-    clearTimeout(timer);
+  /** Refreshes now, or waits for the refresh that is under way, which ends when nobody waits for it any more. */
+  refresh(options: CallOptions = {}): Promise<RefreshResult> {
+    return this.#shared.join(options);
   }
 
-  /** Refreshes now, or waits for the refresh that is under way. */
-  refresh(): Promise<RefreshResult> {
-    this.#running ??= this.#refresh().finally(() => {
-      this.#running = undefined;
-      this.#schedule();
-    });
-    return this.#running;
+  /** How long the index is good for from now on. A tenth more or less, so that many servers do not ask together. */
+  nextDelayMs(): number {
+    const { ttlMs, random = Math.random } = this.#options;
+    const retryMs = Math.min(ttlMs, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
+    return (this.#failures > 0 ? retryMs : ttlMs) * (0.9 + 0.2 * random());
   }
 
-  /** Ends a refresh that is under way. */
-  stop(): void {
-    this.#stopped.abort();
-    clearTimeout(this.#timer);
-  }
-
-  async #refresh(): Promise<RefreshResult> {
+  async #refresh(signal: AbortSignal): Promise<RefreshResult> {
     const { reader, onEvent, onChange } = this.#options;
     try {
-      const result = await reader.refresh({ signal: this.#stopped.signal });
+      const result = await reader.refresh({ signal });
       this.#failures = 0;
       if (result.changed) onChange();
       if (result.changed || this.#lastError !== undefined) {
@@ -68,25 +54,16 @@ export class IndexRefresher {
       this.#lastError = undefined;
       return result;
     } catch (error) {
-      const message = messageOf(error);
-      this.#failures += 1;
-      if (message !== this.#lastError && !this.#stopped.signal.aborted) {
-        onEvent({ type: 'refresh-failed', error: message });
-      }
-      this.#lastError = message;
+      if (!signal.aborted) this.#failed(messageOf(error));
       throw error;
+    } finally {
+      this.onEnd();
     }
   }
 
-  #schedule(): void {
-    if (this.#stopped.signal.aborted) return;
-    const { ttlMs, random = Math.random } = this.#options;
-    const retryMs = Math.min(ttlMs, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
-    // A tenth more or less, so that many servers do not ask together.
-    const delayMs = (this.#failures > 0 ? retryMs : ttlMs) * (0.9 + 0.2 * random());
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.refresh().catch(() => {}); // has been reported
-    }, delayMs).unref();
+  #failed(message: string): void {
+    this.#failures += 1;
+    if (message !== this.#lastError) this.#options.onEvent({ type: 'refresh-failed', error: message });
+    this.#lastError = message;
   }
 }

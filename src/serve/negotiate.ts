@@ -1,20 +1,20 @@
 /** Conditions and ranges, once for all answers. Source: RFC 9110 sections 13 and 14. */
-import { type Answer, isFileBody, NO_STORE, type Reply } from './answer.ts';
-import { parseRange } from './range.ts';
-import type { Conditions } from './request.ts';
+import type { ByteRange } from '../streams/byte-range.ts';
+import { type Answer, isFileBody, NO_STORE, type OpenOptions, type Reply } from './answer.ts';
 
-/** `answer` as `conditions` want it: whole, part of it, or not at all. */
-export function negotiate(conditions: Conditions, answer: Answer): Reply {
-  const { status, etag, headers, body } = answer;
-  const { ifNoneMatch, ifRange, range: wanted } = conditions;
+/** `answer` as the conditions in `headers` want it: whole, part of it, or not at all. */
+export function negotiate(headers: Headers, answer: Answer): Reply {
+  const { status, etag, body } = answer;
   if (status !== 200) return wholeReply(answer);
-  if (ifNoneMatch !== undefined && etag !== undefined && matches(ifNoneMatch, etag)) {
-    return { status: 304, headers: [...headers, 'ETag', etag] };
+  const ifNoneMatch = headers.get('if-none-match');
+  if (ifNoneMatch !== null && etag !== undefined && matches(ifNoneMatch, etag)) {
+    return { status: 304, headers: [...answer.headers, 'ETag', etag] };
   }
+  const [wanted, ifRange] = [headers.get('range'), headers.get('if-range')];
   const size = sizeOf(body);
-  if (wanted === undefined || size === undefined || !takesRanges(answer)) return wholeReply(answer);
+  if (wanted === null || size === undefined || !takesRanges(answer)) return wholeReply(answer);
   // If-Range takes a strong tag only; a date never matches, for we know none.
-  if (ifRange !== undefined && ifRange.trim() !== etag) return wholeReply(answer);
+  if (ifRange !== null && ifRange.trim() !== etag) return wholeReply(answer);
   const range = parseRange(wanted, size);
   if (range === undefined) return wholeReply(answer);
   if (range === 'unsatisfiable') {
@@ -23,25 +23,41 @@ export function negotiate(conditions: Conditions, answer: Answer): Reply {
   }
   const { offset, length } = range;
   const part = isFileBody(body)
-    ? { size: length, open: (options: { readonly signal: AbortSignal }) => body.open({ ...options, range }) }
+    ? { size: length, open: (options: OpenOptions) => body.open({ ...options, range }) }
     : body?.slice(offset, offset + length);
   const contentRange = `bytes ${offset}-${offset + length - 1}/${size}`;
   return {
     status: 206,
-    headers: [...headers, ...validators(answer), 'Content-Range', contentRange, 'Content-Length', String(length)],
+    headers: [...answer.headers, ...validators(answer), 'Content-Range', contentRange, 'Content-Length', `${length}`],
     body: part,
   };
 }
 
-/** `answer` with its reply made once, for answers that are given often. */
-export const ready = (answer: Answer): Answer => ({ ...answer, whole: wholeReply(answer) });
-
-function wholeReply(answer: Answer): Reply {
+/** The reply with all of `answer`, for requests without conditions. */
+export function wholeReply(answer: Answer): Reply {
   if (answer.whole !== undefined) return answer.whole;
   const { status, headers, body } = answer;
   const size = sizeOf(body);
   const length = size === undefined ? [] : ['Content-Length', String(size)];
   return { status, headers: [...headers, ...validators(answer), ...length], body };
+}
+
+/**
+ * The single range that `header` asks of `size` bytes: undefined when there is nothing to obey (another unit, several
+ * ranges, not well formed), which is answered with the whole; 'unsatisfiable' when it lies outside.
+ */
+export function parseRange(header: string, size: number): ByteRange | 'unsatisfiable' | undefined {
+  const [, first, last] = /^bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*$/i.exec(header) ?? [];
+  if (first === undefined || last === undefined || (first === '' && last === '')) return undefined;
+  if (first === '') {
+    const length = Math.min(Number(last), size);
+    return length === 0 ? 'unsatisfiable' : { offset: size - length, length };
+  }
+  const offset = Number(first);
+  const end = last === '' ? size - 1 : Number(last);
+  if (end < offset && last !== '') return undefined;
+  if (offset >= size) return 'unsatisfiable';
+  return { offset, length: Math.min(end, size - 1) - offset + 1 };
 }
 
 function validators(answer: Answer): string[] {

@@ -1,10 +1,10 @@
-/** What `serve` is made of: plain values, put together by the command. */
+/** What the app is made of: plain values, put together by the command. */
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export interface ServeOptions {
-  readonly reader: CacheReader;
+  readonly reader: Omit<CacheReader, 'close'>;
   /** In the order in which they are preferred. */
   readonly upstreams?: readonly Upstream[] | undefined;
   /** If there are any, nothing is served that none of them signed. */
@@ -21,41 +21,40 @@ export interface ServeOptions {
   readonly narInfoTimeoutMs?: number | undefined;
   /** How long it is believed that no upstream has a path; default 60 s. */
   readonly negativeTtlMs?: number | undefined;
-  /** How long the first refresh may hold up the start when nothing is known yet; default 30 s. */
-  readonly firstRefreshMs?: number | undefined;
-  /** Address to listen on; default 127.0.0.1. */
-  readonly listen?: string | undefined;
-  /** Default 37515; 0 picks a free one. */
-  readonly port?: number | undefined;
-  /** How long `close` lets running requests go on; default 30 s. */
-  readonly drainMs?: number | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
-  /** Whether each request makes an event; off by default, for it costs. */
-  readonly logRequests?: boolean | undefined;
   readonly now?: (() => Date) | undefined;
 }
 
 /** What happens; nothing in it is secret. */
 export type ServeEvent =
-  | { readonly type: 'listening'; readonly url: string }
   | { readonly type: 'refreshed'; readonly entries: number; readonly addedSegments: number; readonly bytes: number }
   /** Only when it fails in another way than the last time. */
   | { readonly type: 'refresh-failed'; readonly error: string }
   | { readonly type: 'upstream-failed'; readonly upstream: string; readonly path: string; readonly error: string }
   /** An entry or narinfo that is there and is not served. */
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
-  /** Connections cannot be taken: too many open files, mostly. */
-  | { readonly type: 'accept-failed'; readonly error: string }
   /** An answer that was cut off, or could not be begun. */
-  | { readonly type: 'answer-failed'; readonly path: string; readonly error: string }
-  | {
-      readonly type: 'request';
-      readonly method: string;
-      readonly path: string;
-      readonly status: number;
-      readonly durationMs: number;
-      readonly complete: boolean;
-    };
+  | { readonly type: 'answer-failed'; readonly path: string; readonly error: string };
 
-export const DEFAULT_PORT = 37515;
+/** How often what was asked for was there; plain numbers, because narinfos are counted on the hot path. */
+export interface Counters {
+  narInfoHits: number;
+  narInfoUpstreamHits: number;
+  narInfoMisses: number;
+  narHits: number;
+  narUpstreamHits: number;
+  narMisses: number;
+  /** Answers that were cut off, or could not be begun, because the far side failed. */
+  failures: number;
+}
+
+export const newCounters = (): Counters => ({
+  narInfoHits: 0,
+  narInfoUpstreamHits: 0,
+  narInfoMisses: 0,
+  narHits: 0,
+  narUpstreamHits: 0,
+  narMisses: 0,
+  failures: 0,
+});

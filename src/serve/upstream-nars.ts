@@ -6,21 +6,11 @@
  * narinfos for 30 days, far longer than we do.
  */
 import { LRUCache } from 'lru-cache';
-import type { NixHash } from '../nix/hash.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { resolveInside } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-
-/** A NAR that an upstream has, or at least should have. */
-export interface UpstreamNar {
-  readonly upstream: Upstream;
-  /** As the upstream's narinfo names it. */
-  readonly url: string;
-  /** Bytes; undefined where no narinfo said. */
-  readonly size?: number | undefined;
-  readonly fileHash?: NixHash | undefined;
-}
+import type { UpstreamNar } from './open-nar.ts';
 
 /** The first digit of 256 bits in base 32 is 0 or 1. */
 const BY_FILE_HASH = new RegExp(`^nar/[01][${ALPHABET}]{51}\\.nar(\\.[0-9a-z]{1,8})?$`);

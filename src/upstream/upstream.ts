@@ -1,7 +1,7 @@
 /** One binary cache that we ask: retried, guarded by a circuit breaker, and never believed without parsing. */
 
 import { createHash } from 'node:crypto';
-import type { CallOptions } from '../call-options.ts';
+import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
@@ -11,7 +11,7 @@ import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.
 import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { type BreakerPolicy, type BreakerState, CircuitBreaker } from './circuit-breaker.ts';
-import { withDeadline } from './deadline.ts';
+
 import { DirectorySource } from './directory-source.ts';
 import type { FileSource, OpenFileOptions, SourceFacts, SourceFile } from './file-source.ts';
 import { HttpSource } from './http-source.ts';

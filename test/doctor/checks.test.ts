@@ -17,7 +17,7 @@ import { generateKey, parsePublicKey, parseSecretKey, signPathInfo } from '../..
 import { NixCommand } from '../../src/nix-store/nix-command.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
-import { startServer } from '../../src/serve/server.ts';
+import { startServer } from '../../src/serve/node/server.ts';
 import { CacheBuilder } from '../support/cache-builder.ts';
 import { day } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';

@@ -5,7 +5,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
-import { type RunningServer, startServer } from '../../src/serve/server.ts';
+import { type RunningServer, startServer } from '../../src/serve/node/server.ts';
 import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { MemoryCacheReader } from '../support/memory-cache-reader.ts';

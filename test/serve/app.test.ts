@@ -45,7 +45,6 @@ describe('a narinfo', () => {
     expect(String((await ask(`/${hashPart(1)}.narinfo`)).body)).toBe(before);
     expect(reader.lookUps).toBe(lookUps);
     await app.refresher.refresh();
-    app.refresher.stop();
     expect(String((await ask(`/${hashPart(1)}.narinfo`)).body)).toContain('Sig: test-1:');
   });
 
@@ -262,7 +261,6 @@ describe('the state of things', () => {
     reader.add({ baseName: baseName(1), nar: noise(100, 1) });
     expect(JSON.parse(String((await ask('/_status')).body))).toMatchObject({ index: { refreshedAt: null } });
     await app.refresher.refresh();
-    app.refresher.stop();
     await ask(`/${hashPart(1)}.narinfo`);
     await ask(`/${hashPart(2)}.narinfo`);
     now = new Date('2026-11-20T12:01:30Z');
@@ -290,20 +288,19 @@ describe('the state of things', () => {
 
 describe('a refresh on demand', () => {
   it('says what it brought, and what went wrong', async () => {
-    const { reader, ask, app } = setUpApp();
+    const { reader, ask } = setUpApp();
     reader.add({ baseName: baseName(1), nar: noise(100, 1) });
     const good = await ask('/_refresh', { method: 'POST' });
     expect(good.status).toBe(200);
     expect(JSON.parse(String(good.body))).toMatchObject({ refreshed: true, changed: true, addedSegments: 1 });
     reader.faults.refreshError = 'registry on fire';
     const bad = await ask('/_refresh', { method: 'POST' });
-    app.refresher.stop();
     expect(bad.status).toBe(502);
     expect(JSON.parse(String(bad.body))).toEqual({ refreshed: false, error: 'registry on fire' });
   });
 
   it('is shared by all who ask meanwhile, and holds up no one else', async () => {
-    const { reader, ask, app } = setUpApp();
+    const { reader, ask } = setUpApp();
     reader.add({ baseName: baseName(1), nar: noise(100, 1) });
     reader.faults.refreshDelayMs = 100;
     let isOver = false;
@@ -311,7 +308,6 @@ describe('a refresh on demand', () => {
     expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
     expect(isOver).toBe(false);
     await both;
-    app.refresher.stop();
     expect(reader.refreshes).toBe(1);
   });
 });

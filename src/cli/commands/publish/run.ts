@@ -4,7 +4,7 @@ import { publishSettings } from '../../../config/publish-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { githubSource } from '../../../github/source.ts';
 import { type PublishResult, publish, type Substituter } from '../../../publish/publish.ts';
-import { startServer } from '../../../serve/server.ts';
+import { startServer } from '../../../serve/node/server.ts';
 import type { Call } from '../../command.ts';
 import { EXIT, type ExitCode } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';

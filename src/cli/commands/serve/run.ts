@@ -6,8 +6,7 @@ import { type ServeSettings, serveSettings } from '../../../config/serve-setting
 import { NixcacheError } from '../../../errors.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
-import type { ServeEvent } from '../../../serve/serve-options.ts';
-import { startServer } from '../../../serve/server.ts';
+import { type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { PROMPT } from '../../../upstream/upstream.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
@@ -67,7 +66,7 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-function tell(event: ServeEvent, output: Output): void {
+function tell(event: ServerEvent, output: Output): void {
   switch (event.type) {
     case 'listening':
       break; // the result says so

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it, test } from 'vitest';
-import { parseRange } from '../../src/serve/range.ts';
+import { parseRange } from '../../src/serve/negotiate.ts';
 
 it.each([
   ['bytes=0-0', 0, 1],

@@ -1,19 +1,46 @@
+/** Opens NARs, wherever their bytes are. Whatever keeps, shares or takes bytes on their way wraps an `OpenNar`. */
 import type { Readable } from 'node:stream';
-import { digestOfFile } from '../cache-index/entry.ts';
+import type { CacheReader } from '../cache/read/cache-reader.ts';
+import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
-import type { ByteRange } from '../streams/byte-range.ts';
+import type { NixHash } from '../nix/hash.ts';
 import { ResumedStream } from '../streams/resumed-stream.ts';
 import { readThrough, verifyStream } from '../streams/verify.ts';
-import type { FileBody } from './answer.ts';
-import type { UpstreamNar } from './upstream-nars.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import type { OpenOptions } from './answer.ts';
 
-/** The bytes of an upstream's NAR: resumed when they break off, and checked where its narinfo gave a file hash. */
-export const upstreamNarBody = (nar: UpstreamNar): FileBody => ({
-  size: nar.size,
-  open: ({ signal, range }) => openNar(nar, signal, range),
-});
+interface Nar {
+  /** Bytes; undefined where nobody said. */
+  readonly size?: number | undefined;
+  readonly fileHash?: NixHash | undefined;
+}
 
-async function openNar(nar: UpstreamNar, signal: AbortSignal, range: ByteRange | undefined): Promise<Readable> {
+/** A NAR that the cache has. */
+export interface CacheNar extends Nar {
+  readonly entry: Entry;
+}
+
+/** A NAR that an upstream has, or at least should have. */
+export interface UpstreamNar extends Nar {
+  readonly upstream: Upstream;
+  /** As the upstream's narinfo names it. */
+  readonly url: string;
+}
+
+/**
+ * Opens a NAR, or a range of it. A whole one ends in an error, its last bytes withheld, unless it has its file hash.
+ *
+ * @throws {NixcacheError} ERR_NOT_FOUND, ERR_NETWORK, ERR_UPSTREAM and others
+ */
+export type OpenNar = (nar: CacheNar | UpstreamNar, options: OpenOptions) => Promise<Readable>;
+
+export const openNarFrom =
+  (reader: Pick<CacheReader, 'openNar'>): OpenNar =>
+  (nar, options) =>
+    'entry' in nar ? reader.openNar(nar.entry, options) : openUpstreamNar(nar, options);
+
+/** Resumed when it breaks off, and checked where its narinfo gave a file hash. */
+async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions): Promise<Readable> {
   const { upstream, url, size, fileHash } = nar;
   const what = `${upstream.name}/${url}`;
   const { offset, length } = range ?? { offset: 0, length: size };

@@ -1,21 +1,21 @@
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { HttpClient } from '../../src/http/node/client.ts';
-import type { ServeEvent, ServeOptions } from '../../src/serve/serve-options.ts';
-import { startServer } from '../../src/serve/server.ts';
-import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
-import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
-import { noise } from '../support/bytes.ts';
-import { addPath, startFakeUpstream } from '../support/fake-upstream.ts';
-import { MemoryCacheReader, type MemoryFaults } from '../support/memory-cache-reader.ts';
+import { HttpClient } from '../../../src/http/node/client.ts';
+import type { ServerEvent, ServerOptions } from '../../../src/serve/node/server.ts';
+import { startServer } from '../../../src/serve/node/server.ts';
+import { PROMPT, Upstream } from '../../../src/upstream/upstream.ts';
+import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
+import { noise } from '../../support/bytes.ts';
+import { addPath, startFakeUpstream } from '../../support/fake-upstream.ts';
+import { MemoryCacheReader, type MemoryFaults } from '../../support/memory-cache-reader.ts';
+import { baseName, hashPart } from '../set-up.ts';
 import { rawClient, request } from './raw-client.ts';
-import { baseName, hashPart } from './set-up.ts';
 
 const NAR = noise(3_000_000, 9);
 
-async function start(options: Partial<ServeOptions> = {}, reader = new MemoryCacheReader()) {
-  const events: ServeEvent[] = [];
+async function start(options: Partial<ServerOptions> = {}, reader = new MemoryCacheReader()) {
+  const events: ServerEvent[] = [];
   const server = await startServer({
     reader,
     port: 0,

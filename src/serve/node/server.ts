@@ -1,10 +1,39 @@
-/** The listening end: sockets, bodies and the end of it all. What is answered is decided in app.ts. */
+/** The listening end on Node: sockets, timers and the end of it all. What is answered is decided in app.ts. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { messageOf, NixcacheError } from '../errors.ts';
-import { App } from './app.ts';
-import { sendReply } from './send-reply.ts';
-import { DEFAULT_PORT, type ServeEvent, type ServeOptions } from './serve-options.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
+import { App } from '../app.ts';
+import type { ServeEvent, ServeOptions } from '../serve-options.ts';
+import { listenerOf } from './listener.ts';
+import { RefreshTimer } from './refresh-timer.ts';
+
+export interface ServerOptions extends ServeOptions {
+  /** How long the first refresh may hold up the start when nothing is known yet; default 30 s. */
+  readonly firstRefreshMs?: number | undefined;
+  /** Address to listen on; default 127.0.0.1. */
+  readonly listen?: string | undefined;
+  /** Default 37515; 0 picks a free one. */
+  readonly port?: number | undefined;
+  /** How long `close` lets running requests go on; default 30 s. */
+  readonly drainMs?: number | undefined;
+  readonly onEvent?: ((event: ServerEvent) => void) | undefined;
+  /** Whether each request makes an event; off by default, for it costs. */
+  readonly logRequests?: boolean | undefined;
+}
+
+export type ServerEvent =
+  | ServeEvent
+  | { readonly type: 'listening'; readonly url: string }
+  /** Connections cannot be taken: too many open files, mostly. */
+  | { readonly type: 'accept-failed'; readonly error: string }
+  | {
+      readonly type: 'request';
+      readonly method: string;
+      readonly path: string;
+      readonly status: number;
+      readonly durationMs: number;
+      readonly complete: boolean;
+    };
 
 export interface RunningServer {
   /** `http://127.0.0.1:37515` */
@@ -14,6 +43,7 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+const DEFAULT_PORT = 37515;
 const DEFAULT_DRAIN_MS = 30_000;
 const DEFAULT_FIRST_REFRESH_MS = 30_000;
 /** Nix keeps idle connections for 90 s at most; closing earlier costs it a new connection, and us nothing. */
@@ -30,9 +60,10 @@ const DRAIN_POLL_MS = 20;
  *
  * @throws {NixcacheError} ERR_USAGE when the address or port cannot be had
  */
-export async function startServer(options: ServeOptions): Promise<RunningServer> {
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
   const app = new App(options);
+  const timer = new RefreshTimer(app.refresher);
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -41,7 +72,11 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     noDelay: true,
   });
   server.timeout = IDLE_TIMEOUT_MS;
-  const handle = handler(app, options);
+  const listener = listenerOf(app);
+  const handle: typeof listener = (request, response) => {
+    if (options.logRequests === true) reportRequest(request, response, onEvent);
+    listener(request, response);
+  };
   server.on('request', handle);
   // No route takes a body: the answer comes instead of "100 Continue".
   server.on('checkContinue', handle);
@@ -50,11 +85,11 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
-  await app.refresher.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS);
+  await timer.start(options.reader, options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS);
   try {
     await listen(server, host, port);
   } catch (cause) {
-    app.refresher.stop();
+    timer.stop();
     throw new NixcacheError(
       'ERR_USAGE',
       `listen on ${host} port ${port}: ${messageOf(cause)}; choose another with --listen or --port`,
@@ -71,24 +106,18 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     url,
     port: address.port,
     close: () => {
-      app.refresher.stop();
+      timer.stop();
       closing ??= drain(server, sockets, options.drainMs ?? DEFAULT_DRAIN_MS);
       return closing;
     },
   };
 }
 
-function handler(app: App, options: ServeOptions): (request: IncomingMessage, response: ServerResponse) => void {
-  const { logRequests, onEvent = () => {} } = options;
-  return (request, response) => {
-    if (logRequests === true) reportRequest(request, response, onEvent);
-    const reply = app.reply(request);
-    if (reply instanceof Promise) void reply.then((reply) => sendReply(app, request, response, reply));
-    else sendReply(app, request, response, reply);
-  };
-}
-
-function reportRequest(request: IncomingMessage, response: ServerResponse, onEvent: (event: ServeEvent) => void): void {
+function reportRequest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  onEvent: (event: ServerEvent) => void,
+): void {
   const start = performance.now();
   const { method = '', url: path = '' } = request;
   response.once('close', () => {

@@ -1,0 +1,118 @@
+/** What is told beside narinfos and NARs: what this cache is, how it is, and what is in its NARs. */
+import type { CacheReader } from '../cache/read/cache-reader.ts';
+import { type CallOptions, withDeadline } from '../call-options.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { formatNixCacheInfo } from '../nix/nix-cache-info.ts';
+import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
+import { SharedWork } from '../shared-work.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { type Answer, jsonAnswer, NO_STORE, NOT_FOUND, SHORT_LIVED, textAnswer } from './answer.ts';
+import type { IndexRefresher } from './index-refresher.ts';
+import type { Counters, ServeEvent } from './serve-options.ts';
+import type { Trust } from './trust.ts';
+
+const PLAIN_TEXT = 'text/plain; charset=utf-8';
+
+/** `/nix-cache-info`: always there, for an empty cache as well, or Nix would try to write it. */
+export const cacheInfoAnswer = (storeDir: string, priority: number): Answer =>
+  textAnswer(formatNixCacheInfo({ storeDir, wantMassQuery: true, priority }), 'text/x-nix-cache-info', SHORT_LIVED);
+
+/** `/health`: that we are alive, whatever the registry and the upstreams are. */
+export const ALIVE = textAnswer('ok\n', PLAIN_TEXT, NO_STORE);
+
+export interface AskOptions {
+  readonly timeoutMs: number;
+  readonly onEvent: (event: ServeEvent) => void;
+}
+
+const late = (timeoutMs: number) => (): Error => new NixcacheError('ERR_NETWORK', `no answer within ${timeoutMs} ms`);
+
+/** `/public-key`: what stands in trusted-public-keys, one a line: `ours` and those that the cache names. */
+export function publicKeysAnswer(
+  reader: Pick<CacheReader, 'fetchPublicKeys'>,
+  ours: readonly string[],
+  { timeoutMs, onEvent }: AskOptions,
+): (path: string, options: CallOptions) => Promise<Answer> {
+  const theirs = new SharedWork((signal) =>
+    withDeadline(timeoutMs, late(timeoutMs), signal, (signal) => reader.fetchPublicKeys({ signal })),
+  );
+  return async (path, options) => {
+    const named = await theirs.join(options).catch((error: unknown) => {
+      onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+      return [];
+    });
+    const keys = [...new Set([...ours, ...named])];
+    return keys.length === 0 ? NOT_FOUND : textAnswer(`${keys.join('\n')}\n`, PLAIN_TEXT, SHORT_LIVED);
+  };
+}
+
+export interface ListingOptions extends AskOptions {
+  readonly reader: Pick<CacheReader, 'findEntry' | 'fetchListing'>;
+  readonly trust: Trust;
+}
+
+/** `/<32 characters>.ls`: the listing of a NAR, where it was published. */
+export async function listingAnswer(
+  { reader, trust, timeoutMs, onEvent }: ListingOptions,
+  path: string,
+  { signal }: CallOptions,
+): Promise<Answer> {
+  try {
+    const entry = await reader.findEntry(path.slice(1, 1 + HASH_PART_LENGTH) as HashPart);
+    if (entry === undefined || !trust.allows(entry.narInfo)) return NOT_FOUND;
+    const listing = await withDeadline(timeoutMs, late(timeoutMs), signal, (signal) =>
+      reader.fetchListing(entry, { signal }),
+    );
+    if (listing === undefined) return NOT_FOUND;
+    return textAnswer(listing.toString('utf8'), 'application/json', SHORT_LIVED);
+  } catch (error) {
+    onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+    return NOT_FOUND;
+  }
+}
+
+/** `POST /_refresh`: asks the registry now. */
+export async function refreshAnswer(refresher: IndexRefresher, options: CallOptions): Promise<Answer> {
+  try {
+    return jsonAnswer(200, { refreshed: true, ...(await refresher.refresh(options)) });
+  } catch (error) {
+    return jsonAnswer(502, { refreshed: false, error: messageOf(error) });
+  }
+}
+
+export interface StatusOptions {
+  readonly reader: Pick<CacheReader, 'name' | 'storeDir' | 'status'>;
+  readonly upstreams: readonly Upstream[];
+  readonly counters: Counters;
+  readonly version: string;
+  readonly now: () => Date;
+}
+
+/** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
+export function stateAnswer(options: StatusOptions): () => Answer {
+  const { reader, upstreams, counters, version, now } = options;
+  const startedAt = now();
+  const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
+  return () => {
+    const { entries, segments, generation, refreshedAt, lastError } = reader.status();
+    return jsonAnswer(200, {
+      version,
+      uptimeSeconds: secondsSince(startedAt),
+      cache: reader.name,
+      storeDir: reader.storeDir,
+      entries,
+      segments,
+      index: {
+        generation,
+        refreshedAt: refreshedAt?.toISOString() ?? null,
+        ageSeconds: refreshedAt === undefined ? null : secondsSince(refreshedAt),
+        lastError: lastError ?? null,
+      },
+      upstreams: upstreams.map((upstream) => {
+        const { url, state, lastError, latencyMs } = upstream.health();
+        return { url, state, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
+      }),
+      counters,
+    });
+  };
+}

@@ -1,0 +1,125 @@
+/** `/nar/…`: from the cache, else from the upstreams; streamed. */
+import type { CacheReader } from '../cache/read/cache-reader.ts';
+import { narUrl } from '../cache-index/entry.ts';
+import { type CallOptions, withDeadline } from '../call-options.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+import { hashToBase32, type NixHash } from '../nix/hash.ts';
+import { hashPartOf } from '../nix/store-path.ts';
+import { LeftAloneError } from '../upstream/circuit-breaker.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { type Answer, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
+import { firstOf } from './first-of.ts';
+import type { CacheNar, OpenNar, UpstreamNar } from './open-nar.ts';
+import type { Counters, ServeEvent } from './serve-options.ts';
+import type { Trust } from './trust.ts';
+import { namesFileHash, type UpstreamNars } from './upstream-nars.ts';
+
+export interface NarsOptions {
+  readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry'>;
+  readonly open: OpenNar;
+  readonly upstreams: readonly Upstream[];
+  readonly upstreamNars: UpstreamNars;
+  readonly trust: Trust;
+  readonly counters: Counters;
+  readonly headStartMs: number;
+  readonly timeoutMs: number;
+  readonly onEvent: (event: ServeEvent) => void;
+}
+
+const PREFIX = 'nar/';
+/** Characters of nix base-32 in a SHA-256. */
+const HASH_LENGTH = 52;
+
+export class Nars {
+  readonly #options: NarsOptions;
+
+  constructor(options: NarsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether `path` is of a kind that NARs have, so that it is worth asking for. */
+  names(path: string): boolean {
+    const url = path.slice(1);
+    return namesFileHash(url) || this.#options.upstreamNars.find(url) !== undefined;
+  }
+
+  /** What `path` gets, which names a NAR. Not opened yet. */
+  async answer(path: string, options: CallOptions): Promise<Answer> {
+    const { open, counters } = this.#options;
+    const url = path.slice(1);
+    const own = namesFileHash(url) ? await this.#find(url) : undefined;
+    const nar = own ?? (await this.#findUpstream(url, options));
+    if (nar === undefined) counters.narMisses += 1;
+    else if ('entry' in nar) counters.narHits += 1;
+    else counters.narUpstreamHits += 1;
+    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, open);
+  }
+
+  /** The cache's own, under the name that its compression gives it. */
+  async #find(url: string): Promise<CacheNar | undefined> {
+    const { reader, trust, onEvent } = this.#options;
+    const fileHash = `sha256:${url.slice(PREFIX.length, PREFIX.length + HASH_LENGTH)}` as NixHash;
+    try {
+      const file = await reader.findNarFile(fileHash);
+      if (file === undefined || narUrl(fileHash, file.entry.narInfo.compression) !== url) return undefined;
+      const { entry, size } = file;
+      if (trust.allows(entry.narInfo)) return { entry, size, fileHash };
+      // The same path may have been published before with other signatures; what its narinfo says now counts.
+      const now = await reader.findEntry(hashPartOf(entry.narInfo.path));
+      if (now?.narInfo.fileHash === fileHash && trust.allows(now.narInfo)) return { entry: now, size, fileHash };
+      onEvent({ type: 'refused', path: `/${url}`, reason: 'no trusted key signed it' });
+    } catch (error) {
+      onEvent({ type: 'answer-failed', path: `/${url}`, error: messageOf(error) });
+    }
+    return undefined;
+  }
+
+  async #findUpstream(url: string, options: CallOptions): Promise<UpstreamNar | undefined> {
+    const { upstreamNars, onEvent } = this.#options;
+    const nar = upstreamNars.find(url) ?? (await this.#ask(url, options));
+    if (nar === undefined || nar.size !== undefined) return nar;
+    try {
+      const facts = await this.#inTime(options, (signal) => nar.upstream.statFile(nar.url, { signal }));
+      return facts && { ...nar, size: facts.size };
+    } catch (error) {
+      // Some caches know no HEAD: the NAR is then sent without saying how long it is.
+      const upstream = nar.upstream.name;
+      if (options.signal?.aborted === true) throw error;
+      onEvent({ type: 'upstream-failed', upstream, path: `/${url}`, error: messageOf(error) });
+      return nar;
+    }
+  }
+
+  /** Which upstream has the NAR, when we do not remember (we were started anew, or it was long ago). */
+  async #ask(url: string, options: CallOptions): Promise<UpstreamNar | undefined> {
+    const { upstreamNars, upstreams, headStartMs, onEvent } = this.#options;
+    const ask = async (upstream: Upstream, signal: AbortSignal): Promise<UpstreamNar | undefined> => {
+      const facts = await upstream.statFile(url, { signal });
+      return facts === undefined ? undefined : { upstream, url, size: facts.size };
+    };
+    const onFailure = ({ name }: Upstream, error: unknown): void => {
+      if (error instanceof LeftAloneError) return;
+      onEvent({ type: 'upstream-failed', upstream: name, path: `/${url}`, error: messageOf(error) });
+    };
+    const nar = await this.#inTime(options, (signal) => firstOf(upstreams, ask, { headStartMs, signal, onFailure }));
+    if (nar !== undefined) upstreamNars.remember(url, nar);
+    return nar;
+  }
+
+  #inTime<T>({ signal }: CallOptions, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { timeoutMs } = this.#options;
+    const expired = (): Error => new NixcacheError('ERR_UPSTREAM', `no answer within ${timeoutMs} ms`);
+    return withDeadline(timeoutMs, expired, signal, act);
+  }
+}
+
+function narAnswer(nar: CacheNar | UpstreamNar, url: string, open: OpenNar): Answer {
+  const isByHash = namesFileHash(url);
+  const name = nar.fileHash === undefined ? (isByHash ? url : undefined) : hashToBase32(nar.fileHash);
+  return {
+    status: 200,
+    headers: ['Content-Type', 'application/x-nix-nar', 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
+    body: { size: nar.size, open: (options) => open(nar, options) },
+    etag: name === undefined ? undefined : `"${name}"`,
+  };
+}

@@ -1,0 +1,120 @@
+/** Between Node's requests and the app: narinfos without a detour, everything else as `Request` and `Response`. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pipeline, Readable } from 'node:stream';
+import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
+import type { CallOptions } from '../../call-options.ts';
+import { isNixcacheError } from '../../errors.ts';
+import type { Answer } from '../answer.ts';
+import type { App } from '../app.ts';
+import { wholeReply } from '../negotiate.ts';
+import { pathOf } from '../request-path.ts';
+import { bodyOf } from '../respond.ts';
+
+/** `http.IncomingMessage` is one as it comes; headers are looked up in the raw list, which costs less than an object. */
+type RawRequest = Partial<Pick<IncomingMessage, 'method' | 'url'>> & Pick<IncomingMessage, 'rawHeaders'>;
+
+export const listenerOf =
+  (app: App) =>
+  (request: IncomingMessage, response: ServerResponse): void => {
+    const { method, url = '' } = request;
+    const kind = kindOf(request.rawHeaders);
+    if (kind === 'plain' && (method === 'GET' || method === 'HEAD')) {
+      const answer = app.narInfos.answer(url, leaving(response));
+      if (answer instanceof Promise) void answer.then((answer) => sendNarInfo(response, method, answer));
+      else if (answer !== undefined) sendNarInfo(response, method, answer);
+      if (answer !== undefined) return;
+    }
+    const { signal } = leaving(response);
+    const send = (answer: Response): void => sendResponse(app, url, response, answer, kind === 'body');
+    const answer = app.fetch(toRequest(request, signal));
+    if (answer instanceof Promise) void answer.then(send);
+    else send(answer);
+  };
+
+/** The signal aborts when the client leaves. Made only if asked for: most narinfos are answered at once. */
+const leaving = (response: ServerResponse): CallOptions => ({
+  get signal(): AbortSignal {
+    const abort = new AbortController();
+    // Also comes when all is sent, and then ends nothing.
+    response.once('close', () => abort.abort());
+    return abort.signal;
+  },
+});
+
+/** A string is ASCII, and no answer with a narinfo has another body. */
+function sendNarInfo(response: ServerResponse, method: string, answer: Answer): void {
+  const { status, headers, body } = wholeReply(answer);
+  response.writeHead(status, headers as string[]); // which only reads it
+  if (method === 'HEAD' || typeof body === 'object') response.end();
+  else response.end(body, 'latin1');
+}
+
+function sendResponse(app: App, target: string, response: ServerResponse, answer: Response, hadBody: boolean): void {
+  const body =
+    bodyOf(answer) ?? (answer.body === null ? undefined : Readable.fromWeb(answer.body as NodeReadableStream));
+  if (response.destroyed) {
+    // The client left while the answer was made.
+    if (body instanceof Readable) body.destroy();
+    return;
+  }
+  const headers = [...answer.headers].flatMap(([name, value]) => [wireName(name), value]);
+  // A body that was not read would be taken for the next request.
+  response.writeHead(answer.status, hadBody ? [...headers, 'Connection', 'close'] : headers);
+  if (body === undefined) response.end();
+  else if (typeof body === 'string') response.end(body, 'latin1');
+  else if (!(body instanceof Readable)) response.end(body);
+  else {
+    // Ends the response only after exactly as many bytes as it announced; everything else destroys the connection.
+    pipeline(body, response, (error) => {
+      if (error && !isClientGone(error)) app.brokeOff(target, error);
+    });
+  }
+}
+
+/** Web headers are in lower case; some old programs look for them as everyone else writes them. */
+const wireName = (name: string): string =>
+  name === 'etag' ? 'ETag' : name.replaceAll(/(?<=^|-)[a-z]/g, (letter) => letter.toUpperCase());
+
+/** A target that cannot name anything of ours becomes one that names nothing: a URL would make something else of it. */
+export function toRequest({ method = 'GET', url = '', rawHeaders }: RawRequest, signal?: AbortSignal): Request {
+  const headers = new Headers();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? '';
+    // Of repeated ones, the first counts.
+    if (!headers.has(name)) headers.set(name, rawHeaders[i + 1] ?? '');
+  }
+  const isNameable = pathOf(url) !== undefined;
+  return new Request(isNameable ? (url[0] === '/' ? `http://cache${url}` : url) : 'http://cache/%00', {
+    method: UNSPEAKABLE.has(method) ? 'UNKNOWN' : method,
+    headers,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** Methods that `Request` does not take. No route does. */
+const UNSPEAKABLE: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRACK']);
+
+/** Whether a body comes with the request, which no route takes, or else conditions that change an answer. */
+function kindOf(rawHeaders: readonly string[]): 'plain' | 'conditional' | 'body' {
+  let kind: 'plain' | 'conditional' = 'plain';
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? '';
+    // Telling by length first spares nearly every comparison.
+    const key = CANDIDATES[name.length];
+    if (key === undefined || name.toLowerCase() !== key) continue;
+    if (key === 'transfer-encoding' || (key === 'content-length' && rawHeaders[i + 1] !== '0')) return 'body';
+    if (key !== 'content-length') kind = 'conditional';
+  }
+  return kind;
+}
+
+/** By their length, which is another for each. */
+const CANDIDATES: readonly (string | undefined)[] = Array.from({ length: 32 }, (_, length) =>
+  ['range', 'if-range', 'if-none-match', 'content-length', 'transfer-encoding'].find((name) => name.length === length),
+);
+
+/** The client left, or we were told to stop: no failure of anyone's. */
+const isClientGone = (error: NodeJS.ErrnoException): boolean =>
+  isNixcacheError(error, 'ERR_INTERRUPTED') || error.name === 'AbortError' || CLIENT_GONE.has(error.code ?? '');
+
+const CLIENT_GONE: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'ABORT_ERR', 'EPIPE', 'ECONNRESET']);
