@@ -10,6 +10,8 @@ export interface FakeRegistryTraits {
   readonly publicRead: boolean;
   /** Blobs answer 307 to a signed URL on a second origin, which refuses requests with an Authorization. */
   readonly redirectBlobs: boolean;
+  /** Signed URLs are good for GET only, as those of S3: HEAD answers 403. */
+  readonly signsGetOnly: boolean;
   /** Requests that one signed URL serves before it has expired. */
   readonly signedUrlUses: number;
   /** False: DELETE answers 405. */
@@ -43,6 +45,7 @@ export const PLAIN: FakeRegistryTraits = {
   tokenUses: Number.POSITIVE_INFINITY,
   publicRead: false,
   redirectBlobs: false,
+  signsGetOnly: false,
   signedUrlUses: Number.POSITIVE_INFINITY,
   deletes: true,
   maxPage: 1000,

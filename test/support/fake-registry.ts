@@ -225,7 +225,10 @@ export class FakeRegistry {
     const signature = randomUUID();
     this.#signatures.set(signature, this.traits.signedUrlUses);
     const location = `http://${this.storageHost}/blobs/${digest}?se=soon&sig=${signature}`;
-    call.response.writeHead(307, { location }).end();
+    // Servers write a line for people into a redirect, and say its length to HEAD too.
+    const line = `<a href="${location}">Temporary Redirect</a>.\n`;
+    call.response.writeHead(307, { location, 'content-length': line.length });
+    call.response.end(call.request.method === 'HEAD' ? undefined : line);
   }
 
   #serveStorage(call: Call): void {
@@ -234,7 +237,7 @@ export class FakeRegistry {
     const digest = url.pathname.replace('/blobs/', '');
     const signature = url.searchParams.get('sig') ?? '';
     const left = this.#signatures.get(signature) ?? 0;
-    if (left <= 0) {
+    if (left <= 0 || (this.traits.signsGetOnly && request.method !== 'GET')) {
       const body = '<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code></Error>';
       response.writeHead(403, { 'content-type': 'application/xml' }).end(body);
       return;

@@ -1,25 +1,14 @@
-/** Existence and upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
+/** Upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
 
 import { Readable } from 'node:stream';
-import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import type { HttpResponse } from '../../http/http-fetch.ts';
 import { readBounded, readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
-import type { BlobTarget, OpenContent, PushOptions, PushResult } from '../content-store.ts';
+import type { OpenContent, PushOptions, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
+import { hasBlob } from './has-blob.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
-
-/** Any redirect counts as a yes: the registry knows where the blob lies (GHCR answers 307). */
-const PRESENT = [200, 204, 301, 302, 303, 307, 308] as const;
-
-export async function hasBlob(transport: Transport, target: BlobTarget, options: CallOptions = {}): Promise<boolean> {
-  const response = await transport.send(headRequest(transport, target, 'pull', options));
-  if (response.status === 404) return false;
-  // Another size is what a damaged disk left: to rely on it would be worse than to call it absent. Of an answer without
-  // a body, not every server says the length.
-  const length = Number(response.headers['content-length'] ?? 0);
-  return target.size === undefined || !(length > 0) || length === target.size;
-}
 
 /**
  * Pushes by HEAD, POST and one streamed PUT of known length, never with Content-Range (GHCR takes such a PUT for a chunk of
@@ -32,9 +21,8 @@ export async function pushBlob(
   options: PushOptions = {},
 ): Promise<PushResult> {
   const { signal } = options;
-  const head = headRequest(transport, expected, 'pull,push', { signal });
-  const answer = await transport.send(head);
-  if (answer.status !== 404) return 'existed';
+  const asWriter = { actions: 'pull,push', signal } as const;
+  if (await hasBlob(transport, expected, asWriter)) return 'existed';
   let lostSessions = 0;
   const alsoRetry = (error: unknown): boolean => {
     if (!isLostSession(error)) return false;
@@ -45,7 +33,7 @@ export async function pushBlob(
     await transport.retrier.run(
       async (attempt) => {
         // The attempt before may have arrived although its answer did not.
-        if (attempt > 1 && (await isThere(transport, head))) return;
+        if (attempt > 1 && (await hasBlob(transport, expected, { ...asWriter, retry: false }))) return;
         await upload(transport, expected, open, options);
       },
       { signal, alsoRetry },
@@ -84,7 +72,7 @@ async function upload(
   const session = await transport.sendOnce({
     ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
   });
-  if (session.status === 201) return;
+  if (session.status === 201) return confirm(transport, expected, signal);
   let url = locationOf(transport, session.headers['location'], session.url);
   let content: Content = small ?? (await openContent(expected, open, options));
   const headers = { 'content-type': 'application/octet-stream' };
@@ -106,7 +94,8 @@ async function upload(
       ...{ method: 'PUT', url: withDigest(url, expected), headers: sized, body: content.body, ...sending },
       expect: [200, 201, 202, 204],
     });
-    await confirm(transport, expected, done.status, done.headers['docker-content-digest'], signal);
+    checkNamed(expected, done);
+    if (done.status === 202) await confirm(transport, expected, signal);
   } catch (error) {
     const failure = content.failure();
     throw failure === undefined ? error : new SourceFailure(failure);
@@ -161,40 +150,16 @@ async function readSmall(expected: Descriptor, open: OpenContent, options: PushO
   }
 }
 
-/** Some registries answer 202 to a PUT they have not finished: then a HEAD must confirm it. */
-async function confirm(
-  transport: Transport,
-  expected: Descriptor,
-  status: number,
-  named: string | readonly string[] | undefined,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (typeof named === 'string' && named.startsWith('sha256:') && named !== expected.digest) {
-    throw new NixcacheError('ERR_DIGEST_MISMATCH', `push blob ${expected.digest}: the registry stored it as ${named}`);
-  }
-  if (status !== 202 || (await isThere(transport, headRequest(transport, expected, 'pull,push', { signal })))) return;
+/** What a registry says it took without having finished (202), or without having been sent anything, is asked for. */
+async function confirm(transport: Transport, expected: Descriptor, signal: AbortSignal | undefined): Promise<void> {
+  if (await hasBlob(transport, expected, { actions: 'pull,push', retry: false, signal })) return;
   throw new NixcacheError('ERR_REGISTRY', `push blob ${expected.digest}: the registry took it, but does not have it`);
 }
 
-type HeadRequest = Parameters<Transport['send']>[0];
-
-const headRequest = (
-  transport: Transport,
-  target: BlobTarget,
-  actions: HeadRequest['actions'],
-  { signal }: CallOptions,
-): HeadRequest => ({
-  method: 'HEAD',
-  url: transport.url(`blobs/${target.digest}`),
-  actions,
-  expect: [...PRESENT, 404],
-  maxRedirects: 0,
-  signal,
-});
-
-async function isThere(transport: Transport, head: HeadRequest): Promise<boolean> {
-  const response = await transport.sendOnce(head);
-  return response.status !== 404;
+function checkNamed({ digest }: Descriptor, { headers }: HttpResponse): void {
+  const named = headers['docker-content-digest'];
+  if (!named?.startsWith('sha256:') || named === digest) return;
+  throw new NixcacheError('ERR_DIGEST_MISMATCH', `push blob ${digest}: the registry stored it as ${named}`);
 }
 
 function locationOf(transport: Transport, location: string | undefined, from: URL): URL {

@@ -5,10 +5,11 @@ import type { HttpResponse } from '../../http/http-fetch.ts';
 import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
-import { MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
+import { isManifestMediaType, MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import { isTag } from '../reference.ts';
+import { REDIRECTS } from './has-blob.ts';
 import { RegistryError } from './registry-error.ts';
-import type { Transport } from './transport.ts';
+import type { RegistryRequest, Transport } from './transport.ts';
 
 /** All of them: without the index type, an index answers 404 (seantis/roots#4). */
 const ACCEPT = MANIFEST_MEDIA_TYPES.join(', ');
@@ -35,7 +36,10 @@ export async function fetchManifest(
   });
 }
 
-/** By HEAD; by GET where the registry leaves out of its answer to HEAD what a descriptor needs. */
+/**
+ * By HEAD; by GET where the answer to HEAD leaves out what a descriptor needs, as that of a storage does to which the
+ * registry redirects: it knows neither media types nor digests, and may take no HEAD.
+ */
 export async function resolveManifest(
   transport: Transport,
   reference: string,
@@ -43,14 +47,18 @@ export async function resolveManifest(
 ): Promise<Descriptor | undefined> {
   const url = transport.url(`manifests/${checkReference(reference)}`);
   const headers = { accept: ACCEPT };
-  const request = { method: 'HEAD', url, actions: 'pull', expect: [200], headers, signal: options.signal } as const;
+  const request: RegistryRequest = {
+    ...{ method: 'HEAD', url, actions: 'pull', headers, signal: options.signal, maxRedirects: 0 },
+    expect: [200, ...REDIRECTS],
+  };
   const response = await absentAsUndefined(() => transport.send(request));
   if (response === undefined) return undefined;
-  const mediaType = contentType(response);
+  if (response.status !== 200) return (await fetchManifest(transport, reference, options))?.descriptor;
+  const mediaType = contentType(response) ?? '';
   const size = Number(response.headers['content-length'] ?? Number.NaN);
   const named = namedDigest(response) ?? (isDigest(reference) ? reference : undefined);
   if (isDigest(reference) && named !== reference) throw mismatch(`resolve ${reference}`, reference, named ?? 'none');
-  if (named !== undefined && mediaType !== undefined && Number.isSafeInteger(size) && size > 0) {
+  if (named !== undefined && isManifestMediaType(mediaType) && Number.isSafeInteger(size) && size > 0) {
     return { mediaType, digest: named, size };
   }
   return (await fetchManifest(transport, reference, options))?.descriptor;
@@ -139,10 +147,10 @@ const contentType = (response: HttpResponse): string | undefined =>
 
 const taggedSchema = z.object({ mediaType: z.string() });
 
-/** As the registry says; else as the manifest says of itself. */
+/** As the registry says, if it says that of a manifest; else as the manifest says of itself. */
 function mediaTypeOf(response: HttpResponse, bytes: Buffer): string {
   const said = contentType(response);
-  if (said !== undefined && said !== 'application/json' && said !== 'application/octet-stream') return said;
+  if (said !== undefined && isManifestMediaType(said)) return said;
   try {
     return taggedSchema.parse(JSON.parse(bytes.toString('utf8'))).mediaType;
   } catch (cause) {

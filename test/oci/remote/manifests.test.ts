@@ -76,6 +76,17 @@ describe('manifests', () => {
     await expect(repository.fetchManifest('tag')).rejects.toMatchObject({ code: 'ERR_REGISTRY' });
   });
 
+  it.each(['sha256', 'tag'])('asks by GET what a redirect of HEAD (by %s) hides behind storage', async (by) => {
+    const { registry, repository } = await openRepository({ auth: 'bearer' });
+    await repository.pushBlob(config.descriptor, config.open);
+    const pushed = await repository.pushManifest('t', IMAGE_MANIFEST, manifestOf(config.descriptor));
+    // Signed for GET alone, and with the length of its own body.
+    const headers = { location: `http://${registry.storageHost}/manifests/x?sig=1`, 'content-length': '42' };
+    registry.inject({ method: 'HEAD', act: { type: 'answer', status: 307, headers } });
+    expect(await repository.resolve(by === 'tag' ? 't' : pushed.digest)).toEqual(pushed);
+    expect(registry.requests.some(({ at }) => at === 'storage')).toBe(false);
+  });
+
   it('asks by GET what the answer to HEAD leaves out', async () => {
     const { registry, repository, pushed } = await openWithTag();
     registry.inject({ method: 'HEAD', act: { type: 'answer', status: 200 } });
