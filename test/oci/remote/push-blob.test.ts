@@ -58,6 +58,17 @@ describe('pushing a blob', () => {
     expect(retries).toEqual([]);
   });
 
+  it('leaves the check of what its owner has hashed to the registry, which stores nothing wrong', async () => {
+    const { registry, repository } = await openRepository();
+    const { descriptor } = randomBlob(MIB);
+    const other = randomBlob(MIB);
+    await expect(repository.pushBlob(descriptor, other.open, { isHashed: true })).rejects.toMatchObject({
+      code: 'ERR_REGISTRY',
+    });
+    expect(registry.repository('team/cache').blobs.size).toBe(0);
+    expect(registry.requests.some(({ method, status }) => method === 'PUT' && status === 400)).toBe(true);
+  });
+
   it.each([-1, 1])('stores nothing when there are %i bytes more than said', async (more) => {
     const { registry, repository } = await openRepository();
     const blob = randomBlob(MIB);
