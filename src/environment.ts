@@ -10,7 +10,7 @@ export function variable(env: Environment, name: string): string | undefined {
   return value === '' ? undefined : value;
 }
 
-export const homeDirectory = (env: Environment): string => variable(env, 'HOME') ?? homedir();
+const homeDirectory = (env: Environment): string => variable(env, 'HOME') ?? homedir();
 export const configHome = (env: Environment): string => baseDirectory(env, 'XDG_CONFIG_HOME', '.config');
 export const dataHome = (env: Environment): string => baseDirectory(env, 'XDG_DATA_HOME', '.local/share');
 export const cacheHome = (env: Environment): string => baseDirectory(env, 'XDG_CACHE_HOME', '.cache');

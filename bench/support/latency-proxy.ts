@@ -12,7 +12,7 @@ export interface LatencyProxy {
   close(): Promise<void>;
 }
 
-export interface LinkCounts {
+interface LinkCounts {
   connections: number;
   bytesUp: number;
   bytesDown: number;

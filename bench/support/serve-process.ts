@@ -12,7 +12,7 @@ export interface ServeProcess {
   stop(): Promise<void>;
 }
 
-export interface ServeUsage {
+interface ServeUsage {
   /** User and system time since its start, in steps of 10 ms. */
   readonly cpuMs: number;
   readonly rssBytes: number;

@@ -23,7 +23,7 @@ export interface Entry {
 }
 
 /** A `.ls` listing, zstd-compressed. */
-export interface ListingRef {
+interface ListingRef {
   /** Of the compressed bytes, since a range of a pack has no digest of its own. */
   readonly digest: Digest;
   readonly extents: readonly Extent[];

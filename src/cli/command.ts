@@ -55,7 +55,7 @@ export function addLeadingOptions(program: Command): void {
   for (const option of optionsOf({ ...OUTPUT, cache, ...REGISTRY })) program.addOption(option.hideHelp());
 }
 
-export const optionsOf = (table: SettingTable): readonly Option[] =>
+const optionsOf = (table: SettingTable): readonly Option[] =>
   Object.values(table).flatMap((setting) => {
     const { flag, no, group, type, conflicts, hidden } = setting;
     if (flag === undefined) return [];

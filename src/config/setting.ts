@@ -127,7 +127,7 @@ function fromFlag({ flag, type }: Setting, { flags }: Sources): Given | undefine
   return type.takes === 'values' && value === false ? undefined : { value, from: name };
 }
 
-export function fromVariable({ env: name, type }: Setting, { env }: Pick<Sources, 'env'>): Given | undefined {
+function fromVariable({ env: name, type }: Setting, { env }: Pick<Sources, 'env'>): Given | undefined {
   const value = name === undefined ? undefined : variable(env, name);
   if (name === undefined || value === undefined) return undefined;
   return { value: type.split?.(value) ?? value, from: name };

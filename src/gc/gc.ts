@@ -38,7 +38,7 @@ export interface GcOptions extends CallOptions {
 }
 
 /** An hour: below, a publish that is under way may lose what it relies on. */
-export const MIN_SAFE_GRACE_SECONDS = 60 * 60;
+const MIN_SAFE_GRACE_SECONDS = 60 * 60;
 /** A publish that needs what is to be dropped makes gc start over; more than a few in a row are another matter. */
 const MAX_ATTEMPTS = 3;
 

@@ -4,7 +4,7 @@ import { MAX_PACK_BYTES } from '../cache/write/pack.ts';
 import type { Census, PieceKind } from '../census/census.ts';
 
 /** A piece of a sparse pack that goes into a new pack. */
-export interface MovedPiece {
+interface MovedPiece {
   /** Row in the census. */
   readonly row: number;
   readonly kind: PieceKind;

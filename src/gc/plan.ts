@@ -44,7 +44,7 @@ export interface GcInput {
 
 export type RewriteReason = 'dropped-entries' | 'superseded-entries' | 'sparse-pack' | 'small';
 
-export interface DroppedEntry {
+interface DroppedEntry {
   readonly hashPart: HashPart;
   /** Bytes of the compressed NAR. */
   readonly bytes: number;

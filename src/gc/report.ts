@@ -43,7 +43,7 @@ export interface DroppedPath {
 }
 
 /** Manifests that could not be deleted, by the reason. */
-export interface NotFreed {
+interface NotFreed {
   readonly reason: string;
   readonly tags: readonly string[];
 }

@@ -54,7 +54,7 @@ export async function readRefusal(method: string, response: HttpResponse, now: n
 }
 
 /** Of all other statuses no better answer is to be expected. GitHub signals a secondary rate limit with 403. */
-export const isRetryableStatus = (status: number, body: string): boolean =>
+const isRetryableStatus = (status: number, body: string): boolean =>
   RETRYABLE_STATUSES.has(status) || (status === 403 && /secondary rate limit/i.test(body));
 
 const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);

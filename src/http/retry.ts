@@ -15,7 +15,7 @@ export interface RetryPolicy {
 }
 
 /** A minute of outage is survived, a dead registry is reported within a few minutes. */
-export const DEFAULT_RETRY_POLICY: RetryPolicy = {
+const DEFAULT_RETRY_POLICY: RetryPolicy = {
   attempts: 8,
   baseDelayMs: 500,
   maxDelayMs: 30_000,

@@ -9,13 +9,13 @@ import { NixcacheError } from '../errors.ts';
 import { MAX_LISTING_BYTES } from '../nix/listing.ts';
 import { quoted } from '../nix/quoted.ts';
 
-export interface NarDirectory {
+interface NarDirectory {
   readonly type: 'directory';
   /** In order of the names' bytes where made from a NAR; as it stood where parsed. */
   readonly entries: ReadonlyMap<string, NarNode>;
 }
 
-export interface NarRegular {
+interface NarRegular {
   readonly type: 'regular';
   /** Bytes of the contents. */
   readonly size: number;
@@ -24,7 +24,7 @@ export interface NarRegular {
   readonly narOffset?: number;
 }
 
-export interface NarSymlink {
+interface NarSymlink {
   readonly type: 'symlink';
   readonly target: string;
 }

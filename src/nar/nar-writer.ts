@@ -34,7 +34,7 @@ export interface NarWriterOptions {
 }
 
 /** 256 KiB: stays in the processor's cache between reading, hashing and compressing. */
-export const DEFAULT_CHUNK_BYTES = 256 * 1024;
+const DEFAULT_CHUNK_BYTES = 256 * 1024;
 const MIN_BUFFER_BYTES = 64 * 1024;
 /** Room for a node without contents: framing, a name and a target, each below 4 KiB. */
 const NODE_ROOM = 8 * 1024;

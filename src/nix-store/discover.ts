@@ -26,7 +26,7 @@ export interface FlakeOutput {
   readonly outputs: Readonly<Record<string, StorePath>>;
 }
 
-export interface DiscoveryFailure {
+interface DiscoveryFailure {
   readonly attrPath: string;
   /** Nix's error, on one line. */
   readonly error: string;

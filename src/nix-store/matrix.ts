@@ -1,7 +1,7 @@
 /** The matrix of a GitHub Actions workflow: one job per system that a flake has outputs for. */
 import type { Discovery } from './discover.ts';
 
-export interface MatrixEntry {
+interface MatrixEntry {
   readonly system: string;
   /** What `runs-on` takes: a label of GitHub's, or the labels of a self-hosted runner. */
   readonly runner: string | readonly string[];

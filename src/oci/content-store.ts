@@ -59,7 +59,7 @@ export interface BlobPusher {
   pushBlob(expected: Descriptor, open: OpenContent, options?: PushOptions): Promise<PushResult>;
 }
 
-export interface ManifestFetcher {
+interface ManifestFetcher {
   /**
    * The manifest that `reference`, a tag or a digest, names; undefined if there is none. Bytes are at most 4 MiB and
    * match the digest asked for, or the digest the registry named for the tag.
@@ -69,7 +69,7 @@ export interface ManifestFetcher {
   resolve(reference: string, options?: CallOptions): Promise<Descriptor | undefined>;
 }
 
-export interface ManifestPusher {
+interface ManifestPusher {
   /**
    * Stores a manifest under `tag`, in one step; the tag's last holder loses it, and stays readable by digest until it
    * is deleted or swept.

@@ -9,7 +9,7 @@ const DIGEST = /^sha256:[0-9a-f]{64}$/;
 export const isDigest = (text: string): text is Digest => DIGEST.test(text);
 
 /** @throws {NixcacheError} ERR_REGISTRY: digests come from registries and layouts */
-export function parseDigest(text: string): Digest {
+function parseDigest(text: string): Digest {
   if (!isDigest(text)) throw new NixcacheError('ERR_REGISTRY', `'${text}' is not a sha256 digest`);
   return text;
 }

@@ -26,7 +26,7 @@ export interface PublishPlan {
   readonly excluded: readonly ExcludedPath[];
 }
 
-export interface ExcludedPath {
+interface ExcludedPath {
   readonly info: PathInfo;
   readonly reason: string;
   /** Paths to be pushed or cached that refer to it and now lack a reference. */

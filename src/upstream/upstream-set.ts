@@ -16,7 +16,7 @@ export interface WhichHaveOptions extends CallOptions {
   readonly onEvent?: ((event: WhichHaveEvent) => void) | undefined;
 }
 
-export interface WhichHaveEvent {
+interface WhichHaveEvent {
   readonly asked: number;
   readonly total: number;
 }

@@ -3,7 +3,7 @@ import type { CallOptions } from '../call-options.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { BaseName, StorePath } from '../nix/store-path.ts';
 
-export interface PushRequest extends CallOptions {
+interface PushRequest extends CallOptions {
   /** References first, with the signatures they are to keep. */
   readonly infos: readonly PathInfo[];
   /** Compression that must not be used: it would make the very bytes that lie damaged in the cache, and may not be replaced. */

@@ -25,7 +25,7 @@ export interface PlanRepairOptions extends CallOptions {
   readonly dropIncomplete: boolean;
 }
 
-export interface PlannedPush {
+interface PlannedPush {
   readonly info: PathInfo;
   /** Compression of the damaged bytes that these must not equal. */
   readonly unlike: string | undefined;

@@ -1,7 +1,7 @@
 /** Streams that keep what is written, for an Output. */
 import { Output, type TextStream } from '../../src/cli/ui/output.ts';
 
-export class KeptStream implements TextStream {
+class KeptStream implements TextStream {
   text = '';
   readonly isTTY: boolean | undefined;
   readonly columns: number | undefined;

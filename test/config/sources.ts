@@ -2,7 +2,7 @@
 import { parseConfig } from '../../src/config/load.ts';
 import { type Flags, NO_CONFIG, type Sources } from '../../src/config/setting.ts';
 
-export const CONFIG_FILE = '/etc/nixcache/nixcache.toml';
+const CONFIG_FILE = '/etc/nixcache/nixcache.toml';
 
 export interface Given {
   readonly flags?: Flags;

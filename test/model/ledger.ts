@@ -6,7 +6,7 @@ export const DAY_MS = 24 * HOUR_MS;
 export const RETAIN_MS = 30 * DAY_MS;
 export const GRACE_MS = DAY_MS;
 /** How far apart any clock is from the true time, at most. */
-export const MAX_SKEW_MS = 3 * HOUR_MS;
+const MAX_SKEW_MS = 3 * HOUR_MS;
 
 export interface Publish {
   /** Source and system. */

@@ -29,7 +29,7 @@ const common = {
 const PINS = ['stable', 'demo'];
 const SOURCES = [undefined, 'github:owner/repo', 'github:owner/other'];
 
-export const actor = (): fc.Arbitrary<ActorSpec> => {
+const actor = (): fc.Arbitrary<ActorSpec> => {
   const kindOf = <K extends string>(kind: K) => fc.constant(kind);
   const path = fc.constantFrom(...PATH_NAMES);
   const pinName = fc.constantFrom(...PINS);
@@ -62,7 +62,7 @@ const round = (): fc.Arbitrary<Round> =>
     choices: fc.nat({ max: 1000 }),
   });
 
-export const habits = (): fc.Arbitrary<RegistryHabits> =>
+const habits = (): fc.Arbitrary<RegistryHabits> =>
   fc.record({
     maxLayers: fc.constantFrom(1000, 6),
     seed: fc.nat(),

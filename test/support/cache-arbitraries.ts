@@ -7,7 +7,7 @@ import { checkpointTag, segmentTag } from '../../src/cache-index/tags.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { baseName, narInfo } from './nix-arbitraries.ts';
 
-export const digest = (): fc.Arbitrary<Digest> => fc.uint8Array({ maxLength: 4 }).map((bytes) => digestOf(bytes));
+const digest = (): fc.Arbitrary<Digest> => fc.uint8Array({ maxLength: 4 }).map((bytes) => digestOf(bytes));
 
 export const extent = (): fc.Arbitrary<Extent> =>
   fc.record({ digest: digest(), offset: fc.nat(), length: fc.nat({ max: 1_000_000 }) });

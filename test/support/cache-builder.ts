@@ -198,7 +198,7 @@ const listingOf = (nar: Buffer): unknown => ({
   root: { type: 'regular', size: Number(nar.readBigUInt64LE(88)), narOffset: 96 },
 });
 
-export const rootFor = (name: string, spec: Pick<PublishSpec, 'at' | 'source' | 'system'>): Root => ({
+const rootFor = (name: string, spec: Pick<PublishSpec, 'at' | 'source' | 'system'>): Root => ({
   name,
   path: baseNameFor(name),
   system: spec.system ?? 'x86_64-linux',

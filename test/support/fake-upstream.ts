@@ -9,7 +9,7 @@ import { formatNarInfo, type NarInfo } from '../../src/nix/nar-info.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { type BaseName, hashPartOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
 
-export interface UpstreamFaults {
+interface UpstreamFaults {
   /** Every answer has this status. */
   status?: number;
   /** For the next so many requests only; counts down. */

@@ -29,7 +29,7 @@ export interface LegacyCacheOptions {
   readonly edit?: (index: LegacyIndexJson) => void;
 }
 
-export interface LegacyIndexJson {
+interface LegacyIndexJson {
   version: number;
   repo: string;
   registry: string;

@@ -16,7 +16,7 @@ export const baseName = (): fc.Arbitrary<BaseName> =>
     .tuple(bytes(20), fc.stringMatching(/^[0-9a-zA-Z+\-_?=][0-9a-zA-Z+\-._?=]{0,30}$/))
     .map(([hash, name]) => parseBaseName(`${encode(hash)}-${name}`));
 
-export const storePath = (): fc.Arbitrary<StorePath> => baseName().map((name) => toStorePath(name));
+const storePath = (): fc.Arbitrary<StorePath> => baseName().map((name) => toStorePath(name));
 
 const signature = (): fc.Arbitrary<string> =>
   bytes(64).map((raw) => `cache.example.org-1:${Buffer.from(raw).toString('base64')}`);
@@ -48,7 +48,7 @@ export const narInfo = (): fc.Arbitrary<NarInfo> =>
   );
 
 /** File names of arbitrary bytes, most of them short. */
-export const fileName = (): fc.Arbitrary<string> =>
+const fileName = (): fc.Arbitrary<string> =>
   fc
     .oneof(
       fc.uint8Array({ minLength: 1, maxLength: 12 }).map((raw) => fileNameFromBytes(Buffer.from(raw))),

@@ -12,7 +12,7 @@ export interface NixUnderTest {
 const CACHE = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'nixcache-test');
 
 /** Debian suites whose nix-bin the tests use: 2.26 in trixie, the newest packaged in sid. */
-export const SUITES = ['trixie', 'sid'] as const;
+const SUITES = ['trixie', 'sid'] as const;
 
 /** Every Nix to test with. */
 export const NIX_VERSIONS: readonly NixUnderTest[] = [

@@ -57,7 +57,7 @@ export async function publishAt(
   return { result, events };
 }
 
-export const rootsAt = (roots: readonly PathInfo[], at: Date): Root[] =>
+const rootsAt = (roots: readonly PathInfo[], at: Date): Root[] =>
   asRoots(
     roots.map(({ path }) => ({ name: path.slice(44), path })),
     { run: `run ${at.toISOString()}`, time: Math.floor(at.getTime() / 1000), source: 'github:owner/repo' },

@@ -45,7 +45,7 @@ export function memoryVandal(): Vandal {
   };
 }
 
-export async function layoutVandal(): Promise<Vandal> {
+async function layoutVandal(): Promise<Vandal> {
   const path = await tempDir();
   const file = (digest: Digest): string => join(path, 'blobs/sha256', hexOf(digest));
   return {

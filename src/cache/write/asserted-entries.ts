@@ -62,7 +62,7 @@ export async function findDueEntries(options: AssertOptions): Promise<BackedEntr
 }
 
 /** The entries that `roots` reach in the cache, each once. */
-export function* cachedClosure(reader: IndexReader, roots: readonly HashPart[]): Generator<Found> {
+function* cachedClosure(reader: IndexReader, roots: readonly HashPart[]): Generator<Found> {
   const seen = new Set<HashPart>(roots);
   const open = [...seen];
   for (let hashPart = open.pop(); hashPart !== undefined; hashPart = open.pop()) {

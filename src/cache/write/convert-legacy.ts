@@ -32,7 +32,7 @@ export interface ConvertOptions extends CallOptions {
   readonly now: () => Date;
 }
 
-export type ConvertEvent =
+type ConvertEvent =
   | { readonly type: 'found'; readonly entries: number }
   | { readonly type: 'committed'; readonly tag: string; readonly entries: number }
   | { readonly type: 'warning'; readonly message: string };

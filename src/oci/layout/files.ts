@@ -17,7 +17,7 @@ import { makeDirectory } from '../make-directory.ts';
 import { IMAGE_INDEX } from '../manifest.ts';
 import { withFileLock } from './file-lock.ts';
 
-export const LAYOUT_VERSION = '1.0.0';
+const LAYOUT_VERSION = '1.0.0';
 const OWN_NAMES = new Set(['oci-layout', 'index.json', 'blobs', '.ingest', '.index.lock']);
 
 /** The paths inside one layout, all absolute. */

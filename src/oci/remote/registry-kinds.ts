@@ -13,7 +13,7 @@ export interface RegistryKind {
   readonly uploads: 'put' | 'patch-put';
 }
 
-export const REGISTRY_KIND_NAMES = [
+const REGISTRY_KIND_NAMES = [
   'ghcr',
   'ecr',
   'hub',

@@ -31,7 +31,7 @@ const REASONS = {
 } as const satisfies Record<GcReport['keptBecause'][number]['reason']['kind'], string>;
 
 /** `2 roots pinned, 1 root of newest publishes`; undefined without roots. */
-export function formatWhyKept(kept: GcReport['keptBecause']): string | undefined {
+function formatWhyKept(kept: GcReport['keptBecause']): string | undefined {
   const counts = Map.groupBy(kept, ({ reason }) => reason.kind);
   const parts = [...counts].map(([kind, roots]) => `${formatCount(roots.length, 'root')} ${REASONS[kind]}`);
   return parts.length === 0 ? undefined : parts.join(', ');

@@ -20,7 +20,7 @@ export function notFound(command: string, what: string, catalog: Catalog): Nixca
 }
 
 /** Names that hold `text`; else those that are nearly it, their version aside. */
-export function similarNames(text: string, names: readonly string[]): readonly string[] {
+function similarNames(text: string, names: readonly string[]): readonly string[] {
   const lower = text.toLowerCase();
   const holding = names.filter((name) => name.toLowerCase().includes(lower));
   if (holding.length > 0) return holding.slice(0, MAX_SUGGESTIONS);

@@ -75,7 +75,7 @@ export function tellVerify(report: VerifyReport, cache: string, output: Output):
   output.info(`verified ${cache}: ${what}; ${countsOf(report)}`);
 }
 
-export function countsOf(report: VerifyReport): string {
+function countsOf(report: VerifyReport): string {
   const left = outstanding(report);
   if (left.length === 0) return 'everything is as it should be';
   const of = (severity: Finding['severity']): number => left.filter((each) => each.severity === severity).length;
