@@ -55,6 +55,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     may: [...FORMATS, 'streams', 'cache/read', 'upstream', 'hono', 'lru-cache'],
     node: ['node:crypto', 'node:stream'],
   },
+  'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },
   'serve/node': { may: ['serve', 'cache/read'] },
   gc: { may: [...CACHE, 'census', 'p-limit'] },
   // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
