@@ -335,16 +335,18 @@ describe('ends at once when it is interrupted', () => {
     for (const act of [secondaryLimit(429, 300), { type: 'answer', status: 500, body: '{}' } as const]) {
       const controller = new AbortController();
       github.inject({ path: LISTING, act });
+      let asked = 0;
       github.onRequest = (_, path) => {
-        if (LISTING.test(path)) setTimeout(() => controller.abort(stop()), 30);
+        if (!LISTING.test(path)) return;
+        asked++;
+        setTimeout(() => controller.abort(stop()), 30);
       };
       const deleter = new GithubPackagesDeleter({
         api: new GithubApi({ url: new URL(github.url), token: FAKE_GITHUB_TOKEN, http }),
         package: { owner: 'octo-org', name: 'repo/nix-cache' },
       });
-      const startedMs = performance.now();
       await expect(deleter.deleteManifests(list, { signal: controller.signal })).rejects.toThrow('stopped');
-      expect(performance.now() - startedMs).toBeLessThan(900);
+      expect(asked).toBe(1);
     }
     expect(github.package.deleted).toEqual([]);
   });

@@ -54,6 +54,18 @@ test('excluded paths are named with those that then lack a reference', () => {
   ]);
 });
 
+test('what the cache has counts among those that lack an excluded path; what is excluded is not pushed, known or not', () => {
+  const plan = planPublish(
+    input({
+      isCached: (hashPart) => hashPart === key(lib),
+      excludePaths: [/-c$/],
+      unknown: new Map([[key(libc), new Error('timed out')]]),
+    }),
+  );
+  expect(plan.excluded.map(({ dependents }) => dependents)).toEqual([[big, lib].map((info) => baseNameOf(info.path))]);
+  expect(plan.unknown).toEqual([]);
+});
+
 test('the references of a closure are read a few times, not once for each path that is left out', () => {
   const SIDE = 200;
   let reads = 0;

@@ -78,10 +78,8 @@ describe('narinfos of upstreams', () => {
     addPath(quick, { baseName: baseName(1), nar: NAR, key: newKey('quick-1') });
     const path = `/${hashPart(1)}.narinfo`;
     expect(String((await setUp([slow, quick]).ask(path)).body)).toContain('Sig: slow-1:');
-    slow.faults.delayMs = 2000;
-    const start = performance.now();
+    slow.faults.hang = true;
     expect(String((await setUp([slow, quick]).ask(path)).body)).toContain('Sig: quick-1:');
-    expect(performance.now() - start).toBeLessThan(1000);
   });
 
   it.each([

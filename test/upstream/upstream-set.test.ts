@@ -74,10 +74,9 @@ describe('whichHave', () => {
     onTestFinished(() => http.destroy());
     const patience = { ...PATIENT, breaker: { ...PATIENT.breaker, spanMs: 0 } };
     const upstream = new Upstream({ ...parseUpstream(far.url), timeoutMs: 100 }, { http, patience });
-    const start = performance.now();
     const result = await whichHave(paths(500), [upstream], { concurrency: 32 });
     expect(result.unknown.size).toBe(500);
-    expect(performance.now() - start).toBeLessThan(3000);
+    expect(far.requests.length).toBeLessThan(100);
   });
 
   it('survives a short outage', async () => {
