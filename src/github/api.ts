@@ -11,8 +11,9 @@ import { retry } from '@octokit/plugin-retry';
 import { throttling } from '@octokit/plugin-throttling';
 import Bottleneck from 'bottleneck';
 import type { CallOptions } from '../call-options.ts';
+import { abortReason } from '../call-options.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
-import { abortable, interruption } from '../http/network-error.ts';
+import { abortable } from '../http/network-error.ts';
 import { USER_AGENT } from '../version.ts';
 import { octokitFetch } from './octokit-fetch.ts';
 
@@ -102,7 +103,7 @@ export class GithubApi {
 
   /** octokit waits without looking at the signal: so we do not wait for octokit. */
   async #run<T>(work: (request: { signal?: AbortSignal }) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    if (signal?.aborted) throw interruption(signal);
+    if (signal?.aborted) throw abortReason(signal);
     return abortable(work(signal === undefined ? {} : { signal }), signal);
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { interruption } from './network-error.ts';
+import { abortReason } from '../call-options.ts';
 
 /** Time and chance, as parameters: tests pass their own and never wait. */
 export interface Clock {
@@ -17,7 +17,7 @@ export const systemClock: Clock = {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });
     } catch (error) {
-      throw signal?.aborted === true ? interruption(signal) : error;
+      throw signal?.aborted === true ? abortReason(signal) : error;
     }
   },
   random: () => Math.random(),

@@ -1,7 +1,8 @@
 /** How much at once one host bears: found out by asking for less after each refusal and for a little more when all is quiet. */
+
+import { abortReason } from '../call-options.ts';
 import type { Clock } from './clock.ts';
 import { systemClock } from './clock.ts';
-import { interruption } from './network-error.ts';
 
 export interface AdaptiveLimitOptions {
   /** Where it starts, and the most it ever allows. */
@@ -69,7 +70,7 @@ export class AdaptiveLimit {
   }
 
   #enter(signal: AbortSignal | undefined): Promise<void> | void {
-    if (signal?.aborted === true) throw interruption(signal);
+    if (signal?.aborted === true) throw abortReason(signal);
     if (this.#active < this.#limit) {
       this.#active += 1;
       return;
@@ -81,7 +82,7 @@ export class AdaptiveLimit {
       };
       const aborted = (): void => {
         this.#waiting.delete(admitted);
-        if (signal !== undefined) reject(interruption(signal));
+        if (signal !== undefined) reject(abortReason(signal));
       };
       signal?.addEventListener('abort', aborted, { once: true });
       this.#waiting.add(admitted);

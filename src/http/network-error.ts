@@ -1,4 +1,5 @@
 /** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
+import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { redactUrl } from './url.ts';
 
@@ -29,17 +30,11 @@ export const timeoutError = (what: string, method: string, url: URL): NetworkErr
     retryable: true,
   });
 
-/** What work that `signal` ended rejects with: the signal's reason, as an error. */
-export function interruption(signal: AbortSignal): Error {
-  const reason: unknown = signal.reason;
-  return reason instanceof Error ? reason : new NixcacheError('ERR_INTERRUPTED', 'interrupted', { cause: reason });
-}
-
 /** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(interruption(signal));
+  const onAbort = (): void => aborted.reject(abortReason(signal));
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
   try {

@@ -1,9 +1,11 @@
 /** When to try again, and when to stop. Full jitter, exponential, and never sooner than the server asks. */
+
+import { abortReason } from '../call-options.ts';
 import { messageOf, type NixcacheError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import { systemClock } from './clock.ts';
 import { HttpError } from './http-error.ts';
-import { interruption, NetworkError } from './network-error.ts';
+import { NetworkError } from './network-error.ts';
 
 export interface RetryPolicy {
   /** How often at most, the first time included. */
@@ -61,7 +63,7 @@ export class Retrier {
     const { attempts, deadlineMs } = this.policy;
     const start = this.clock.now();
     for (let number = 1; ; number += 1) {
-      if (call.signal?.aborted === true) throw interruption(call.signal);
+      if (call.signal?.aborted === true) throw abortReason(call.signal);
       try {
         return await attempt(number);
       } catch (error) {

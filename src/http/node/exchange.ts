@@ -7,8 +7,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { abortReason } from '../../call-options.ts';
 import type { HttpHeaders, HttpResponse } from '../http-fetch.ts';
-import { interruption, networkError, timeoutError } from '../network-error.ts';
+import { networkError, timeoutError } from '../network-error.ts';
 import type { Exchange } from '../redirects.ts';
 
 /** 512 KiB: eight reads of a socket; measured to be enough for loopback and any real network. */
@@ -19,7 +20,7 @@ export function exchange(dispatcher: Dispatcher, request: Exchange): Promise<Htt
   return new Promise((resolve, reject) => {
     const handler = new ExchangeHandler(request, resolve, reject);
     if (request.signal?.aborted === true) {
-      handler.fail(interruption(request.signal));
+      handler.fail(abortReason(request.signal));
       return;
     }
     dispatcher.dispatch(
@@ -60,7 +61,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
       this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, method, url));
     }, timeoutMs);
     this.#onAbort = () => {
-      if (signal !== undefined) this.fail(interruption(signal));
+      if (signal !== undefined) this.fail(abortReason(signal));
     };
     signal?.addEventListener('abort', this.#onAbort, { once: true });
   }

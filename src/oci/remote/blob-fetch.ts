@@ -5,9 +5,10 @@
 
 import { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
+import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
-import { interruption, NetworkError } from '../../http/network-error.ts';
+import { NetworkError } from '../../http/network-error.ts';
 import { isRetryable } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { checkRange } from '../../streams/byte-range.ts';
@@ -29,7 +30,7 @@ export async function fetchBlob(
 ): Promise<Readable> {
   const { range, signal } = options;
   if (range !== undefined) checkRange(target, range);
-  if (signal?.aborted === true) throw interruption(signal);
+  if (signal?.aborted === true) throw abortReason(signal);
   // Ends whatever request is under way when the reader or the caller gives up.
   const stop = new AbortController();
   const forward = (): void => stop.abort(signal?.reason);
