@@ -108,6 +108,20 @@ describe('a connection', () => {
   });
 });
 
+it.each([
+  ['GET', '/nar/../nix-cache-info'],
+  ['GET', '/%2e%2e/nix-cache-info'],
+  ['GET', '/.\\nix-cache-info'],
+  ['GET', '/%zz'],
+  ['TRACE', '/nothing'],
+])('%s %s is 404 as it is written, whatever a URL would make of it', async (method, path) => {
+  const { port } = await start();
+  const client = await rawClient(port);
+  client.send(request(path, method));
+  expect(await client.until((text) => text.endsWith('Not Found\n'))).toMatch(/^HTTP\/1\.1 404 /);
+  client.socket.destroy();
+});
+
 describe('a NAR on the wire', () => {
   it('is whole, or a part', async () => {
     const { reader, get } = await start();
