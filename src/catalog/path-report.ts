@@ -1,14 +1,22 @@
 /** Everything about one path in a cache: its entry, where its bytes lie, what needs it, and why gc keeps it. */
+
 import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
 import type { ClosureSizes, EntryGraph } from '../census/entry-graph.ts';
-import type { KeepReason, RetentionPolicy } from '../census/retention.ts';
-import { isNixcacheError, messageOf } from '../errors.ts';
+import { type Marks, mark, type WhyKept } from '../census/marks.ts';
+import {
+  applyRetention,
+  type KeepReason,
+  type Retention,
+  type RetentionPolicy,
+  retainedSince,
+} from '../census/retention.ts';
+import { takeCensus } from '../census/take-census.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
 import { byName } from './look-up.ts';
-import { judge } from './why-kept.ts';
 
 export interface PathReport {
   readonly entry: Entry;
@@ -112,3 +120,24 @@ const baseName = (hashPart: HashPart, { reader }: Catalog): BaseName | undefined
   const entry = reader.findEntry(hashPart);
   return entry && baseNameOf(entry.narInfo.path);
 };
+
+/** What gc would decide now; a value, so that several paths can be asked about. */
+interface GcVerdict {
+  readonly retention: Retention;
+  /** Undefined for what gc would drop. */
+  why(hashPart: HashPart): WhyKept | undefined;
+}
+
+/** @throws {NixcacheError} ERR_INDEX when gc would stop, since it cannot read all of the cache */
+function judge(catalog: Catalog, policy: RetentionPolicy): GcVerdict {
+  const [unreadable] = catalog.unreadable;
+  if (unreadable !== undefined) throw wouldStop(unreadable);
+  const retention = applyRetention(catalog.roots, catalog.pins, policy);
+  const held = new Map(catalog.reader.segments().map((segment) => [segment.tag, segment]));
+  const census = takeCensus(catalog.segments, held, (tag, why) => wouldStop(`segment ${tag}: ${why}`));
+  const marks: Marks = mark(census, retention.kept, retainedSince(policy));
+  return { retention, why: (hashPart) => marks.why(hashPart) };
+}
+
+const wouldStop = (reason: string): NixcacheError =>
+  new NixcacheError('ERR_INDEX', `gc would stop and drop nothing: ${reason}; run nixcache verify`);

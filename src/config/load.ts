@@ -1,9 +1,17 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
+
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { absolutePath, configHome, type Environment } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { type LoadedConfig, NO_CONFIG } from './setting.ts';
+import { CACHE } from './cache-reference.ts';
+import { GC } from './gc-settings.ts';
+import { COMPRESSION, DISCOVER, FLAKE, PUSH } from './publish-settings.ts';
+import { SERVE } from './serve-settings.ts';
+import { type LoadedConfig, NO_CONFIG, type SettingTable, type SettingType } from './setting.ts';
+import { SIGNING_KEY_FILE } from './signing-keys.ts';
+import { suggest } from './suggestion.ts';
+import { UPSTREAM_TABLE } from './upstreams.ts';
 
 export interface ConfigLocation {
   /** `--config`: must exist. */
@@ -42,9 +50,9 @@ async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-/** The parsers are loaded only when there is a file to read: without one every command starts sooner. */
+/** The parser is loaded only when there is a file to read: without one every command starts sooner. */
 export async function parseConfig(text: string, file: string): Promise<LoadedConfig> {
-  const [{ parse, TomlError }, { faultsOf }] = await Promise.all([import('smol-toml'), import('./config-file.ts')]);
+  const { parse, TomlError } = await import('smol-toml');
   let document: unknown;
   try {
     document = parse(text);
@@ -58,4 +66,64 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
   const faults = faultsOf(document);
   if (faults.length > 0) throw new NixcacheError('ERR_USAGE', `read configuration ${file}: ${faults.join('; ')}`);
   return { file, directory: dirname(file), settings: document as LoadedConfig['settings'] };
+}
+
+/** What may stand in a table: values, and tables in turn. */
+type Shape = Map<string, SettingType<unknown> | Shape>;
+
+const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, DISCOVER, PUSH, SERVE, GC);
+const UPSTREAM = shapeOf(UPSTREAM_TABLE);
+FILE.set('upstream', UPSTREAM);
+
+function shapeOf(...tables: readonly SettingTable[]): Shape {
+  const shape: Shape = new Map();
+  for (const { key, type } of tables.flatMap((table) => Object.values(table))) {
+    const path = key?.split('.') ?? [];
+    const name = path.pop();
+    let at = shape;
+    for (const part of path) {
+      const inner = at.get(part) ?? new Map();
+      at.set(part, inner);
+      if (inner instanceof Map) at = inner;
+    }
+    if (name !== undefined) at.set(name, type);
+  }
+  return shape;
+}
+
+/** What is wrong with `document`, one reason each; none: it may be used. */
+const faultsOf = (document: unknown): readonly string[] => faultsIn(document, FILE, '');
+
+function faultsIn(value: unknown, shape: Shape, path: string): readonly string[] {
+  if (!isTable(value)) return [`${path} must be a table`];
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const at = path === '' ? key : `${path}.${key}`;
+    const type = shape.get(key);
+    if (type === undefined) return [unknownKey(at, key, [...shape.keys()])];
+    if (type === UPSTREAM) return faultsInUpstreams(inner, at);
+    if (type instanceof Map) return faultsIn(inner, type, at);
+    return type.holds(inner) ? [] : [mustBe(at, type, inner)];
+  });
+}
+
+function faultsInUpstreams(value: unknown, path: string): readonly string[] {
+  if (!Array.isArray(value)) return [`${path} must be tables, each headed [[upstream]]`];
+  return value.flatMap((table, index) => {
+    const at = `${path}[${index}]`;
+    const { type } = UPSTREAM_TABLE.url;
+    const lacking = isTable(table) && table['url'] === undefined ? [mustBe(`${at}.url`, type, undefined)] : [];
+    return [...lacking, ...faultsIn(table, UPSTREAM, at)];
+  });
+}
+
+const isTable = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const mustBe = (path: string, { words }: SettingType<unknown>, value: unknown): string =>
+  `${path} must be ${words}, not ${JSON.stringify(value) ?? 'nothing'}`;
+
+function unknownKey(path: string, key: string, allowed: readonly string[]): string {
+  const meant = suggest(key, allowed);
+  const help = meant === undefined ? `there are ${allowed.join(', ')}` : `did you mean '${meant}'?`;
+  return `${path} is not a setting, ${help}`;
 }

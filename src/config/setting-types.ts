@@ -1,8 +1,7 @@
 /** What settings hold: how each is read, and what the config file may say. */
 import { absolutePath } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
-import { parseByteSize } from './byte-size.ts';
-import { parseDuration } from './duration.ts';
+import { parseByteSize, parseDuration } from './quantities.ts';
 import type { Place, Raw, SettingType } from './setting.ts';
 
 export type One<T> = SettingType<T, 'value'>;

@@ -3,7 +3,7 @@
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
-import { parseDuration } from './duration.ts';
+import { parseDuration } from './quantities.ts';
 import { type Given, given, NO_CONFIG, read, type Setting, type SettingTable, type Sources } from './setting.ts';
 import { integer, TEXT, TEXTS, TTL } from './setting-types.ts';
 

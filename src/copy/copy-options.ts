@@ -2,7 +2,6 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import type { ContentStore } from '../oci/content-store.ts';
-import type { OnCopyEvent } from './events.ts';
 
 /** What copies of every kind are told. */
 export interface CopyOptions extends CallOptions {
@@ -50,3 +49,18 @@ export interface RefusedPath {
   readonly path: string;
   readonly reason: string;
 }
+
+/** What a copy tells while it runs; the CLI draws it. */
+export type CopyEvent =
+  | { readonly type: 'stage'; readonly stage: CopyStage }
+  /** Narinfos read of a binary cache, so far. */
+  | { readonly type: 'looked-up'; readonly paths: number }
+  /** What the destination lacks: `bytes` of compressed NARs. */
+  | { readonly type: 'planned'; readonly paths: number; readonly bytes: number }
+  | { readonly type: 'uploaded'; readonly bytes: number; readonly existed: boolean }
+  | { readonly type: 'committed'; readonly tag: string; readonly entries: number }
+  | { readonly type: 'refused'; readonly path: string; readonly reason: string }
+  | { readonly type: 'warning'; readonly message: string };
+
+export type CopyStage = 'read' | 'copy' | 'commit';
+type OnCopyEvent = (event: CopyEvent) => void;

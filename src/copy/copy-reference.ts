@@ -7,8 +7,7 @@
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { fetchRecords, fetchSegmentRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
-import { carried, type PendingEntry } from '../cache/write/incoming.ts';
-import { signaturesOf } from '../cache/write/signatures.ts';
+import { carried, type PendingEntry, signaturesOf } from '../cache/write/incoming.ts';
 import type { SegmentRecords } from '../cache-index/records.ts';
 import { currentPins, mergeRecords } from '../cache-index/records.ts';
 import { NixcacheError } from '../errors.ts';

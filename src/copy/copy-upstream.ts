@@ -4,21 +4,20 @@
  */
 import { DiskSpool } from '../cache/disk/spool.ts';
 import type { IncomingPath } from '../cache/write/incoming.ts';
+import { signaturesOf } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
-import { signaturesOf } from '../cache/write/signatures.ts';
 import { takeNar } from '../cache/write/take-nar.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
-import { listNarInfos } from '../upstream/directory-listing.ts';
-import { narFileOf } from '../upstream/nar-file.ts';
+import { listNarInfos } from '../upstream/directory-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { narFileOf } from '../upstream/upstream.ts';
 import { newRoots } from './carried-records.ts';
 import { type WalkedClosure, walkClosure } from './closure-walk.ts';
 import type { CopyOptions, CopyReport, RefusedPath } from './copy-options.ts';
-import { assertSameStoreDir, Destination } from './destination.ts';
-import { isTrusted, UNTRUSTED } from './signing.ts';
+import { assertSameStoreDir, Destination, isTrusted, UNTRUSTED } from './destination.ts';
 
 export interface CopyUpstreamOptions extends CopyOptions {
   /** Made for the store directory `storeDir`. */

@@ -5,6 +5,8 @@ import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter, type CacheWriterOptions, type CommittedSegment } from '../cache/write/cache-writer.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
+import type { NarInfo } from '../nix/nar-info.ts';
+import { findSigner, type PublicKey, type SecretKey } from '../nix/signature.ts';
 import type { CopyOptions } from './copy-options.ts';
 
 export class Destination {
@@ -71,3 +73,13 @@ export function assertSameStoreDir(
     `${source.name} is a cache for ${source.storeDir}, and ${reader.name} one for ${reader.storeDir}: copy to another cache`,
   );
 }
+
+/** Whether nothing is asked for, or one of `keys` signed `narInfo`. */
+export const isTrusted = (narInfo: NarInfo, keys: readonly PublicKey[]): boolean =>
+  keys.length === 0 || findSigner(narInfo, keys) !== undefined;
+
+export const UNTRUSTED = 'no trusted key signed it';
+
+/** Whether each of `keys` has signed `narInfo`. */
+export const isSignedBy = (narInfo: NarInfo, keys: readonly SecretKey[]): boolean =>
+  keys.every(({ publicKey }) => findSigner(narInfo, [publicKey]) !== undefined);

@@ -6,8 +6,8 @@ import type { Entry } from '../cache-index/entry.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { RefusedPath } from './copy-options.ts';
+import { isSignedBy, isTrusted, UNTRUSTED } from './destination.ts';
 import { entriesOf } from './segment-plan.ts';
-import { isSignedBy, isTrusted, UNTRUSTED } from './signing.ts';
 
 export interface EntrySelectionOptions {
   readonly source: IndexReader;

@@ -2,9 +2,9 @@
 import type { Readable } from 'node:stream';
 import { NixcacheError } from '../errors.ts';
 import type { HttpFetch, HttpMethod } from '../http/http-fetch.ts';
+import { redactUrl } from '../http/http-fetch.ts';
 import { discardBody } from '../http/redirects.ts';
 import { isRetryable } from '../http/retry.ts';
-import { redactUrl } from '../http/url.ts';
 
 export interface OctokitFetchOptions {
   readonly http: HttpFetch;

@@ -1,5 +1,5 @@
 /** Which token GitHub's API gets. What is not for it, it must never see. */
-import { isLoopbackHost } from '../http/url.ts';
+import { isLoopbackHost } from '../http/http-fetch.ts';
 import type { CredentialsProvider } from '../oci/remote/credentials.ts';
 
 export interface TokenSources {

@@ -2,8 +2,8 @@
 import type { Readable } from 'node:stream';
 import { type ErrorCode, NixcacheError } from '../errors.ts';
 import type { HttpResponse } from './http-fetch.ts';
+import { redactUrl } from './http-fetch.ts';
 import { retryAfterMs } from './retry-after.ts';
-import { redactUrl } from './url.ts';
 
 export interface HttpErrorFacts {
   readonly method: string;

@@ -1,7 +1,7 @@
 /** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
 import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { redactUrl } from './url.ts';
+import { redactUrl } from './http-fetch.ts';
 
 export class NetworkError extends NixcacheError {
   readonly host: string;

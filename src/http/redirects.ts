@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { NixcacheError } from '../errors.ts';
 import { USER_AGENT } from '../version.ts';
 import type { HttpMethod, HttpRequest, HttpResponse } from './http-fetch.ts';
-import { isLoopbackHost, redactUrl } from './url.ts';
+import { isLoopbackHost, redactUrl } from './http-fetch.ts';
 
 /** One request and its one answer: nothing is followed. */
 export interface Exchange {

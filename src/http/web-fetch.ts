@@ -3,9 +3,9 @@ import { Readable } from 'node:stream';
 import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { HttpFetch, HttpHeaders, HttpRequest, HttpResponse } from './http-fetch.ts';
+import { redactUrl } from './http-fetch.ts';
 import { NetworkError, networkError, timeoutError } from './network-error.ts';
 import { type Exchange, followRedirects } from './redirects.ts';
-import { redactUrl } from './url.ts';
 
 export class WebFetch implements HttpFetch {
   readonly #fetch: typeof fetch;

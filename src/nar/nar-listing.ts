@@ -6,7 +6,7 @@
  */
 import { zstdCompressSync } from 'node:zlib';
 import { NixcacheError } from '../errors.ts';
-import { MAX_LISTING_BYTES } from '../nix/listing.ts';
+import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
 import { quoted } from '../nix/quoted.ts';
 
 interface NarDirectory {

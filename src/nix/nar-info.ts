@@ -199,3 +199,8 @@ export function formatNarInfo(info: NarInfo, options: { readonly withExtra?: boo
 
 /** References as base names, sorted by bytes as Nix keeps them. */
 export const sortReferences = (references: Iterable<BaseName>): BaseName[] => [...new Set(references)].sort();
+
+/** What everyone has to agree upon about `.ls` listings; nar/nar-listing.ts makes and parses them. */
+
+/** 64 MiB of JSON, some 500 000 files: what a server is willing to hold for one answer. */
+export const MAX_LISTING_BYTES = 64 * 1024 * 1024;

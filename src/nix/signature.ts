@@ -4,11 +4,12 @@
  * A secret key is libsodium's 64 bytes: 32 of seed, then the 32 of the public key. Everything before the first colon
  * is the name. Source: NixOS/nix src/libutil/signature/local-keys.cc.
  */
+
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { fingerprint } from './fingerprint.ts';
 import type { PathInfo } from './path-info.ts';
 import { quoted } from './quoted.ts';
+import { storeDirOf } from './store-path.ts';
 
 export interface PublicKey {
   readonly name: string;
@@ -139,4 +140,14 @@ export function findSigner(
     }
   }
   return undefined;
+}
+
+/**
+ * The text that a signature covers: `1;<store path>;<NAR hash>;<NAR size>;<references>`, the references as full
+ * paths, sorted, comma separated. Source: NixOS/nix src/libstore/path-info.cc (`fingerprint`).
+ */
+export function fingerprint(info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references'>): string {
+  const storeDir = storeDirOf(info.path);
+  const references = [...new Set(info.references)].sort().map((baseName) => `${storeDir}/${baseName}`);
+  return `1;${info.path};${info.narHash};${info.narSize};${references.join(',')}`;
 }

@@ -1,9 +1,8 @@
 /** Where the bytes of a publish come from: the local store, through the worker threads; for what the cache has lost, also upstreams. */
 import type { BackedEntry, IncomingPath, TakenPath } from '../cache/write/incoming.ts';
-import { isPathFault } from '../cache/write/incoming.ts';
+import { isPathFault, signaturesOf } from '../cache/write/incoming.ts';
 import { partBytesFor } from '../cache/write/limits.ts';
 import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
-import { signaturesOf } from '../cache/write/signatures.ts';
 import type { Spool } from '../cache/write/spool.ts';
 import { takeNar } from '../cache/write/take-nar.ts';
 import type { CallOptions } from '../call-options.ts';
@@ -13,8 +12,8 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
-import { narFileOf } from '../upstream/nar-file.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { narFileOf } from '../upstream/upstream.ts';
 
 export interface LocalNarsOptions {
   readonly store: ContentStore;

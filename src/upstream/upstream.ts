@@ -1,6 +1,7 @@
 /** One binary cache that we ask: retried, guarded by a circuit breaker, and never believed without parsing. */
 
 import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
@@ -11,7 +12,6 @@ import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.
 import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { type BreakerPolicy, type BreakerState, CircuitBreaker } from './circuit-breaker.ts';
-
 import { DirectorySource } from './directory-source.ts';
 import type { FileSource, OpenFileOptions, SourceFacts, SourceFile } from './file-source.ts';
 import { HttpSource } from './http-source.ts';
@@ -187,3 +187,15 @@ export class Upstream {
     return await this.#retrier.run(() => this.#breaker.run(attempt, signal), { signal });
   }
 }
+
+/** The compressed NAR of `narInfo`, to be opened as often as it takes. */
+interface NarFile extends NarInfo {
+  readonly name: string;
+  readonly open: (options: CallOptions) => Promise<Readable | undefined>;
+}
+
+export const narFileOf = (upstream: Pick<Upstream, 'openFile' | 'name'>, narInfo: NarInfo): NarFile => ({
+  ...narInfo,
+  name: upstream.name,
+  open: async (options) => (await upstream.openFile(narInfo.url, options))?.body,
+});

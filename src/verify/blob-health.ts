@@ -7,9 +7,8 @@ import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Findings } from './finding.ts';
-import { someOf } from './finding.ts';
+import { someOf, troubleOf } from './finding.ts';
 import type { ScannedSegment } from './scanned-segment.ts';
-import { troubleOf } from './trouble.ts';
 
 export interface CheckBlobsOptions extends CallOptions {
   readonly store: ReadOnlyStore;

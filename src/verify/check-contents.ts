@@ -18,9 +18,9 @@ import { type BlobHealth, blameRows } from './blob-health.ts';
 import { checkNar, type NarFault } from './check-nar.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { FindingKind, Findings } from './finding.ts';
+import { troubleOf } from './finding.ts';
 import { narInPack, narInStore } from './nar-in-cache.ts';
 import type { ScannedSegment } from './scanned-segment.ts';
-import { troubleOf } from './trouble.ts';
 
 export interface CheckContentsOptions extends CallOptions {
   readonly store: ReadOnlyStore;

@@ -6,7 +6,7 @@ import { isNixcacheError, messageOf } from '../errors.ts';
 import { decompress } from '../nar/decompress.ts';
 import { type NarNode, parseNarListing } from '../nar/nar-listing.ts';
 import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
-import { MAX_LISTING_BYTES } from '../nix/listing.ts';
+import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
 
 export interface NarSource {
   /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */

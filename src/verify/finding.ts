@@ -1,4 +1,6 @@
 /** What verify has to say: each finding names a thing, what is wrong with it, and what helps. */
+import { type Trouble, troubleOf as troubleIn } from '../cache/read/problem.ts';
+import type { CallOptions } from '../call-options.ts';
 
 /** `damage`: something is lost or refused. `warning`: it works, but should not be so. `info`: worth knowing. */
 type Severity = 'damage' | 'warning' | 'info';
@@ -87,4 +89,12 @@ const findingKey = ({ kind, what }: Pick<Finding, 'kind' | 'what'>): string => `
 export function someOf(names: readonly string[], shown = 2): string {
   const more = names.length - shown;
   return `${names.slice(0, shown).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+/** @throws {NixcacheError} what says nothing about the content: no network, no credentials, a newer format, an abort */
+export function troubleOf(error: unknown, { signal }: CallOptions): Trouble {
+  signal?.throwIfAborted();
+  const trouble = troubleIn(error);
+  if (!trouble) throw error;
+  return trouble;
 }

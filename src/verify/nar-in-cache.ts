@@ -6,7 +6,7 @@ import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { type Extent, totalLength } from '../cache-index/extent.ts';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { MAX_LISTING_BYTES } from '../nix/listing.ts';
+import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
 import type { BlobFetcher } from '../oci/content-store.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
 import { readBounded } from '../streams/verify.ts';

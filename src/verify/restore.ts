@@ -13,7 +13,7 @@ import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
-import { narFileOf } from '../upstream/nar-file.ts';
+import { narFileOf } from '../upstream/upstream.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { PlannedFetch } from './plan.ts';
 

@@ -18,9 +18,9 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { ImageManifest } from '../oci/manifest.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { Findings } from './finding.ts';
+import { troubleOf } from './finding.ts';
 import type { TagScan } from './scan-tags.ts';
 import { ScannedSegment, type SegmentParts } from './scanned-segment.ts';
-import { troubleOf } from './trouble.ts';
 
 export interface ScanSegmentOptions extends CallOptions {
   readonly store: ReadOnlyStore;

@@ -14,7 +14,7 @@ import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { decodeImageIndex } from '../oci/manifest.ts';
 import type { Findings } from './finding.ts';
-import { troubleOf } from './trouble.ts';
+import { troubleOf } from './finding.ts';
 
 export interface ScanTagsOptions extends CallOptions {
   readonly store: ReadOnlyStore;

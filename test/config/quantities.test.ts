@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { parseByteSize } from '../../src/config/byte-size.ts';
 import { parseCompression } from '../../src/config/compression.ts';
-import { parseDuration } from '../../src/config/duration.ts';
+import { parseByteSize, parseDuration } from '../../src/config/quantities.ts';
 import { suggest } from '../../src/config/suggestion.ts';
 import { isNixcacheError } from '../../src/errors.ts';
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { isLoopbackHost, redactUrl } from '../../src/http/url.ts';
+import { isLoopbackHost, redactUrl } from '../../src/http/http-fetch.ts';
 
 it.each([
   ['https://user:pass@ghcr.io/v2/', 'https://ghcr.io/v2/'],

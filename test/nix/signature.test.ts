@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { isNixcacheError } from '../../src/errors.ts';
-import { fingerprint } from '../../src/nix/fingerprint.ts';
 import { parseHash } from '../../src/nix/hash.ts';
 import { parseNarInfo } from '../../src/nix/nar-info.ts';
 import {
   findSigner,
+  fingerprint,
   generateKey,
   isSignature,
   parsePublicKey,

@@ -1,9 +1,8 @@
 /** Copies between tests' stores, and what must hold of a destination. */
 import { expect } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
-import type { CopyReport } from '../../src/copy/copy-options.ts';
+import type { CopyEvent, CopyReport } from '../../src/copy/copy-options.ts';
 import { type CopyReferenceOptions, copyReference } from '../../src/copy/copy-reference.ts';
-import type { CopyEvent } from '../../src/copy/events.ts';
 import { type HashPart, hashPartOf } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { openReader } from './cache-builder.ts';

@@ -1,7 +1,7 @@
 /** Writes caches as cmspam/nixcache-oci does (lib/cache-builder.sh at 6a4b9e4), byte for byte where it matters. */
 import { createHash } from 'node:crypto';
 import { xz } from '@napi-rs/lzma';
-import { LEGACY_INDEX } from '../../src/cache/read/legacy-manifest.ts';
+import { LEGACY_INDEX } from '../../src/cache/read/legacy-index.ts';
 import { CACHE_INDEX_TAG } from '../../src/cache-index/tags.ts';
 import { hashFromBytes, hashToSri } from '../../src/nix/hash.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';

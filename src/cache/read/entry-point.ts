@@ -9,7 +9,7 @@ import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { decodeImageIndex, IMAGE_INDEX, type ImageIndex } from '../../oci/manifest.ts';
-import { legacyIndexOf } from './legacy-manifest.ts';
+import { legacyIndexOf } from './legacy-index.ts';
 import { type LegacySegment, type ReadLegacyOptions, readLegacySegment } from './legacy-segment.ts';
 import { goingOn, type OnProblem, type Problem, troubleOf } from './problem.ts';
 

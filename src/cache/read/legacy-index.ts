@@ -3,7 +3,6 @@
  *
  * Source: cmspam/nixcache-oci lib/cache-builder.sh at 6a4b9e4. Its NARs are blobs that nothing but this index names.
  */
-
 import * as z from 'zod/mini';
 import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../cache-index/entry.ts';
 import type { Root } from '../../cache-index/records.ts';
@@ -14,9 +13,11 @@ import { parseNarInfo } from '../../nix/nar-info.ts';
 import { sortPublicKeys } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, isHashPart, nameOf, type StorePath } from '../../nix/store-path.ts';
 import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
+import { sniffManifest } from '../../oci/layout/references.ts';
+import { IMAGE_MANIFEST } from '../../oci/manifest.ts';
 import { readBounded } from '../../streams/verify.ts';
-import { legacyIndexOf } from './legacy-manifest.ts';
 import { type OnProblem, readError } from './problem.ts';
 
 export interface LegacyIndex {
@@ -135,4 +136,13 @@ function parse<T>(act: () => T, what: string): T {
   } catch (cause) {
     throw new NixcacheError('ERR_INDEX', `${what} is damaged: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** Media type of the JSON index. */
+export const LEGACY_INDEX = 'application/vnd.nix.cache.index.v1+json';
+
+/** The JSON index that `manifest`, the holder of the tag `cache-index`, points at; undefined for another layout. */
+export function legacyIndexOf(manifest: StoredManifest): Descriptor | undefined {
+  if (manifest.descriptor.mediaType !== IMAGE_MANIFEST) return undefined;
+  return sniffManifest(manifest.bytes)?.blobs.find(({ mediaType }) => mediaType === LEGACY_INDEX);
 }

@@ -2,7 +2,7 @@
  * The copy of what was read from a cache: entries texts with their rows, and checkpoint configs, by digest. All of it can
  * be fetched again. With an index store it outlives the process.
  */
-
+import * as z from 'zod/mini';
 import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../cache-index/entries-blob.ts';
 import type { SegmentRows } from '../../cache-index/entry-table.ts';
@@ -13,7 +13,6 @@ import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { IndexStore, KeptText } from './index-store.ts';
-import { cacheOf, decodeState, encodeState, type ReaderState } from './reader-state.ts';
 
 /** A segment whose entries are at hand. */
 export interface MirroredSegment {
@@ -182,3 +181,33 @@ export const memorySegment = (text: Buffer, rows: SegmentRows): MirroredSegment 
   read: (offset, length) => text.toString('utf8', offset, offset + length),
   close: () => undefined,
 });
+
+const stateSchema = z.object({
+  version: z.literal(2),
+  /** The reference of the cache that all this is of. */
+  cache: z.string(),
+  /** Live segments when it was written, oldest first. */
+  tags: z.array(z.string()),
+  publicKeys: z.array(z.string()),
+});
+type ReaderState = Omit<z.infer<typeof stateSchema>, 'version' | 'cache'>;
+
+const encodeState = (state: ReaderState, cache: string): string => JSON.stringify({ version: 2, cache, ...state });
+
+/** The state of `cache`, or undefined when there is none or it is not readable: then the registry is asked afresh. */
+function decodeState(json: string | undefined, cache: string): ReaderState | undefined {
+  const state = parse(json, stateSchema);
+  return state?.cache === cache ? state : undefined;
+}
+
+/** The cache that a state of whatever version is of; undefined when it does not say. */
+const cacheOf = (json: string | undefined): string | undefined => parse(json, z.object({ cache: z.string() }))?.cache;
+
+function parse<T extends z.ZodMiniType>(json: string | undefined, schema: T): z.infer<T> | undefined {
+  if (json === undefined) return undefined;
+  try {
+    return schema.parse(JSON.parse(json));
+  } catch {
+    return undefined;
+  }
+}

@@ -15,8 +15,7 @@ import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, type StorePath } from '..
 import type { ContentStore, StoredManifest } from '../../oci/content-store.ts';
 import { IMAGE_MANIFEST } from '../../oci/manifest.ts';
 import { IndexReader } from '../read/index-reader.ts';
-import { fetchLegacyIndex, rootRecords } from '../read/legacy-index.ts';
-import { legacyIndexOf } from '../read/legacy-manifest.ts';
+import { fetchLegacyIndex, legacyIndexOf, rootRecords } from '../read/legacy-index.ts';
 import { stopAtProblems } from '../read/problem.ts';
 import { fetchRecords, recordsBeyond } from '../read/stored-records.ts';
 import { refreshCacheIndex } from './cache-index.ts';

@@ -1,6 +1,6 @@
 /** The cache that a writer works on: one of the older layout is converted first. */
 
-import { legacyIndexOf } from '../../cache/read/legacy-manifest.ts';
+import { legacyIndexOf } from '../../cache/read/legacy-index.ts';
 import { convertLegacy } from '../../cache/write/convert-legacy.ts';
 import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
 import type { ContentStore } from '../../oci/content-store.ts';

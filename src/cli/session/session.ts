@@ -1,4 +1,5 @@
 /** All that a command needs opened: each part when it is first asked for, closed in reverse order on every path. */
+
 import { openDirectoryIndex } from '../../cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../cache/read/index-reader.ts';
 import type { IndexStore } from '../../cache/read/index-store.ts';
@@ -7,16 +8,17 @@ import type { BasicCredentials } from '../../config/credentials.ts';
 import type { Sources } from '../../config/setting.ts';
 import { readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
+import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
-import type { Patience, Upstream } from '../../upstream/upstream.ts';
+import { type Patience, Upstream } from '../../upstream/upstream.ts';
+import { inOrder } from '../../upstream/upstream-cache.ts';
 import type { Call } from '../command.ts';
 import { type CommandContext, sourcesOf } from '../context.ts';
+import type { Output } from '../ui/output.ts';
 import { convertStore } from './convert-store.ts';
 import { type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
-import { openUpstreams } from './open-upstreams.ts';
-import { Opened } from './opened.ts';
 import { type Provenance, provenanceOf } from './provenance.ts';
 
 export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'http'>> {
@@ -124,5 +126,58 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#opened[Symbol.asyncDispose]();
+  }
+}
+
+interface OpenUpstreamsOptions {
+  readonly patience: Patience;
+  readonly storeDir?: string | undefined;
+  readonly output: Output;
+}
+
+/** In the order to ask them. `opened` closes what is made here. */
+export function openUpstreams(
+  settings: readonly UpstreamSetting[],
+  opened: Opened,
+  http: HttpFetch,
+  { output, ...options }: OpenUpstreamsOptions,
+): readonly Upstream[] {
+  return inOrder(settings).map((setting) => {
+    const { proxy, authorization } = setting;
+    output.addSecret(authorization?.replace(/^Basic /, ''));
+    output.addSecret(URL.parse(proxy ?? '')?.password);
+    const client = proxy === undefined ? http : opened.add(new HttpClient({ proxy }), (proxied) => proxied.destroy());
+    return new Upstream(setting, { http: client, ...options });
+  });
+}
+
+/** What has been opened, closed in reverse order. AsyncDisposableStack would do, and Node 22 lacks it. */
+export class Opened implements AsyncDisposable {
+  readonly #closers: (() => unknown)[] = [];
+
+  /** `close` may return a promise. */
+  add<T>(resource: T, close: (resource: T) => unknown): T {
+    this.#closers.push(() => close(resource));
+    return resource;
+  }
+
+  /** Takes over all that is open: closing this one does nothing any more. */
+  move(): Opened {
+    const taken = new Opened();
+    taken.#closers.push(...this.#closers.splice(0));
+    return taken;
+  }
+
+  /** Closes everything, even after one fails; the first failure is thrown at the end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const failures: unknown[] = [];
+    for (const close of this.#closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 }

@@ -1,8 +1,8 @@
 /** The one way out of nixcache: made once per process (and per upstream proxy), passed down, closed at the end. */
 import { Agent, type Dispatcher, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } from 'undici';
 import type { HttpFetch, HttpRequest, HttpResponse } from '../http-fetch.ts';
+import { isLoopbackHost } from '../http-fetch.ts';
 import { followRedirects } from '../redirects.ts';
-import { isLoopbackHost } from '../url.ts';
 import { exchange } from './exchange.ts';
 
 export interface HttpClientOptions {

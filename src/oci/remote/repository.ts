@@ -3,6 +3,7 @@ import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import { AdaptiveLimit } from '../../http/concurrency.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
+import { discardBody } from '../../http/redirects.ts';
 import { Retrier, type RetrierOptions } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type {
@@ -16,6 +17,7 @@ import type {
 } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
+import { IMAGE_MANIFEST } from '../manifest.ts';
 import { formatReference, isLoopback } from '../reference.ts';
 import { Authorizer } from './auth.ts';
 import { fetchBlob } from './blob-fetch.ts';
@@ -23,7 +25,7 @@ import { pushBlob } from './blobs.ts';
 import type { CredentialsProvider } from './credentials.ts';
 import { hasBlob } from './has-blob.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
-import { probeRead, probeWrite } from './probe.ts';
+import { RegistryError } from './registry-error.ts';
 import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
 import { listTags } from './tags.ts';
 import { Transport } from './transport.ts';
@@ -131,5 +133,49 @@ export class RemoteRepository implements ContentStore, Deleter {
         ? 'this registry deletes through the GitHub Packages API only; `nixcache gc` uses it with a token that has delete:packages'
         : `registries of kind ${this.kind.name} delete through no API that nixcache speaks; use their web page`;
     throw new NixcacheError('ERR_UNSUPPORTED', `delete manifest ${digest} from ${this.name}: ${how}`);
+  }
+}
+
+/**
+ * Whether the repository is there, if we may read it: by the first page of its tags.
+ *
+ * @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN when we may not; ERR_NETWORK and others
+ */
+async function probeRead(transport: Transport, { signal }: CallOptions = {}): Promise<'there' | 'absent'> {
+  const url = transport.url('tags/list?n=1');
+  const response = await transport.send({ method: 'GET', url, actions: 'pull', expect: [200, 404], signal });
+  await discardBody(response.body);
+  return response.status === 200 ? 'there' : 'absent';
+}
+
+/** No manifest has this digest, and the bytes sent are no manifest: whoever may write is told so, and nothing is stored. */
+const IMPOSSIBLE_DIGEST = `sha256:${'0'.repeat(64)}`;
+/** What the specification has a registry say to bytes like that; any 400 without a code is taken for one. */
+const REFUSALS_OF_CONTENT = [
+  'MANIFEST_INVALID',
+  'DIGEST_INVALID',
+  'UNSUPPORTED',
+  'MANIFEST_UNVERIFIED',
+  'SIZE_INVALID',
+];
+
+/**
+ * Returns if we may write: by offering a manifest that no registry can take. An upload would do too, but leaves a session
+ * behind where registries do not cancel them.
+ *
+ * @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN when we may not; ERR_NOT_FOUND where the repository has to be
+ *   created first; ERR_NETWORK and others when it cannot be told
+ */
+async function probeWrite(transport: Transport, { signal }: CallOptions = {}): Promise<void> {
+  try {
+    await transport.send({
+      ...{ method: 'PUT', url: transport.url(`manifests/${IMPOSSIBLE_DIGEST}`), actions: 'pull,push', signal },
+      headers: { 'content-type': IMAGE_MANIFEST },
+      body: Buffer.from('{}'),
+      expect: [],
+    });
+  } catch (error) {
+    if (!(error instanceof RegistryError) || error.status !== 400) throw error;
+    if (error.errors.length > 0 && !error.has(...REFUSALS_OF_CONTENT)) throw error;
   }
 }

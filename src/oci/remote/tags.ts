@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import { redactUrl } from '../../http/url.ts';
+import { redactUrl } from '../../http/http-fetch.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
 

@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpFetch, HttpResponse } from '../../http/http-fetch.ts';
-import { isLoopbackHost, redactUrl } from '../../http/url.ts';
+import { isLoopbackHost, redactUrl } from '../../http/http-fetch.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { BearerChallenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';

@@ -182,7 +182,7 @@ describe('doctor', () => {
   });
 
   it('wraps its lines on a narrow terminal', async () => {
-    const { formatFinding } = await import('../../../src/cli/commands/doctor/text.ts');
+    const { formatFinding } = await import('../../../src/cli/commands/doctor/run.ts');
     const text = formatFinding(
       { check: 'trust', verdict: 'warning', message: 'a '.repeat(40).trim(), fix: 'do https://example.org/this' },
       30,

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
-import { openUpstreams } from '../../../src/cli/session/open-upstreams.ts';
-import { Opened } from '../../../src/cli/session/opened.ts';
+import { Opened, openUpstreams } from '../../../src/cli/session/session.ts';
 import { HttpClient } from '../../../src/http/node/client.ts';
 import { PROMPT } from '../../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';

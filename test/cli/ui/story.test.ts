@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { GC_TELLING } from '../../../src/cli/commands/gc/story.ts';
+import { GC_TELLING } from '../../../src/cli/commands/gc/run.ts';
 import { publishTelling } from '../../../src/cli/commands/publish/story.ts';
 import { Story } from '../../../src/cli/ui/story.ts';
 import type { PublishEvent } from '../../../src/publish/events.ts';

@@ -1,7 +1,8 @@
 /** Copies a cache into another. */
+
 import { ulid } from 'ulid';
 import { type CopySettings, copySettings } from '../../../config/copy-settings.ts';
-import type { CopyOptions, CopyReport } from '../../../copy/copy-options.ts';
+import type { CopyEvent, CopyOptions, CopyReport, CopyStage } from '../../../copy/copy-options.ts';
 import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
 import { copyUpstream } from '../../../copy/copy-upstream.ts';
 import { NixcacheError } from '../../../errors.ts';
@@ -11,9 +12,9 @@ import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
-import { Story } from '../../ui/story.ts';
-import { copyTelling } from './story.ts';
-import { copySummary, formatCopyPlan } from './summary.ts';
+import { formatBytes, formatCount } from '../../ui/format.ts';
+import { Story, type Telling } from '../../ui/story.ts';
+import { formatTable } from '../../ui/table.ts';
 
 export async function runCopy(call: Call): Promise<void> {
   const [source = '', destination = ''] = call.args;
@@ -79,4 +80,61 @@ function storePathsOf(texts: readonly string[], storeDir: string): readonly Stor
     return parseStorePath(`${storeDir}/${name}`, storeDir);
   });
   return [...new Set(paths)];
+}
+
+const STAGES: Readonly<Record<CopyStage, string>> = {
+  read: 'reading what there is',
+  copy: 'copying',
+  commit: 'committing',
+};
+
+function copyTelling(): Telling<CopyEvent> {
+  let planned = { paths: 0, bytes: 0 };
+  return {
+    stage({ stage }, story) {
+      story.stage(STAGES[stage]);
+      if (stage !== 'copy' || planned.paths === 0) return;
+      story.task('copy', { totalItems: planned.paths, totalBytes: planned.bytes });
+    },
+    'looked-up': ({ paths }, story) => story.task('narinfo').reach({ items: paths }),
+    planned(event, story) {
+      story.end();
+      planned = event;
+      story.output.info(`to copy: ${formatCount(event.paths, 'path')}, ${formatBytes(event.bytes)}`);
+    },
+    uploaded: ({ bytes }, story) => story.running('copy')?.advance({ bytes }),
+    committed({ tag, entries }, story) {
+      story.running('copy')?.advance({ items: entries });
+      story.output.detail(`committed ${tag} with ${formatCount(entries, 'entry', 'entries')}`);
+    },
+    refused: ({ path, reason }, { output }) => output.warn(`${path} is not copied: ${reason}`),
+    warning: ({ message }, { output }) => output.warn(message),
+  };
+}
+
+/** `--dry-run` on stdout. */
+const formatCopyPlan = ({ copied, existed, refused }: CopyReport): string =>
+  formatTable(
+    ['', 'PATHS', 'BYTES'],
+    [
+      ['would be copied', copied.paths.toLocaleString('en-US'), formatBytes(copied.bytes)],
+      ['at the destination', existed.paths.toLocaleString('en-US'), ''],
+      ['left out', refused.length.toLocaleString('en-US'), ''],
+    ],
+    { right: [1, 2] },
+  );
+
+/** The end of the story, line by line. */
+function copySummary(report: CopyReport): readonly string[] {
+  const { destination, dryRun, copied, existed, uploadedBytes, refused, absent } = report;
+  const lines = dryRun
+    ? ['dry run: nothing was copied']
+    : [
+        `copied ${formatCount(copied.paths, 'path')} to ${destination} (${formatBytes(uploadedBytes)} sent); ${existed.paths} were there already`,
+      ];
+  if (absent > 0) {
+    lines.push(`${formatCount(absent, 'reference')} not in the source: clients need another cache that has them`);
+  }
+  if (refused.length > 0) lines.push(`${formatCount(refused.length, 'path')} left out`);
+  return lines;
 }

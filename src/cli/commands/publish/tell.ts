@@ -1,9 +1,9 @@
 /** The end of `publish` and `push`: the result, the story's last lines, and what GitHub gets. */
-import type { PublishResult } from '../../../publish/publish.ts';
+import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import type { Session } from '../../session/session.ts';
+import type { Output } from '../../ui/output.ts';
 import type { Publisher } from './open-publisher.ts';
-import { outputCounts, outputsJson, outputsMarkdown, tellOutputs } from './outputs.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from './summary.ts';
 import { hintVisibility } from './visibility-hint.ts';
 
@@ -32,4 +32,56 @@ export async function tellPublished(
   await output.stepOutputs({ ...stepOutputs(report), ...(flake && outputCounts(flake)) });
   const segments = published.outcome?.segments.map(({ tag }) => tag) ?? [];
   await hintVisibility({ cache: session.cache, http: session.http, store, segments }, session.context);
+}
+
+const WORDS: Readonly<Record<OutputStatus, string>> = {
+  built: 'built',
+  present: 'in the store already',
+  cached: 'in the cache already',
+  'to-build': 'would be built',
+  skipped: 'not built, so skipped',
+  failed: 'failed to build',
+};
+
+type Outputs = Pick<PublishResult, 'outputs' | 'evaluationFailures' | 'source'>;
+
+/** Part of `publish --json`. */
+const outputsJson = ({ outputs, evaluationFailures, source }: Outputs): Readonly<Record<string, unknown>> => ({
+  source,
+  outputs: outputs.map(({ output, status, failure }) => ({
+    ...output,
+    status,
+    ...(failure === undefined ? {} : { error: failure.error }),
+  })),
+  evaluationFailures,
+});
+
+/** For GITHUB_OUTPUT: added to what was pushed. */
+function outputCounts({ outputs, evaluationFailures }: Outputs): Readonly<Record<string, string>> {
+  const count = (status: OutputStatus): number => outputs.filter((report) => report.status === status).length;
+  return { built: String(count('built')), 'failed-outputs': String(count('failed') + evaluationFailures.length) };
+}
+
+/** The counts, and every failure with the end of its log. */
+function tellOutputs({ outputs, evaluationFailures }: Outputs, output: Output): void {
+  for (const { output: failed, failure } of outputs) {
+    if (failure === undefined) continue;
+    output.warn(`${failed.attrPath} failed to build: ${failure.error}`);
+    for (const line of failure.logTail) output.info(`  > ${line}`);
+  }
+  output.info(`outputs: ${formatCounts(outputs, evaluationFailures.length)}`);
+}
+
+function formatCounts(outputs: readonly OutputReport[], unevaluated: number): string {
+  const counts = new Map<string, number>();
+  for (const { status } of outputs) counts.set(WORDS[status], (counts.get(WORDS[status]) ?? 0) + 1);
+  if (unevaluated > 0) counts.set('failed to evaluate', unevaluated);
+  return [...counts].map(([word, count]) => `${count} ${word}`).join(', ') || 'none';
+}
+
+/** For GITHUB_STEP_SUMMARY. */
+function outputsMarkdown({ outputs, evaluationFailures }: Outputs): string {
+  const rows = outputs.map(({ output, status }) => `| \`${output.attrPath}\` | ${output.system} | ${WORDS[status]} |`);
+  const broken = evaluationFailures.map(({ attrPath }) => `| \`${attrPath}\` | | failed to evaluate |`);
+  return ['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n');
 }

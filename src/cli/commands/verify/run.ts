@@ -1,11 +1,18 @@
 /** Checks a cache, and heals it. */
+
 import { Mirror } from '../../../cache/read/mirror.ts';
+import { infosInOrder } from '../../../cache/write/references-first.ts';
 import { type VerifySettings, verifySettings } from '../../../config/verify-settings.ts';
 import { isNixcacheError, messageOf } from '../../../errors.ts';
-import { openLocalStore } from '../../../nix-store/local-store.ts';
+import type { Compression } from '../../../nar/nar-job.ts';
+import type { SecretKey } from '../../../nix/signature.ts';
+import { storeDirOf } from '../../../nix/store-path.ts';
+import { type LocalStore, openLocalStore } from '../../../nix-store/local-store.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
+import { pushPaths } from '../../../publish/push-paths.ts';
 import { PATIENT } from '../../../upstream/upstream.ts';
+import type { VerifyEvent, VerifyStage } from '../../../verify/events.ts';
 import type { LocalSource } from '../../../verify/local-source.ts';
 import { hasDamage } from '../../../verify/report.ts';
 import { verifyCache } from '../../../verify/verify.ts';
@@ -13,9 +20,8 @@ import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { convertStore } from '../../session/convert-store.ts';
 import { Session } from '../../session/session.ts';
-import { Story } from '../../ui/story.ts';
-import { localSource } from './local-source.ts';
-import { VERIFY_TELLING } from './story.ts';
+import type { Output } from '../../ui/output.ts';
+import { Story, type Telling } from '../../ui/story.ts';
 import { formatVerify, tellVerify, verifyMarkdown, verifyOutputs } from './summary.ts';
 
 export async function runVerify(call: Call): Promise<void> {
@@ -85,4 +91,67 @@ async function openLocal(
     output.warn(`nothing can be pushed from the local Nix store: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+const STAGES: Readonly<Record<VerifyStage, string>> = {
+  read: 'reading the cache',
+  blobs: 'looking for blobs',
+  closure: 'checking closures',
+  contents: 'reading NARs',
+  plan: 'planning the repair',
+  repair: 'repairing',
+  again: 'verifying again',
+};
+
+const VERIFY_TELLING: Telling<VerifyEvent> = {
+  stage: ({ stage }, story) => story.stage(STAGES[stage]),
+  segments: (event, story) => story.reach('read', 'segment', event),
+  blobs: (event, story) => story.reach('look for', 'blob', event),
+  upstream: (event, story) => story.reach('upstream', 'path', event),
+  'contents-planned': ({ nars, bytes }, story) => {
+    story.end();
+    story.task('verify', { noun: 'NAR', totalItems: nars, totalBytes: bytes });
+  },
+  contents: ({ nars, bytes }, story) => story.running('verify')?.advance({ items: nars, bytes }),
+  repaired: ({ message }, { output }) => output.info(message),
+  warning: ({ message }, { output }) => output.warn(message),
+};
+
+interface LocalSourceOptions {
+  readonly store: ContentStore;
+  readonly localStore: LocalStore;
+  readonly keys: readonly SecretKey[];
+  readonly compression: Compression;
+  readonly creator: string;
+  readonly sourceUrl: string | undefined;
+  readonly output: Output;
+}
+
+function localSource(options: LocalSourceOptions): LocalSource {
+  const { store, localStore, keys, compression, creator, sourceUrl, output } = options;
+  return {
+    signs: keys.length > 0,
+    async queryValid(paths, { signal }) {
+      const ours = paths.filter((path) => storeDirOf(path) === localStore.storeDir);
+      const valid = [...(await localStore.queryValidPaths(ours, { signal }))];
+      return valid.length > 0 ? localStore.queryPathInfos(valid, { signal }) : [];
+    },
+    queryClosure: (paths, { signal }) => localStore.queryClosure(paths, { signal }),
+    async push({ infos, unlike, signal }) {
+      const other: Compression = unlike === 'none' ? { method: 'zstd' } : { method: 'none' };
+      const outcome = await pushPaths({
+        ...{ store, keys, creator, sourceUrl, signal, storeDir: localStore.storeDir },
+        push: infosInOrder(infos),
+        asserted: [],
+        roots: [],
+        compression: unlike === undefined ? compression : other,
+        contentPath: ({ path }) => localStore.contentPath(path),
+        onEvent: (event) => {
+          if (event.type === 'warning') output.warn(event.message);
+        },
+        now: () => new Date(),
+      });
+      return outcome.failed;
+    },
+  };
 }

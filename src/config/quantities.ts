@@ -1,4 +1,4 @@
-/** Durations as people write them: `45s`, `90m`, `12h`, `30d`, `2w`. */
+/** Durations and sizes as people write them: `45s`, `90m`, `12h`, `30d`, `2w`; `500M`, `2GiB`. */
 import { NixcacheError } from '../errors.ts';
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
@@ -22,4 +22,19 @@ export function parseDuration(text: string, options: { readonly bareSeconds?: bo
     throw new NixcacheError('ERR_USAGE', `'${text}' is too long a duration: at most 100 years`);
   }
   return seconds;
+}
+
+/** `M` and `MiB` are 1024², `MB` is 1000², as dd and coreutils have it. */
+const PREFIXES = 'kmgt';
+
+/** Bytes in `text`: `500M`, `2GiB`, `1.5G`, `250MB`, `65536`. @throws {NixcacheError} ERR_USAGE */
+export function parseByteSize(text: string): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kmgt])(i?b)?|b)?$/i.exec(text.trim());
+  const [, digits = '', prefix = '', suffix = ''] = match ?? [];
+  const power = prefix === '' ? 0 : PREFIXES.indexOf(prefix.toLowerCase()) + 1;
+  const bytes = Math.round(Number(digits) * (suffix.toLowerCase() === 'b' ? 1000 : 1024) ** power);
+  if (match === null || !Number.isSafeInteger(bytes)) {
+    throw new NixcacheError('ERR_USAGE', `'${text}' is not a size: write it like 500M, 2GiB or 65536`);
+  }
+  return bytes;
 }
