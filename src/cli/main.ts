@@ -3,12 +3,12 @@ import { type Command, CommanderError } from 'commander';
 import { OWN_SECRETS } from '../child-environment.ts';
 import { suggest } from '../config/suggestion.ts';
 import { NixcacheError } from '../errors.ts';
+import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
-import { version } from './version.ts';
 
 /** A shell, npm and our own wrapper may each pass on the one Ctrl-C; what comes later is a second one. */
 const SAME_SIGNAL_MS = 300;
@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
   for (const name of OWN_SECRETS) output.addSecret(env[name]);
   const signal = interruptible(output);
-  const failure = { output, signal, software: `nixcache ${version()}, Node ${process.version}, ${process.platform}` };
+  const failure = { output, signal, software: `nixcache ${VERSION}, Node ${process.version}, ${process.platform}` };
   endQuietlyWithoutReader();
   for (const event of ['uncaughtException', 'unhandledRejection']) {
     process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));

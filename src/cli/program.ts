@@ -1,6 +1,7 @@
 /** The command line: which commands there are, and how they explain themselves. */
 import { Command } from 'commander';
 import { type Environment, variable } from '../environment.ts';
+import { VERSION } from '../version.ts';
 import { addCommand, addLeadingOptions, type CommandSpec } from './command.ts';
 import { COPY_COMMAND } from './commands/copy/command.ts';
 import { DISCOVER_COMMAND } from './commands/discover/command.ts';
@@ -15,7 +16,6 @@ import { PUSH_COMMAND } from './commands/push/command.ts';
 import { SERVE_COMMAND } from './commands/serve/command.ts';
 import { VERIFY_COMMAND } from './commands/verify/command.ts';
 import type { CommandContext } from './context.ts';
-import { version } from './version.ts';
 
 /** What commander has to say when a command line is wrong; `main` turns it into the message. */
 export class UsageText {
@@ -32,7 +32,7 @@ const COMMANDS: Readonly<Record<string, readonly CommandSpec[]>> = {
 export function buildProgram(context: CommandContext, usage: UsageText): Command {
   const program = new Command('nixcache')
     .description('Turns any flake plus any OCI registry into a signed Nix binary cache, with no server to run.')
-    .version(`nixcache ${version()}`, '-V, --version', 'print the version')
+    .version(`nixcache ${VERSION}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .exitOverride()
     .configureHelp({ minWidthToWrap: 20 })

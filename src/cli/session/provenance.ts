@@ -1,7 +1,7 @@
 /** Who writes, as segments record it. */
 import type { Environment } from '../../environment.ts';
 import { githubSource } from '../../github/source.ts';
-import { version } from '../version.ts';
+import { VERSION } from '../../version.ts';
 
 export interface Provenance {
   readonly creator: string;
@@ -10,6 +10,6 @@ export interface Provenance {
 }
 
 export const provenanceOf = (env: Environment): Provenance => ({
-  creator: `nixcache ${version()}`,
+  creator: `nixcache ${VERSION}`,
   sourceUrl: githubSource(env)?.sourceUrl,
 });

@@ -8,11 +8,11 @@ import type { RetryPolicy } from '../../../http/retry.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import { type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { PROMPT } from '../../../upstream/upstream.ts';
+import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import { formatBytes, formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
-import { version } from '../../version.ts';
 
 /** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
 const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
@@ -38,7 +38,7 @@ export async function runServe(call: Call): Promise<void> {
       publicKeys: keys.map(({ publicKey }) => publicKey.text),
       ...{ priority: settings.priority, listen: settings.listen, port: settings.port },
       indexTtlMs: settings.indexTtlSeconds * 1000,
-      version: version(),
+      version: VERSION,
       logRequests: output.level === 'verbose',
       onEvent: (event) => tell(event, output),
     }),
