@@ -4,9 +4,6 @@
  * never ambiguous (UTF-8 has no surrogates) and survives JSON, where it is written `\udcff`.
  */
 
-/** The text of `bytes`. */
-export const fileNameFromBytes = (bytes: Buffer): string => fileNameFromLatin1(bytes.toString('latin1'));
-
 /** The text of bytes that are given as one character each, U+0000 to U+00FF. */
 export function fileNameFromLatin1(bytes: string): string {
   if (!NOT_ASCII.test(bytes)) return bytes;
@@ -23,20 +20,8 @@ export function fileNameFromLatin1(bytes: string): string {
   return escaped;
 }
 
-/** The bytes that `text` stands for; other lone surrogates, which no file name makes, become U+FFFD. */
-export function fileNameToBytes(text: string): Buffer {
-  if (!ESCAPED.test(text)) return Buffer.from(text);
-  const parts: Buffer[] = [];
-  for (const character of text) {
-    const code = character.codePointAt(0) ?? 0;
-    parts.push(code >= 0xdc80 && code <= 0xdcff ? Buffer.of(code - 0xdc00) : Buffer.from(character));
-  }
-  return Buffer.concat(parts);
-}
-
 // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII begins there
 const NOT_ASCII = /[^\x00-\x7f]/;
-const ESCAPED = /[\udc80-\udcff]/;
 
 /** Bytes of the well-formed UTF-8 sequence at `at` (Unicode table 3-7), or 0. */
 function sequenceLength(bytes: Uint8Array, at: number): number {

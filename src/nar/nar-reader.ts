@@ -1,32 +1,8 @@
-/** Reading a NAR from a stream: as events, as a listing, or for its hash. The parser itself is nar-parser.ts. */
+/** Reading a NAR from a stream for its hash and its listing. The parser itself is nar-parser.ts. */
 import { createHash } from 'node:crypto';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
 import type { NarNode } from './nar-listing.ts';
 import { type NarEvent, NarParser } from './nar-parser.ts';
-
-/**
- * The events of the NAR in `source`. `contents` are views of the chunks of `source`. Ending the loop early ends `source`.
- *
- * @throws {NixcacheError} ERR_FORMAT naming the offset; and whatever `source` throws
- */
-export async function* parseNar(source: AsyncIterable<Uint8Array>): AsyncGenerator<NarEvent, void, undefined> {
-  const parser = new NarParser();
-  for await (const chunk of source) yield* parser.push(chunk);
-  parser.end();
-}
-
-/**
- * What the NAR in `source` holds. Memory grows with the number of its files, never with their contents.
- *
- * @throws {NixcacheError} ERR_FORMAT naming the offset; and whatever `source` throws
- */
-export async function listNar(source: AsyncIterable<Uint8Array>): Promise<NarNode> {
-  const parser = new NarParser();
-  const lister = new NarLister();
-  for await (const chunk of source) lister.add(parser.push(chunk));
-  parser.end();
-  return lister.root();
-}
 
 export interface NarSummary {
   readonly narHash: NixHash;

@@ -10,25 +10,9 @@ import { NixcacheError } from '../errors.ts';
 
 /** Also plain in `nix build FLAKE#attr.path`; Nix's own identifiers are narrower, but its CLI splits by dots only. */
 const PLAIN = /^[A-Za-z0-9_][A-Za-z0-9_'+-]*$/;
-const COMPONENT = /"((?:[^"\\]|\\.)*)"|([^."]+)/y;
 
 export const formatAttrPath = (components: readonly string[]): string =>
   components.map((part) => (PLAIN.test(part) ? part : `"${part.replaceAll(/["\\]/g, '\\$&')}"`)).join('.');
-
-/** @throws {NixcacheError} ERR_USAGE */
-export function parseAttrPath(text: string): readonly string[] {
-  const components: string[] = [];
-  let at = 0;
-  do {
-    COMPONENT.lastIndex = at;
-    const match = COMPONENT.exec(text);
-    if (match === null) throw malformed(text);
-    components.push(match[1]?.replaceAll(/\\(.)/g, '$1') ?? match[2] ?? '');
-    at = COMPONENT.lastIndex + 1;
-  } while (text[at - 1] === '.');
-  if (at <= text.length) throw malformed(text);
-  return components;
-}
 
 export interface AttrPathFilter {
   /** Globs; empty means everything. */

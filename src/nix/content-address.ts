@@ -9,17 +9,6 @@ import { NixcacheError } from '../errors.ts';
 import { parseHash } from './hash.ts';
 import { quoted } from './quoted.ts';
 
-/** Whether `text` is a content address that Nix reads. */
-export function isContentAddress(text: string): boolean {
-  try {
-    parseContentAddress(text);
-    return true;
-  } catch (error) {
-    if (error instanceof NixcacheError) return false;
-    throw error;
-  }
-}
-
 /**
  * The canonical form of `text`, its hash in nix base-32.
  *

@@ -53,10 +53,6 @@ export const hashToHex = (hash: NixHash): string => Buffer.from(hashToBytes(hash
 /** Nix base-32, without the algorithm: what stands in NAR URLs. */
 export const hashToBase32 = (hash: NixHash): string => hash.slice(hash.indexOf(':') + 1);
 
-/** SRI form, `sha256-<base64>`. */
-export const hashToSri = (hash: NixHash): string =>
-  `${hash.slice(0, hash.indexOf(':'))}-${Buffer.from(hashToBytes(hash)).toString('base64')}`;
-
 /**
  * Parses a hash in any of Nix's text forms; the algorithm must be named.
  *

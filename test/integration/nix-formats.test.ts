@@ -9,7 +9,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { messageOf } from '../../src/errors.ts';
 import { parseNarListing } from '../../src/nar/nar-listing.ts';
-import { listNar } from '../../src/nar/nar-reader.ts';
+import { verifyNar } from '../../src/nar/nar-reader.ts';
 import { NarWriter } from '../../src/nar/nar-writer.ts';
 import { hashFromHex, hashToBase32, parseHash } from '../../src/nix/hash.ts';
 import { parseNarInfo } from '../../src/nix/nar-info.ts';
@@ -105,7 +105,7 @@ describe('what nix-store --restore refuses, the NAR reader refuses', () => {
     const { failed } = await execa('nix-store', ['--restore', target], { env: nix.env, input: nar, reject: false });
     expect(failed).toBe(true);
     await expect(
-      listNar(
+      verifyNar(
         (async function* () {
           yield nar;
         })(),

@@ -1,5 +1,5 @@
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { fileNameToBytes } from '../../src/nar/file-name.ts';
+import { fileNameToBytes } from './nar.ts';
 
 /** A file system tree as a value. Names and targets as in src/nix/file-name.ts. */
 export type FileTree =

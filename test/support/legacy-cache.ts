@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto';
 import { xz } from '@napi-rs/lzma';
 import { LEGACY_INDEX } from '../../src/cache/read/legacy-index.ts';
 import { CACHE_INDEX_TAG } from '../../src/cache-index/tags.ts';
-import { hashFromBytes, hashToSri } from '../../src/nix/hash.ts';
+import { hashFromBytes } from '../../src/nix/hash.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { type BaseName, hashPartOf, nameOf, toStorePath } from '../../src/nix/store-path.ts';
 import { bytesContent } from '../../src/oci/bytes-content.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 import { IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
+import { hashToSri } from './nix-arbitraries.ts';
 
 export interface LegacyPath {
   readonly baseName: BaseName;

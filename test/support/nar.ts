@@ -1,5 +1,4 @@
 /** NARs made in memory from their definition, valid or not; independent of the writer under test. */
-import { fileNameToBytes } from '../../src/nar/file-name.ts';
 import type { FileTree } from './file-tree.ts';
 
 /** One token for each part: its length, its bytes, its padding. */
@@ -36,3 +35,16 @@ function nodeOf(tree: FileTree): Buffer {
     tokens(')'),
   ]);
 }
+
+/** The bytes that `text` stands for; other lone surrogates, which no file name makes, become U+FFFD. */
+export function fileNameToBytes(text: string): Buffer {
+  if (!ESCAPED.test(text)) return Buffer.from(text);
+  const parts: Buffer[] = [];
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    parts.push(code >= 0xdc80 && code <= 0xdcff ? Buffer.of(code - 0xdc00) : Buffer.from(character));
+  }
+  return Buffer.concat(parts);
+}
+
+const ESCAPED = /[\udc80-\udcff]/;

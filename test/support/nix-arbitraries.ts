@@ -1,7 +1,7 @@
 /** Arbitrary values of Nix's formats, for properties. */
 import fc from 'fast-check';
-import { fileNameFromBytes } from '../../src/nar/file-name.ts';
-import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
+import { fileNameFromLatin1 } from '../../src/nar/file-name.ts';
+import { hashFromBytes, hashToBytes, type NixHash } from '../../src/nix/hash.ts';
 import type { NarInfo } from '../../src/nix/nar-info.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import { type BaseName, parseBaseName, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
@@ -51,7 +51,9 @@ export const narInfo = (): fc.Arbitrary<NarInfo> =>
 const fileName = (): fc.Arbitrary<string> =>
   fc
     .oneof(
-      fc.uint8Array({ minLength: 1, maxLength: 12 }).map((raw) => fileNameFromBytes(Buffer.from(raw))),
+      fc
+        .uint8Array({ minLength: 1, maxLength: 12 })
+        .map((raw) => fileNameFromLatin1(Buffer.from(raw).toString('latin1'))),
       fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 }),
     )
     .filter((name) => name !== '.' && name !== '..' && !/[/\0]/.test(name));
@@ -68,3 +70,7 @@ const tie = fc.letrec<{ tree: FileTree; leaf: FileTree; directory: FileTree }>((
 }));
 
 export const fileTree = (): fc.Arbitrary<FileTree> => tie.tree;
+
+/** SRI form, `sha256-<base64>`. */
+export const hashToSri = (hash: NixHash): string =>
+  `${hash.slice(0, hash.indexOf(':'))}-${Buffer.from(hashToBytes(hash)).toString('base64')}`;
