@@ -1,6 +1,7 @@
 /** A small Nix store in memory: ten paths with overlapping closures, and their NARs, compressed on the spot. */
 import { createHash } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
+import { MAX_PACKED_BYTES } from '../../src/cache/write/pack.ts';
 import type { NarJob, NarResult, NarRunner } from '../../src/nar/nar-job.ts';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
@@ -25,6 +26,12 @@ const REFERENCES = {
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 
 export type PathName = keyof typeof REFERENCES;
+
+/**
+ * NARs too large for a pack, each a layer of its own: where a manifest has few, a closure takes several segments. What
+ * refers to them, and what they refer to, is both large and small.
+ */
+const LARGE: ReadonlySet<PathName> = new Set<PathName>(['libc', 'ssl', 'curl', 'git']);
 export const PATH_NAMES = Object.keys(REFERENCES) as PathName[];
 
 /** `name` and all that it needs. */
@@ -47,7 +54,7 @@ const LISTING = zstdCompressSync('{"version":1,"root":{"type":"regular","size":1
 
 const made = new Map(
   PATH_NAMES.map((name) => {
-    const nar = narOf({ contents: noise(100, name) });
+    const nar = narOf({ contents: noise(LARGE.has(name) ? MAX_PACKED_BYTES + 1 : 100, name) });
     const bytes = zstdCompressSync(nar);
     const info: PathInfo = {
       path: storePathOf(name),

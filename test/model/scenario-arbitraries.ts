@@ -64,7 +64,8 @@ const round = (): fc.Arbitrary<Round> =>
 
 const habits = (): fc.Arbitrary<RegistryHabits> =>
   fc.record({
-    maxLayers: fc.constantFrom(1000, 6),
+    // The least that takes any path: its entries, its NAR, and the pack with its listing.
+    maxLayers: fc.constantFrom(1000, 6, 3),
     seed: fc.nat(),
     lagMs: fc.constantFrom(0, HOUR_MS / 6, HOUR_MS),
     lagShare: fc.constantFrom(0, 0.1, 0.4),
