@@ -9,6 +9,7 @@ import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
+import { secretsInUrls } from './ui/secrets.ts';
 
 /** A shell, npm and our own wrapper may each pass on the one Ctrl-C; what comes later is a second one. */
 const SAME_SIGNAL_MS = 300;
@@ -18,6 +19,8 @@ async function main(): Promise<void> {
   for (const name of OWN_SECRETS) delete process.env[name];
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
   for (const name of OWN_SECRETS) output.addSecret(env[name]);
+  // An argument may be quoted in other forms than its own: as a path, in pieces.
+  for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
   const signal = interruptible(output);
   const failure = { output, signal, software: `nixcache ${VERSION}, Node ${process.version}, ${process.platform}` };
   endQuietlyWithoutReader();

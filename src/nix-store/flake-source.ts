@@ -5,17 +5,31 @@ import { type NixCommand, parseJson, type RunOptions } from './nix-command.ts';
 import { summariseErrors } from './stderr-tail.ts';
 
 export interface FlakeSource {
-  /** Where it is from, without revision: `github:o/r`, `git+file:///home/me/project?dir=config`, `path:/x`. */
+  /** Where it is from, without revision and secrets: `github:o/r`, `git+file:///home/me/project?dir=config`, `path:/x`. */
   readonly url: string;
-  /** The same, pinned to what was read, as far as it can be: a dirty git tree cannot. */
+  /**
+   * The same, pinned to what was read, as far as it can be: a dirty git tree cannot. It holds no secret either: what was
+   * fetched with one is named by where Nix put it in the store.
+   */
   readonly lockedUrl: string;
   /** The git commit; with `-dirty` behind it when the tree has changes (since Nix 2.17; before that it is left out). */
   readonly revision?: string;
 }
 
+const Locked = z.object({
+  dir: z.optional(z.string()),
+  lastModified: z.optional(z.number()),
+  narHash: z.optional(z.string()),
+  rev: z.optional(z.string()),
+  revCount: z.optional(z.number()),
+});
+
 const Metadata = z.object({
   url: z.string(),
   resolvedUrl: z.string(),
+  locked: z.optional(Locked),
+  /** In the store. */
+  path: z.optional(z.string()),
   revision: z.optional(z.string()),
   dirtyRevision: z.optional(z.string()),
 });
@@ -38,6 +52,37 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
   }
   const parsed = Metadata.safeParse(parseJson(stdout, 'nix flake metadata'));
   if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix flake metadata --json has an unknown shape');
-  const { url, resolvedUrl, revision = parsed.data.dirtyRevision } = parsed.data;
-  return { url: resolvedUrl, lockedUrl: url, ...(revision !== undefined && { revision }) };
+  const { url, resolvedUrl, path, locked, revision = parsed.data.dirtyRevision } = parsed.data;
+  const lockedUrl = withoutSecrets(url) === url ? url : storeUrl(path, locked);
+  return { url: withoutSecrets(resolvedUrl), lockedUrl, ...(revision !== undefined && { revision }) };
+}
+
+/** What says which flake is meant (Nix's manual, flake references); any other parameter of a URL may be a token. */
+const PLAIN_PARAMETERS: ReadonlySet<string> = new Set([
+  ...['dir', 'host', 'ref', 'rev', 'revCount', 'lastModified', 'narHash'],
+  ...['submodules', 'shallow', 'allRefs', 'lfs', 'exportIgnore', 'unpack', 'flake', 'verifyCommit'],
+]);
+
+/** A flake's URL without user and password, and without parameters that are not Nix's. A user of ssh is no secret. */
+export function withoutSecrets(url: string): string {
+  const [, start = '', userinfo = '', rest = '', query = ''] =
+    /^([a-z][a-z0-9+.-]*:(?:\/\/)?)((?<=\/\/)[^/?#]*@)?([^?#]*)(?:\?([^#]*))?/i.exec(url) ?? [];
+  if (start === '') return url;
+  const user = /^(git\+)?ssh:/i.test(start) ? userinfo.replace(/:.*@$/, '@') : '';
+  const kept = query.split('&').filter((pair) => PLAIN_PARAMETERS.has(pair.split('=', 1)[0] ?? ''));
+  return `${start}${user}${rest}${kept.length === 0 ? '' : `?${kept.join('&')}`}`;
+}
+
+/**
+ * The wrapper that asks about a flake is itself copied to the store, for everyone to read: so it names a source that was
+ * fetched with a secret by its path there.
+ */
+function storeUrl(path: string | undefined, locked: z.infer<typeof Locked> = {}): string {
+  if (path === undefined)
+    throw new NixcacheError('ERR_NIX', 'nix flake metadata --json does not say where the flake is');
+  const query = new URLSearchParams(
+    Object.entries(locked).map(([name, value]) => [name, String(value)] as [string, string]),
+  );
+  // Nix reads + as itself.
+  return `path:${path}?${query.toString().replaceAll('+', '%20')}`;
 }

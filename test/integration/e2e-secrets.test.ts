@@ -1,0 +1,136 @@
+/** Secrets that a user hands over in a URL: where they must not turn up afterwards. */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { layoutRoots } from '../support/e2e-caches.ts';
+import { type CliResult, nixcache } from '../support/e2e-cli.ts';
+import { type PublishJson, readJson } from '../support/e2e-nix.ts';
+import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
+
+const USER = 'merlin';
+const PASSWORD = 'opensesame77';
+const TOKEN = 'glpat0123456789';
+
+const FLAKE = `{ outputs = { self }: { packages.x86_64-linux.hello = derivation {
+  name = "hello"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; src = self;
+}; }; }`;
+
+/** Every file below `directory` that holds one of the secrets as it is. */
+async function holders(directory: string): Promise<readonly string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const held = await Promise.all(
+    files.map(async (file) => {
+      const bytes = await readFile(file);
+      return [PASSWORD, TOKEN].some((secret) => bytes.includes(secret));
+    }),
+  );
+  return files.filter((_, i) => held[i]);
+}
+
+describe('a flake behind a password and a token', () => {
+  let nix: NixEnv;
+  let url: string;
+  let published: CliResult;
+  const server = createServer(async (request, response) => {
+    const isAsked = request.headers.authorization === `Basic ${btoa(`${USER}:${PASSWORD}`)}`;
+    const isAllowed = isAsked && request.url?.includes(`token=${TOKEN}`) === true;
+    response.writeHead(isAllowed ? 200 : 401, { 'content-type': 'application/gzip' });
+    response.end(isAllowed ? await readFile(join(nix.dir, 'flake.tar.gz')) : '');
+  });
+
+  const cache = (): string => `oci:${join(nix.dir, 'cache')}`;
+  const publishedJson = (): PublishJson => readJson(published.stdout);
+  const run = (...args: string[]): Promise<CliResult> => nixcache(args, { env: nix.env });
+
+  beforeAll(async () => {
+    nix = await createNixEnv();
+    await mkdir(join(nix.dir, 'flake'));
+    await writeFile(join(nix.dir, 'flake/flake.nix'), FLAKE);
+    await execa('tar', ['--create', '--gzip', '--file', 'flake.tar.gz', 'flake'], { cwd: nix.dir });
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    const { port } = server.address() as AddressInfo;
+    url = `http://${USER}:${PASSWORD}@127.0.0.1:${port}/flake.tar.gz?token=${TOKEN}`;
+    published = await run('publish', url, '--to', cache(), '--no-upstream', '--json', '--verbose');
+  });
+  afterAll(async () => {
+    server.close();
+    await nix?.cleanup();
+  });
+
+  it('is published', () => {
+    expect(published.exitCode, published.stderr).toBe(0);
+    expect(publishedJson().outputs.map(({ status }) => status)).toEqual(['built']);
+  });
+
+  it('is named without them in the cache, which no file of has them', async () => {
+    const roots = await layoutRoots(cache());
+    const { port } = server.address() as AddressInfo;
+    expect(roots).toMatchObject([{ source: `http://127.0.0.1:${port}/flake.tar.gz` }]);
+    expect(await holders(join(nix.dir, 'cache'))).toEqual([]);
+  });
+
+  it('leaves them in no file of the store, which everyone can read', async () => {
+    expect((await readdir(nix.realStoreDir)).length).toBeGreaterThan(2);
+    expect(await holders(nix.realStoreDir)).toEqual([]);
+  });
+
+  it('is built as nix build does', async () => {
+    const env = { ...nix.env };
+    const built = await execa('nix', ['build', '--no-link', '--json', `${url}#hello`], { env, extendEnv: false });
+    const [{ outputs }] = JSON.parse(built.stdout) as [{ readonly outputs: Readonly<Record<string, string>> }];
+    expect(publishedJson().outputs[0]?.outputs).toEqual(outputs);
+  });
+
+  it('is spoken of without them', async () => {
+    const all = await Promise.all([
+      published,
+      run('discover', url, '--json', '--verbose'),
+      run('discover', url.replace('flake.tar.gz', 'none.tar.gz')),
+      run('discover', url.replace(TOKEN, `wrong${TOKEN}`)),
+      run('discover', `${url}#hello`),
+      run('list', '--cache', cache(), '--json'),
+      run('list', '--cache', cache()),
+    ]);
+    for (const { stdout, stderr } of all)
+      for (const secret of [PASSWORD, TOKEN]) expect(stdout + stderr).not.toContain(secret);
+  });
+});
+
+describe('a password in a URL', () => {
+  const url = `http://${USER}:${PASSWORD}@127.0.0.1:9/x?token=${TOKEN}`;
+  it.each([
+    ['copy', url],
+    ['copy', url, 'oci:/nowhere/a'],
+    ['copy', 'oci:/nowhere/a', url],
+    ['serve', url],
+    ['serve', '--from', url],
+    ['serve', '--upstream', `${url}&priority=x`],
+    ['publish', '--to', url],
+    ['push', url],
+    ['gc', '--cache', url],
+    ['pin', url, url],
+    ['info', url],
+    ['list', '--cache', url],
+    ['verify', '--cache', `${USER}:${PASSWORD}@127.0.0.1:9/x`, '--upstream', url],
+    ['doctor', '--cache', url],
+    [url],
+    ['--config', url, 'list'],
+    ['list', `--${url}`],
+    ['key', 'generate', url],
+    ['key', 'public', url],
+  ])('is not in what is said of: %s …', async (...args) => {
+    const { exitCode, stdout, stderr } = await nixcache(args, {
+      env: { PATH: process.env['PATH'] ?? '', HOME: '/nowhere' },
+    });
+    expect(exitCode).not.toBe(0);
+    expect(stdout + stderr).not.toContain(PASSWORD);
+    expect(stdout + stderr).not.toContain(TOKEN);
+    expect(stderr).not.toContain('bug');
+  });
+});
