@@ -1,5 +1,5 @@
 /** The secret keys to sign with: which are meant, and reading them. Nothing here prints what a key file holds. */
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
@@ -87,4 +87,11 @@ export async function readKeyFile(file: string, what: string = file): Promise<st
   } catch (error) {
     throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** The mode of a key file that others than its owner may read or write, in octal; undefined for one that is right. */
+export async function modeOpenToOthers(file: string): Promise<string | undefined> {
+  const found = await stat(file);
+  const mode = found.mode & 0o777;
+  return found.isFile() && (mode & 0o077) !== 0 ? `0${mode.toString(8)}` : undefined;
 }

@@ -11,6 +11,7 @@ import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../nix/store-
 import { type AttrPathFilter, attrPathMatcher, formatAttrPath } from './attr-path.ts';
 import { type Evaluated, FlakeEvaluator } from './flake-evaluator.ts';
 import { DEFAULT_KINDS, type OutputKind, SCOPES, type Scope, type Target } from './flake-expression.ts';
+import { refuseSecretFiles } from './flake-secrets.ts';
 import { type FlakeSource, resolveFlake } from './flake-source.ts';
 import { NixCommand, NixFailure } from './nix-command.ts';
 
@@ -49,6 +50,8 @@ export interface DiscoverOptions extends AttrPathFilter {
   /** Default: the machine's. `'all'` takes every system the flake has. */
   readonly systems?: readonly string[] | 'all';
   readonly kinds?: readonly OutputKind[];
+  /** Files that must not lie in the flake's source, which Nix copies to its store. */
+  readonly secretFiles?: readonly string[];
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: DiscoverEvent) => void;
 }
@@ -56,10 +59,11 @@ export interface DiscoverOptions extends AttrPathFilter {
 /** Failures that are evaluated again for their error; an error of nixpkgs can cost seconds. */
 const MAX_EXPLAINED = 64;
 
-/** @throws {NixcacheError} ERR_USAGE, ERR_NIX when the flake as a whole cannot be read or evaluated */
+/** @throws {NixcacheError} ERR_USAGE, ERR_NIX when the flake as a whole cannot be read or evaluated, or holds a secret */
 export async function discover(flakeRef: string, options: DiscoverOptions = {}): Promise<Discovery> {
   const { command = new NixCommand(), kinds = DEFAULT_KINDS, signal, onEvent } = options;
   const isWanted = attrPathMatcher(options);
+  await refuseSecretFiles(command, flakeRef, { files: options.secretFiles ?? [], signal });
   const [source, systems] = await Promise.all([
     resolveFlake(command, flakeRef, { signal }),
     options.systems ?? command.currentSystem({ signal }).then((system) => [system]),

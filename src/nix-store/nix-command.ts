@@ -99,7 +99,11 @@ export class NixCommand {
    *
    * @throws {NixcacheError} ERR_NIX, ERR_INTERRUPTED
    */
-  async run(program: 'nix' | 'nix-store', args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  async run(
+    program: 'nix' | 'nix-store' | 'git',
+    args: readonly string[],
+    options: RunOptions = {},
+  ): Promise<RunResult> {
     const { signal, timeoutMs = QUERY_TIMEOUT_MS } = options;
     throwIfAborted(program, signal);
     const tail = new StderrTail(options.onStderrLine);
@@ -180,6 +184,7 @@ export class NixCommand {
 
   #notFound(program: string, cause: unknown): NixcacheError {
     if (!existsSync(this.cwd)) return new NixcacheError('ERR_USAGE', `directory ${this.cwd} does not exist`, { cause });
+    if (program === 'git') return new NixcacheError('ERR_NIX', 'no git found, which flakes in git need', { cause });
     const how = 'install Nix from https://nixos.org/download (Debian: apt-get install nix-bin), or put it on PATH';
     return new NixcacheError('ERR_NIX', `no Nix found: there is no program '${program}' on PATH; ${how}`, { cause });
   }

@@ -23,6 +23,8 @@ export interface PublishOptions
   readonly withBuildDeps: boolean;
   /** Builds at once; undefined leaves it to Nix. */
   readonly maxJobs?: number | undefined;
+  /** Files that must not lie in the flake's source. */
+  readonly secretFiles: readonly string[];
   /** What roots name as their source instead of the flake's own reference. */
   readonly sourceName?: string | undefined;
   /** The same for all roots of this publish. */
@@ -58,6 +60,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     discover(options.flake, {
       command,
       signal,
+      secretFiles: options.secretFiles,
       ...(options.kinds ? { kinds: options.kinds } : {}),
       ...(options.only ? { only: options.only } : {}),
       ...(options.exclude ? { exclude: options.exclude } : {}),

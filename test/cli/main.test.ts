@@ -87,7 +87,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
 describe('options', () => {
   it('that are common may stand before the command', async () => {
     const cwd = await tempDir();
-    const { exitCode, stdout } = await runCli(['--json', '-q', 'key', 'generate', 'a-1'], { cwd });
+    const { exitCode, stdout } = await runCli(['--json', '-q', 'key', 'generate', 'a-1', '--out-dir', '.'], { cwd });
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ name: 'a-1' });
   });

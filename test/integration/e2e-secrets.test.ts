@@ -1,10 +1,11 @@
 /** Secrets that a user hands over in a URL: where they must not turn up afterwards. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { generateKey } from '../../src/nix/signature.ts';
 import { layoutRoots } from '../support/e2e-caches.ts';
 import { type CliResult, nixcache } from '../support/e2e-cli.ts';
 import { type PublishJson, readJson } from '../support/e2e-nix.ts';
@@ -132,5 +133,38 @@ describe('a password in a URL', () => {
     expect(stdout + stderr).not.toContain(PASSWORD);
     expect(stdout + stderr).not.toContain(TOKEN);
     expect(stderr).not.toContain('bug');
+  });
+});
+
+describe('a key in the directory of a flake outside of git', () => {
+  it('stops publish and discover before Nix has copied it', async () => {
+    const nix = await createNixEnv();
+    onTestFinished(nix.cleanup);
+    const flake = join(nix.dir, 'flake');
+    await mkdir(flake);
+    await writeFile(join(flake, 'flake.nix'), FLAKE);
+    const { secret } = generateKey('here-1');
+    await writeFile(join(flake, 'here-1.secret'), secret, { mode: 0o600 });
+    const to = ['--to', `oci:${join(nix.dir, 'cache')}`, '--no-upstream'];
+    for (const args of [
+      ['publish', '.', ...to, '--key-file', 'here-1.secret'],
+      ['publish', flake, ...to],
+      ['discover'],
+    ]) {
+      const { exitCode, stderr } = await nixcache(args, { env: nix.env, cwd: flake });
+      expect(stderr).toContain(
+        `the secret key ${flake}/here-1.secret lies in the flake's source ${flake}, which Nix copies`,
+      );
+      expect(stderr).not.toContain(secret.slice(8));
+      expect(exitCode).toBe(2);
+    }
+    const kept = await readdir(nix.realStoreDir).catch(() => []);
+    expect(kept.filter((name) => name.endsWith('-source'))).toEqual([]);
+    await rename(join(flake, 'here-1.secret'), join(nix.dir, 'here-1.secret'));
+    const moved = await nixcache(['publish', '.', ...to, '--key-file', '../here-1.secret'], {
+      env: nix.env,
+      cwd: flake,
+    });
+    expect(moved.exitCode, moved.stderr).toBe(0);
   });
 });

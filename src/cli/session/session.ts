@@ -6,7 +6,7 @@ import type { IndexStore } from '../../cache/read/index-store.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
 import type { BasicCredentials } from '../../config/credentials.ts';
 import type { Sources } from '../../config/setting.ts';
-import { readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
+import { modeOpenToOthers, readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
@@ -108,7 +108,13 @@ export class Session implements AsyncDisposable {
   /** @throws {NixcacheError} ERR_KEY */
   async signingKeys(named: readonly SigningKeySource[]): Promise<readonly SecretKey[]> {
     for (const source of named) if ('text' in source) this.context.output.addSecret(source.text);
-    return readSigningKeys(named);
+    const keys = await readSigningKeys(named);
+    for (const source of named) {
+      const mode = 'file' in source ? await modeOpenToOthers(source.file) : undefined;
+      if (mode === undefined || !('file' in source)) continue;
+      this.onWarning(`the signing key ${source.file} can be read by others (mode ${mode}): chmod 600 ${source.file}`);
+    }
+    return keys;
   }
 
   /** In the order to ask them. */

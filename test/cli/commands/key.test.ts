@@ -8,9 +8,21 @@ import { runCli } from '../run-cli.ts';
 const modeOf = async (file: string): Promise<string> => ((await stat(file)).mode & 0o777).toString(8);
 
 describe('key generate', () => {
+  it('keeps keys in a directory of their own, outside of flakes, which nobody else can open', async () => {
+    const [cwd, home] = [await tempDir(), await tempDir()];
+    expect(await runCli(['key', 'generate', 'a-1'], { cwd, env: { HOME: home } })).toMatchObject({ exitCode: 0 });
+    expect(await readdir(cwd)).toEqual([]);
+    const keys = join(home, '.config/nixcache/keys');
+    expect((await readdir(keys)).sort()).toEqual(['a-1.public', 'a-1.secret']);
+    expect(await modeOf(keys)).toBe('700');
+    const env = { HOME: home, XDG_CONFIG_HOME: join(home, 'x') };
+    const { stdout } = await runCli(['key', 'generate', 'a-1', '--json'], { cwd, env });
+    expect(JSON.parse(stdout)).toMatchObject({ secretKeyFile: join(home, 'x/nixcache/keys/a-1.secret') });
+  });
+
   it.each(['000', '022', '077'])('makes files with the right modes under umask %s', async (umask) => {
     const cwd = await tempDir();
-    expect(await runCli(['key', 'generate', 'a-1'], { cwd, umask })).toMatchObject({ exitCode: 0 });
+    expect(await runCli(['key', 'generate', 'a-1', '--out-dir', '.'], { cwd, umask })).toMatchObject({ exitCode: 0 });
     expect([await modeOf(join(cwd, 'a-1.secret')), await modeOf(join(cwd, 'a-1.public'))]).toEqual(['600', '644']);
   });
 
@@ -27,7 +39,7 @@ describe('key generate', () => {
   it.each(['a-1.secret', 'a-1.public'])('never overwrites %s', async (name) => {
     const cwd = await tempDir();
     await writeFile(join(cwd, name), 'precious');
-    const { exitCode, stdout, stderr } = await runCli(['key', 'generate', 'a-1'], { cwd });
+    const { exitCode, stdout, stderr } = await runCli(['key', 'generate', 'a-1', '--out-dir', '.'], { cwd });
     expect([exitCode, stdout]).toEqual([2, '']);
     expect(stderr).toContain(`${name} exists already`);
     expect(await readdir(cwd)).toEqual([name]);
@@ -37,7 +49,7 @@ describe('key generate', () => {
   it('follows no link', async () => {
     const cwd = await tempDir();
     await symlink(join(cwd, 'elsewhere'), join(cwd, 'a-1.secret'));
-    expect(await runCli(['key', 'generate', 'a-1'], { cwd })).toMatchObject({ exitCode: 2 });
+    expect(await runCli(['key', 'generate', 'a-1', '--out-dir', '.'], { cwd })).toMatchObject({ exitCode: 2 });
     expect(await readdir(cwd)).toEqual(['a-1.secret']);
   });
 

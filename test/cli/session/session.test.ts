@@ -1,3 +1,4 @@
+import { chmod, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -5,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { CommandContext } from '../../../src/cli/context.ts';
 import { Session } from '../../../src/cli/session/session.ts';
 import type { Flags } from '../../../src/config/setting.ts';
+import { generateKey } from '../../../src/nix/signature.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';
 import { FAKE_USER } from '../../support/fake-registry-auth.ts';
 import { PROFILES } from '../../support/fake-registry-faults.ts';
@@ -39,6 +41,24 @@ describe('a session', () => {
       { username: undefined, password: 'hunter22' },
       { username: undefined, password: 'hunter22' },
     ]);
+  });
+
+  it('warns of a key file that others can read', async () => {
+    const context = await contextOf();
+    await using session = await Session.open({ flags: {}, context });
+    const heard: string[] = [];
+    context.output.warn = (text) => heard.push(text);
+    const file = join(context.cwd, 'k');
+    await writeFile(file, generateKey('a-1').secret);
+    for (const mode of [0o600, 0o400, 0o640, 0o604, 0o664]) {
+      await chmod(file, mode);
+      await session.signingKeys([{ from: '--key-file', file }]);
+    }
+    expect(heard).toEqual(
+      ['0640', '0604', '0664'].map(
+        (mode) => `the signing key ${file} can be read by others (mode ${mode}): chmod 600 ${file}`,
+      ),
+    );
   });
 
   it('closes what was opened in reverse order, all of it even where one fails', async () => {

@@ -7,16 +7,21 @@ export const GENERATE_COMMAND: CommandSpec = {
   name: 'generate',
   summary: 'make a key pair',
   description:
-    'Makes an Ed25519 key pair: NAME.secret (mode 0600) and NAME.public (mode 0644). Neither is ever overwritten. ' +
+    'Makes an Ed25519 key pair: NAME.secret (mode 0600) and NAME.public (mode 0644), in ~/.config/nixcache/keys unless ' +
+    '--out-dir says otherwise. Neither is ever overwritten. Keep secret keys out of the directories of flakes: Nix copies ' +
+    'those to its store, for everyone to read. ' +
     'By custom NAME is the host name of the cache and a number, so that a key can be followed by another.',
   arguments: [['<name>', 'name of the key, like cache.example.org-1']],
   settings: [GENERATE, OUTPUT],
   examples: [
     [
       'nixcache key generate cache.example.org-1',
-      'make cache.example.org-1.secret and cache.example.org-1.public here',
+      'make ~/.config/nixcache/keys/cache.example.org-1.secret and .public',
     ],
-    ['gh secret set NIX_SIGNING_KEY < cache.example.org-1.secret', 'let GitHub workflows sign with it'],
+    [
+      'gh secret set NIX_SIGNING_KEY < ~/.config/nixcache/keys/cache.example.org-1.secret',
+      'let GitHub workflows sign with it',
+    ],
   ],
   load: async () => (await import('./run.ts')).generateKeyFiles,
 };
@@ -28,7 +33,7 @@ export const PUBLIC_COMMAND: CommandSpec = {
   arguments: [['<file>', 'secret key file, or - for standard input']],
   settings: [OUTPUT],
   examples: [
-    ['nixcache key public cache.example.org-1.secret', 'print cache.example.org-1:…'],
+    ['nixcache key public ~/.config/nixcache/keys/cache.example.org-1.secret', 'print cache.example.org-1:…'],
     ['nixcache key public - <<< "$NIX_SIGNING_KEY"', 'the same for a key in a variable'],
   ],
   load: async () => (await import('./run.ts')).showPublicKey,

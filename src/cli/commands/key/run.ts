@@ -4,7 +4,7 @@ import { mkdir, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NO_CONFIG, resolve } from '../../../config/setting.ts';
 import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
-import { absolutePath } from '../../../environment.ts';
+import { absolutePath, configHome } from '../../../environment.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { generateKey } from '../../../nix/signature.ts';
 import type { Call } from '../../command.ts';
@@ -25,10 +25,11 @@ export async function generateKeyFiles({ args: [name = ''], flags, context }: Ca
   }
   const key = generateKey(name);
   context.output.addSecret(key.secret);
-  const directory = resolve(GENERATE.outDirectory, { flags, ...context, config: NO_CONFIG });
+  const asked = resolve(GENERATE.outDirectory, { flags, ...context, config: NO_CONFIG });
+  const directory = asked ?? join(configHome(context.env), 'nixcache/keys');
   const secretFile = join(directory, `${name}.secret`);
   const publicFile = join(directory, `${name}.public`);
-  await mkdir(directory, { recursive: true });
+  await makeDirectory(directory);
   await createFile(secretFile, key.secret, SECRET_MODE);
   try {
     await createFile(publicFile, `${key.public}\n`, PUBLIC_MODE);
@@ -45,6 +46,15 @@ export async function generateKeyFiles({ args: [name = ''], flags, context }: Ca
   output.info(`sign with it:     nixcache publish --key-file ${secretFile}`);
   output.info(`in GitHub:        gh secret set NIX_SIGNING_KEY < ${secretFile}`);
   output.info(`let clients trust it, in nix.conf:  extra-trusted-public-keys = ${key.public}`);
+}
+
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const help = 'name a directory that can be written with --out-dir';
+    throw new NixcacheError('ERR_IO', `make ${directory}: ${messageOf(error)}; ${help}`, { cause: error });
+  }
 }
 
 /** No newline after a secret key, as nix-store writes it. */

@@ -3,5 +3,9 @@ import type { SettingTable } from '../../../config/setting.ts';
 import { PATH } from '../../../config/setting-types.ts';
 
 export const GENERATE = {
-  outDirectory: { type: PATH, flag: '--out-dir <dir>', default: '.', help: 'where the two files go' },
+  /** None: the keys' own directory, outside of any flake: what lies beside one is copied to the store with it. */
+  outDirectory: {
+    ...{ type: PATH, flag: '--out-dir <dir>', help: 'where the two files go' },
+    note: 'default: $XDG_CONFIG_HOME/nixcache/keys',
+  },
 } as const satisfies SettingTable;

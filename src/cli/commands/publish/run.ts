@@ -34,6 +34,7 @@ export async function runPublish(call: Call): Promise<void> {
     ...session.provenance,
     ...githubSource(context.env, settings.flake),
     ...{ systems, signal: context.signal, run: ulid().toLowerCase(), workers: settings.jobs },
+    secretFiles: settings.signingKeys.flatMap((source) => ('file' in source ? source.file : [])),
     startSubstituter: publisher.keys.length === 0 ? undefined : () => startSubstituter(publisher),
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
