@@ -37,6 +37,8 @@ export interface MemoryFaults {
   refreshError?: string;
   /** A refresh takes this long. */
   refreshDelayMs?: number;
+  /** What a refresh finds that was not there before. */
+  published?: MemoryPath;
   /** Look-ups throw. */
   lookUpError?: string;
 }
@@ -144,13 +146,14 @@ export class MemoryCacheReader implements CacheReader {
   }
 
   async refresh({ signal }: CallOptions = {}): Promise<RefreshResult> {
-    const { refreshDelayMs, refreshError } = this.faults;
+    const { refreshDelayMs, refreshError, published } = this.faults;
     this.refreshes += 1;
     if (refreshDelayMs !== undefined) await delay(refreshDelayMs, undefined, signal === undefined ? {} : { signal });
     if (refreshError !== undefined) {
       this.#lastError = refreshError;
       throw new NixcacheError('ERR_NETWORK', refreshError);
     }
+    if (published !== undefined) this.add(published);
     const changed = this.#isChanged;
     if (changed) this.#generation += 1;
     this.#isChanged = false;

@@ -1,4 +1,3 @@
-import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import type { IndexRefresher } from '../index-refresher.ts';
 
 /** Keeps the index fresh: each refresh, whoever asked for it, sets the clock for the next. */
@@ -12,11 +11,9 @@ export class RefreshTimer {
     refresher.onEnd = () => this.#schedule();
   }
 
-  /** Begins to refresh, at once and then for ever; waits for the first time up to `waitMs` if nothing is known yet. */
-  async start(reader: Pick<CacheReader, 'status'>, waitMs: number): Promise<void> {
-    const { entries, refreshedAt } = reader.status();
+  /** Begins to refresh, at once and then for ever; waits up to `waitMs` for the first time to end. */
+  async start(waitMs: number): Promise<void> {
     const first = this.#refresh();
-    if (entries > 0 || refreshedAt !== undefined) return;
     let timer: NodeJS.Timeout | undefined;
     const waited = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, waitMs);

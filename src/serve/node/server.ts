@@ -46,6 +46,11 @@ export interface RunningServer {
 const DEFAULT_PORT = 37515;
 const DEFAULT_DRAIN_MS = 30_000;
 const DEFAULT_FIRST_REFRESH_MS = 30_000;
+/**
+ * A second: how long it holds up the start when an index is known. A registry that answers does so by then, and what was
+ * published before the start is served from the start: Nix would remember for an hour that it was not there.
+ */
+const KNOWN_REFRESH_MS = 1000;
 /** Nix keeps idle connections for 90 s at most; closing earlier costs it a new connection, and us nothing. */
 const KEEP_ALIVE_MS = 75_000;
 /** A client on loopback or a local network; slower is a slowloris. */
@@ -85,7 +90,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
-  await timer.start(options.reader, options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS);
+  const waitMs = options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS;
+  await timer.start(options.reader.status().entries > 0 ? Math.min(waitMs, KNOWN_REFRESH_MS) : waitMs);
   try {
     await listen(server, host, port);
   } catch (cause) {
