@@ -9,7 +9,7 @@ import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, parseStorePath } from '../../src/nix/store-path.ts';
 import { CACHE_KINDS, type CacheHost } from '../support/e2e-caches.ts';
-import { nixcache, startServe } from '../support/e2e-cli.ts';
+import { nixcache, startFreshServe } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { openCache } from '../support/e2e-stores.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
@@ -75,7 +75,7 @@ async function expectWhole(cache: string): Promise<void> {
   } finally {
     await http.destroy();
   }
-  await using server = await startServe(['--from', cache, '--no-upstream'], nix);
+  await using server = await startFreshServe(['--from', cache, '--no-upstream'], nix);
   expect(await substitute(server.url, [key.public], apps)).toEqual([...hashes.keys()].sort());
 }
 

@@ -8,7 +8,7 @@ import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashFiles, layoutTags, startRegistry } from '../support/e2e-caches.ts';
-import { type CliResult, nixcache, startNixcache, startServe } from '../support/e2e-cli.ts';
+import { type CliResult, nixcache, startFreshServe, startNixcache, startServe } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { openCache } from '../support/e2e-stores.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
@@ -62,7 +62,7 @@ const push = (path: string, cache: string, env: Record<string, string> = {}): Pr
   });
 
 async function expectServed(cache: string, paths: readonly string[], expected: readonly string[]): Promise<void> {
-  await using server = await startServe(['--from', cache, '--no-upstream'], nix);
+  await using server = await startFreshServe(['--from', cache, '--no-upstream'], nix);
   expect(await substitute(server.url, [key.public], paths)).toEqual(expected);
 }
 

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { type CacheHost, startLayouts, startRegistry } from '../support/e2e-caches.ts';
-import { nixcache, startServe } from '../support/e2e-cli.ts';
+import { nixcache, startFreshServe } from '../support/e2e-cli.ts';
 import { readJson, runNix, substitute, withClient, writeFlake } from '../support/e2e-nix.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
 
@@ -110,7 +110,7 @@ describe.each(KINDS)('gc of $name', ({ start }) => {
     const tags = await storage.host.tags('main');
     expect(tagsBefore.filter((tag) => tag.startsWith('seg-') && tags.includes(tag))).toEqual([]);
 
-    await using server = await startServe(['--from', storage.host.cache('main'), '--no-upstream'], nix);
+    await using server = await startFreshServe(['--from', storage.host.cache('main'), '--no-upstream'], nix);
     expect(await substitute(server.url, [key.public], kept)).toEqual([...kept].sort());
     await withClient(server.url, [key.public], async (client) => {
       for (const path of old) {
@@ -126,7 +126,7 @@ describe.each(KINDS)('gc of $name', ({ start }) => {
     expect(again).toEqual(
       [...kept.filter((path) => path.includes('shared')), ...old].sort((a, b) => again.indexOf(a) - again.indexOf(b)),
     );
-    await using server = await startServe(['--from', storage.host.cache('main'), '--no-upstream'], nix);
+    await using server = await startFreshServe(['--from', storage.host.cache('main'), '--no-upstream'], nix);
     const all = [...new Set([...kept, ...again])];
     expect(await substitute(server.url, [key.public], all)).toEqual(all.sort());
   });

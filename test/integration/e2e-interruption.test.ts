@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { CACHE_KINDS, type CacheHost } from '../support/e2e-caches.ts';
-import { nixcache, startNixcache, startServe } from '../support/e2e-cli.ts';
+import { nixcache, startFreshServe, startNixcache } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
 
@@ -48,7 +48,7 @@ describe.each(CACHE_KINDS)('a publish into $name', ({ start }) => {
       running.signal('SIGKILL');
       if ((await running.result).signal === 'SIGKILL') killed += 1;
       // What a reader sees now is whole: each entry with all it refers to, and with its bytes.
-      await using server = await startServe(['--from', host.cache('killed'), '--no-upstream'], nix);
+      await using server = await startFreshServe(['--from', host.cache('killed'), '--no-upstream'], nix);
       const found: string[] = [];
       for (const path of closure) {
         if ((await fetch(`${server.url}/${path.slice(11, 43)}.narinfo`)).ok) found.push(path);
@@ -61,7 +61,7 @@ describe.each(CACHE_KINDS)('a publish into $name', ({ start }) => {
 
     const clean = await nixcache(args('killed'), options());
     expect(clean.exitCode).toBe(0);
-    await using server = await startServe(['--from', host.cache('killed'), '--no-upstream'], nix);
+    await using server = await startFreshServe(['--from', host.cache('killed'), '--no-upstream'], nix);
     expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
   });
 
@@ -74,7 +74,7 @@ describe.each(CACHE_KINDS)('a publish into $name', ({ start }) => {
     expect(stderr).toMatch(/nixcache: interrupted; the cache is whole$/);
     const clean = await nixcache(args('interrupted'), options());
     expect(clean.exitCode).toBe(0);
-    await using server = await startServe(['--from', host.cache('interrupted'), '--no-upstream'], nix);
+    await using server = await startFreshServe(['--from', host.cache('interrupted'), '--no-upstream'], nix);
     expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
   });
 });

@@ -125,3 +125,11 @@ export async function startServe(args: readonly string[], options: CliOptions): 
     },
   };
 }
+
+/** The same, with the cache as it is now: after a second, a server goes on with the index that an earlier command left. */
+export async function startFreshServe(args: readonly string[], options: CliOptions): Promise<Serving> {
+  const server = await startServe(args, options);
+  const { status } = await fetch(`${server.url}/_refresh`, { method: 'POST' });
+  if (status !== 200) throw new Error(`the index cannot be refreshed: ${status}`);
+  return server;
+}
