@@ -9,8 +9,9 @@ import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { parseBaseName } from '../../src/nix/store-path.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { RemoteRepository } from '../../src/oci/remote/repository.ts';
-import { type CliResult, runCli, startCli } from '../cli/run-cli.ts';
 import { namesIn } from '../support/cache-builder.ts';
+import { type CliResult, nixcache as runCli, startNixcache, startServe } from '../support/e2e-cli.ts';
+import { startHoldingProxy } from '../support/holding-proxy.ts';
 import { writeLegacyCache } from '../support/legacy-cache.ts';
 import { createNixClient, createNixEnv, type NixEnv } from '../support/nix-env.ts';
 import { NIX_VERSIONS, requireNix } from '../support/nix-versions.ts';
@@ -40,11 +41,11 @@ afterAll(() => Promise.all([nix.cleanup(), registry.stop()]));
 
 /** Substitutes the closure out of `cache`, which only signatures by our key allow. */
 async function substitute(cache: string, bin: string | undefined): Promise<void> {
-  await using server = await startCli(['serve', '--from', cache, '--port', '0', '--no-upstream'], { env: nix.env });
-  const client = await createNixClient({ substituters: [server.firstLine], publicKeys: [key.public], bin });
+  await using server = await startServe(['--from', cache, '--no-upstream'], nix);
+  const client = await createNixClient({ substituters: [server.url], publicKeys: [key.public], bin });
   try {
     const options = { env: client.env, extendEnv: false };
-    await execa('nix', ['copy', '--from', server.firstLine, outer], options);
+    await execa('nix', ['copy', '--from', server.url, outer], options);
     expect(await readFile(join(client.realStoreDir, basename(outer)), 'utf8')).toBe(`see ${inner}`);
     await execa('nix-store', ['--verify', '--check-contents'], options);
   } finally {
@@ -82,11 +83,9 @@ describe.each(NIX_VERSIONS)('a cache copied for $name', (version) => {
     const files = `file://${at('files')}`;
     await run('nix', 'copy', '--to', `${files}?compression=xz&secret-key=${at('secret')}`, outer);
     await nixcache('copy', files, `oci:${at('served')}`);
-    await using server = await startCli(['serve', '--from', `oci:${at('served')}`, '--port', '0', '--no-upstream'], {
-      env: nix.env,
-    });
+    await using server = await startServe(['--from', `oci:${at('served')}`, '--no-upstream'], nix);
     const cache = `oci:${at(`${name}-http`)}`;
-    const args = ['copy', server.firstLine, cache, '--path', '-', '--trusted-public-key', key.public, '--json'];
+    const args = ['copy', server.url, cache, '--path', '-', '--trusted-public-key', key.public, '--json'];
     const { exitCode, stdout } = await runCli(args, { cwd: nix.dir, env: nix.env, input: `${outer}\n` });
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ copied: { paths: 2 } });
@@ -95,29 +94,30 @@ describe.each(NIX_VERSIONS)('a cache copied for $name', (version) => {
 });
 
 it('a copy that was killed goes on where it stopped', async () => {
-  // Two paths of which the second refers to the first, and enough bytes to be killed among them.
   const source = `oci:${at('large')}`;
-  const paths: string[] = [];
-  for (let i = 0; i < 12; i++) {
-    await mkdir(at(`large-${i}`));
-    await writeFile(at(`large-${i}/data`), randomBytes(4 * 1024 * 1024));
-    paths.push(await run('nix-store', '--add', at(`large-${i}`)));
-    expect((await nixcache('push', paths.at(-1) ?? '', '--to', source, '--no-upstream')).exitCode).toBe(0);
+  const size = 2 * 1024 * 1024;
+  // A segment for each, since each is pushed by itself.
+  for (const name of ['large-0', 'large-1', 'large-2']) {
+    await mkdir(at(name));
+    await writeFile(at(`${name}/data`), randomBytes(size));
+    const path = await run('nix-store', '--add', at(name));
+    expect(await nixcache('push', path, '--to', source, '--no-upstream')).toMatchObject({ exitCode: 0 });
   }
-  const destination = `${registry.host}/team/killed`;
-  {
-    const until = { stream: 'stderr', text: 'committed' } as const;
-    const args = ['copy', source, destination, '--jobs', '1', '--verbose'];
-    await using copy = await startCli(args, { cwd: nix.dir, env: nix.env }, until);
-    copy.signal('SIGKILL');
-    expect((await copy.result).exitCode).not.toBe(0);
-  }
-  const { exitCode, stdout } = await nixcache('copy', source, destination, '--json');
+  // Killed when the first segment is there and the second about to be.
+  let segments = 0;
+  await using proxy = await startHoldingProxy(registry.host, ({ method, url = '' }) => {
+    return method === 'PUT' && url.includes('/manifests/seg-') && ++segments === 2;
+  });
+  await using copy = startNixcache(['copy', source, `${proxy.host}/team/killed`], nix);
+  await Promise.race([proxy.held, copy.result]);
+  copy.signal('SIGKILL');
+  expect(await copy.result).toMatchObject({ signal: 'SIGKILL' });
+
+  const { exitCode, stdout } = await nixcache('copy', source, `${registry.host}/team/killed`, '--json');
   expect(exitCode).toBe(0);
   const report = JSON.parse(stdout);
-  expect(report.existed.paths).toBeGreaterThan(0);
-  expect(report.existed.paths + report.copied.paths).toBe(12);
-  expect(report.uploadedBytes).toBeLessThan(12 * 4 * 1024 * 1024);
+  expect(report).toMatchObject({ existed: { paths: 1 }, copied: { paths: 2 } });
+  expect(report.uploadedBytes).toBeLessThan(3 * size);
 });
 
 it('a cache of the older layout is served, and converted by the first push', async () => {

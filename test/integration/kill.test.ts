@@ -1,8 +1,10 @@
 /**
- * `kill -9` at random instants, over and over: after each, the cache is whole, and the next run goes on where the last
- * one was. NIXCACHE_TEST_KILL_SECONDS says for how long each of them is killed; default 10.
+ * `kill -9` over and over, each time after another number of steps: after each, the cache is whole, and the next run goes
+ * on where the last one was. Steps are changes of files or requests, so that no clock decides what is tried.
+ * NIXCACHE_TEST_KILLS says how often each of them is killed; default 8.
  */
 import { randomInt } from 'node:crypto';
+import { watch } from 'node:fs';
 import { mkdir, readdir, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,14 +17,15 @@ import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashPartOf, parseStorePath } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
-import { nixcache, startNixcache, startServe } from '../support/e2e-cli.ts';
+import { nixcache, startFreshServe, startNixcache, startServe } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { openCache } from '../support/e2e-stores.ts';
 import { FakeRegistry } from '../support/fake-registry.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
 
-const SECONDS = Number(process.env['NIXCACHE_TEST_KILL_SECONDS'] ?? 10);
-const TIMEOUT_MS = SECONDS * 1000 + 120_000;
+const KILLS = Number(process.env['NIXCACHE_TEST_KILLS'] ?? 8);
+/** Longer means that it hangs: a run and its check take a second where nothing else runs. */
+const TIMEOUT_MS = (KILLS + 5) * 60_000;
 const key = generateKey('killed-1');
 
 /** Paths of 3 MB among the packages. */
@@ -56,27 +59,49 @@ afterAll(async () => {
 
 const env = (): Record<string, string> => ({ ...nix.env, NIX_SIGNING_KEY: key.secret });
 
+/** Calls `onStep` at each step until it is disposed of. */
+type Steps = (onStep: () => void) => Disposable;
+
+/** Changes in `directory` and all below it. */
+const changesBelow =
+  (directory: string): Steps =>
+  (onStep) => {
+    const watcher = watch(directory, { recursive: true }, onStep);
+    return { [Symbol.dispose]: () => watcher.close() };
+  };
+
 /**
- * Runs what `args` gives again and again, each time killed at another instant or done before; `check` after each. Most
- * instants are late ones: a good part of each run is Node and Nix starting.
+ * Runs what `args` gives until it was killed KILLS times, each time after another number of `steps` or done before;
+ * `check` after each. `isServing`: it ends only when it is killed, at the latest once it has said something.
  */
 async function killOften(
   args: () => readonly string[],
+  steps: Steps,
   check: () => Promise<void>,
-  onDone: () => Promise<void> = async () => undefined,
+  { onDone = async () => undefined, isServing = false }: { onDone?: () => Promise<void>; isServing?: boolean } = {},
 ): Promise<void> {
-  let killed = 0;
-  let longestMs = 1200;
-  for (const end = Date.now() + SECONDS * 1000; Date.now() < end || killed < 3; ) {
-    const started = Date.now();
+  let longest = 20;
+  for (let killed = 0; killed < KILLS; ) {
+    const after = randomInt(longest);
+    let seen = 0;
+    let isDone = false;
     await using running = startNixcache(args(), { env: env() });
-    const afterMs = randomInt(randomInt(4) === 0 ? 30 : longestMs >> 1, longestMs);
-    const kill = delay(afterMs).then(() => running.signal('SIGKILL'));
+    using _steps = steps(() => {
+      seen += 1;
+      if (seen > after) running.signal('SIGKILL');
+    });
+    if (isServing) {
+      const end = (): void => {
+        isDone = true;
+        running.signal('SIGKILL');
+      };
+      void running.said('serving').then(end, () => undefined);
+    }
     const { signal, exitCode, stderr } = await running.result;
-    await kill;
     if (signal === 'SIGKILL') killed += 1;
     else expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
-    longestMs = signal === 'SIGKILL' ? Math.round(longestMs * 1.15) : Math.max(300, Date.now() - started);
+    // Longer, until a run is done before: then as long as that.
+    longest = signal === 'SIGKILL' && !isDone ? Math.ceil(longest * 1.3) : Math.max(10, seen);
     await check();
     if (signal !== 'SIGKILL') await onDone();
   }
@@ -99,7 +124,7 @@ async function expectWhole(store: ContentStore): Promise<number> {
 async function expectComplete(cache: string): Promise<void> {
   const store = await openCache(cache, http);
   expect(await expectWhole(store)).toBe(closure.length);
-  await using server = await startServe(['--from', cache, '--no-upstream'], nix);
+  await using server = await startFreshServe(['--from', cache, '--no-upstream'], nix);
   expect(await substitute(server.url, [key.public], [top])).toEqual(closure);
 }
 
@@ -124,7 +149,9 @@ const filesOf = (directory: string): Promise<string[]> => readdir(directory).cat
 describe('a publisher that is killed', () => {
   it('leaves a whole layout, and the next one finishes', { timeout: TIMEOUT_MS }, async () => {
     let number = 0;
-    const path = (): string => join(nix.dir, `layout-${number}`);
+    const layouts = join(nix.dir, 'layouts');
+    await mkdir(layouts);
+    const path = (): string => join(layouts, `${number}`);
     const push = (): string[] => ['push', top, '--to', `oci:${path()}`, '--no-upstream', '--quiet'];
     const check = async (): Promise<void> => {
       if (!(await filesOf(path())).includes('oci-layout')) return;
@@ -138,7 +165,7 @@ describe('a publisher that is killed', () => {
       expect(await expectWhole(await openCache(`oci:${path()}`, http))).toBe(closure.length);
       number += 1;
     };
-    await killOften(push, check, next);
+    await killOften(push, changesBelow(layouts), check, { onDone: next });
     expect(await nixcache(push(), { env: env() })).toMatchObject({ exitCode: 0 });
     await expectComplete(`oci:${path()}`);
   });
@@ -151,13 +178,15 @@ describe('a publisher that is killed', () => {
       let number = 0;
       const cache = (): string => `${registry.host}/killed/cache-${number}`;
       const push = (): string[] => ['push', top, '--to', cache(), '--no-upstream', '--quiet'];
-      await killOften(
-        push,
-        async () => void (await expectWhole(await openCache(cache(), http))),
-        async () => {
+      const requests: Steps = (onStep) => {
+        registry.luck = () => void onStep();
+        return { [Symbol.dispose]: () => registry.calm() };
+      };
+      await killOften(push, requests, async () => void (await expectWhole(await openCache(cache(), http))), {
+        onDone: async () => {
           number += 1;
         },
-      );
+      });
       expect(await nixcache(push(), { env: env() })).toMatchObject({ exitCode: 0 });
       await expectComplete(cache());
       const uploads = largeUploads(registry);
@@ -210,6 +239,7 @@ describe('a gc that is killed', () => {
               '--quiet',
             ];
       },
+      changesBelow(path),
       async () => void expect(await expectWhole(store)).toBe(closure.length),
     );
     expect(await nixcache(gc, { env: env() })).toMatchObject({ exitCode: 0 });
@@ -228,9 +258,11 @@ describe('a server that is killed', () => {
       exitCode: 0,
     });
     const index = join(nix.dir, 'index');
+    await mkdir(index);
     let number = 0;
     await killOften(
       () => ['serve', '--port', '0', '--from', cache, '--no-upstream', '--index-dir', index],
+      changesBelow(index),
       async () => {
         number += 1;
         // What is served changes as well: a segment more each time.
@@ -239,6 +271,7 @@ describe('a server that is killed', () => {
             env: env(),
           });
       },
+      { isServing: true },
     );
     await using server = await startServe(['--from', cache, '--no-upstream', '--index-dir', index], nix);
     expect(await substitute(server.url, [key.public], [top])).toEqual(closure);
