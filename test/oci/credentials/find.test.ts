@@ -1,6 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { credentialsProvider } from '../../../src/oci/credentials/find.ts';
 import type { Credentials } from '../../../src/oci/remote/credentials.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -161,6 +162,21 @@ describe('a credential helper', () => {
       code: 'ERR_UNAUTHORIZED',
       message: expect.stringContaining('docker-credential-absent'),
     });
+  });
+
+  it('that does not answer is killed once nobody waits any more', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credsStore: 'all' },
+      'bin/docker-credential-all': `#!/bin/sh\ntrap '' TERM\necho $$ >"$HOME/pid"\nwhile :; do sleep 0.05; done\n`,
+    });
+    const controller = new AbortController();
+    const finding = credentialsProvider({ env })({ host: 'ghcr.io', repository: 'a/b', signal: controller.signal });
+    const pidFile = join(env['HOME'] ?? '', 'pid');
+    await expect.poll(() => existsSync(pidFile) && readFileSync(pidFile, 'utf8')).toMatch(/\d/);
+    controller.abort(new Error('nobody waits'));
+    await expect(finding).rejects.toThrow('nobody waits');
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'));
   });
 
   it('is a name, not a path', async () => {
