@@ -1,8 +1,9 @@
 /** The one way out of nixcache: made once per process (and per upstream proxy), passed down, closed at the end. */
-import { Agent, type Dispatcher, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } from 'undici';
+import { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
 import type { HttpFetch, HttpRequest, HttpResponse } from '../http-fetch.ts';
 import { isLoopbackHost } from '../http-fetch.ts';
-import { followRedirects } from '../redirects.ts';
+import { type Exchange, followRedirects } from '../redirects.ts';
 import { exchange } from './exchange.ts';
 
 export interface HttpClientOptions {
@@ -18,54 +19,74 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 30_000;
 
 export class HttpClient implements HttpFetch {
-  readonly #direct: Dispatcher;
-  readonly #outward: Dispatcher;
+  readonly #options: HttpClientOptions;
+  #dispatchers: Promise<Dispatchers> | undefined;
 
   constructor(options: HttpClientOptions = {}) {
-    const agentOptions: AgentOptions = {
-      // HTTP/2 over one connection is slower for uploads than several of HTTP/1.1, and one stall would hold up all.
-      allowH2: false,
-      pipelining: 1,
-      connections: options.connections ?? 128,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      connectTimeout: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
-      autoSelectFamily: true,
-    };
-    this.#direct = new Agent(agentOptions);
-    this.#outward = outwardDispatcher(options.proxy, agentOptions) ?? this.#direct;
+    this.#options = options;
   }
 
   request(request: HttpRequest): Promise<HttpResponse> {
-    return followRedirects(request, (each) =>
-      exchange(isLoopbackHost(each.url.hostname) ? this.#direct : this.#outward, each),
-    );
+    return followRedirects(request, async (each) => {
+      const { direct, outward } = await this.#open(each.body);
+      return await exchange(isLoopbackHost(each.url.hostname) ? direct : outward, each);
+    });
   }
 
   /** Lets running requests end, then closes all connections. */
   async close(): Promise<void> {
-    await Promise.all([this.#direct.close(), this.#outward === this.#direct ? undefined : this.#outward.close()]);
+    await Promise.all((await this.#opened()).map((each) => each.close()));
   }
 
   /** Ends everything now. */
   async destroy(): Promise<void> {
-    await Promise.all([this.#direct.destroy(), this.#outward === this.#direct ? undefined : this.#outward.destroy()]);
+    await Promise.all((await this.#opened()).map((each) => each.destroy()));
+  }
+
+  async #open(body: Exchange['body']): Promise<Dispatchers> {
+    const stream = body instanceof Readable ? body : undefined;
+    stream?.on('error', () => undefined); // until undici is there to hear of it
+    try {
+      this.#dispatchers ??= openDispatchers(this.#options);
+      return await this.#dispatchers;
+    } catch (error) {
+      stream?.destroy();
+      throw error;
+    }
+  }
+
+  async #opened(): Promise<readonly Dispatcher[]> {
+    const opened = await this.#dispatchers?.catch(() => undefined);
+    return opened ? [...new Set([opened.direct, opened.outward])] : [];
   }
 }
 
-interface AgentOptions {
-  readonly allowH2: boolean;
-  readonly pipelining: number;
-  readonly connections: number;
-  readonly keepAliveTimeout: number;
-  readonly connectTimeout: number;
-  readonly autoSelectFamily: boolean;
+interface Dispatchers {
+  readonly direct: Dispatcher;
+  /** To other hosts than this one. */
+  readonly outward: Dispatcher;
 }
 
-function outwardDispatcher(proxy: string | undefined, options: AgentOptions): Dispatcher | undefined {
+/** undici takes a while to load, and many commands send no request. */
+async function openDispatchers({ proxy, connections, connectTimeoutMs }: HttpClientOptions): Promise<Dispatchers> {
+  const { Agent, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } = await import('undici');
+  const options = {
+    // HTTP/2 over one connection is slower for uploads than several of HTTP/1.1, and one stall would hold up all.
+    allowH2: false,
+    pipelining: 1,
+    connections: connections ?? 128,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectTimeout: connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+    autoSelectFamily: true,
+  };
+  const direct = new Agent(options);
   if (proxy !== undefined) {
-    if (/^socks5?:/.test(proxy)) return new Socks5ProxyAgent(proxy, options);
-    return new ProxyAgent({ ...options, uri: proxy });
+    const isSocks = /^socks5?:/.test(proxy);
+    return {
+      direct,
+      outward: isSocks ? new Socks5ProxyAgent(proxy, options) : new ProxyAgent({ ...options, uri: proxy }),
+    };
   }
   const names = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'];
-  return names.some((name) => process.env[name]) ? new EnvHttpProxyAgent(options) : undefined;
+  return { direct, outward: names.some((name) => process.env[name]) ? new EnvHttpProxyAgent(options) : direct };
 }

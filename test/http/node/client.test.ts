@@ -16,6 +16,15 @@ function open(options: HttpClientOptions = {}): HttpClient {
   return client;
 }
 
+// The first of all: undici is loaded with the first request.
+it('fails with what broke its body, also while nothing is open yet', async () => {
+  const server = await serve((_, response) => response.end());
+  const body = new Readable({ read: () => undefined });
+  const sent = open().request({ method: 'PUT', url: server.url, body });
+  body.destroy(new Error('the disk is gone'));
+  await expect(sent).rejects.toThrow('the disk is gone');
+});
+
 describe('a connection', () => {
   it('uses its connection again, also after HEAD and after a discarded redirect', async () => {
     const server = await serve((request, response) => {
