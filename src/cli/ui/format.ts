@@ -28,9 +28,12 @@ export function formatDuration(ms: number): string {
 
 const pad = (value: number): string => String(value).padStart(2, '0');
 
+/** `12,345`. By hand: for `toLocaleString` V8 loads the tables of all languages, 10 ms. */
+export const formatNumber = (count: number): string => String(count).replace(/\B(?=(?:\d{3})+$)/g, ',');
+
 /** `1 path`, `12,345 paths`. */
 export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
-  return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
+  return `${formatNumber(count)} ${count === 1 ? noun : plural}`;
 }
 
 /** At most `width` characters, the end replaced by `…` where something is missing. */

@@ -35,7 +35,9 @@ describe('a time', () => {
 
 describe('counts and texts', () => {
   it('are in singular and plural', () => {
-    expect([0, 1, 12_345].map((count) => formatCount(count, 'path'))).toEqual(['0 paths', '1 path', '12,345 paths']);
+    expect([0, 1, 999, 12_345, 1_234_567].map((count) => formatCount(count, 'path'))).toEqual([
+      ...['0 paths', '1 path', '999 paths', '12,345 paths', '1,234,567 paths'],
+    ]);
     expect(formatCount(2, 'entry', 'entries')).toBe('2 entries');
   });
 

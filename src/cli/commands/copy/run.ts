@@ -12,7 +12,7 @@ import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
-import { formatBytes, formatCount } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatNumber } from '../../ui/format.ts';
 import { Story, type Telling } from '../../ui/story.ts';
 import { formatTable } from '../../ui/table.ts';
 
@@ -117,9 +117,9 @@ const formatCopyPlan = ({ copied, existed, refused }: CopyReport): string =>
   formatTable(
     ['', 'PATHS', 'BYTES'],
     [
-      ['would be copied', copied.paths.toLocaleString('en-US'), formatBytes(copied.bytes)],
-      ['at the destination', existed.paths.toLocaleString('en-US'), ''],
-      ['left out', refused.length.toLocaleString('en-US'), ''],
+      ['would be copied', formatNumber(copied.paths), formatBytes(copied.bytes)],
+      ['at the destination', formatNumber(existed.paths), ''],
+      ['left out', formatNumber(refused.length), ''],
     ],
     { right: [1, 2] },
   );

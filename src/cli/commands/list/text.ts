@@ -5,7 +5,7 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import type { ListedEntry } from '../../../catalog/entry-list.ts';
 import type { CatalogSummary, RootSummary } from '../../../catalog/summary.ts';
 import { toStorePath } from '../../../nix/store-path.ts';
-import { formatBytes, formatCount, formatTime, ofSeconds } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatNumber, formatTime, ofSeconds } from '../../ui/format.ts';
 import { formatFields, formatTable } from '../../ui/table.ts';
 
 export function formatSummary(summary: CatalogSummary, cache: string): string {
@@ -37,7 +37,7 @@ export function formatRoots(roots: readonly RootSummary[], width: number | undef
       ...(hasSources ? [source ?? ''] : []),
       system ?? '',
       formatTime(ofSeconds(newest.time)),
-      closure.paths.toLocaleString('en-US'),
+      formatNumber(closure.paths),
       formatBytes(closure.narBytes),
       newest.path,
     ]),

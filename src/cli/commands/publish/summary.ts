@@ -1,7 +1,7 @@
 /** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
 import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
-import { formatBytes, formatCount, formatDuration } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatDuration, formatNumber } from '../../ui/format.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import { formatTable } from '../../ui/table.ts';
 
@@ -68,7 +68,7 @@ export function formatPlan(plan: PublishPlan, width: number | undefined): string
 }
 
 const amount = (infos: PublishPlan['push']): readonly string[] => [
-  infos.length.toLocaleString('en-US'),
+  formatNumber(infos.length),
   formatBytes(narBytes(infos)),
 ];
 
@@ -129,4 +129,4 @@ export function formatMarkdown(report: PublishReport): string {
 }
 
 const markdownRow = (title: string, infos: PublishPlan['push']): string =>
-  `| ${title} | ${infos.length.toLocaleString('en-US')} | ${formatBytes(narBytes(infos))} |`;
+  `| ${title} | ${formatNumber(infos.length)} | ${formatBytes(narBytes(infos))} |`;
