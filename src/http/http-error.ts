@@ -1,13 +1,11 @@
 /** An answer that is a refusal. Its body is read through a bound, and is closed. */
 import type { Readable } from 'node:stream';
 import { type ErrorCode, NixcacheError } from '../errors.ts';
-import type { HttpResponse } from './http-fetch.ts';
-import { redactUrl } from './http-fetch.ts';
+import type { Asked, HttpResponse } from './http-fetch.ts';
+import { describeRequest, redactUrl } from './http-fetch.ts';
 import { retryAfterMs } from './retry-after.ts';
 
-export interface HttpErrorFacts {
-  readonly method: string;
-  readonly url: string | URL;
+export interface HttpErrorFacts extends Asked {
   readonly status: number;
   readonly bodyExcerpt: string;
   /** What the server asks to wait; undefined when it does not say. */
@@ -28,9 +26,9 @@ export class HttpError extends NixcacheError {
   /** How often it was tried before this error was given out. */
   attempts = 1;
 
-  /** `reason` follows `METHOD url: status `. */
+  /** `reason` follows `METHOD url: status `, `url` with where it was redirected to. */
   constructor(code: ErrorCode, reason: string, facts: HttpErrorFacts, options?: ErrorOptions) {
-    super(code, `${facts.method} ${redactUrl(facts.url)}: ${facts.status} ${reason}`.trimEnd(), options);
+    super(code, `${describeRequest(facts)}: ${facts.status} ${reason}`.trimEnd(), options);
     this.method = facts.method;
     this.url = redactUrl(facts.url);
     this.status = facts.status;
@@ -46,6 +44,7 @@ export async function readRefusal(method: string, response: HttpResponse, now: n
   return {
     method,
     url: response.url,
+    asked: response.asked,
     status: response.status,
     bodyExcerpt,
     retryAfterMs: retryAfterMs({ headers: response.headers, body: bodyExcerpt }, now),

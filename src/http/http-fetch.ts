@@ -41,6 +41,22 @@ export interface HttpResponse {
   readonly body: Readable;
   /** Where the answer came from, after redirects. */
   readonly url: URL;
+  /** Where the request went first. */
+  readonly asked: URL;
+}
+
+/** What messages say of a request. */
+export interface Asked {
+  readonly method: string;
+  readonly url: URL;
+  /** Where it went first; default `url`. */
+  readonly asked?: URL | undefined;
+}
+
+/** `GET https://registry/…`, and where redirects led it: a URL of storage alone need not say which content it is for. */
+export function describeRequest({ method, url, asked = url }: Asked): string {
+  const led = url.href === asked.href ? '' : `, redirected to ${redactUrl(url)}`;
+  return `${method} ${redactUrl(asked)}${led}`;
 }
 
 /** What may be said about a URL, and to whom it belongs. */

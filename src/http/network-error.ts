@@ -1,7 +1,7 @@
 /** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
 import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { redactUrl } from './http-fetch.ts';
+import { type Asked, describeRequest } from './http-fetch.ts';
 
 export class NetworkError extends NixcacheError {
   readonly host: string;
@@ -15,18 +15,19 @@ export class NetworkError extends NixcacheError {
   }
 }
 
-/** What `error`, thrown while `method` `url` ran, means; bugs of ours come back as they are. */
-export function networkError(error: unknown, method: string, url: URL): unknown {
+/** What `error`, thrown while `request` ran, means; bugs of ours come back as they are. */
+export function networkError(error: unknown, request: Asked): unknown {
+  const { url } = request;
   if (error instanceof NixcacheError) return error;
   const code = codeOf(error);
   if (code === undefined || OUR_BUGS.has(code)) return error;
   const { reason, retryable } = diagnose(code, error, url);
-  return new NetworkError(`${method} ${redactUrl(url)}: ${reason}`, { cause: error, host: url.host, retryable });
+  return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
 }
 
-export const timeoutError = (what: string, method: string, url: URL): NetworkError =>
-  new NetworkError(`${method} ${redactUrl(url)}: ${what}; is ${url.host} overloaded, or the connection slow?`, {
-    host: url.host,
+export const timeoutError = (what: string, request: Asked): NetworkError =>
+  new NetworkError(`${describeRequest(request)}: ${what}; is ${request.url.host} overloaded, or the connection slow?`, {
+    host: request.url.host,
     retryable: true,
   });
 

@@ -3,13 +3,15 @@ import type { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { NixcacheError } from '../errors.ts';
 import { USER_AGENT } from '../version.ts';
-import type { HttpMethod, HttpRequest, HttpResponse } from './http-fetch.ts';
-import { isLoopbackHost, redactUrl } from './http-fetch.ts';
+import type { Asked, HttpMethod, HttpRequest, HttpResponse } from './http-fetch.ts';
+import { describeRequest, isLoopbackHost, redactUrl } from './http-fetch.ts';
 
 /** One request and its one answer: nothing is followed. */
 export interface Exchange {
   readonly method: HttpMethod;
   readonly url: URL;
+  /** What was asked for before any redirect. */
+  readonly asked: URL;
   readonly headers: Readonly<Record<string, string>>;
   /** A stream is destroyed on every path. It needs a `content-length` header, or travels chunked. */
   readonly body?: Uint8Array | Readable | undefined;
@@ -34,18 +36,31 @@ export async function followRedirects(
   const { method = 'GET', timeoutMs = DEFAULT_TIMEOUT_MS, stallTimeoutMs = DEFAULT_TIMEOUT_MS, signal, body } = request;
   const deadline = performance.now() + timeoutMs;
   const maxRedirects = method === 'GET' || method === 'HEAD' ? (request.maxRedirects ?? MAX_REDIRECTS) : 0;
-  let url = new URL(request.url);
+  const asked = new URL(request.url);
+  let url = asked;
   let headers: Readonly<Record<string, string>> = { 'user-agent': USER_AGENT, ...request.headers };
   for (let followed = 0; ; followed += 1) {
     const remainingMs = Math.max(1, deadline - performance.now());
-    const response = await exchange({ method, url, headers, body, stallTimeoutMs, signal, timeoutMs: remainingMs });
+    const response = await exchange({
+      method,
+      url,
+      asked,
+      headers,
+      body,
+      stallTimeoutMs,
+      signal,
+      timeoutMs: remainingMs,
+    });
     const location = response.headers['location'];
     if (maxRedirects === 0 || location === undefined || !REDIRECTS.has(response.status)) return response;
     await discardBody(response.body);
     if (followed === maxRedirects) {
-      throw new NixcacheError('ERR_NETWORK', `${method} ${redactUrl(url)}: more than ${maxRedirects} redirects`);
+      throw new NixcacheError(
+        'ERR_NETWORK',
+        `${describeRequest({ method, asked, url })}: more than ${maxRedirects} redirects`,
+      );
     }
-    const next = redirectTarget(location, url, method);
+    const next = redirectTarget(location, { method, asked, url });
     if (next.origin !== url.origin) headers = withoutCredentials(headers);
     url = next;
   }
@@ -71,9 +86,10 @@ export async function discardBody(body: Readable): Promise<void> {
 /** 64 KiB: reading more takes longer than a new connection. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-function redirectTarget(location: string, from: URL, method: HttpMethod): URL {
+function redirectTarget(location: string, request: Asked): URL {
+  const from = request.url;
   if (!URL.canParse(location, from.href)) {
-    throw new NixcacheError('ERR_NETWORK', `${method} ${redactUrl(from)}: redirects to what is no URL`);
+    throw new NixcacheError('ERR_NETWORK', `${describeRequest(request)}: redirects to what is no URL`);
   }
   const target = new URL(location, from);
   const allowed =
@@ -82,7 +98,7 @@ function redirectTarget(location: string, from: URL, method: HttpMethod): URL {
   if (!allowed) {
     throw new NixcacheError(
       'ERR_NETWORK',
-      `${method} ${redactUrl(from)}: redirects from https to ${redactUrl(target)}, which is not protected; refused`,
+      `${describeRequest(request)}: redirects from https to ${redactUrl(target)}, which is not protected; refused`,
     );
   }
   return target;

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { HttpFetch, HttpHeaders, HttpRequest, HttpResponse } from './http-fetch.ts';
-import { redactUrl } from './http-fetch.ts';
+import { describeRequest } from './http-fetch.ts';
 import { NetworkError, networkError, timeoutError } from './network-error.ts';
 import { type Exchange, followRedirects } from './redirects.ts';
 
@@ -21,10 +21,10 @@ export class WebFetch implements HttpFetch {
 }
 
 async function exchange(send: typeof fetch, request: Exchange): Promise<HttpResponse> {
-  const { method, url, headers, body, timeoutMs, signal } = request;
+  const { method, url, asked, headers, body, timeoutMs, signal } = request;
   const stop = new AbortController();
   const onAbort = (): void => stop.abort(abortReason(signal));
-  const late = timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, method, url);
+  const late = timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, request);
   const timer = setTimeout(() => stop.abort(late), timeoutMs);
   const settle = (): void => {
     clearTimeout(timer);
@@ -43,7 +43,7 @@ async function exchange(send: typeof fetch, request: Exchange): Promise<HttpResp
     clearTimeout(timer);
     const answer = new WebBody(response.body?.getReader(), request, stop.signal);
     answer.once('close', settle);
-    return { status: response.status, headers: headersOf(response), body: answer, url };
+    return { status: response.status, headers: headersOf(response), body: answer, url, asked };
   } catch (error) {
     settle();
     throw stop.signal.aborted ? stop.signal.reason : failure(error, request);
@@ -68,11 +68,12 @@ function headersOf({ headers }: Response): HttpHeaders {
 }
 
 /** A platform need not give its errors a code: what is no known failure is a connection that broke. */
-function failure(error: unknown, { method, url }: Exchange): Error {
-  const known = networkError(error, method, url);
+function failure(error: unknown, request: Exchange): Error {
+  const { host } = request.url;
+  const known = networkError(error, request);
   if (known instanceof NixcacheError) return known;
-  const message = `${method} ${redactUrl(url)}: the connection to ${url.host} broke (${messageOf(error)})`;
-  return new NetworkError(message, { cause: error, host: url.host, retryable: true });
+  const message = `${describeRequest(request)}: the connection to ${host} broke (${messageOf(error)})`;
+  return new NetworkError(message, { cause: error, host, retryable: true });
 }
 
 /** Not Readable.fromWeb: this one ends in our errors, and in one when nothing comes for too long. */
@@ -93,9 +94,9 @@ class WebBody extends Readable {
   }
 
   override _read(): void {
-    const { method, url, stallTimeoutMs } = this.#request;
+    const { url, stallTimeoutMs } = this.#request;
     const timer = setTimeout(() => {
-      this.destroy(timeoutError(`${url.host} stopped sending in the middle of the body`, method, url));
+      this.destroy(timeoutError(`${url.host} stopped sending in the middle of the body`, this.#request));
     }, stallTimeoutMs);
     const none = { done: true, value: undefined } as const;
     Promise.resolve(this.#reader?.read() ?? none)

@@ -20,7 +20,7 @@ export interface ExpectedContent {
  * Passes the bytes of `target` on, less its last chunk until all are verified. Ends in ERR_DIGEST_MISMATCH when they are
  * too few or have another digest, and as soon as they are too many. With no `target.size` only the digest counts.
  */
-export function verifyStream(target: ExpectedContent): Transform {
+export function verifyStream(target: ExpectedContent, what = `blob ${target.digest}`): Transform {
   const hash = createHash('sha256');
   const { digest, size } = target;
   let seen = 0;
@@ -29,8 +29,7 @@ export function verifyStream(target: ExpectedContent): Transform {
     transform(chunk: Buffer, _encoding, callback) {
       if (chunk.length === 0) return callback();
       seen += chunk.length;
-      if (size !== undefined && seen > size)
-        return callback(mismatch(`blob ${digest} goes on after its ${size} bytes`));
+      if (size !== undefined && seen > size) return callback(mismatch(`${what} goes on after its ${size} bytes`));
       hash.update(chunk);
       const ready = held;
       held = chunk;
@@ -38,10 +37,10 @@ export function verifyStream(target: ExpectedContent): Transform {
     },
     flush(callback) {
       if (size !== undefined && seen !== size) {
-        return callback(mismatch(`blob ${digest} ended after ${seen} of ${size} bytes`));
+        return callback(mismatch(`${what} ended after ${seen} of ${size} bytes`));
       }
       const found = `sha256:${hash.digest('hex')}`;
-      if (found !== digest) return callback(mismatch(`blob ${digest} has the digest ${found}`));
+      if (found !== digest) return callback(mismatch(`${what} has the digest ${found}`));
       callback(null, held);
     },
   });

@@ -150,7 +150,8 @@ export class Upstream {
     hashPart?: HashPart,
   ): Promise<T | undefined> {
     const { timeoutMs } = this.cache;
-    const expired = (): Error => timeoutError('no whole answer in time', 'GET', new URL(`${this.cache.url}/${url}`));
+    const expired = (): Error =>
+      timeoutError('no whole answer in time', { method: 'GET', url: new URL(`${this.cache.url}/${url}`) });
     const read = async (signal: AbortSignal): Promise<T | undefined> => {
       const file = await this.#source.open(url, { signal });
       if (file === undefined) return undefined;

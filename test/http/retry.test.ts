@@ -4,7 +4,7 @@ import { NetworkError } from '../../src/http/network-error.ts';
 import { formatRetry, Retrier, type RetryEvent } from '../../src/http/retry.ts';
 import { ManualClock } from './manual-clock.ts';
 
-const url = 'https://ghcr.io/v2/o/r/blobs/uploads/';
+const url = new URL('https://ghcr.io/v2/o/r/blobs/uploads/');
 const refused = (retryAfterMs?: number): HttpError =>
   new HttpError('ERR_REGISTRY', 'too many', {
     method: 'POST',

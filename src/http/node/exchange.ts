@@ -56,9 +56,9 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#request = request;
     this.#resolve = resolve;
     this.#reject = reject;
-    const { method, url, timeoutMs, signal } = request;
+    const { timeoutMs, signal } = request;
     this.#timer = setTimeout(() => {
-      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, method, url));
+      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, request));
     }, timeoutMs);
     this.#onAbort = () => {
       if (signal !== undefined) this.fail(abortReason(signal));
@@ -82,10 +82,10 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
       controller.abort(toError(this.#failure));
       return;
     }
-    const { body, method, url, stallTimeoutMs } = this.#request;
+    const { body, stallTimeoutMs } = this.#request;
     if (!(body instanceof Readable)) return;
     this.#stallTimer = setTimeout(() => {
-      this.fail(timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, method, url));
+      this.fail(timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, this.#request));
     }, stallTimeoutMs);
   }
 
@@ -106,7 +106,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     const body = new ResponseBody(controller);
     body.once('close', () => this.#settle());
     this.#body = body;
-    this.#resolve({ status, headers: joined(headers), body, url: this.#request.url });
+    const { url, asked } = this.#request;
+    this.#resolve({ status, headers: joined(headers), body, url, asked });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -118,7 +119,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.fail(networkError(error, this.#request.method, this.#request.url));
+    this.fail(networkError(error, this.#request));
   }
 
   #settle(): void {

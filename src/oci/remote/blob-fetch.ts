@@ -6,7 +6,7 @@
 import { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
-import { NixcacheError } from '../../errors.ts';
+import type { ErrorCode, NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
 import { NetworkError } from '../../http/network-error.ts';
 import { isRetryable } from '../../http/retry.ts';
@@ -38,9 +38,10 @@ export async function fetchBlob(
   try {
     const source = new BlobSource(transport, target, range, stop.signal);
     await source.open();
+    const what = `blob ${target.digest} of ${transport.name}`;
     const checked = readThrough(
       Readable.from(source.chunks(), { objectMode: false, highWaterMark: BUFFER_BYTES }),
-      range === undefined ? verifyStream(target) : verifyRange(range.length, `the range of blob ${target.digest}`),
+      range === undefined ? verifyStream(target, what) : verifyRange(range.length, `the range of ${what}`),
       { signal },
     );
     checked.once('close', () => {
@@ -154,7 +155,7 @@ class BlobSource {
   #truncated(): NetworkError {
     const { host } = this.#transport.url('');
     return new NetworkError(
-      `fetch blob ${this.#target.digest}: the answer ended ${this.#remaining()} bytes too early`,
+      `fetch blob ${this.#target.digest} of ${this.#transport.name}: the answer ended ${this.#remaining()} bytes too early`,
       { host, retryable: true },
     );
   }
@@ -167,35 +168,34 @@ class BlobSource {
       const [, first, whole] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers['content-range'] ?? '') ?? [];
       if (Number(first ?? Number.NaN) !== this.#position) {
         const got = response.headers['content-range'] ?? 'no Content-Range';
-        throw new NixcacheError(
-          'ERR_REGISTRY',
-          `fetch blob ${digest}: asked for bytes from ${this.#position}, got ${got}`,
-        );
+        throw this.#fault('ERR_REGISTRY', `asked for bytes from ${this.#position}, got ${got}`);
       }
       total = whole === undefined || whole === '*' ? undefined : Number(whole);
     } else if (response.headers['content-length'] !== undefined) {
       total = Number(response.headers['content-length']);
     }
     if (total !== undefined && size !== undefined && total !== size) {
-      throw new NixcacheError('ERR_DIGEST_MISMATCH', `blob ${digest} has ${total} bytes instead of ${size}`);
+      throw this.#fault('ERR_DIGEST_MISMATCH', `it has ${total} bytes instead of ${size}`);
     }
     if (this.#range === undefined) this.#end ??= total;
     else if (total !== undefined && this.#end !== undefined && this.#end > total) {
-      checkRange({ digest, size: total }, this.#range);
+      checkRange({ digest, size: total }, this.#range, `blob ${digest} of ${this.#transport.name}`);
     }
   }
 
   async #outOfRange(response: HttpResponse): Promise<never> {
-    const { digest, size } = this.#target;
+    const { size } = this.#target;
     const { kind, retrier } = this.#transport;
     const origin = this.#transport.url('').origin;
     const cause = await readRegistryError(response, { method: 'GET', kind, origin, now: retrier.clock.now() });
     if (this.#range !== undefined && size === undefined) {
       const { offset, length } = this.#range;
-      throw new NixcacheError('ERR_RANGE', `${length} bytes from ${offset} on are not in blob ${digest}`, { cause });
+      throw this.#fault('ERR_RANGE', `it does not have ${length} bytes from ${offset} on`, { cause });
     }
-    throw new NixcacheError('ERR_DIGEST_MISMATCH', `blob ${digest} ends before byte ${this.#position} of ${size}`, {
-      cause,
-    });
+    throw this.#fault('ERR_DIGEST_MISMATCH', `it ends before byte ${this.#position} of ${size}`, { cause });
+  }
+
+  #fault(code: ErrorCode, reason: string, options?: ErrorOptions): NixcacheError {
+    return this.#transport.fault(code, `fetch blob ${this.#target.digest}`, reason, options);
   }
 }

@@ -1,7 +1,7 @@
 /** Upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
 
 import { Readable } from 'node:stream';
-import { messageOf, NixcacheError } from '../../errors.ts';
+import { messageOf } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
 import { readBounded, readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
 import type { OpenContent, PushOptions, PushResult } from '../content-store.ts';
@@ -73,7 +73,7 @@ async function upload(
     ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions, signal, expect: [201, 202] },
   });
   if (session.status === 201) return confirm(transport, expected, signal);
-  let url = locationOf(transport, session.headers['location'], session.url);
+  let url = locationOf(transport, expected, session);
   let content: Content = small ?? (await openContent(expected, open, options));
   const headers = { 'content-type': 'application/octet-stream' };
   const sending = { actions, signal, timeoutMs: deadlineMs(expected.size), stallTimeoutMs: STALL_TIMEOUT_MS } as const;
@@ -83,7 +83,7 @@ async function upload(
       const patched = await transport.sendOnce({
         ...{ method: 'PATCH', url, headers: sized, body: content.body, expect: [201, 202, 204], ...sending },
       });
-      url = locationOf(transport, patched.headers['location'], patched.url);
+      url = locationOf(transport, expected, patched);
       content = { body: Buffer.alloc(0), failure: () => undefined };
     }
     const sized = {
@@ -94,7 +94,7 @@ async function upload(
       ...{ method: 'PUT', url: withDigest(url, expected), headers: sized, body: content.body, ...sending },
       expect: [200, 201, 202, 204],
     });
-    checkNamed(expected, done);
+    checkNamed(transport, expected, done);
     if (done.status === 202) await confirm(transport, expected, signal);
   } catch (error) {
     const failure = content.failure();
@@ -153,18 +153,19 @@ async function readSmall(expected: Descriptor, open: OpenContent, options: PushO
 /** What a registry says it took without having finished (202), or without having been sent anything, is asked for. */
 async function confirm(transport: Transport, expected: Descriptor, signal: AbortSignal | undefined): Promise<void> {
   if (await hasBlob(transport, expected, { actions: 'pull,push', retry: false, signal })) return;
-  throw new NixcacheError('ERR_REGISTRY', `push blob ${expected.digest}: the registry took it, but does not have it`);
+  throw transport.fault('ERR_REGISTRY', `push blob ${expected.digest}`, 'the registry took it, but does not have it');
 }
 
-function checkNamed({ digest }: Descriptor, { headers }: HttpResponse): void {
+function checkNamed(transport: Transport, { digest }: Descriptor, { headers }: HttpResponse): void {
   const named = headers['docker-content-digest'];
   if (!named?.startsWith('sha256:') || named === digest) return;
-  throw new NixcacheError('ERR_DIGEST_MISMATCH', `push blob ${digest}: the registry stored it as ${named}`);
+  throw transport.fault('ERR_DIGEST_MISMATCH', `push blob ${digest}`, `the registry stored it as ${named}`);
 }
 
-function locationOf(transport: Transport, location: string | undefined, from: URL): URL {
-  if (location !== undefined) return transport.resolve(location, from);
-  throw new NixcacheError('ERR_REGISTRY', `begin an upload at ${from.host}: the answer has no Location`);
+function locationOf(transport: Transport, { digest }: Descriptor, { headers, url }: HttpResponse): URL {
+  const location = headers['location'];
+  if (location !== undefined) return transport.resolve(location, url, `push blob ${digest}`);
+  throw transport.fault('ERR_REGISTRY', `push blob ${digest}`, 'the answer does not say where to: no Location');
 }
 
 /** Appended as text: what the query holds may be signed as it is written. */

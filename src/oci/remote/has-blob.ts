@@ -47,7 +47,7 @@ type Size = number | 'absent' | 'unknown';
  */
 async function sizeInStorage(transport: Transport, redirect: HttpResponse, head: RegistryRequest): Promise<Size> {
   try {
-    const location = transport.resolve(redirect.headers['location'] ?? '', redirect.url);
+    const location = transport.resolve(redirect.headers['location'] ?? '', redirect.url, 'look for a blob');
     const there = await transport.sendOnce({ ...head, url: location, expect: [200, ...REFUSALS_OF_HEAD] });
     if (there.status === 200 && lengthOf(there) !== 'unknown') return lengthOf(there);
     const range = { range: 'bytes=0-0', 'accept-encoding': 'identity' };

@@ -23,6 +23,7 @@ export async function fetchManifest(
   { signal }: CallOptions = {},
 ): Promise<StoredManifest | undefined> {
   const url = transport.url(`manifests/${checkReference(reference)}`);
+  const doing = `fetch manifest ${reference}`;
   const headers = { accept: ACCEPT };
   return absentAsUndefined(async () => {
     const { response, bytes } = await transport.fetchDocument(
@@ -31,8 +32,9 @@ export async function fetchManifest(
     );
     const digest = digestOf(bytes);
     const named = isDigest(reference) ? reference : namedDigest(response);
-    if (named !== undefined && named !== digest) throw mismatch(`fetch manifest ${reference}`, named, digest);
-    return { descriptor: { mediaType: mediaTypeOf(response, bytes), digest, size: bytes.length }, bytes };
+    if (named !== undefined && named !== digest) throw mismatch(transport, doing, named, digest);
+    const mediaType = contentType(response) ?? ownMediaType(transport, doing, bytes);
+    return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
   });
 }
 
@@ -54,11 +56,13 @@ export async function resolveManifest(
   const response = await absentAsUndefined(() => transport.send(request));
   if (response === undefined) return undefined;
   if (response.status !== 200) return (await fetchManifest(transport, reference, options))?.descriptor;
-  const mediaType = contentType(response) ?? '';
+  const mediaType = contentType(response);
   const size = Number(response.headers['content-length'] ?? Number.NaN);
   const named = namedDigest(response) ?? (isDigest(reference) ? reference : undefined);
-  if (isDigest(reference) && named !== reference) throw mismatch(`resolve ${reference}`, reference, named ?? 'none');
-  if (named !== undefined && isManifestMediaType(mediaType) && Number.isSafeInteger(size) && size > 0) {
+  if (isDigest(reference) && named !== reference) {
+    throw mismatch(transport, `resolve manifest ${reference}`, reference, named ?? 'none');
+  }
+  if (named !== undefined && mediaType !== undefined && Number.isSafeInteger(size) && size > 0) {
     return { mediaType, digest: named, size };
   }
   return (await fetchManifest(transport, reference, options))?.descriptor;
@@ -72,11 +76,10 @@ export async function pushManifest(
   { signal }: CallOptions = {},
 ): Promise<Descriptor> {
   if (!isTag(tag)) throw new NixcacheError('ERR_USAGE', `'${tag}' is not a tag`);
+  const doing = `push manifest ${tag}`;
   if (bytes.length > MAX_MANIFEST_BYTES) {
-    throw new NixcacheError(
-      'ERR_UNSUPPORTED',
-      `push manifest ${tag}: ${bytes.length} bytes are more than the ${MAX_MANIFEST_BYTES} that registries take`,
-    );
+    const reason = `${bytes.length} bytes are more than the ${MAX_MANIFEST_BYTES} that registries take`;
+    throw transport.fault('ERR_UNSUPPORTED', doing, reason);
   }
   const response = await transport.send({
     method: 'PUT',
@@ -90,8 +93,7 @@ export async function pushManifest(
   });
   const descriptor = describe(mediaType, bytes);
   const named = namedDigest(response);
-  if (named !== undefined && named !== descriptor.digest)
-    throw mismatch(`push manifest ${tag}`, descriptor.digest, named);
+  if (named !== undefined && named !== descriptor.digest) throw mismatch(transport, doing, descriptor.digest, named);
   return descriptor;
 }
 
@@ -142,23 +144,23 @@ function namedDigest(response: HttpResponse): Digest | undefined {
   return typeof named === 'string' && isDigest(named) ? named : undefined;
 }
 
-const contentType = (response: HttpResponse): string | undefined =>
-  response.headers['content-type']?.split(';', 1)[0]?.trim() || undefined;
+/** What the registry says, if it says that of a manifest. */
+function contentType({ headers }: HttpResponse): string | undefined {
+  const said = headers['content-type']?.split(';', 1)[0]?.trim();
+  return said !== undefined && isManifestMediaType(said) ? said : undefined;
+}
 
 const taggedSchema = z.object({ mediaType: z.string() });
 
-/** As the registry says, if it says that of a manifest; else as the manifest says of itself. */
-function mediaTypeOf(response: HttpResponse, bytes: Buffer): string {
-  const said = contentType(response);
-  if (said !== undefined && isManifestMediaType(said)) return said;
+/** What the manifest says of itself. */
+function ownMediaType(transport: Transport, doing: string, bytes: Buffer): string {
   try {
     return taggedSchema.parse(JSON.parse(bytes.toString('utf8'))).mediaType;
   } catch (cause) {
-    throw new NixcacheError('ERR_REGISTRY', 'a manifest came without a media type; is this an OCI registry?', {
-      cause,
-    });
+    const reason = 'the answer is no manifest, or one without a media type; is this an OCI registry?';
+    throw transport.fault('ERR_REGISTRY', doing, reason, { cause });
   }
 }
 
-const mismatch = (doing: string, expected: string, found: string): NixcacheError =>
-  new NixcacheError('ERR_DIGEST_MISMATCH', `${doing}: expected ${expected}, but it is ${found}`);
+const mismatch = (transport: Transport, doing: string, expected: string, found: string): NixcacheError =>
+  transport.fault('ERR_DIGEST_MISMATCH', doing, `expected ${expected}, but it is ${found}`);

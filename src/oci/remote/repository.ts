@@ -71,7 +71,7 @@ export class RemoteRepository implements ContentStore, Deleter {
     const { clock } = retrier;
     const { credentials = async () => undefined } = options;
     this.#transport = new Transport({
-      ...{ http, registry, repository, kind: this.kind, retrier },
+      ...{ name: this.name, http, registry, repository, kind: this.kind, retrier },
       authorizer: new Authorizer({
         ...{ http, registry, host, repository, kind: this.kind, credentials, now: () => clock.now() },
       }),

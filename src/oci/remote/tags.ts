@@ -1,6 +1,6 @@
 import * as z from 'zod/mini';
 import type { CallOptions } from '../../call-options.ts';
-import { NixcacheError } from '../../errors.ts';
+import type { NixcacheError } from '../../errors.ts';
 import { redactUrl } from '../../http/http-fetch.ts';
 import { RegistryError } from './registry-error.ts';
 import type { Transport } from './transport.ts';
@@ -29,15 +29,12 @@ export async function listTags(transport: Transport, { signal }: CallOptions = {
   let url: URL | undefined = transport.url(`tags/list?n=${transport.kind.tagPageSize}`);
   while (url !== undefined) {
     if (seen.has(url.href) || seen.size === MAX_PAGES) {
-      throw new NixcacheError(
-        'ERR_REGISTRY',
-        `list tags: ${redactUrl(url)} leads in a circle after ${seen.size} pages`,
-      );
+      throw fault(transport, `${redactUrl(url)} leads in a circle after ${seen.size} pages`);
     }
     seen.add(url.href);
     const page = await fetchPage(transport, url, signal);
     if (page === undefined && seen.size === 1) return [];
-    if (page === undefined) throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(url)} is gone`);
+    if (page === undefined) throw fault(transport, `${redactUrl(url)} is gone`);
     for (const tag of page.tags) tags.push(tag);
     url = page.next;
   }
@@ -53,9 +50,12 @@ async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | u
   try {
     const { response, bytes } = await transport.fetchDocument(
       { method: 'GET', url, actions: 'pull', expect: [200], signal },
-      { maxBytes: MAX_PAGE_BYTES, what: `the tag list ${redactUrl(url)}` },
+      { maxBytes: MAX_PAGE_BYTES, what: 'the list of tags' },
     );
-    return { tags: parsePage(bytes, url), next: nextPage(transport, response.headers['link'], response.url) };
+    return {
+      tags: parsePage(transport, bytes, url),
+      next: nextPage(transport, response.headers['link'], response.url),
+    };
   } catch (error) {
     // Only the registry's own word for it, or a bare 404: a proxy's error page says nothing about our repository.
     const unknown =
@@ -65,13 +65,11 @@ async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | u
   }
 }
 
-function parsePage(bytes: Buffer, url: URL): readonly string[] {
+function parsePage(transport: Transport, bytes: Buffer, url: URL): readonly string[] {
   try {
     return pageSchema.parse(JSON.parse(bytes.toString('utf8'))).tags ?? [];
   } catch (cause) {
-    throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(url)} is no tag list; is this an OCI registry?`, {
-      cause,
-    });
+    throw fault(transport, `${redactUrl(url)} is no tag list; is this an OCI registry?`, { cause });
   }
 }
 
@@ -79,7 +77,11 @@ function parsePage(bytes: Buffer, url: URL): readonly string[] {
 function nextPage(transport: Transport, link: string | readonly string[] | undefined, from: URL): URL | undefined {
   const target = /<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec([link ?? []].flat().join(', '))?.[1];
   if (target === undefined) return undefined;
-  const next = transport.resolve(target, from);
+  const next = transport.resolve(target, from, DOING);
   if (transport.isOwn(next)) return next;
-  throw new NixcacheError('ERR_REGISTRY', `list tags: ${redactUrl(from)} leads on to ${next.host}, another registry`);
+  throw fault(transport, `${redactUrl(from)} leads on to ${next.host}, another registry`);
 }
+
+const DOING = 'list tags';
+const fault = (transport: Transport, reason: string, options?: ErrorOptions): NixcacheError =>
+  transport.fault('ERR_REGISTRY', DOING, reason, options);

@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpFetch, HttpResponse } from '../../http/http-fetch.ts';
-import { isLoopbackHost, redactUrl } from '../../http/http-fetch.ts';
+import { describeRequest, isLoopbackHost, redactUrl } from '../../http/http-fetch.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { BearerChallenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
@@ -60,10 +60,13 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
   }
   if (response.status !== 200)
     throw await readRegistryError(response, { method, kind, origin: realm.origin, now: now() });
-  const text = await readBounded(response.body, MAX_TOKEN_BYTES, `the token of ${realm.host}`);
+  const text = await readBounded(response.body, MAX_TOKEN_BYTES, `the token for ${scope} from ${realm.host}`);
   const parsed = tokenSchema.safeParse(parseJson(text.toString('utf8')));
   const value = parsed.data?.token || parsed.data?.access_token;
-  if (!value) throw new NixcacheError('ERR_REGISTRY', `${method} ${redactUrl(realm)}: the answer holds no token`);
+  if (!value) {
+    const { url, asked } = response;
+    throw new NixcacheError('ERR_REGISTRY', `${describeRequest({ method, url, asked })}: the answer holds no token`);
+  }
   const lifetime = parsed.data?.expires_in;
   return { value, expiresAt: lifetime === undefined ? undefined : now() + lifetime * 1000 };
 }

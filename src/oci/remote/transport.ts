@@ -3,7 +3,7 @@
  * the same request may succeed later. Credentials go to the registry's own origin and nowhere else.
  */
 import { Readable } from 'node:stream';
-import { NixcacheError } from '../../errors.ts';
+import { type ErrorCode, NixcacheError } from '../../errors.ts';
 import type { AdaptiveLimit } from '../../http/concurrency.ts';
 import { HttpError } from '../../http/http-error.ts';
 import type { HttpFetch, HttpMethod, HttpResponse } from '../../http/http-fetch.ts';
@@ -32,6 +32,8 @@ export interface RegistryRequest {
 }
 
 export interface TransportOptions {
+  /** The repository as the user writes it, for messages. */
+  readonly name: string;
   readonly http: HttpFetch;
   /** Origin of the API, `https://ghcr.io/`. */
   readonly registry: URL;
@@ -46,14 +48,21 @@ export interface TransportOptions {
 }
 
 export class Transport {
+  readonly name: string;
   readonly kind: RegistryKind;
   readonly retrier: Retrier;
   readonly #options: TransportOptions;
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.name = options.name;
     this.kind = options.kind;
     this.retrier = options.retrier;
+  }
+
+  /** What is wrong with the answer got while `doing`. Every error of this room says so what was asked for, and where. */
+  fault(code: ErrorCode, doing: string, reason: string, options?: ErrorOptions): NixcacheError {
+    return new NixcacheError(code, `${doing} of ${this.name}: ${reason}`, options);
   }
 
   /** `https://host/v2/<repository>/<path>` */
@@ -92,10 +101,10 @@ export class Transport {
       const response = await this.sendOnce(request);
       const timer = setTimeout(() => {
         const late = `no whole answer within ${documentTimeoutMs / 1000} s`;
-        response.body.destroy(timeoutError(late, request.method, request.url));
+        response.body.destroy(timeoutError(late, request));
       }, documentTimeoutMs);
       try {
-        return { response, bytes: await readBounded(response.body, maxBytes, what) };
+        return { response, bytes: await readBounded(response.body, maxBytes, `${what} of ${this.name}`) };
       } finally {
         clearTimeout(timer);
       }
@@ -104,12 +113,12 @@ export class Transport {
   }
 
   /**
-   * The URL that a header of the answer from `from` names. Registries behind a proxy that ends TLS may name themselves
-   * with http: what has our host is ours, and is asked as we asked before.
+   * The URL that a header of the answer from `from`, got while `doing`, names. Registries behind a proxy that ends TLS may
+   * name themselves with http: what has our host is ours, and is asked as we asked before.
    *
    * @throws {NixcacheError} ERR_REGISTRY when it is no URL, or leads to another host without TLS
    */
-  resolve(location: string, from: URL): URL {
+  resolve(location: string, from: URL, doing: string): URL {
     const { registry } = this.#options;
     const url = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
     if (url?.protocol === 'http:' && registry.protocol === 'https:' && url.hostname === registry.hostname) {
@@ -118,7 +127,7 @@ export class Transport {
     const plainButHere = url?.protocol === 'http:' && isLoopbackHost(url.hostname) && isLoopbackHost(registry.hostname);
     if (url !== undefined && (url.origin === registry.origin || url.protocol === 'https:' || plainButHere)) return url;
     const what = url === undefined ? 'what is no URL' : redactUrl(url);
-    throw new NixcacheError('ERR_REGISTRY', `${redactUrl(from)} leads on to ${what}: not https, refused`);
+    throw this.fault('ERR_REGISTRY', doing, `${redactUrl(from)} leads on to ${what}: not https, refused`);
   }
 
   /** Whether `url` is of the registry itself, so that it may have our credentials. */
@@ -166,7 +175,8 @@ export class Transport {
     if (renewed === undefined) return undefined;
     if (body instanceof Readable) {
       const error = await readRegistryError(response, this.#context(request));
-      throw new RegistryError(error.code, 'authorization ran out', { ...error, retryable: true, retryAfterMs: 0 }, []);
+      const facts = { ...error, url: response.url, retryable: true, retryAfterMs: 0 };
+      throw new RegistryError(error.code, 'authorization ran out', facts, []);
     }
     await discardBody(response.body);
     return { authorization: await authorizer.authorization(actions, signal), isFresh: renewed === 'fresh' };
