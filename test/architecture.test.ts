@@ -36,7 +36,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   oci: { may: ['streams', 'zod/mini'] },
   'oci/layout': { may: ['oci', 'streams', 'p-limit', 'zod/mini'] },
   'oci/remote': { may: ['http', 'oci', 'streams', 'zod/mini'], node: ['node:stream'] },
-  'oci/credentials': { may: ['oci', 'oci/remote', 'zod/mini'] },
+  'oci/credentials': { may: ['oci', 'oci/remote', 'execa', 'zod/mini'] },
   'cache/read': {
     may: [...FORMATS, 'streams', 'oci/layout', 'p-limit', 'zod/mini'],
     node: ['node:stream', 'node:zlib'],
@@ -47,7 +47,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     may: [...FORMATS, 'streams', 'nar', 'cache/read', 'p-limit'],
     node: ['node:crypto', 'node:stream', 'node:zlib'],
   },
-  'nix-store': { may: ['nix', 'p-limit', 'picomatch', 'zod/mini'] },
+  'nix-store': { may: ['nix', 'execa', 'p-limit', 'picomatch', 'zod/mini'] },
   upstream: { may: ['http', 'nix', 'streams', 'p-limit'] },
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
   // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.

@@ -1,12 +1,13 @@
 /** Runs the local Nix's programs: no shell, a deadline each, and nothing left behind when stopped. */
 import { existsSync } from 'node:fs';
+import { type Options as ExecaOptions, execa } from 'execa';
 import * as z from 'zod/mini';
 import type { CallOptions } from '../call-options.ts';
 import { childEnvironment } from '../child-environment.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { SharedWork } from '../shared-work.ts';
-import { groupStopper, startGroup } from './process-group.ts';
+import { groupStopper } from './process-group.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
 
 export interface NixVersion {
@@ -106,22 +107,22 @@ export class NixCommand {
     const { signal, timeoutMs = QUERY_TIMEOUT_MS } = options;
     throwIfAborted(program, signal);
     const tail = new StderrTail(options.onStderrLine);
-    const { pid, ended } = startGroup(program, program === 'nix' ? [...FEATURES, ...args] : args, {
-      ...{ env: this.env, cwd: this.cwd, maxStdoutLength: MAX_STDOUT_LENGTH },
-      onStderr: (chunk) => tail.push(chunk),
-    });
-    const stop = groupStopper(pid, this.#killGraceMs);
+    const child = execa(program, program === 'nix' ? [...FEATURES, ...args] : args, this.#execaOptions());
+    child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
+    const stop = groupStopper(child.pid, this.#killGraceMs);
     const deadline = setTimeout(stop.now, timeoutMs);
     signal?.addEventListener('abort', stop.now, { once: true });
     try {
-      const { stdout, exitCode, error } = await ended;
+      const result = await child;
       tail.end();
       throwIfAborted(program, signal);
       if (stop.stopped()) throw new NixcacheError('ERR_NIX', `${program} ${args[0]} took over ${timeoutMs / 1000} s`);
-      if (error?.code === 'ENOENT' || error?.code === 'EACCES') throw this.#notFound(program, error);
-      if (error) throw new NixcacheError('ERR_NIX', `cannot run ${program}: ${error.message}`, { cause: error });
-      if (stdout === undefined) throw new NixcacheError('ERR_NIX', `${program} ${args[0]} answered too much to hold`);
-      return { stdout, exitCode, stderrLines: tail.lines };
+      if (result.code === 'ENOENT' || result.code === 'EACCES') throw this.#notFound(program, result);
+      if (result.isMaxBuffer) throw new NixcacheError('ERR_NIX', `${program} ${args[0]} answered too much to hold`);
+      if (result.exitCode === undefined && result.signal === undefined) {
+        throw new NixcacheError('ERR_NIX', `cannot run ${program}: ${result.shortMessage}`, { cause: result });
+      }
+      return { stdout: result.stdout, exitCode: result.exitCode, stderrLines: tail.lines };
     } finally {
       clearTimeout(deadline);
       signal?.removeEventListener('abort', stop.now);
@@ -165,6 +166,20 @@ export class NixCommand {
     const parsed = NixConfigJson.safeParse(parseJson(text, 'nix config'));
     if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix config --json has an unknown shape');
     return new Map(Object.entries(parsed.data).map(([name, { value }]) => [name, value]));
+  }
+
+  #execaOptions() {
+    return {
+      env: this.env,
+      extendEnv: false,
+      cwd: this.cwd,
+      stdin: 'ignore',
+      buffer: { stdout: true, stderr: false },
+      maxBuffer: MAX_STDOUT_LENGTH,
+      detached: true,
+      cleanup: false,
+      reject: false,
+    } as const satisfies ExecaOptions;
   }
 
   #notFound(program: string, cause: unknown): NixcacheError {

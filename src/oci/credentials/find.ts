@@ -1,8 +1,8 @@
 /** Finds out who we are to a registry: where docker, podman and GitHub Actions leave it. */
 
-import { type ExecFileException, execFile } from 'node:child_process';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import * as z from 'zod/mini';
 import { abortReason } from '../../call-options.ts';
 import { childEnvironment } from '../../child-environment.ts';
@@ -107,7 +107,6 @@ const answerSchema = z.object({ Username: z.string(), Secret: z.string() });
 
 /** A helper may ask an agent or a cloud; none needs longer. */
 const TIMEOUT_MS = 30_000;
-const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** What the protocol prints, with exit code 1, when it knows no credentials (credentials/error.go). */
 const NOT_FOUND = 'credentials not found in native keychain';
@@ -127,23 +126,24 @@ async function askCredentialHelper(
   const fail = (reason: string): NixcacheError =>
     new NixcacheError('ERR_UNAUTHORIZED', `ask ${command} for the credentials of ${serverUrl}: ${reason}`);
   if (!/^[\w.+-]+$/.test(name)) throw fail('not the name of a helper');
-  signal?.throwIfAborted();
-  const { promise, resolve } = Promise.withResolvers<{ error: ExecFileException | null; stdout: string }>();
-  const limits = { timeout: TIMEOUT_MS, maxBuffer: MAX_ANSWER_BYTES, killSignal: 'SIGKILL' } as const;
-  const options = { ...limits, env: childEnvironment('credential-helper', env) };
-  const child = execFile(command, ['get'], options, (error, stdout) => resolve({ error, stdout }));
-  child.stdin?.on('error', () => undefined).end(serverUrl); // it may answer without reading
-  const stop = (): void => void child.kill('SIGKILL');
-  signal?.addEventListener('abort', stop, { once: true });
-  const { error, stdout } = await promise.finally(() => signal?.removeEventListener('abort', stop));
+  const result = await execa(command, ['get'], {
+    input: serverUrl,
+    env: childEnvironment('credential-helper', env),
+    extendEnv: false,
+    timeout: TIMEOUT_MS,
+    maxBuffer: 64 * 1024,
+    reject: false,
+    killSignal: 'SIGKILL', // one that ignores SIGTERM would keep us until its deadline
+    ...(signal === undefined ? {} : { cancelSignal: signal }),
+  });
   if (signal?.aborted === true) throw abortReason(signal);
-  if (error?.code === 'ENOENT') throw fail('it is not installed; install it or remove it from docker’s config.json');
-  if (error?.killed === true && error.code === null) throw fail(`no answer within ${TIMEOUT_MS / 1000} s`);
-  if (error) {
-    if (stdout.trim() === NOT_FOUND) return undefined;
-    throw fail(`it failed with exit code ${error.code ?? error.signal ?? 'none'}`);
+  if (result.code === 'ENOENT') throw fail('it is not installed; install it or remove it from docker’s config.json');
+  if (result.timedOut) throw fail(`no answer within ${TIMEOUT_MS / 1000} s`);
+  if (result.exitCode !== 0) {
+    if (result.stdout.trim() === NOT_FOUND) return undefined;
+    throw fail(`it failed with exit code ${result.exitCode ?? result.signal ?? 'none'}`);
   }
-  const answer = answerSchema.safeParse(parseJson(stdout));
+  const answer = answerSchema.safeParse(parseJson(result.stdout));
   if (!answer.success) throw fail('its answer is not the JSON it should be');
   const { Username: username, Secret: secret } = answer.data;
   // docker/cli: this user name says that the secret is an identity token.
