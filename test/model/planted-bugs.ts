@@ -3,7 +3,9 @@ import { Readable } from 'node:stream';
 import { zstdCompressSync } from 'node:zlib';
 import { tagOf } from '../../src/cache-index/checkpoint.ts';
 import { decodeEntries } from '../../src/cache-index/entries-blob.ts';
+import { ENTRIES, SEGMENT_CONFIG } from '../../src/cache-index/media-types.ts';
 import { CACHE_INDEX_TAG, parseTag } from '../../src/cache-index/tags.ts';
+import { isNixcacheError } from '../../src/errors.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { describe } from '../../src/oci/descriptor.ts';
 import { decodeImageIndex } from '../../src/oci/manifest.ts';
@@ -11,10 +13,10 @@ import { readAll } from '../support/bytes.ts';
 import { FAITHFUL } from './scenario.ts';
 import type { ActorKind, Behaviour, ModelStore } from './world.ts';
 
-const kindOfTag = (tag: string) => parseTag(tag)?.kind;
+export const kindOfTag = (tag: string) => parseTag(tag)?.kind;
 
 /** `store` with some calls done otherwise. */
-const overriding = (store: ModelStore, overrides: Partial<ModelStore>): ModelStore =>
+export const overriding = (store: ModelStore, overrides: Partial<ModelStore>): ModelStore =>
   new Proxy(store, {
     get: (target, key) => {
       const value: unknown = Reflect.get(key in overrides ? overrides : target, key, target);
@@ -74,7 +76,7 @@ function commitsBeforeBlobs(store: ModelStore): Partial<ModelStore> {
 }
 
 /** The segments that a compaction writes follow the checkpoint that replaces what they were made from. */
-function killsBeforeItWrites(store: ModelStore): Partial<ModelStore> {
+export function killsBeforeItWrites(store: ModelStore): Partial<ModelStore> {
   const late: (() => Promise<unknown>)[] = [];
   return {
     pushManifest: async (tag, mediaType, bytes, options) => {
@@ -89,8 +91,62 @@ function killsBeforeItWrites(store: ModelStore): Partial<ModelStore> {
   };
 }
 
+/** Segments follow each other the other way round, before whatever else is tagged. */
+export function commitsBackwards(store: ModelStore): Partial<ModelStore> {
+  const late: (() => Promise<unknown>)[] = [];
+  return {
+    pushManifest: async (tag, mediaType, bytes, options) => {
+      const push = () => store.pushManifest(tag, mediaType, bytes, options);
+      if (kindOfTag(tag) !== 'segment') {
+        for (const each of late.splice(0).reverse()) await each();
+        return push();
+      }
+      late.push(push);
+      return describe(mediaType, bytes);
+    },
+  };
+}
+
+/** Of the segments that come in the place of one that was refused, the first comes last. */
+export function healsBackwards(store: ModelStore): Partial<ModelStore> {
+  let isHealing = false;
+  let late: (() => Promise<unknown>) | undefined;
+  const flush = async (): Promise<void> => {
+    const first = late;
+    late = undefined;
+    await first?.();
+  };
+  return {
+    // What is no part of a segment's own belongs to what is written next.
+    pushBlob: async (expected, open, options) => {
+      if (![ENTRIES, SEGMENT_CONFIG].includes(expected.mediaType)) await flush();
+      return store.pushBlob(expected, open, options);
+    },
+    pushManifest: async (tag, mediaType, bytes, options) => {
+      const push = () => store.pushManifest(tag, mediaType, bytes, options);
+      if (kindOfTag(tag) !== 'segment') {
+        await flush();
+        return push();
+      }
+      if (isHealing) {
+        isHealing = false;
+        late = push;
+        return describe(mediaType, bytes);
+      }
+      try {
+        const pushed = await push();
+        await flush();
+        return pushed;
+      } catch (error) {
+        isHealing = isNixcacheError(error, 'ERR_BLOB_UNKNOWN');
+        throw error;
+      }
+    },
+  };
+}
+
 /** No entry seems to refer to anything. */
-const seesNoReferences = (store: ModelStore): Partial<ModelStore> => ({
+export const seesNoReferences = (store: ModelStore): Partial<ModelStore> => ({
   fetchBlob: async (target, options) => {
     const bytes = await readAll(await store.fetchBlob(target, options));
     const text = bytes.readUInt32LE(0) === ZSTD_MAGIC ? String(decodeEntries(bytes, target.digest)) : '';
