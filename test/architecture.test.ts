@@ -68,7 +68,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   doctor: { may: [...CACHE, 'http', 'oci/remote', 'oci/credentials', 'nix-store', 'upstream', 'zod/mini'] },
   catalog: { may: [...CACHE, 'census', 'p-limit', 'picomatch'] },
   copy: { may: [...CACHE, ...INTAKE, 'p-limit'] },
-  verify: { may: [...CACHE, ...INTAKE, 'p-limit'] },
+  verify: { may: [...CACHE, ...INTAKE, 'census', 'p-limit'] },
   config: { may: ['nix', 'oci', 'oci/remote', 'nix-store', 'upstream', 'smol-toml'] },
   cli: {
     may: [

@@ -28,6 +28,8 @@ export interface SegmentRows {
 export interface Row {
   /** Ordinal of the segment, as it was added. */
   readonly segment: number;
+  /** Number of the row in its segment. */
+  readonly row: number;
   readonly offset: number;
   readonly length: number;
 }
@@ -45,7 +47,8 @@ export class EntryTable {
   #lengths = new Uint32Array(0);
   #byStore = new Uint32Array(16);
   #byFile = new Uint32Array(16);
-  #segmentCount = 0;
+  /** Of each segment, its first row. */
+  readonly #starts: number[] = [];
 
   /** Builds a table of `segments`, oldest first. */
   static of(segments: readonly SegmentRows[]): EntryTable {
@@ -62,9 +65,10 @@ export class EntryTable {
 
   /** Adds a segment newer than all before it; returns its ordinal. */
   add(rows: SegmentRows): number {
-    const segment = this.#segmentCount++;
+    const segment = this.#starts.length;
     this.#reserve(this.#rows + rows.count);
     const start = this.#rows;
+    this.#starts.push(start);
     this.#storeHashes.set(rows.storeHashes, start * STORE_HASH_BYTES);
     this.#fileKeys.set(rows.fileKeys, start * FILE_KEY_BYTES);
     this.#offsets.set(rows.offsets, start);
@@ -96,8 +100,10 @@ export class EntryTable {
   #row(slot: number): Row | undefined {
     if (slot === 0) return undefined;
     const row = slot - 1;
+    const segment = this.#segments[row] ?? 0;
     return {
-      segment: this.#segments[row] ?? 0,
+      segment,
+      row: row - (this.#starts[segment] ?? 0),
       offset: this.#offsets[row] ?? 0,
       length: this.#lengths[row] ?? 0,
     };

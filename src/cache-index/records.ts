@@ -40,13 +40,10 @@ export const rootKey = ({ run, source, revision, system, name, path }: Root): st
 const pinKey = (pin: Pin): string => [pin.name, pin.time, pin.path, pin.removed].join('\0');
 
 /** The union of several lists, each record once, oldest first. Commutative, associative, idempotent. */
-export const mergeRoots = (...lists: readonly (readonly Root[])[]): Root[] => merge(lists, rootKey);
-export const mergePins = (...lists: readonly (readonly Pin[])[]): Pin[] => merge(lists, pinKey);
+export const mergeRoots = (lists: Iterable<readonly Root[]>): Root[] => merge(lists, rootKey);
+export const mergePins = (lists: Iterable<readonly Pin[]>): Pin[] => merge(lists, pinKey);
 
-function merge<T extends { readonly time: number }>(
-  lists: readonly (readonly T[])[],
-  keyOf: (record: T) => string,
-): T[] {
+function merge<T extends { readonly time: number }>(lists: Iterable<readonly T[]>, keyOf: (record: T) => string): T[] {
   const byKey = new Map<string, T>();
   for (const list of lists) {
     for (const record of list) {
@@ -61,7 +58,7 @@ function merge<T extends { readonly time: number }>(
 /** The pins in force: the newest record of each name, unless that removed it. */
 export function currentPins(pins: readonly Pin[]): Pin[] {
   const newest = new Map<string, Pin>();
-  for (const pin of mergePins(pins)) newest.set(pin.name, pin);
+  for (const pin of mergePins([pins])) newest.set(pin.name, pin);
   return [...newest.values()].filter((pin) => !pin.removed && pin.path !== undefined);
 }
 
@@ -75,6 +72,6 @@ export const NO_RECORDS: SegmentRecords = { roots: [], pins: [] };
 
 /** Each record once. */
 export const mergeRecords = (all: readonly SegmentRecords[]): SegmentRecords => ({
-  roots: mergeRoots(...all.map(({ roots }) => roots)),
-  pins: mergePins(...all.map(({ pins }) => pins)),
+  roots: mergeRoots(all.map(({ roots }) => roots)),
+  pins: mergePins(all.map(({ pins }) => pins)),
 });

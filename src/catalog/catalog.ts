@@ -57,14 +57,14 @@ export async function readCatalog(options: CatalogOptions): Promise<Catalog> {
   const named = [...view.publicKeys, ...sources.flatMap(({ publicKeys }) => publicKeys)];
   const { keys, malformed } = sortPublicKeys([...new Set(named)].sort());
   // Of those in cache-index the reader has told.
+  const told = new Set(view.publicKeys);
   for (const text of malformed) {
-    if (!view.publicKeys.includes(text))
-      onWarning(`a publisher named '${text}', which is no public key: it is ignored`);
+    if (!told.has(text)) onWarning(`a publisher named '${text}', which is no public key: it is ignored`);
   }
-  const pins = mergePins(...sources.map((source) => source.pins));
+  const pins = mergePins(sources.map((source) => source.pins));
   return {
     ...{ reader, view, segments, pins, unreadable },
-    roots: mergeRoots(...sources.map(({ roots }) => roots)),
+    roots: mergeRoots(sources.map(({ roots }) => roots)),
     currentPins: currentPins(pins).toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     publicKeys: keys,
   };

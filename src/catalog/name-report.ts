@@ -32,18 +32,23 @@ export function reportName(
 ): NameReport {
   const { reader, currentPins } = catalog;
   const { kept } = applyRetention(catalog.roots, catalog.pins, policy);
-  const keptAs = (root: Root): KeepReason['kind'] | undefined =>
-    kept.find(
-      ({ path, reason }) =>
-        path === root.path && 'time' in reason && reason.time === root.time && reason.name === root.name,
-    )?.reason.kind;
+  const keyOf = (path: BaseName, time: number): string => `${path} ${time}`;
+  const keptAs = new Map<string, KeepReason['kind']>();
+  for (const { path, reason } of kept) {
+    if (!('time' in reason) || reason.name !== name) continue;
+    const key = keyOf(path, reason.time);
+    if (!keptAs.has(key)) keptAs.set(key, reason.kind);
+  }
   const roots = catalog.roots.filter((root) => root.name === name).toReversed();
   const pinned = currentPins.find((pin) => pin.name === name)?.path;
   const groups = new Map(roots.toReversed().map((root) => [JSON.stringify([root.source, root.system]), root.path]));
   const paths = new Set([...(pinned === undefined ? [] : [pinned]), ...groups.values()]);
   return {
     name,
-    roots: roots.map((root) => ({ root, inCache: reader.has(hashPartOf(root.path)), keptAs: keptAs(root) })),
+    roots: roots.map((root) => ({
+      ...{ root, inCache: reader.has(hashPartOf(root.path)) },
+      keptAs: keptAs.get(keyOf(root.path, root.time)),
+    })),
     pinned,
     pins: catalog.pins.filter((pin) => pin.name === name).toReversed(),
     closures: new Map([...paths].map((path) => [path, graph.closureOf([hashPartOf(path)])])),

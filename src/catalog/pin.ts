@@ -100,8 +100,9 @@ const current = (name: string, { currentPins }: Catalog): BaseName | undefined =
 
 /** Now, in Unix seconds; later than all records of the name, by whatever clock those were written. */
 function timeOf(name: string, { catalog, now }: PinOptions): number {
-  const times = catalog.pins.filter((pin) => pin.name === name).map(({ time }) => time + 1);
-  return Math.max(Math.floor(now().getTime() / 1000), ...times);
+  let newest = Math.floor(now().getTime() / 1000);
+  for (const pin of catalog.pins) if (pin.name === name) newest = Math.max(newest, pin.time + 1);
+  return newest;
 }
 
 function assertReadable(name: string, { unreadable: [unreadable] }: Catalog): void {

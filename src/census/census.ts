@@ -43,9 +43,10 @@ export class Census {
   readonly #paths = new HashInterner(STORE_HASH_BYTES);
   readonly #blobs = new HashInterner(DIGEST_BYTES);
   readonly #mediaTypes: string[] = [];
+  readonly #mediaTypeNumbers = new Map<string, number>();
 
   readonly #blobSize = new Column(Float64Array);
-  readonly #blobType = new Column(Uint8Array);
+  readonly #blobType = new Column(Uint32Array);
   /** 1 + the segment that last named the blob as a layer. */
   readonly #blobSegment = new Column(Uint32Array);
 
@@ -192,9 +193,10 @@ export class Census {
   #internBlob({ digest, size, mediaType }: Descriptor): number {
     const blob = this.#blobs.intern(digestBytes(digest));
     if (blob < this.#blobSize.length) return blob;
-    if (!this.#mediaTypes.includes(mediaType)) this.#mediaTypes.push(mediaType);
+    const type = this.#mediaTypeNumbers.get(mediaType) ?? this.#mediaTypes.push(mediaType) - 1;
+    this.#mediaTypeNumbers.set(mediaType, type);
     this.#blobSize.push(size);
-    this.#blobType.push(this.#mediaTypes.indexOf(mediaType));
+    this.#blobType.push(type);
     this.#blobSegment.push(0);
     return blob;
   }

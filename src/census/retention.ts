@@ -44,7 +44,7 @@ const PRECEDENCE: readonly KeepReason['kind'][] = ['pinned', 'newest-publish', '
 export const retainedSince = ({ now, retainSeconds }: RetentionPolicy): number => now - retainSeconds;
 
 export function applyRetention(roots: readonly Root[], pins: readonly Pin[], policy: RetentionPolicy): Retention {
-  const all = mergeRoots(roots);
+  const all = mergeRoots([roots]);
   const newest = newestPublishes(all);
   const last = lastOfEachName(all, policy.keepLast ?? 0);
   const since = retainedSince(policy);
@@ -65,7 +65,7 @@ export function applyRetention(roots: readonly Root[], pins: readonly Pin[], pol
   }
   const rank = ({ reason }: KeptRoot): number => PRECEDENCE.indexOf(reason.kind);
   kept.sort((a, b) => rank(a) - rank(b)); // stable: within a kind by time
-  return { kept, roots: staying, expired, pins: mergePins(pins) };
+  return { kept, roots: staying, expired, pins: mergePins([pins]) };
 }
 
 const groupOf = ({ source, system }: Root): string => JSON.stringify([source, system]);

@@ -7,6 +7,7 @@
 import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { EntryTable } from '../cache-index/entry-table.ts';
+import { hashPartsIn } from '../cache-index/segment-rows.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 
 export interface SegmentPlanInput {
@@ -32,7 +33,7 @@ export function planSegments({ source, destination, isEligible }: SegmentPlanInp
   const has = (hashPart: HashPart): boolean => destination.has(hashPart) || gained.find(hashPart) !== undefined;
   const whole: HeldSegment[] = [];
   const apart: HeldSegment[] = [];
-  let open: HeldSegment[] = [];
+  const open: HeldSegment[] = [];
   for (const segment of source.segments()) {
     if (there.has(segment.tag)) continue;
     // What a gc of the destination made dead would be dead on arrival.
@@ -40,16 +41,35 @@ export function planSegments({ source, destination, isEligible }: SegmentPlanInp
       apart.push(segment);
     } else open.push(segment);
   }
-  for (let before = -1; before !== open.length; ) {
-    before = open.length;
-    open = open.filter((segment) => {
-      if (!isClosed(segment, source, has)) return true;
-      whole.push(segment);
-      gained.add(segment.rows);
-      return false;
-    });
-  }
-  return { whole, apart: [...apart, ...open], has };
+  const waiting = new Map<HashPart, Waiting[]>();
+  const go = (first: Waiting): void => {
+    const ready = [first];
+    for (let next = ready.pop(); next !== undefined; next = ready.pop()) {
+      const lacking = next.lacking.next();
+      if (!lacking.done) {
+        const others = waiting.get(lacking.value) ?? [];
+        others.push(next);
+        waiting.set(lacking.value, others);
+        continue;
+      }
+      whole.push(next.segment);
+      gained.add(next.segment.rows);
+      if (waiting.size === 0) continue;
+      for (const hashPart of hashPartsIn(next.segment.rows)) {
+        for (const other of waiting.get(hashPart) ?? []) ready.push(other);
+        waiting.delete(hashPart);
+      }
+    }
+  };
+  for (const segment of open) go({ segment, lacking: lackingIn(segment, source, has) });
+  const taken = new Set(whole);
+  return { whole, apart: [...apart, ...open.filter((segment) => !taken.has(segment))], has };
+}
+
+/** A segment, and what it still lacks: asked again once that is there, it goes on from where it was. */
+interface Waiting {
+  readonly segment: HeldSegment;
+  readonly lacking: Iterator<HashPart>;
 }
 
 export function* entriesOf(segment: HeldSegment): Generator<Entry> {
@@ -65,15 +85,18 @@ function isRedundant(segment: HeldSegment, destination: IndexReader): boolean {
   return segment.rows.count > 0;
 }
 
-function isClosed(segment: HeldSegment, source: IndexReader, has: (hashPart: HashPart) => boolean): boolean {
-  const own = new Set<HashPart>();
-  for (const { narInfo } of entriesOf(segment)) own.add(hashPartOf(narInfo.path));
+/** References that are neither in the segment itself nor had by now, one at a time. */
+function* lackingIn(
+  segment: HeldSegment,
+  source: IndexReader,
+  has: (hashPart: HashPart) => boolean,
+): Generator<HashPart> {
+  const own = EntryTable.of([segment.rows]);
   for (const { narInfo } of entriesOf(segment)) {
     for (const reference of narInfo.references) {
       const hashPart = hashPartOf(reference);
       // What the source lacks too lies upstream.
-      if (!own.has(hashPart) && !has(hashPart) && source.has(hashPart)) return false;
+      if (!own.find(hashPart) && !has(hashPart) && source.has(hashPart)) yield hashPart;
     }
   }
-  return true;
 }

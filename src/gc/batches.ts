@@ -33,13 +33,13 @@ export async function deleteWatched(
     const before = await look({ signal });
     if (before) throw missing(before, name, deleted, deleter);
     const report = await deleter.deleteManifests(batch, { signal, onProgress: (done) => onProgress?.(at + done) });
-    deleted.push(...report.deleted);
-    failed.push(...report.failed);
+    for (const tag of report.deleted) deleted.push(tag);
+    for (const failure of report.failed) failed.push(failure);
     const after = report.deleted.length > 0 ? await look({ signal }) : undefined;
     if (after) throw missing(after, name, deleted, deleter);
     const { stopped } = report;
     if (!stopped) continue;
-    failed.push(...list.slice(at + batchSize).map(({ tag }) => ({ tag, error: stopped })));
+    for (const { tag } of list.slice(at + batchSize)) failed.push({ tag, error: stopped });
     break;
   }
   return { deleted, failed };

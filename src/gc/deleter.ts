@@ -58,7 +58,7 @@ export class DistributionDeleter implements ManifestDeleter {
     for (const [i, { tag, digest }] of list.entries()) {
       const last = failed.at(-1);
       if (last && deleted.length === 0 && failed.length >= HOPELESS) {
-        failed.push(...list.slice(i).map((doomed) => ({ tag: doomed.tag, error: last.error })));
+        for (const { tag: untried } of list.slice(i)) failed.push({ tag: untried, error: last.error });
         break;
       }
       try {

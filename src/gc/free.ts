@@ -134,7 +134,11 @@ async function findDoomed(
   const planned = new Set(names);
   const kept = new Map<Digest, string>();
   for (const [tag, { digest }] of survey.descriptors) if (!planned.has(tag)) kept.set(digest, tag);
-  const others = tags.filter((tag) => !planned.has(tag) && !survey.descriptors.has(tag) && isWatched(tag, survey));
+  // `cache-index`, foreign tags and live ones of ours; replaced ones that wait are never on a manifest with another.
+  const records = new Set(survey.view.live.checkpoints.map(recordTag));
+  const isWatched = (tag: string): boolean =>
+    parseTag(tag)?.kind === 'record' ? records.has(tag) : !survey.view.live.replaced.has(tag);
+  const others = tags.filter((tag) => !planned.has(tag) && !survey.descriptors.has(tag) && isWatched(tag));
   await Promise.all(
     others.map(async (tag) => {
       const digest = await resolve(tag);
@@ -150,14 +154,6 @@ async function findDoomed(
     else if (digest) manifests.push({ tag, digest });
   }
   return { manifests, spared };
-}
-
-/** `cache-index`, foreign tags and live ones of ours; replaced ones that wait are never on a manifest with another. */
-function isWatched(tag: string, { view }: Survey): boolean {
-  const parsed = parseTag(tag);
-  if (!parsed) return true;
-  if (parsed.kind !== 'record') return !view.live.replaced.has(tag);
-  return view.live.checkpoints.some((checkpoint) => recordTag(checkpoint) === tag);
 }
 
 const taggedTwice = (tag: string, other: string): NixcacheError =>

@@ -196,8 +196,8 @@ function planCheckpoint(input: GcInput, rewritten: readonly string[], retention:
   const stays = new Set(retention.roots.map(rootKey));
   return {
     replaces: [...new Set([...rewritten, ...liveCheckpoints, ...carried])].sort(),
-    roots: mergeRoots(...merged.map(({ roots }) => roots)).filter((root) => stays.has(rootKey(root))),
-    pins: mergePins(...merged.map(({ pins }) => pins)),
+    roots: mergeRoots(merged.map(({ roots }) => roots)).filter((root) => stays.has(rootKey(root))),
+    pins: mergePins(merged.map(({ pins }) => pins)),
     publicKeys: [...new Set(merged.flatMap(({ publicKeys }) => publicKeys))].sort(),
   };
 }

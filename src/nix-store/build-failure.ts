@@ -34,44 +34,65 @@ export function explainFailures(
   closure: readonly PathInfo[],
   log: BuildLog,
 ): readonly BuildFailure[] {
-  const byBaseName = new Map(closure.map((info) => [baseNameOf(info.path), info]));
   const started = new Set(log.started);
-  // Nix names a derivation in its errors when that, or something it needs, failed. One that was started and is not
-  // named was cut off by somebody else's failure.
-  const guilty = new Set(
-    closure
-      .map(({ path }) => path)
-      .filter((path) => path.endsWith('.drv') && log.errors.some((text) => text.includes(path))),
-  );
-
+  const errors = errorsByName(log.errors);
+  const isGuilty = (name: string): boolean => errors.has(name);
+  const culprits = culpritsBelow(closure, isGuilty);
   return targets.flatMap(({ drvPath }): BuildFailure[] => {
-    const culprit = started.has(drvPath) ? undefined : deepest(drvPath, byBaseName, guilty);
-    if (culprit === undefined && !guilty.has(drvPath)) return [];
+    const culprit = started.has(drvPath) ? undefined : culprits.get(baseNameOf(drvPath));
+    if (culprit === undefined && !isGuilty(baseNameOf(drvPath))) return [];
     const failed = culprit ?? drvPath;
-    const error = log.errors.find((text) => text.includes(failed)) ?? `the build of ${failed} failed`;
+    const error = errors.get(baseNameOf(failed)) ?? `the build of ${failed} failed`;
     const logTail = log.tailOf(failed);
     if (culprit !== undefined) return [{ drvPath, reason: 'dependency', error, culprit, logTail }];
     return [{ drvPath, reason: started.has(drvPath) ? 'failed' : 'unbuildable', error, logTail }];
   });
 }
 
-/** A guilty derivation below `from` that has no guilty one below itself. */
-function deepest(
-  from: StorePath,
-  byBaseName: ReadonlyMap<string, PathInfo>,
-  guilty: ReadonlySet<StorePath>,
-): StorePath | undefined {
-  const seen = new Set<string>([baseNameOf(from)]);
-  const queue = [...(byBaseName.get(baseNameOf(from))?.references ?? [])];
-  let found: StorePath | undefined;
-  // Breadth first, so that the last guilty one met is the furthest down some way; cycles cannot be.
-  for (const next of queue) {
-    if (seen.has(next)) continue;
-    seen.add(next);
-    const info = byBaseName.get(next);
-    if (info === undefined) continue;
-    if (guilty.has(info.path)) found = info.path;
-    queue.push(...info.references);
+/**
+ * The first error that names each derivation, by base name. Nix names one when that, or something it needs, failed; one
+ * that was started and is not named was cut off by somebody else's failure.
+ */
+function errorsByName(errors: readonly string[]): ReadonlyMap<string, string> {
+  const byName = new Map<string, string>();
+  for (const text of errors) {
+    for (const [name] of text.matchAll(/[0-9a-z]{32}-[0-9A-Za-z+\-._?=]+\.drv/g)) {
+      if (!byName.has(name)) byName.set(name, text);
+    }
   }
-  return found;
+  return byName;
+}
+
+/** Of each derivation, by base name, a guilty one below it that has no guilty one below itself. */
+function culpritsBelow(
+  closure: readonly PathInfo[],
+  isGuilty: (name: string) => boolean,
+): ReadonlyMap<string, StorePath | undefined> {
+  const infos = new Map<string, PathInfo>(closure.map((info) => [baseNameOf(info.path), info]));
+  const culprits = new Map<string, StorePath | undefined>();
+  const open: { readonly name: string; readonly references: readonly string[]; next: number }[] = [];
+  const enter = (name: string): void => {
+    const info = infos.get(name);
+    if (!info || culprits.has(name)) return;
+    culprits.set(name, undefined); // until all below it is known; cycles cannot be
+    open.push({ name, references: info.references, next: 0 });
+  };
+  for (const start of infos.keys()) {
+    enter(start);
+    for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
+      const reference = top.references[top.next++];
+      if (reference !== undefined) {
+        enter(reference);
+        continue;
+      }
+      open.pop();
+      for (const each of top.references) {
+        const culprit = culprits.get(each) ?? (isGuilty(each) ? infos.get(each)?.path : undefined);
+        if (!culprit) continue;
+        culprits.set(top.name, culprit);
+        break;
+      }
+    }
+  }
+  return culprits;
 }

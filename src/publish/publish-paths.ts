@@ -151,11 +151,11 @@ export const asRoots = (
   named: readonly { readonly name: string; readonly path: StorePath; readonly system?: string | undefined }[],
   shared: Pick<Root, 'run' | 'time' | 'source' | 'revision'>,
 ): Root[] =>
-  mergeRoots(
+  mergeRoots([
     named.map(({ name, path, system }) => ({
       name,
       path: baseNameOf(path),
       ...(system === undefined ? {} : { system }),
       ...shared,
     })),
-  );
+  ]);

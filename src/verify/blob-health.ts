@@ -109,7 +109,10 @@ export class BlobHealth {
       blameRows(segment, this);
       for (const { entry } of segment.entries()) {
         for (const digest of new Set(extentsOf(entry).map((at) => at.digest))) {
-          if (this.#bad.has(digest)) needed.set(digest, [...(needed.get(digest) ?? []), entry.narInfo.path]);
+          if (!this.#bad.has(digest)) continue;
+          const paths = needed.get(digest) ?? [];
+          paths.push(entry.narInfo.path);
+          needed.set(digest, paths);
         }
       }
     }

@@ -94,8 +94,9 @@ async function plan({ segments, catalog, good }: CheckContentsOptions): Promise<
       work.nars++;
       work.bytes += fileSize;
       const pack = packOf(entry, catalog);
-      if (!pack) work.single.push({ segment, row });
-      else work.packs.set(pack, [...(work.packs.get(pack) ?? []), { segment, row }]);
+      const places = pack ? (work.packs.get(pack) ?? []) : work.single;
+      places.push({ segment, row });
+      if (pack) work.packs.set(pack, places);
     }
   }
   return work;

@@ -109,8 +109,8 @@ async function check(
   const sources = [...configs, ...checkpoints];
   const publicKeys = [...new Set([...scan.publicKeys, ...sources.flatMap((source) => source.publicKeys)])];
   const keys = keysOf(options.trustedPublicKeys, publicKeys, findings);
-  const roots = mergeRoots(...sources.map((source) => source.roots));
-  const pins = mergePins(...sources.map((source) => source.pins));
+  const roots = mergeRoots(sources.map((source) => source.roots));
+  const pins = mergePins(sources.map((source) => source.pins));
   const { unsigned } = checkEntries(segments, { findings, keys });
   onEvent({ type: 'stage', stage: 'blobs' });
   const catalog = BlobHealth.of(segments);

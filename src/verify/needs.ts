@@ -1,7 +1,8 @@
 /** What an inspection found that has to be healed, entry by entry. Pure. */
 import type { Entry } from '../cache-index/entry.ts';
 import { hashPartsIn } from '../cache-index/segment-rows.ts';
-import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import { EntryGraph } from '../census/entry-graph.ts';
+import type { HashPart } from '../nix/store-path.ts';
 import type { Inspection } from './inspect.ts';
 import type { ScannedSegment } from './scanned-segment.ts';
 
@@ -65,25 +66,27 @@ export async function dependentsOf(
   broken: Iterable<HashPart>,
   isElsewhere: (hashParts: readonly HashPart[]) => Promise<ReadonlySet<HashPart>>,
 ): Promise<Map<HashPart, HashPart>> {
+  const graph = EntryGraph.of(entriesOf(inspection));
   const known = new Set(broken);
   const found = new Map<HashPart, HashPart>();
-  let elsewhere = await isElsewhere([...known]);
-  let open = new Set([...known].filter((hashPart) => !elsewhere.has(hashPart)));
-  while (open.size > 0) {
+  let open = [...known];
+  while (open.length > 0) {
+    const elsewhere = await isElsewhere(open);
     const next: HashPart[] = [];
-    for (const segment of inspection.segments) {
-      for (const { row, hashPart } of hashPartsOf(segment)) {
-        if (known.has(hashPart)) continue;
-        const { references } = segment.parts.entryAt(row).narInfo;
-        const why = references.map(hashPartOf).find((reference) => open.has(reference));
-        if (why === undefined) continue;
-        known.add(hashPart);
-        found.set(hashPart, why);
-        next.push(hashPart);
+    for (const hashPart of open) {
+      if (elsewhere.has(hashPart)) continue;
+      for (const dependent of graph.dependentsOf(hashPart)) {
+        if (known.has(dependent)) continue;
+        known.add(dependent);
+        found.set(dependent, hashPart);
+        next.push(dependent);
       }
     }
-    elsewhere = await isElsewhere(next);
-    open = new Set(next.filter((hashPart) => !elsewhere.has(hashPart)));
+    open = next;
   }
   return found;
+}
+
+function* entriesOf({ segments }: Inspection): Generator<{ readonly entry: Entry }> {
+  for (const segment of segments) yield* segment.entries();
 }

@@ -216,11 +216,10 @@ export async function planDrops(
   const pathOf = (hashPart: HashPart): StorePath => {
     const known = names.get(hashPart);
     if (known) return known;
-    const row = table.find(hashPart);
-    const segment = row && segments[row.segment];
-    const at = row && segment ? segment.parts.rows.offsets.indexOf(row.offset) : -1;
-    if (!segment || at < 0) throw new Error(`${hashPart} is not in the cache`);
-    const { path } = segment.parts.entryAt(at).narInfo;
+    const found = table.find(hashPart);
+    const segment = found && segments[found.segment];
+    if (!segment) throw new Error(`${hashPart} is not in the cache`);
+    const { path } = segment.parts.entryAt(found.row).narInfo;
     names.set(hashPart, path);
     return path;
   };

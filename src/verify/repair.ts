@@ -11,7 +11,7 @@ import { commitManifest } from '../cache/write/commit.ts';
 import { recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
-import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
+import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { type ContentStore, canDelete } from '../oci/content-store.ts';
 import type { OnVerifyEvent } from './events.ts';
 import type { Inspection } from './inspect.ts';
@@ -133,9 +133,9 @@ async function dropMore(
 /** A manifest without a tag is taken by the registry sooner or later. */
 async function retag({ segments }: Inspection, plan: RepairPlan, options: RepairOptions): Promise<void> {
   const { store, onEvent, signal } = options;
-  for (const segment of segments) {
-    const { tag, parts } = segment;
-    if (!parts.manifest || !plan.retag.includes(tag)) continue;
+  const retag = new Set(plan.retag);
+  for (const { tag, parts } of segments) {
+    if (!parts.manifest || !retag.has(tag)) continue;
     try {
       await commitManifest(store, tag, parts.manifest, { signal });
       onEvent({ type: 'repaired', message: `tagged ${tag} again` });
@@ -158,7 +158,7 @@ async function pushAll(
     const infos = group.map(({ info }) => info);
     const failures: ReadonlyMap<BaseName, string> = await local.push({ infos, unlike, signal });
     for (const { path } of infos) {
-      const reason = [...failures].find(([name]) => path.endsWith(name))?.[1];
+      const reason = failures.get(baseNameOf(path));
       if (reason !== undefined) failed.set(path, reason);
       else {
         pushed.push(path);

@@ -59,7 +59,8 @@ export async function rewrite(
   );
   for (const [tag, descriptor] of outputs) live.set(tag, descriptor);
   const tags = new Set(await store.listTags({ signal }));
-  const known = (tag: string): boolean => scan.tags.has(tag) || outputs.has(tag) || plan.retag.includes(tag);
+  const retagged = new Set(plan.retag);
+  const known = (tag: string): boolean => scan.tags.has(tag) || outputs.has(tag) || retagged.has(tag);
   const isOther = [...tags].some((tag) => !known(tag) && parseTag(tag)) || [...scan.tags].some((tag) => !tags.has(tag));
   if (isOther) return undefined;
 
@@ -74,8 +75,8 @@ export async function rewrite(
       .sort(([a], [b]) => byTime(a, b))
       .map(([, descriptor]) => descriptor)
       .slice(-MAX_LISTED),
-    roots: mergeRoots(...sources.map(({ roots }) => roots)).filter(isKept),
-    pins: mergePins(...sources.map(({ pins }) => pins)).filter(isKept),
+    roots: mergeRoots(sources.map(({ roots }) => roots)).filter(isKept),
+    pins: mergePins(sources.map(({ pins }) => pins)).filter(isKept),
     publicKeys: [...new Set(sources.flatMap(({ publicKeys }) => publicKeys))].sort(),
     creator: options.creator,
     sourceUrl: options.sourceUrl,

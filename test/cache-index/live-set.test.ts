@@ -123,17 +123,22 @@ test('learning more never brings a replaced segment back', () => {
 });
 
 test.each([
-  ['roots', root(), mergeRoots as (...lists: never[][]) => unknown[]],
-  ['pins', pin(), mergePins as (...lists: never[][]) => unknown[]],
+  ['roots', root(), mergeRoots as (lists: never[][]) => unknown[]],
+  ['pins', pin(), mergePins as (lists: never[][]) => unknown[]],
 ])('merging %s is commutative, associative and idempotent', (_, record, merge) => {
   const list = fc.array(record as fc.Arbitrary<never>, { maxLength: 6 });
   fc.assert(
     fc.property(list, list, list, (x, y, z) => {
-      expect(merge(y, x)).toEqual(merge(x, y));
-      expect(merge(merge(x, y) as never[], z)).toEqual(merge(x, merge(y, z) as never[]));
-      expect(merge(merge(x, y) as never[], x)).toEqual(merge(x, y));
+      expect(merge([y, x])).toEqual(merge([x, y]));
+      expect(merge([merge([x, y]) as never[], z])).toEqual(merge([x, merge([y, z]) as never[]]));
+      expect(merge([merge([x, y]) as never[], x])).toEqual(merge([x, y]));
     }),
   );
+});
+
+it('merges the records of more segments than a call takes arguments', () => {
+  const lists = Array.from({ length: 200_000 }, (): never[] => []);
+  expect([mergeRoots(lists), mergePins(lists)]).toEqual([[], []]);
 });
 
 it('has the newest record of a name as its pin, unless that removed it', () => {

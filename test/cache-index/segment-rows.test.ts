@@ -121,7 +121,7 @@ test('an entry table finds what a Map would find, the newest of each key', () =>
       segments.forEach((some, at) => {
         expect(table.add(rowsOf(some))).toBe(at);
         some.forEach(({ store, file }, i) => {
-          const row = { segment: at, offset: i * 10, length: i + 1 };
+          const row = { segment: at, row: i, offset: i * 10, length: i + 1 };
           byStore.set(encode(store), row);
           byFile.set(encode(file), row);
         });

@@ -194,3 +194,13 @@ describe('pin', () => {
     expect(() => assertPinName(name)).toThrow(/cannot name a pin/);
   });
 });
+
+it('a pin with a long history can be set', async () => {
+  const store = new MemoryStore();
+  await published(store);
+  const options = await at(store, day(51));
+  const record = { name: 'stable', path: baseNameFor('old'), removed: true, time: day(60).getTime() / 1000 };
+  const catalog = { ...options.catalog, pins: new Array(300_000).fill(record) };
+  await setPin('stable', baseNameFor('new'), { ...options, catalog });
+  expect((await catalogOf(store)).pins).toMatchObject([{ name: 'stable', time: record.time + 1 }]);
+});

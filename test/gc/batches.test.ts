@@ -1,6 +1,8 @@
 /** Deleting where nobody promises that blobs stay which a deleted manifest shares with others. */
 import { describe, expect, it } from 'vitest';
+import { Census } from '../../src/census/census.ts';
 import { NixcacheError } from '../../src/errors.ts';
+import { deleteWatched } from '../../src/gc/batches.ts';
 import {
   type DeletionOptions,
   type DeletionReport,
@@ -8,7 +10,8 @@ import {
   type DoomedManifest,
   type ManifestDeleter,
 } from '../../src/gc/deleter.ts';
-import type { Digest } from '../../src/oci/digest.ts';
+import { Survivors } from '../../src/gc/survivors.ts';
+import { type Digest, digestOf } from '../../src/oci/digest.ts';
 import { CacheBuilder, hashPartFor, namesIn, openReader } from '../support/cache-builder.ts';
 import { DAY_SECONDS, day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
@@ -56,6 +59,29 @@ async function published(): Promise<{ store: MemoryStore; lib: Digest; dead: Dig
   const narOf = (name: string): Digest => reader.findEntry(hashPartFor(name))?.nar[0]?.digest as Digest;
   return { store, lib: narOf('lib'), dead: narOf('p1') };
 }
+
+describe('what was not tried is told, however much it is', () => {
+  const error = new NixcacheError('ERR_FORBIDDEN', 'not today');
+  const list = Array.from({ length: 300_000 }, (_, i) => ({ tag: `seg-${i}`, digest: digestOf(Buffer.of(1)) }));
+
+  it('when a batch is the last for now', async () => {
+    const deleter: ManifestDeleter = {
+      batchSize: 2,
+      deleteManifests: async () => ({ deleted: [], failed: [], stopped: error }),
+    };
+    const openSurvivors = () =>
+      new Survivors(new MemoryStore(), new Census(), { untouched: [], outputs: [], packs: [] });
+    const { failed } = await deleteWatched(list, deleter, { name: 'cache', openSurvivors });
+    expect(failed).toHaveLength(list.length - 2);
+  });
+
+  it('when the registry refuses every deletion', async () => {
+    const store = new MemoryStore();
+    store.deleteManifest = () => Promise.reject(error);
+    const { failed } = await new DistributionDeleter(store).deleteManifests(list);
+    expect(failed).toHaveLength(list.length);
+  });
+});
 
 describe('gc with a deleter that works in batches', () => {
   it('deletes them one after another, and tells of progress over all', async () => {

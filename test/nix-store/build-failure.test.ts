@@ -61,3 +61,20 @@ it('does not blame a dependency that two failing targets share and that was buil
   const found = explainFailures([target('a'), target('b')], closureOf({ a: 'd', b: 'd', d: '' }), log);
   expect(found.map(({ reason }) => reason)).toEqual(['failed', 'failed']);
 });
+
+it('reads the errors once, however large the closure', () => {
+  let reads = 0;
+  class WatchedLog extends BuildLog {
+    override get errors(): readonly string[] {
+      reads++;
+      return super.errors;
+    }
+  }
+  const log = new WatchedLog();
+  log.read(`@nix ${JSON.stringify({ action: 'msg', level: 0, msg: `builder for '${drv('z')}' failed` })}`);
+  const letters = [...'abcdfghijklmnpqrsvwxy'];
+  const graph = Object.fromEntries([...letters.map((letter) => [letter, 'z']), ['z', '']]);
+  const found = explainFailures(letters.map(target), closureOf(graph), log);
+  expect(found.map(({ culprit }) => culprit)).toEqual(letters.map(() => drv('z')));
+  expect(reads).toBe(1);
+});

@@ -137,5 +137,4 @@ async function fetchSegmentManifest(
 }
 
 /** A checkpoint that lists a segment vouches for it; `cache-index` does not. */
-const isStale = (tag: string, view: CacheView): boolean =>
-  !view.tags.has(tag) && !view.live.checkpoints.some((name) => view.checkpoints.get(name)?.segments.includes(tag));
+const isStale = (tag: string, view: CacheView): boolean => !view.tags.has(tag) && !view.vouched.has(tag);

@@ -20,6 +20,8 @@ export interface CacheView extends EntryPoint {
   readonly tags: ReadonlySet<string>;
   /** All checkpoints that have a tag, replaced ones too. */
   readonly checkpoints: ReadonlyMap<string, CheckpointConfig>;
+  /** Segments that live checkpoints list: they are there, whatever the tag list says. */
+  readonly vouched: ReadonlySet<string>;
 }
 
 /** @throws {NixcacheError} the registry's errors, and what `onProblem` throws */
@@ -36,9 +38,10 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: En
   const { descriptors, legacy } = entryPoint;
   const checkpoints = await loadCheckpoints(store, mirror, tagList, options);
   const live = liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints });
+  const vouched = new Set(live.checkpoints.flatMap((tag) => checkpoints.get(tag)?.segments ?? []));
   return {
     ...entryPoint,
-    ...{ tags: new Set(tagList), checkpoints },
+    ...{ tags: new Set(tagList), checkpoints, vouched },
     live: legacy ? { ...live, segments: [legacy.record.tag, ...live.segments] } : live,
   };
 }

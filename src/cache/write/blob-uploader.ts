@@ -42,7 +42,8 @@ export class BlobUploader {
   readonly #limit = pLimit(CONCURRENT_UPLOADS);
   readonly #pack = new PackBuilder();
   readonly #closed = new Map<string, Promise<ClosedPack>>();
-  #sending = 0;
+  /** Uploads of packs that are under way, or have failed. */
+  readonly #sending = new Set<Promise<ClosedPack>>();
 
   constructor(options: BlobUploaderOptions) {
     this.#options = options;
@@ -50,7 +51,7 @@ export class BlobUploader {
 
   /** Waits while more closed packs are on their way than memory is meant for. */
   async ready(): Promise<void> {
-    if (this.#sending > MAX_PACKS_SENDING) await Promise.all(this.#closed.values());
+    if (this.#sending.size > MAX_PACKS_SENDING) await Promise.all(this.#sending);
   }
 
   /** Puts up to `maxPackedBytes` into the open pack, more into a blob of type `mediaType`. */
@@ -88,7 +89,7 @@ export class BlobUploader {
   /** Closes the open pack, whose upload starts, and returns once every pack closed so far is stored. */
   async flush(): Promise<void> {
     this.#closePack();
-    await Promise.all(this.#closed.values());
+    await Promise.all(this.#sending);
   }
 
   /** Extents and blobs of what lies at `place`; what is in a pack must have been flushed. */
@@ -102,12 +103,13 @@ export class BlobUploader {
   #closePack(): void {
     if (this.#pack.isEmpty) return;
     const { pack, descriptor, bytes } = this.#pack.close();
-    this.#sending++;
-    const upload = this.#push(descriptor, bytes).then(() => {
-      this.#sending--;
-      return { pack, descriptor };
-    });
-    upload.catch(() => undefined); // reported by flush, which awaits it
+    const upload = this.#push(descriptor, bytes).then(() => ({ pack, descriptor }));
+    this.#sending.add(upload);
+    // A failed one stays: flush, which awaits it, reports it.
+    upload.then(
+      () => this.#sending.delete(upload),
+      () => undefined,
+    );
     this.#closed.set(pack, upload);
   }
 

@@ -84,7 +84,8 @@ export class LayoutEditor {
         for (const { succeed } of done) succeed();
       } catch (error) {
         // The lock could not be had, or the index not read or written: nobody's edit happened.
-        this.#queue = this.#queue.filter((waiting) => !batch.includes(waiting));
+        const failed = new Set(batch);
+        this.#queue = this.#queue.filter((waiting) => !failed.has(waiting));
         for (const { fail } of batch) fail(error);
       }
     }

@@ -38,7 +38,7 @@ export class LayoutReach {
         ? await this.#read(next.digest)
         : sniffManifest((await this.#blobs.readSmall(next.digest, MAX_MANIFEST_BYTES)) ?? Buffer.alloc(0));
       for (const { digest } of content?.blobs ?? []) this.#reached.add(keyOf(digest));
-      open.push(...(content?.manifests ?? []));
+      for (const child of content?.manifests ?? []) open.push(child);
       const { subject } = content ?? {};
       if (subject && (await this.#blobs.sizeOf(subject.digest)) !== undefined) open.push(subject);
       // Last, so that an error leaves it to be read again.

@@ -34,7 +34,8 @@ export async function hintVisibility(
   const signal = AbortSignal.any([interrupt, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
     const tags = await store.listTags({ signal });
-    if (tags.some((tag) => tag.startsWith('seg-') && !segments.includes(tag))) return;
+    const own = new Set(segments);
+    if (tags.some((tag) => tag.startsWith('seg-') && !own.has(tag))) return;
     const { RemoteRepository } = await import('../../../oci/remote/repository.ts');
     const credentials = async (): Promise<undefined> => undefined;
     const anonymous = new RemoteRepository({ host, repository, http, kind, plainHttp, credentials });

@@ -1,0 +1,31 @@
+import { expect, it, vi } from 'vitest';
+import { BlobUploader } from '../../../src/cache/write/blob-uploader.ts';
+import { PACK } from '../../../src/cache-index/media-types.ts';
+import { MemoryStore } from '../../support/memory-store.ts';
+
+it('waits for the packs that are under way, however many were sent before', async () => {
+  const store = new MemoryStore();
+  let gate = Promise.resolve();
+  store.pushBlob = async () => {
+    await gate;
+    return 'pushed';
+  };
+  const uploader = new BlobUploader({ store });
+  /** Each more than half of a pack. */
+  const put = (byte: number) => uploader.put(Buffer.alloc(5 * 1024 * 1024, byte), PACK);
+  for (let i = 0; i < 12; i++) await put(i);
+  await uploader.flush();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  gate = promise;
+  for (let i = 12; i < 16; i++) await put(i);
+  const awaited: unknown[] = [];
+  const all = vi.spyOn(Promise, 'all').mockImplementation(async (promises) => {
+    awaited.push(...promises);
+    return Promise.allSettled(awaited);
+  });
+  const ready = uploader.ready();
+  all.mockRestore();
+  expect(awaited).toHaveLength(3);
+  resolve();
+  await ready;
+});
