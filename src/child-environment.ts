@@ -45,6 +45,10 @@ const SECRETS: ReadonlyMap<string, readonly ChildKind[]> = new Map([
 /** The names that are ours alone: taken out of our own environment too, no program can inherit them by mistake. */
 export const OWN_SECRETS: readonly string[] = [...SECRETS.keys()].filter((name) => SECRETS.get(name) === NOBODY);
 
-/** `env`, as a program of `kind` gets it. */
+/** `env`, as a program of `kind` gets it. What is for nixcache alone may hold a password anywhere: in an upstream's URL, say. */
 export const childEnvironment = (kind: ChildKind, env: Environment): Environment =>
-  Object.fromEntries(Object.entries(env).filter(([name]) => SECRETS.get(name)?.includes(kind) ?? true));
+  Object.fromEntries(
+    Object.entries(env).filter(
+      ([name]) => !name.startsWith('NIXCACHE_') && (SECRETS.get(name)?.includes(kind) ?? true),
+    ),
+  );

@@ -23,6 +23,7 @@ const GIVEN = {
   ...{ CACHIX_AUTH_TOKEN: 'secret', CACHIX_SIGNING_KEY: 'secret' },
   ...{ GITHUB_ACTOR: 'octocat', GITHUB_TOKEN: 'secret', GH_TOKEN: 'secret', ACTIONS_RUNTIME_TOKEN: 'secret' },
   ...{ ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'secret', GH_ENTERPRISE_TOKEN: 'secret', GITHUB_ENTERPRISE_TOKEN: 'secret' },
+  ...{ NIXCACHE_UPSTREAM: 'https://me:secret@cache.example.org', NIXCACHE_LATER: 'secret' },
   ...{ NIXCACHE_PASSWORD: 'secret', NIXCACHE_SIGNING_KEY: 'secret', NIX_SIGNING_KEY: 'secret' },
 };
 

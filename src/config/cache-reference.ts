@@ -25,6 +25,7 @@ export const CACHE = {
   cache: {
     ...{ type: TEXT, flag: '--cache <ref>', env: 'NIXCACHE_CACHE', key: 'cache', group },
     help: 'the cache: ghcr.io/owner/repo/nix-cache or oci:PATH',
+    note: 'default: ~/.local/share/nixcache; in GitHub Actions ghcr.io/OWNER/REPO/nix-cache',
   },
   to: { ...ALIAS, flag: '--to <ref>' },
   from: { ...ALIAS, flag: '--from <ref>' },
@@ -107,6 +108,7 @@ function parseAbsolute(given: Given<string>, { cwd, env }: Sources): CacheRefere
 export const INDEX_DIRECTORY = {
   ...{ type: PATH, flag: '--index-dir <dir>', env: 'NIXCACHE_INDEX_DIR', key: 'serve.index_dir' },
   help: 'where nixcache serve keeps the index between runs',
+  note: 'default: below ~/.cache/nixcache, for each cache its own',
 } as const satisfies Setting;
 
 /**

@@ -54,6 +54,10 @@ export const SERVE = {
   diskCacheBytes: { type: BYTE_SIZE, flag: '--disk-cache <size>', key: 'serve.disk_cache', hidden: true },
   diskCacheDirectory: { type: PATH, flag: '--disk-cache-dir <dir>', key: 'serve.disk_cache_dir', hidden: true },
   redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
+  readTokenFile: {
+    ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', hidden: true },
+    key: 'serve.read_token_file',
+  },
   uploadTokenFile: {
     ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE', hidden: true },
     key: 'serve.upload_token_file',
@@ -66,14 +70,18 @@ export interface ServeSettings extends Omit<Values<typeof SERVE>, 'diskCacheByte
   readonly diskCache: { readonly directory: string; readonly maxBytes: number } | undefined;
 }
 
+const MIN_INDEX_TTL_SECONDS = 1;
+
 /** `reference` names the cache, whose index and objects have directories of their own. @throws {NixcacheError} ERR_USAGE */
 export function serveSettings(sources: Sources, reference: string): ServeSettings {
   const { diskCacheBytes: maxBytes = 0, diskCacheDirectory, ...settings } = resolveAll(SERVE, sources);
   const directory = diskCacheDirectory ?? join(cacheRoot(sources), `${cacheKey(reference)}.objects`);
   return {
     ...settings,
+    // With none, the registry would be asked without end.
+    indexTtlSeconds: Math.max(settings.indexTtlSeconds, MIN_INDEX_TTL_SECONDS),
     indexDirectory: resolveIndexDirectory(sources, reference),
-    diskCache: maxBytes === 0 ? undefined : { directory, maxBytes },
+    diskCache: maxBytes === 0 && diskCacheDirectory === undefined ? undefined : { directory, maxBytes },
   };
 }
 

@@ -1,4 +1,4 @@
-/** The server as a function from `Request` to `Response`: no socket, no timer, no file in sight. */
+/** The server as a function from `Request` to `Response`: no socket and no file in sight, and no timer but head starts of upstreams. */
 import { Hono } from 'hono';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';

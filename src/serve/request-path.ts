@@ -1,12 +1,11 @@
 /** The path that a request names. */
 
+/** A request target without its origin: a proxy asks with one (RFC 9112 3.2.2), and a `Request` always has one. */
+export const originForm = (target: string): string => target.replace(/^https?:\/\/[^/?#]*/i, '');
+
 /** The path of a URL or of a request target, decoded once; undefined when it cannot name anything of ours. */
 export function pathOf(target: string): string | undefined {
-  // A proxy asks with the absolute form (RFC 9112 3.2.2), and a `Request` always has it.
-  const start = /^https?:\/\/[^/?#]*/i.exec(target)?.[0].length ?? 0;
-  const end = target.slice(start).search(/[?#]/);
-  const raw = end < 0 ? target.slice(start) : target.slice(start, start + end);
-  const path = decode(raw);
+  const path = decode(/^[^?#]*/.exec(originForm(target))?.[0] ?? '');
   if (path?.[0] !== '/' || FORBIDDEN.test(path)) return undefined;
   return path.split('/').some((segment) => segment === '.' || segment === '..') ? undefined : path;
 }

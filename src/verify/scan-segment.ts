@@ -74,7 +74,9 @@ async function readRecord(tag: string, options: ScanSegmentOptions): Promise<Rea
   const record = await readSegmentRecord(tag, scan, {
     ...{ store, signal },
     onProblem({ part, error }) {
-      const { kind, message } = troubleOf(error, { signal });
+      const trouble = troubleOf(error, { signal });
+      const { kind } = trouble;
+      const message = `${part === 'config' ? 'config' : 'manifest'} of segment ${tag}: ${trouble.message}`;
       if (kind === 'unanswered') findings.add('unanswered', tag, message);
       else if (part === 'config') findings.add('config-damaged', tag, message);
       else if (part === 'image') findings.add('segment-damaged', tag, message);

@@ -180,6 +180,11 @@ describe('serve', () => {
     });
   });
 
+  it('asks for news no more often than each second', async () => {
+    expect(await settings({ flags: { indexTtl: '0' } })).toMatchObject({ indexTtlSeconds: 1 });
+    expect(await settings({ flags: { indexTtl: '2' } })).toMatchObject({ indexTtlSeconds: 2 });
+  });
+
   it('takes flags before the environment before the config file', async () => {
     const config = `trusted_public_keys = ["${KEY}"]
 [serve]

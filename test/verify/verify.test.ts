@@ -301,6 +301,9 @@ describe.each(vandals)('verify of %s', (_, open) => {
     await plant(vandal);
     const { findings } = await verify(vandal.store, { contents, now: () => day(9) });
     expect(kindsOf(findings)).toEqual([...kinds].sort());
+    // The text is all that a person sees of a finding.
+    for (const { kind, what, message } of findings)
+      if (/^(segment|config)-/.test(kind)) expect(message).toContain(what);
   });
 
   it('finds only by reading what is the right bytes of the wrong NAR', async () => {

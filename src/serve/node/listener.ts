@@ -7,7 +7,7 @@ import { isNixcacheError } from '../../errors.ts';
 import type { Answer } from '../answer.ts';
 import type { App } from '../app.ts';
 import { wholeReply } from '../negotiate.ts';
-import { pathOf } from '../request-path.ts';
+import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
 
 /** `http.IncomingMessage` is one as it comes; headers are looked up in the raw list, which costs less than an object. */
@@ -26,10 +26,20 @@ export const listenerOf =
     }
     const { signal } = leaving(response);
     const send = (answer: Response): void => sendResponse(app, url, response, answer, kind === 'body');
-    const answer = app.fetch(toRequest(request, signal));
+    const asked = requestOf(request, signal);
+    const answer = asked === undefined ? new Response(null, { status: 400 }) : app.fetch(asked);
     if (answer instanceof Promise) void answer.then(send);
     else send(answer);
   };
+
+/** Undefined for one that is no `Request`, whatever Node's parser let through: no client is to end the process. */
+function requestOf(request: IncomingMessage, signal: AbortSignal | undefined): Request | undefined {
+  try {
+    return toRequest(request, signal);
+  } catch {
+    return undefined;
+  }
+}
 
 /** The signal aborts when the client leaves. Made only if asked for: most narinfos are answered at once. */
 const leaving = (response: ServerResponse): CallOptions => ({
@@ -84,7 +94,7 @@ export function toRequest({ method = 'GET', url = '', rawHeaders }: RawRequest, 
     if (!headers.has(name)) headers.set(name, rawHeaders[i + 1] ?? '');
   }
   const isNameable = pathOf(url) !== undefined;
-  return new Request(isNameable ? (url[0] === '/' ? `http://cache${url}` : url) : 'http://cache/%00', {
+  return new Request(`http://cache${isNameable ? originForm(url) : '/%00'}`, {
     method: UNSPEAKABLE.has(method) ? 'UNKNOWN' : method,
     headers,
     ...(signal === undefined ? {} : { signal }),

@@ -65,6 +65,35 @@ describe('a connection', () => {
     client.socket.destroy();
   });
 
+  it.each([
+    ['GET http://me:password@cache/health HTTP/1.1', '200'],
+    ['GET http://@/health HTTP/1.1', '200'],
+    ['GET http://[/health HTTP/1.1', '200'],
+    ['GET http://a:99999/health HTTP/1.1', '200'],
+    ['GET https://cache:443/health?x#y HTTP/1.1', '200'],
+    ['GET http:///health HTTP/1.1', '200'],
+    ['GET //health HTTP/1.1', '404'],
+    ['GET http://cache HTTP/1.1', '404'],
+    ['GET health HTTP/1.1', '400'],
+    ['OPTIONS * HTTP/1.1', '404'],
+    ['GET /%ff HTTP/1.1', '404'],
+    ['GET /\u00e9 HTTP/1.1', '4'],
+    ['GET /health HTTP/1.1\r\nX: \u00e9\u00ff', '200'],
+    ['GET /nar/http://me:pw@x HTTP/1.1', '404'],
+    ['TRACE /health HTTP/1.1', '405'],
+    ['QUERY /health HTTP/1.1', '405'],
+  ])('that begins with %j gets %s, and the next one is served', async (line, status) => {
+    const { port } = await start();
+    const client = await rawClient(port);
+    client.socket.write(Buffer.from(`${line}\r\nHost: x\r\n\r\n`, 'latin1'));
+    expect(await client.until((text) => text.includes('\r\n\r\n'))).toContain(`HTTP/1.1 ${status}`);
+    client.socket.destroy();
+    const next = await rawClient(port);
+    next.send(request('/health'));
+    expect(await next.until((text) => text.endsWith('ok\n'))).toContain('HTTP/1.1 200 OK');
+    next.socket.destroy();
+  });
+
   it('whose client has closed its half is still answered', async () => {
     const { port } = await start();
     const client = await rawClient(port, { allowHalfOpen: true });

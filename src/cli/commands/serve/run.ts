@@ -51,12 +51,16 @@ export async function runServe(call: Call): Promise<void> {
 }
 
 /** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSettings): void {
-  const asked = [diskCache && 'a disk cache', redirect && 'redirects', uploadTokenFile && 'uploads'].filter(Boolean);
-  if (asked.length === 0) return;
+function refuseWhatIsNotThere({ diskCache, redirect, readTokenFile, uploadTokenFile }: ServeSettings): void {
+  const asked = {
+    ...{ 'a disk cache': diskCache, redirects: redirect },
+    ...{ 'tokens for readers': readTokenFile, uploads: uploadTokenFile },
+  };
+  const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
+  if (lacking.length === 0) return;
   throw new NixcacheError(
     'ERR_USAGE',
-    `this version of serve has no ${asked.join(', no ')}: take that out of the configuration`,
+    `this version of serve cannot do what is configured (${lacking.join(', ')}): take that out of the flags, the environment or the file`,
   );
 }
 
