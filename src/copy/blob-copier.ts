@@ -6,6 +6,7 @@ import type { CallOptions } from '../call-options.ts';
 import type { BlobFetcher, BlobPusher } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
+import { untilIntact } from '../oci/read-blob.ts';
 
 export interface BlobCopierOptions extends CallOptions {
   readonly source: BlobFetcher & { readonly name: string };
@@ -67,7 +68,7 @@ export class BlobCopier {
           throw readError(error, `blob ${blob.digest} of ${source.name}`);
         }
       };
-      const result = await destination.pushBlob(blob, open, { signal });
+      const result = await untilIntact(() => destination.pushBlob(blob, open, { signal }));
       this.#done.add(blob.digest);
       onUploaded(blob.size, result === 'existed');
     } catch (error) {

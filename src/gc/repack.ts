@@ -10,7 +10,7 @@ import { NixcacheError } from '../errors.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
-import { readBounded } from '../streams/verify.ts';
+import { readBlob } from '../oci/read-blob.ts';
 import type { PlannedPack } from './partition.ts';
 
 /** Where a piece lies now. */
@@ -69,8 +69,8 @@ function packSource({ store, packOf, signal }: RepackOptions): (extent: Extent) 
     if (held?.digest !== digest) {
       held = undefined;
       const pack = packOf(digest) ?? { digest };
-      const stream = await store.fetchBlob(pack, { signal });
-      held = { digest, bytes: await readBounded(stream, MAX_BLOB_BYTES, `pack ${digest}`) };
+      const bytes = await readBlob(store, pack, { maxBytes: MAX_BLOB_BYTES, what: `pack ${digest}`, signal });
+      held = { digest, bytes };
     }
     return held.bytes.subarray(offset, offset + length);
   };

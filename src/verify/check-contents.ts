@@ -13,7 +13,7 @@ import { canDecompress } from '../nar/decompress.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
-import { readBounded } from '../streams/verify.ts';
+import { readBlob } from '../oci/read-blob.ts';
 import { type BlobHealth, blameRows } from './blob-health.ts';
 import { checkNar, type NarFault } from './check-nar.ts';
 import type { OnVerifyEvent } from './events.ts';
@@ -121,7 +121,7 @@ async function checkPack(digest: Digest, places: readonly Place[], options: Chec
   let bytes: Buffer | undefined;
   try {
     const target: Pick<Descriptor, 'digest' | 'size'> = catalog.find(digest) ?? { digest, size: MAX_PACK_BYTES };
-    bytes = await readBounded(await store.fetchBlob(target, { signal }), MAX_PACK_BYTES, `pack ${digest}`);
+    bytes = await readBlob(store, target, { maxBytes: MAX_PACK_BYTES, what: `pack ${digest}`, signal });
   } catch (error) {
     const trouble = troubleOf(error, { signal });
     if (trouble.kind === 'unanswered') {

@@ -6,7 +6,8 @@ import { isNixcacheError, messageOf } from '../errors.ts';
 import { decompress } from '../nar/decompress.ts';
 import { type NarNode, parseNarListing } from '../nar/nar-listing.ts';
 import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
-import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
+import { MAX_LISTING_BYTES, type NarInfo } from '../nix/nar-info.ts';
+import { untilIntact } from '../oci/read-blob.ts';
 
 export interface NarSource {
   /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */
@@ -24,30 +25,33 @@ export interface NarFault {
 
 /** @throws {NixcacheError} what says nothing about the NAR: no network, an abort */
 export async function checkNar({ narInfo }: Entry, source: NarSource): Promise<NarFault | undefined> {
-  const { compression, narSize, narHash } = narInfo;
+  const { narSize, narHash } = narInfo;
   let summary: NarSummary;
   try {
-    summary = await verifyNar(decompress(await source.open(), compression, narSize), { withListing: true });
+    summary = await untilIntact(() => readNar(narInfo, source));
   } catch (error) {
-    return faultOf(error, source);
+    const message = messageOf(error);
+    if (isNixcacheError(error, 'ERR_NOT_FOUND')) return { kind: 'lost', message };
+    if (isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_RANGE')) return { kind: 'corrupt', message };
+    if (isNixcacheError(error, 'ERR_FORMAT')) return { kind: 'mismatch', message };
+    throw error;
   }
   if (summary.narHash !== narHash) return { kind: 'mismatch', message: `its NAR hash is ${summary.narHash}` };
   if (summary.narSize !== narSize) return { kind: 'mismatch', message: `its NAR has ${summary.narSize} bytes` };
   return checkListing(summary.listing, source);
 }
 
-async function faultOf(error: unknown, source: NarSource): Promise<NarFault> {
-  if (isNixcacheError(error, 'ERR_NOT_FOUND')) return { kind: 'lost', message: messageOf(error) };
-  if (isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_RANGE')) return { kind: 'corrupt', message: messageOf(error) };
-  if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
-  // It broke before its hash was known: read on to tell other bytes from bytes that were wrong from the start.
+async function readNar({ compression, narSize }: NarInfo, source: NarSource): Promise<NarSummary> {
+  const read = async (): Promise<NarSummary> =>
+    verifyNar(decompress(await source.open(), compression, narSize), { withListing: true });
   try {
+    return await read();
+  } catch (error) {
+    if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
+    // It broke before its hash was known: read on to tell other bytes from bytes that were wrong from the start.
     for await (const _ of await source.open());
-  } catch (cause) {
-    if (isNixcacheError(cause, 'ERR_DIGEST_MISMATCH')) return { kind: 'corrupt', message: messageOf(cause) };
-    throw cause;
+    return read();
   }
-  return { kind: 'mismatch', message: messageOf(error) };
 }
 
 async function checkListing(listing: NarNode | undefined, source: NarSource): Promise<NarFault | undefined> {

@@ -9,6 +9,7 @@ import { NixcacheError } from '../errors.ts';
 import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
 import type { BlobFetcher } from '../oci/content-store.ts';
 import { type Digest, digestOf } from '../oci/digest.ts';
+import { untilIntact } from '../oci/read-blob.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { NarSource } from './check-nar.ts';
 
@@ -32,16 +33,18 @@ export function narInStore(entry: Entry, { store, signal }: CallOptions & { read
     fetchListing: async () => {
       if (!entry.listing) return undefined;
       const { digest, extents } = entry.listing;
-      const pieces: Buffer[] = [];
       if (totalLength(extents) > MAX_LISTING_BYTES) throw new NixcacheError('ERR_FORMAT', 'it is too long');
-      for (const extent of extents) {
-        const range = { offset: extent.offset, length: extent.length };
-        const stream = await store.fetchBlob({ digest: extent.digest }, { range, signal });
-        pieces.push(await readBounded(stream, extent.length, `listing of ${entry.narInfo.path}`));
-      }
-      const bytes = Buffer.concat(pieces);
-      if (digestOf(bytes) === digest) return bytes;
-      throw new NixcacheError('ERR_DIGEST_MISMATCH', `it has the digest ${digestOf(bytes)}`);
+      return untilIntact(async () => {
+        const pieces: Buffer[] = [];
+        for (const extent of extents) {
+          const range = { offset: extent.offset, length: extent.length };
+          const stream = await store.fetchBlob({ digest: extent.digest }, { range, signal });
+          pieces.push(await readBounded(stream, extent.length, `listing of ${entry.narInfo.path}`));
+        }
+        const bytes = Buffer.concat(pieces);
+        if (digestOf(bytes) === digest) return bytes;
+        throw new NixcacheError('ERR_DIGEST_MISMATCH', `it has the digest ${digestOf(bytes)}`);
+      });
     },
   };
 }

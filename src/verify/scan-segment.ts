@@ -16,7 +16,7 @@ import { DEFAULT_STORE_DIR } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { ImageManifest } from '../oci/manifest.ts';
-import { readBounded } from '../streams/verify.ts';
+import { readBlob } from '../oci/read-blob.ts';
 import type { Findings } from './finding.ts';
 import { troubleOf } from './finding.ts';
 import type { TagScan } from './scan-tags.ts';
@@ -149,7 +149,7 @@ async function salvage(
   const what = `entries of segment ${tag}`;
   let text: Buffer;
   try {
-    const blob = await readBounded(await store.fetchBlob(target, { signal }), MAX_ENTRIES_BLOB_BYTES, what);
+    const blob = await readBlob(store, target, { maxBytes: MAX_ENTRIES_BLOB_BYTES, what, signal });
     text = decodeEntries(blob, what);
   } catch (error) {
     troubleOf(error, { signal });

@@ -34,7 +34,7 @@ export class FakeRegistry {
   /** Highest number of requests under way at once. */
   peak = 0;
   /** What befalls requests that no injected fault is for. */
-  luck: ((method: string) => FaultAct | undefined) | undefined;
+  luck: ((method: string, url: URL, range: string | undefined) => FaultAct | undefined) | undefined;
   readonly #faults = new FaultQueue();
   readonly #auth: FakeAuth;
   readonly #signatures = new Map<string, number>();
@@ -121,7 +121,8 @@ export class FakeRegistry {
 
   async #serve(at: FakeRequest['at'], request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', `http://${request.headers.host}`);
-    const act = this.#faults.take(at, request.method ?? '', url) ?? this.luck?.(request.method ?? '');
+    const act =
+      this.#faults.take(at, request.method ?? '', url) ?? this.luck?.(request.method ?? '', url, request.headers.range);
     this.#active += 1;
     this.peak = Math.max(this.peak, this.#active);
     response.once('close', () => {

@@ -17,7 +17,7 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { sniffManifest } from '../../oci/layout/references.ts';
 import { IMAGE_MANIFEST } from '../../oci/manifest.ts';
-import { readBounded } from '../../streams/verify.ts';
+import { readBlob } from '../../oci/read-blob.ts';
 import { type OnProblem, readError } from './problem.ts';
 
 export interface LegacyIndex {
@@ -61,7 +61,8 @@ export async function fetchLegacyIndex(
   const layer = legacyIndexOf(manifest);
   if (!layer) throw new Error(`${store.name} is no older cache`);
   try {
-    const bytes = await readBounded(await store.fetchBlob(layer, options), MAX_INDEX_BYTES, what, 'ERR_INDEX');
+    const { signal } = options;
+    const bytes = await readBlob(store, layer, { maxBytes: MAX_INDEX_BYTES, what, code: 'ERR_INDEX', signal });
     return { index: decodeLegacyIndex(bytes, what, options.onProblem), bytes: bytes.length };
   } catch (error) {
     throw readError(error, what);

@@ -11,7 +11,7 @@ import { areIntact, decodeRows, encodeRows, scanEntries } from '../../cache-inde
 import type { CallOptions } from '../../call-options.ts';
 import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
-import { readBounded } from '../../streams/verify.ts';
+import { readBlob } from '../../oci/read-blob.ts';
 import type { IndexStore, KeptText } from './index-store.ts';
 
 /** A segment whose entries are at hand. */
@@ -77,7 +77,7 @@ export class Mirror {
     what: string,
     options: CallOptions,
   ): Promise<{ readonly segment: MirroredSegment; readonly bytes: number }> {
-    const blob = await readBounded(await store.fetchBlob(target, options), MAX_ENTRIES_BLOB_BYTES, what);
+    const blob = await readBlob(store, target, { ...options, maxBytes: MAX_ENTRIES_BLOB_BYTES, what });
     const text = decodeEntries(blob, what);
     const rows = scanEntries(text, what);
     const id = target.digest;
@@ -161,7 +161,7 @@ export class Mirror {
   ): Promise<{ readonly content: Buffer; readonly bytes: number }> {
     const held = this.#options.use === 'recall' ? undefined : await this.#load(piece, target.digest);
     if (held) return { content: held, bytes: 0 };
-    const content = await readBounded(await store.fetchBlob(target, options), maxBytes, what);
+    const content = await readBlob(store, target, { ...options, maxBytes, what });
     await this.#index?.write(piece, content);
     return { content, bytes: content.length };
   }

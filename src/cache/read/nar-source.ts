@@ -8,6 +8,7 @@ import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { MAX_LISTING_BYTES } from '../../nix/nar-info.ts';
 import type { BlobFetcher } from '../../oci/content-store.ts';
+import { untilIntact } from '../../oci/read-blob.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
 
@@ -86,10 +87,12 @@ export async function fetchListing(
   const what = `listing of ${entry.narInfo.path}`;
   const [first, ...rest] = extents;
   if (!first) throw new NixcacheError('ERR_INDEX', `${what} has no extents`);
-  const opened = await openExtent(store, first, options.signal);
-  const joined = concatenate(store, opened, rest, options.signal);
   const size = totalLength(extents);
-  const bytes = await readBounded(readThrough(joined, verifyStream({ digest, size })), MAX_LISTING_BYTES, what);
+  const bytes = await untilIntact(async () => {
+    const opened = await openExtent(store, first, options.signal);
+    const joined = concatenate(store, opened, rest, options.signal);
+    return readBounded(readThrough(joined, verifyStream({ digest, size }, what)), MAX_LISTING_BYTES, what);
+  });
   try {
     return zstdDecompressSync(bytes, { maxOutputLength: MAX_LISTING_BYTES });
   } catch (cause) {

@@ -12,7 +12,7 @@ import { NixcacheError } from '../../errors.ts';
 import type { ReadOnlyStore, StoredManifest } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { decodeImageManifest, type ImageManifest } from '../../oci/manifest.ts';
-import { readBounded } from '../../streams/verify.ts';
+import { readBlob } from '../../oci/read-blob.ts';
 import { type OnProblem, type Problem, stopAtProblems } from './problem.ts';
 import type { CacheView } from './view.ts';
 
@@ -119,7 +119,7 @@ export async function fetchSegmentConfig(
   what: string,
   { store, signal }: SegmentRecordOptions,
 ): Promise<SegmentConfig> {
-  const bytes = await readBounded(await store.fetchBlob(config, { signal }), MAX_CONFIG_BYTES, what);
+  const bytes = await readBlob(store, config, { maxBytes: MAX_CONFIG_BYTES, what, signal });
   return decodeSegmentConfig(bytes, `config of ${what}`);
 }
 

@@ -6,6 +6,7 @@ import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
 import { isManifestMediaType, MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
+import { untilIntact } from '../read-blob.ts';
 import { isTag } from '../reference.ts';
 import { REDIRECTS } from './has-blob.ts';
 import { RegistryError } from './registry-error.ts';
@@ -25,7 +26,7 @@ export async function fetchManifest(
   const url = transport.url(`manifests/${checkReference(reference)}`);
   const doing = `fetch manifest ${reference}`;
   const headers = { accept: ACCEPT };
-  return absentAsUndefined(async () => {
+  const read = async (): Promise<StoredManifest> => {
     const { response, bytes } = await transport.fetchDocument(
       { method: 'GET', url, actions: 'pull', expect: [200], headers, signal },
       { maxBytes: MAX_MANIFEST_BYTES, what: `manifest ${reference}` },
@@ -35,7 +36,8 @@ export async function fetchManifest(
     if (named !== undefined && named !== digest) throw mismatch(transport, doing, named, digest);
     const mediaType = contentType(response) ?? ownMediaType(transport, doing, bytes);
     return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
-  });
+  };
+  return absentAsUndefined(() => untilIntact(read));
 }
 
 /**

@@ -57,15 +57,17 @@ describe('manifests', () => {
   it('refuses bytes that are not those of the digest asked for', async () => {
     const { registry, repository, pushed } = await openWithTag();
     const other = { 'content-type': IMAGE_MANIFEST };
-    registry.inject({ method: 'GET', act: { type: 'answer', status: 200, headers: other, body: '{}' } });
+    registry.inject({ method: 'GET', times: 3, act: { type: 'answer', status: 200, headers: other, body: '{}' } });
     await expect(repository.fetchManifest(pushed.digest)).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+    expect(registry.count('GET', MANIFEST)).toBe(3);
   });
 
   it('refuses bytes that are not those of the digest the registry names for the tag', async () => {
     const { registry, repository, pushed } = await openWithTag();
     const headers = { 'content-type': IMAGE_MANIFEST, 'docker-content-digest': pushed.digest };
-    registry.inject({ method: 'GET', act: { type: 'answer', status: 200, headers, body: '{}' } });
+    registry.inject({ method: 'GET', times: 3, act: { type: 'answer', status: 200, headers, body: '{}' } });
     await expect(repository.fetchManifest('tag')).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+    expect(registry.count('GET', MANIFEST)).toBe(3);
   });
 
   it('reads no more than 4 MiB', async () => {

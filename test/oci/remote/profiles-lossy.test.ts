@@ -76,7 +76,8 @@ test('whatever befalls single requests, a publish, a gc and readers end whole, o
       await expectServed(repository, paths.infos);
       expect(registry.violations).toEqual([]);
     }),
-    { numRuns: Number(process.env['NIXCACHE_TEST_LOSSY_RUNS'] ?? 6) },
+    // With the example, a reader that was sent damaged entries once left their whole segment out.
+    { numRuns: Number(process.env['NIXCACHE_TEST_LOSSY_RUNS'] ?? 6), examples: [[49330177]] },
   );
 }, 60_000);
 
