@@ -21,6 +21,7 @@ export interface UpstreamNarInfosOptions {
   readonly headStartMs: number;
   readonly timeoutMs: number;
   readonly negativeTtlMs: number;
+  readonly clockMs: () => number;
   readonly onEvent: (event: ServeEvent) => void;
 }
 
@@ -37,7 +38,8 @@ export class UpstreamNarInfos {
 
   constructor(options: UpstreamNarInfosOptions) {
     this.#options = options;
-    this.#misses = new LRUCache({ max: MAX_MISSES, ttl: options.negativeTtlMs });
+    const { negativeTtlMs: ttl, clockMs: now } = options;
+    this.#misses = new LRUCache({ max: MAX_MISSES, ttl, ttlResolution: 0, perf: { now } });
   }
 
   /** Undefined when no upstream has it, or none that has it answers in time. Never rejects. */

@@ -14,8 +14,8 @@ interface UpstreamFaults {
   status?: number;
   /** For the next so many requests only; counts down. */
   times?: number;
-  /** Answers come this late. */
-  delayMs?: number;
+  /** The answer waits for what this gives. */
+  holds?: (url: string) => Promise<unknown> | undefined;
   /** No answer ever comes. */
   hang?: boolean;
   /** The connection is cut after this many bytes of a NAR's body. */
@@ -29,6 +29,8 @@ interface UpstreamFaults {
   /** HEAD is refused. */
   noHead?: boolean;
   etag?: string;
+  /** Those of the next answers to GET, in place of `etag`. */
+  etags?: string[];
 }
 
 export interface FakeUpstream {
@@ -72,7 +74,10 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
     requests.push([method, url, request.headers.range].filter((part) => part !== undefined).join(' '));
     authorizations.push(request.headers.authorization);
     if (faults.hang === true) return;
-    setTimeout(() => answer({ files, headers, faults }, request, response), faults.delayMs ?? 0);
+    const reply = (): void => answer({ files, headers, faults }, request, response);
+    const held = faults.holds?.(url);
+    if (held === undefined) reply();
+    else void held.then(reply);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const close = (): Promise<void> =>
@@ -112,10 +117,11 @@ function answer(
   const start = isPart ? Number(first) : 0;
   const end = isPart && last ? Math.min(Number(last) + 1, bytes.length) : bytes.length;
   const part = bytes.subarray(start, end);
+  const etag = (method === 'HEAD' ? faults.etags?.[0] : faults.etags?.shift()) ?? faults.etag;
   response.writeHead(isPart ? 206 : 200, {
     ...(faults.noLength === true ? {} : { 'content-length': part.length }),
     ...(isPart ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {}),
-    ...(faults.etag === undefined ? {} : { etag: faults.etag }),
+    ...(etag === undefined ? {} : { etag }),
     ...headers.get(url),
   });
   if (method === 'HEAD') {
@@ -125,7 +131,8 @@ function answer(
   const { breakOffAfter, breakOffs = Number.POSITIVE_INFINITY } = faults;
   if (breakOffAfter !== undefined && url.includes('nar/') && breakOffs > 0 && breakOffAfter < part.length) {
     faults.breakOffs = breakOffs - 1;
-    response.write(part.subarray(0, breakOffAfter), () => setTimeout(() => response.destroy(), 20));
+    // What was sent arrives; a reset might overtake it.
+    response.write(part.subarray(0, breakOffAfter), () => response.socket?.end());
     return;
   }
   response.end(part);
