@@ -34,7 +34,7 @@ export interface PartLimits {
 
 /** Takes one compressed NAR, piece by piece. */
 export interface NarSink {
-  /** Takes over `chunk`. */
+  /** `chunk` is the caller's again when it returns. */
   write(chunk: Uint8Array): void;
   finish(): WrittenNar;
   /** Removes what was written. */
@@ -68,7 +68,7 @@ export class PartWriter implements NarSink {
   write(chunk: Uint8Array): void {
     this.#size += chunk.length;
     if (this.#size <= this.#options.maxInlineBytes) {
-      this.#held.push(chunk);
+      this.#held.push(Buffer.from(chunk));
       return;
     }
     for (const held of this.#held) this.#writeFile(held);

@@ -10,7 +10,9 @@ const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 test('a small file stays in memory', async () => {
   const spoolDirectory = await tempDir();
   const writer = new PartWriter({ spoolDirectory, maxInlineBytes: 10, partBytes: 100 });
-  writer.write(Buffer.from('0123456'));
+  const chunk = Buffer.from('0123456');
+  writer.write(chunk);
+  chunk.fill('x'); // ours again
   writer.write(Buffer.from('789'));
   expect(writer.finish()).toEqual({
     fileHash: hashFromHex(sha256(Buffer.from('0123456789'))),
