@@ -3,13 +3,14 @@
 import { assertStoreDir, type IndexReader } from '../cache/read/index-reader.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
+import { referencesFirst } from '../cache/write/references-first.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { type BaseName, baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { LocalStore } from '../nix-store/local-store.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
@@ -94,6 +95,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     push: plan.push,
     asserted,
     roots: options.roots.filter(({ path }) => !excluded.has(path)),
+    closure: () => wholeClosure(closure, options),
     storeDir: localStore.storeDir,
     contentPath: ({ path }) => localStore.contentPath(path),
     recheck: () => findLost(options, plan.cached),
@@ -120,6 +122,20 @@ async function queryClosure({
   if (!buildClosureOf || buildClosureOf.length === 0) return closure;
   const builds = await localStore.queryBuildClosure(buildClosureOf, { signal });
   return [...new Map([...closure, ...builds].map((info) => [info.path, info])).values()];
+}
+
+/** `closure`, and what outputs need that only the cache has. */
+function* wholeClosure(
+  closure: readonly PathInfo[],
+  { reader, cachedPaths = [] }: PublishPathsOptions,
+): Generator<Pick<PathInfo, 'path' | 'references'>> {
+  yield* closure;
+  const infoOf = (hashPart: HashPart): PathInfo | undefined => reader.findEntry(hashPart)?.narInfo;
+  const roots = cachedPaths.map(hashPartOf);
+  for (const hashPart of referencesFirst(roots, (each) => infoOf(each)?.references.map(hashPartOf))) {
+    const info = infoOf(hashPart);
+    if (info) yield info;
+  }
 }
 
 /**

@@ -22,8 +22,10 @@ export interface PushPathsOptions extends CallOptions {
   readonly push: readonly PathInfo[];
   /** In the cache already, and to be listed again; references first. */
   readonly asserted: readonly BackedEntry[];
-  /** Recorded with the last segment, once everything they need is committed. */
+  /** Recorded with the last segment, once everything they need is committed; less those that need what is left out. */
   readonly roots: readonly Root[];
+  /** What the roots need, in the cache already or not. */
+  readonly closure?: (() => Iterable<Pick<PathInfo, 'path' | 'references'>>) | undefined;
   readonly keys: readonly SecretKey[];
   readonly storeDir: string;
   readonly creator: string;

@@ -9,8 +9,8 @@
  * Entries are committed in the order in which they are added, a segment whenever one is full or due. Whoever adds them
  * references first thereby leaves a closed set after every commit, and a killed run keeps what it committed. When the
  * store has lost blobs by the time of a commit (its garbage collection took them, or a gc ran), what needs them is taken
- * from its source again, once. What is wrong with one path is the fault of that path and of those that refer to it: they
- * are left out, and their roots with them. Memory is bounded by how many paths are under way, not by how large they are.
+ * from its source again, once. What is wrong with one path is the fault of that path and of those that need it: they are
+ * left out, and their roots with them. Memory is bounded by how many paths are under way, not by how large they are.
  */
 
 import pLimit from 'p-limit';
@@ -19,6 +19,7 @@ import * as mediaTypes from '../../cache-index/media-types.ts';
 import { NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
 import { encodeSegment, type SegmentInput } from '../../cache-index/segment.ts';
 import { isNixcacheError } from '../../errors.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
 import { type BaseName, baseNameOf, type StorePath } from '../../nix/store-path.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
@@ -39,9 +40,11 @@ export interface CommittedSegment {
 export interface LeftOutPath {
   readonly path: StorePath;
   readonly reason: string;
-  /** Nothing is wrong with it: something that it refers to was left out. */
+  /** Nothing is wrong with it: something that it needs was left out. */
   readonly isDependent: boolean;
 }
+
+type References = Pick<PathInfo, 'path' | 'references'>;
 
 type SegmentFacts = Pick<SegmentInput, 'storeDir' | 'creator' | 'source' | 'revision' | 'sourceUrl'>;
 
@@ -54,6 +57,11 @@ export interface CacheWriterOptions extends BlobUploaderOptions, SegmentFacts {
   readonly onLeftOut?: ((leftOut: LeftOutPath) => void) | undefined;
   /** What refers to a path that is left out is written all the same. */
   readonly keepsDependents?: boolean | undefined;
+  /**
+   * All that is needed by what is added and by roots, whether it is added too or was there before: also through the latter
+   * they may need what is left out. Asked once, when something is.
+   */
+  readonly closure?: (() => Iterable<References>) | undefined;
   readonly now: () => Date;
 }
 
@@ -71,6 +79,9 @@ export class CacheWriter implements AsyncDisposable {
   readonly segments: CommittedSegment[] = [];
   /** Paths that are not written, and why. */
   readonly leftOut = new Map<BaseName, string>();
+  /** Paths in `closure` that need one that is left out. */
+  readonly #broken = new Set<BaseName>();
+  #dependents: ReadonlyMap<BaseName, readonly BaseName[]> | undefined;
   readonly #options: CacheWriterOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
@@ -179,14 +190,17 @@ export class CacheWriter implements AsyncDisposable {
   }
 
   /** Why a path cannot be written although nothing is wrong with it: it would lack a reference. */
-  #faultOf({ references }: IncomingPath['info']): string | undefined {
+  #faultOf({ path, references }: References): string | undefined {
     if (this.#options.keepsDependents || this.leftOut.size === 0) return undefined;
     const lacking = references.find((reference) => this.leftOut.has(reference));
-    return lacking && `it refers to ${lacking}, which is left out`;
+    if (lacking !== undefined) return `it refers to ${lacking}, which is left out`;
+    const own = baseNameOf(path);
+    const broken = references.find((reference) => reference !== own && this.#broken.has(reference));
+    return broken && `it refers to ${broken}, which needs what is left out`;
   }
 
   /** Whether `info` would lack a reference; then it is left out. */
-  #lacksReference(info: IncomingPath['info']): boolean {
+  #lacksReference(info: References): boolean {
     const fault = this.#faultOf(info);
     if (fault !== undefined) this.#leaveOut(info.path, fault, true);
     return fault !== undefined;
@@ -196,6 +210,15 @@ export class CacheWriter implements AsyncDisposable {
     const name = baseNameOf(path);
     if (this.leftOut.has(name)) return;
     this.leftOut.set(name, reason);
+    this.#dependents ??= dependentsIn(this.#options.closure?.() ?? []);
+    const open = [name];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      for (const dependent of this.#dependents.get(next) ?? []) {
+        if (this.#broken.has(dependent)) continue;
+        this.#broken.add(dependent);
+        open.push(dependent);
+      }
+    }
     this.#options.onLeftOut?.({ path, reason, isDependent });
   }
 
@@ -260,7 +283,7 @@ export class CacheWriter implements AsyncDisposable {
 
   async #write(backed: readonly BackedEntry[], { roots, pins }: SegmentRecords): Promise<void> {
     const { store, storeDir, creator, source, revision, sourceUrl, publicKeys = [], onCommit, now } = this.#options;
-    const whole = roots.filter(({ path }) => !this.leftOut.has(path));
+    const whole = roots.filter(({ path }) => !this.leftOut.has(path) && !this.#broken.has(path));
     if (backed.length + whole.length + pins.length === 0) return;
     const blobs = new Map(backed.flatMap((each) => each.blobs).map((blob) => [blob.digest, blob]));
     const encoded = encodeSegment({
@@ -273,4 +296,19 @@ export class CacheWriter implements AsyncDisposable {
     this.segments.push(segment);
     onCommit?.(segment);
   }
+}
+
+/** What refers to each path, itself left out. */
+function dependentsIn(closure: Iterable<References>): ReadonlyMap<BaseName, readonly BaseName[]> {
+  const dependents = new Map<BaseName, BaseName[]>();
+  for (const { path, references } of closure) {
+    const name = baseNameOf(path);
+    for (const reference of references) {
+      if (reference === name) continue;
+      const known = dependents.get(reference) ?? [];
+      known.push(name);
+      dependents.set(reference, known);
+    }
+  }
+  return dependents;
 }
