@@ -5,7 +5,8 @@
  */
 
 import type { IndexReader } from '../cache/read/index-reader.ts';
-import { fetchRecords, fetchSegmentRecords } from '../cache/read/stored-records.ts';
+import { stopAtProblems } from '../cache/read/problem.ts';
+import { fetchRecords, fetchSegmentRecords, readRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
 import { carried, type PendingEntry, signaturesOf } from '../cache/write/incoming.ts';
 import type { SegmentRecords } from '../cache-index/records.ts';
@@ -20,6 +21,7 @@ import { newRoots, unknownRecords } from './carried-records.ts';
 import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination } from './destination.ts';
 import { allHashes, EntrySelection } from './entry-selection.ts';
+import type { Refusals } from './refusals.ts';
 import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
 import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
 
@@ -50,7 +52,8 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
   const selected = await selectHashes(options, view);
   const { lacking, existed, absent } = selection.survey(selected);
-  for (const refused of selection.refused) onEvent({ type: 'refused', ...refused });
+  const { refusals } = selection;
+  for (const refused of refusals.list) onEvent({ type: 'refused', ...refused });
   onEvent({ type: 'planned', ...lacking });
   const target = new Destination(options);
   const whole = dryRun ? NOTHING : await execute({ options, view, selection, target }, selected);
@@ -63,7 +66,7 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
     ...target.bytes(),
     segments: { whole: whole.segments, written: target.segments.length - whole.segments },
     checkpoints: whole.checkpoints,
-    refused: selection.refused,
+    refused: refusals.list,
     absent,
   };
 }
@@ -119,11 +122,11 @@ async function copySelected(job: Job, copier: BlobCopier, selected: readonly Has
   const { reader, source, signal } = options;
   await copyEntries(job, copier, { roots: selected, has: (hashPart) => reader.has(hashPart) }, async (withEntries) => {
     if (options.selection.kind === 'paths') {
-      const refused = new Set(selection.refused.map(({ path }) => path));
-      const paths = options.selection.paths.filter((path) => !refused.has(path));
+      const paths = options.selection.paths.filter((path) => selection.refusals.isWhole(hashPartOf(path)));
       return { roots: await newRoots(paths, { ...options, withEntries }), pins: [] };
     }
-    return unknownRecords(await fetchRecords(source, view, { signal }), options);
+    const records = await fetchRecords(source, view, { signal });
+    return unknownRecords(selection.refusals.wholeOf(records), options);
   });
   return NOTHING;
 }
@@ -133,6 +136,7 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
   const { source, sourceReader, destination, reader, keys, signal } = options;
   const wholeOptions: WholeOptions = { source, view, destination, copier, signal };
   const wide = await findWideSegments(sourceReader, reader, wholeOptions);
+  const overstated = await findOverstated(job);
   const plan = planSegments({
     source: sourceReader,
     destination: reader,
@@ -140,6 +144,7 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
       keys.length === 0 &&
       segment.tag !== view.legacy?.record.tag &&
       !wide.has(segment.tag) &&
+      !overstated.has(segment.tag) &&
       selection.allows(segment),
   });
   await copySegments(plan.whole, wholeOptions, target.onCommit);
@@ -149,10 +154,30 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
   await copyEntries(job, copier, { roots, has: plan.has }, async () => {
     const records = [...carried];
     for (const { tag } of plan.apart) records.push(await fetchSegmentRecords(source, view, tag, { signal }));
-    return unknownRecords(mergeRecords(records), options);
+    return unknownRecords(selection.refusals.wholeOf(mergeRecords(records)), options);
   });
   return { segments: plan.whole.length, checkpoints: copied };
 }
+
+/** Segments with a root or pin that needs what is not copied. */
+async function findOverstated({ options, view, selection }: Job): Promise<ReadonlySet<string>> {
+  const { refusals } = selection;
+  const overstated = new Set<string>();
+  if (refusals.list.length === 0) return overstated;
+  for await (const { tag, config } of readRecords(view, {
+    ...options,
+    store: options.source,
+    onProblem: stopAtProblems,
+  })) {
+    if (isOverstated(config, refusals)) overstated.add(tag);
+  }
+  return overstated;
+}
+
+const isOverstated = (records: SegmentRecords, refusals: Refusals): boolean => {
+  const whole = refusals.wholeOf(records);
+  return whole.roots.length < records.roots.length || whole.pins.length < records.pins.length;
+};
 
 function* hashesApart({ apart }: SegmentPlan): Generator<HashPart> {
   for (const segment of apart) for (const { narInfo } of entriesOf(segment)) yield hashPartOf(narInfo.path);
@@ -160,7 +185,7 @@ function* hashesApart({ apart }: SegmentPlan): Generator<HashPart> {
 
 /** Copies what checkpoints it can; `carried` is what the others record. */
 async function copyCheckpoints(
-  { options, view, target }: Job,
+  { options, view, target, selection }: Job,
   wholeOptions: WholeOptions,
 ): Promise<{ readonly copied: number; readonly carried: SegmentRecords[] }> {
   const there = options.reader.view;
@@ -170,8 +195,8 @@ async function copyCheckpoints(
   for (const tag of view.live.checkpoints) {
     const config = view.checkpoints.get(tag);
     if (!config || there?.tags.has(tag)) continue;
-    const isDead = there?.live.replaced.has(tag) === true;
-    if (!isDead && (await copyCheckpoint(tag, config, { ...wholeOptions, isLive: (name) => live.has(name) }))) copied++;
+    const stays = there?.live.replaced.has(tag) !== true && !isOverstated(config, selection.refusals);
+    if (stays && (await copyCheckpoint(tag, config, { ...wholeOptions, isLive: (name) => live.has(name) }))) copied++;
     else carried.push(config);
   }
   return { copied, carried };

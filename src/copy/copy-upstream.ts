@@ -3,6 +3,7 @@
  * every NAR is checked against its narinfo before anything names it. Committed references first, as publish does.
  */
 import { DiskSpool } from '../cache/disk/spool.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { IncomingPath } from '../cache/write/incoming.ts';
 import { signaturesOf } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
@@ -16,8 +17,9 @@ import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
 import { newRoots } from './carried-records.ts';
 import { type WalkedClosure, walkClosure } from './closure-walk.ts';
-import type { CopyOptions, CopyReport, RefusedPath } from './copy-options.ts';
+import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination, isTrusted, UNTRUSTED } from './destination.ts';
+import { Refusals } from './refusals.ts';
 
 export interface CopyUpstreamOptions extends CopyOptions {
   /** Made for the store directory `storeDir`. */
@@ -41,15 +43,15 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
   const closure = await walkClosure(starts, { source, reader, signal, onLookedUp });
   const lacking = options.paths?.find((path) => closure.absent.has(hashPartOf(path)));
   if (lacking !== undefined) throw new NixcacheError('ERR_NOT_FOUND', `${source.name} does not have ${lacking}`);
-  const { wanted, refused } = select(starts, closure, options);
-  for (const each of refused.values()) onEvent({ type: 'refused', ...each });
+  const { wanted, refusals } = select(starts, closure, options);
+  for (const each of refusals.list) onEvent({ type: 'refused', ...each });
   const bytes = wanted.reduce((sum, { fileSize, narSize }) => sum + (fileSize ?? narSize), 0);
   onEvent({ type: 'planned', paths: wanted.length, bytes });
   const target = new Destination(options);
   let copied = { paths: wanted.length, bytes };
   if (!dryRun) {
     onEvent({ type: 'stage', stage: 'copy' });
-    copied = await transfer({ wanted, refused, starts, closure }, options, target);
+    copied = await transfer({ wanted, refusals, starts, closure }, options, target);
     onEvent({ type: 'stage', stage: 'commit' });
     // Whoever uses the copy has to trust whom this copy trusts.
     await target.pointCacheIndex([...source.cache.publicKeys, ...options.trustedKeys].map(({ text }) => text));
@@ -63,49 +65,57 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
     ...target.bytes(),
     segments: { whole: 0, written: target.segments.length },
     checkpoints: 0,
-    refused: [...refused.values()],
+    refused: refusals.list,
     absent: closure.absent.size,
   };
 }
-
-type Refused = Map<HashPart, RefusedPath>;
 
 /** What is to be copied, references first. */
 function select(
   starts: readonly HashPart[],
   { narInfos }: WalkedClosure,
   { trustedKeys, reader }: CopyUpstreamOptions,
-): { readonly wanted: readonly NarInfo[]; readonly refused: Refused } {
-  const refused: Refused = new Map();
+): { readonly wanted: readonly NarInfo[]; readonly refusals: Refusals } {
+  const refusals = new Refusals();
   const wanted: NarInfo[] = [];
-  const referencesOf = (hashPart: HashPart): readonly HashPart[] | undefined =>
-    (narInfos.get(hashPart) ?? reader.findEntry(hashPart)?.narInfo)?.references.map(hashPartOf);
-  for (const hashPart of referencesFirst(starts, referencesOf)) {
-    const narInfo = narInfos.get(hashPart);
-    if (!narInfo) continue;
-    const reason = isTrusted(narInfo, trustedKeys) ? brokenReference(narInfo, refused) : UNTRUSTED;
+  for (const info of infosIn(starts, narInfos, reader)) {
+    const narInfo = narInfos.get(hashPartOf(info.path));
+    if (!narInfo) {
+      refusals.pass(info);
+      continue;
+    }
+    const reason = isTrusted(narInfo, trustedKeys) ? refusals.faultOf(narInfo) : UNTRUSTED;
     if (reason === undefined) wanted.push(narInfo);
-    else refused.set(hashPart, { path: narInfo.path, reason });
+    else refusals.add(narInfo, reason);
   }
-  return { wanted, refused };
+  return { wanted, refusals };
 }
 
-function brokenReference({ references }: NarInfo, refused: Refused): string | undefined {
-  const lacking = references.find((reference) => refused.has(hashPartOf(reference)));
-  return lacking && `it refers to ${lacking}, which is left out`;
+/** The closure of `starts`, references first: of the source what is missing, of the destination what it has. */
+function* infosIn(
+  starts: readonly HashPart[],
+  narInfos: WalkedClosure['narInfos'],
+  reader: IndexReader,
+): Generator<Pick<NarInfo, 'path' | 'references'>> {
+  const infoOf = (hashPart: HashPart): NarInfo | undefined =>
+    narInfos.get(hashPart) ?? reader.findEntry(hashPart)?.narInfo;
+  for (const hashPart of referencesFirst(starts, (each) => infoOf(each)?.references.map(hashPartOf))) {
+    const info = infoOf(hashPart);
+    if (info) yield info;
+  }
 }
 
 interface Transfer {
   /** References first. */
   readonly wanted: readonly NarInfo[];
-  readonly refused: Refused;
+  readonly refusals: Refusals;
   readonly starts: readonly HashPart[];
   readonly closure: WalkedClosure;
 }
 
-/** Adds what turns out to be damaged to `refused`, and what refers to it. */
+/** Adds what turns out to be damaged to `refusals`, and what refers to it. */
 async function transfer(
-  { wanted, refused, starts, closure }: Transfer,
+  { wanted, refusals, starts, closure }: Transfer,
   options: CopyUpstreamOptions,
   target: Destination,
 ): Promise<CopyReport['copied']> {
@@ -114,9 +124,10 @@ async function transfer(
   await using writer = target.writer(storeDir, {
     spool,
     onLeftOut: ({ path, reason }) => {
-      refused.set(hashPartOf(path), { path, reason });
+      refusals.add({ path }, reason);
       onEvent({ type: 'refused', path, reason });
     },
+    closure: () => infosIn(starts, closure.narInfos, options.reader),
   });
   const sizes = new Map<StorePath, number>();
   const onTaken = ({ path, fileSize }: Entry['narInfo']): void => void sizes.set(path, fileSize);
@@ -130,8 +141,8 @@ async function transfer(
     }),
   );
   await writer.addAll(incoming, { concurrency: jobs, onTaken });
-  const isRefused = (path: StorePath): boolean => refused.has(hashPartOf(path));
-  const roots = rootPaths(options, starts, closure).filter((path) => !isRefused(path));
+  const isRefused = (path: StorePath): boolean => refusals.has(hashPartOf(path));
+  const roots = rootPaths(options, starts, closure).filter((path) => refusals.isWhole(hashPartOf(path)));
   const withEntries = wanted.some(({ path }) => !isRefused(path));
   await writer.finish({ roots: await newRoots(roots, { ...options, withEntries }), pins: [] });
   const copied = [...sizes].filter(([path]) => !isRefused(path));

@@ -35,7 +35,7 @@ export class Destination {
   }
 
   /** Writes segments of the destination's own. */
-  writer(storeDir: string, more: Pick<CacheWriterOptions, 'spool' | 'onLeftOut'> = {}): CacheWriter {
+  writer(storeDir: string, more: Pick<CacheWriterOptions, 'spool' | 'onLeftOut' | 'closure'> = {}): CacheWriter {
     const { destination: store, creator, sourceUrl, keys, signal, now } = this.#options;
     const publicKeys = keys.map(({ publicKey }) => publicKey.text);
     return new CacheWriter({

@@ -5,8 +5,8 @@ import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { RefusedPath } from './copy-options.ts';
 import { isSignedBy, isTrusted, UNTRUSTED } from './destination.ts';
+import { Refusals } from './refusals.ts';
 import { entriesOf } from './segment-plan.ts';
 
 export interface EntrySelectionOptions {
@@ -36,15 +36,11 @@ export interface Survey {
 
 export class EntrySelection {
   readonly #options: EntrySelectionOptions;
-  readonly #refused = new Map<HashPart, RefusedPath>();
+  /** What is not copied, and why; known after a survey. */
+  readonly refusals = new Refusals();
 
   constructor(options: EntrySelectionOptions) {
     this.#options = options;
-  }
-
-  /** What is not copied, and why; known after a survey. */
-  get refused(): readonly RefusedPath[] {
-    return [...this.#refused.values()];
   }
 
   /** Counts what copying `roots` and all that they refer to takes; without roots, everything. */
@@ -56,8 +52,10 @@ export class EntrySelection {
     let existed = 0;
     for (const entry of this.#surveyed(roots, absent)) {
       const hashPart = hashPartOf(entry.narInfo.path);
-      if (destination.has(hashPart)) existed++;
-      else if (!this.#refuse(hashPart, entry)) {
+      if (destination.has(hashPart)) {
+        this.refusals.pass(entry.narInfo);
+        existed++;
+      } else if (!this.#refuse(entry)) {
         paths++;
         bytes += entry.narInfo.fileSize;
       }
@@ -87,7 +85,7 @@ export class EntrySelection {
     const { destination, keys, source } = this.#options;
     for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each))) {
       const known = keys.length > 0 || !has(hashPart) ? source.findAsserted(hashPart) : undefined;
-      if (!known || this.#refused.has(hashPart)) continue;
+      if (!known || this.refusals.has(hashPart)) continue;
       const held = destination.findEntry(hashPart);
       if (held && isSignedBy(held.narInfo, keys)) continue;
       // Another machine's build of the path may have another NAR, for which the destination's signatures are none.
@@ -100,7 +98,7 @@ export class EntrySelection {
   allows(segment: HeldSegment): boolean {
     if (this.#options.trustedKeys.length === 0) return true;
     for (const { narInfo } of entriesOf(segment)) {
-      if (this.#refused.has(hashPartOf(narInfo.path)) || !isTrusted(narInfo, this.#options.trustedKeys)) return false;
+      if (this.refusals.has(hashPartOf(narInfo.path)) || !isTrusted(narInfo, this.#options.trustedKeys)) return false;
     }
     return true;
   }
@@ -111,14 +109,10 @@ export class EntrySelection {
     return entry?.narInfo.references.map(hashPartOf);
   }
 
-  #refuse(hashPart: HashPart, { narInfo }: Entry): boolean {
-    const lacking = narInfo.references.find((reference) => this.#refused.has(hashPartOf(reference)));
-    const reason = lacking
-      ? `it refers to ${lacking}, which is left out`
-      : isTrusted(narInfo, this.#options.trustedKeys)
-        ? undefined
-        : UNTRUSTED;
-    if (reason !== undefined) this.#refused.set(hashPart, { path: narInfo.path, reason });
+  #refuse({ narInfo }: Entry): boolean {
+    const isUntrusted = !isTrusted(narInfo, this.#options.trustedKeys);
+    const reason = this.refusals.faultOf(narInfo) ?? (isUntrusted ? UNTRUSTED : undefined);
+    if (reason !== undefined) this.refusals.add(narInfo, reason);
     return reason !== undefined;
   }
 }

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { fetchRecords } from '../../src/cache/read/stored-records.ts';
 import { CACHE_INDEX_TAG } from '../../src/cache-index/tags.ts';
+import type { CopyReferenceOptions } from '../../src/copy/copy-reference.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { toStorePath } from '../../src/nix/store-path.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
@@ -247,6 +248,47 @@ describe('signatures', () => {
       lib: 'no trusted key signed it',
     });
     await assertClosed(copy, copy);
+  });
+});
+
+describe('a root that needs what nobody trusted signed', () => {
+  /** Its library is signed, and is at the destination; what that refers to is neither. */
+  async function overstated(): Promise<{ signed: MemoryStore; copy: MemoryStore }> {
+    const [store, signed, copy] = [new MemoryStore(), new MemoryStore(), new MemoryStore()];
+    const lib = { name: 'lib', references: ['libc'] };
+    const paths = [lib, { name: 'app', references: ['lib'] }, 'good'];
+    await new CacheBuilder(store).publish({ at: day(0), paths, roots: ['app', 'good'] });
+    await copyBetween(store, signed, { keys: [key] });
+    await new CacheBuilder(signed).publish({ at: day(1), paths: ['libc'] });
+    // A segment of records alone.
+    const pins = [{ name: 'kept', path: baseNameFor('lib'), time: 1 }];
+    await new CacheBuilder(signed).publish({ at: day(2), roots: ['app'], pins });
+    await new CacheBuilder(copy).publish({ at: day(0), paths: [lib] });
+    return { signed, copy };
+  }
+
+  it.each<[string, CopyReferenceOptions['selection']]>([
+    ['everything', { kind: 'everything' }],
+    ['roots', { kind: 'roots' }],
+    ['paths', { kind: 'paths', paths: ['app', 'good'].map((name) => toStorePath(baseNameFor(name))) }],
+  ])('is not recorded by a copy of %s, though what it refers to is there', async (_kind, selection) => {
+    const { signed, copy } = await overstated();
+    const { report } = await copyBetween(signed, copy, { trustedKeys: [key.publicKey], selection });
+    expect(report.refused.map(({ path, reason }) => [path.slice(44), reason])).toEqual([
+      ['libc', 'no trusted key signed it'],
+      ['app', expect.stringMatching(/^it refers to .*-lib, which needs what is left out$/)],
+    ]);
+    expect(await namesIn(copy)).toEqual(['good', 'lib']);
+    const { roots, pins } = await fetchRecords(copy, await readView(copy));
+    expect([roots.map(({ path }) => path), pins]).toEqual([[baseNameFor('good')], []]);
+  });
+
+  it('is not recorded with a checkpoint that is taken over', async () => {
+    const { signed, copy } = await overstated();
+    await gcAt(signed, day(3));
+    await copyBetween(signed, copy, { trustedKeys: [key.publicKey] });
+    const { roots, pins } = await fetchRecords(copy, await readView(copy));
+    expect([roots.map(({ path }) => path), pins]).toEqual([[baseNameFor('good')], []]);
   });
 });
 

@@ -21,6 +21,7 @@ import { readAll } from '../support/bytes.ts';
 import {
   assertSegmentsReachable,
   baseNameFor,
+  CacheBuilder,
   hashPartFor,
   namesIn,
   openReader,
@@ -250,6 +251,25 @@ describe('what is not as its narinfo says', () => {
       { path: pathOf('user'), reason: expect.stringMatching(/^it refers to .*-bad, which is left out$/) },
     ]);
     await assertSegmentsReachable(store);
+  });
+
+  it('costs what needs it through a path that the destination has, and its root', async () => {
+    const url = await directory([
+      { name: 'bad', key, compression: 'zstd', file: () => undefined },
+      { name: 'mid', references: ['bad'], key },
+      { name: 'top', references: ['mid'], key },
+      { name: 'good', key },
+    ]);
+    const store = new MemoryStore();
+    await new CacheBuilder(store).publish({ at: day(0), paths: [{ name: 'mid', references: ['bad'] }] });
+    const report = await copy(url, store, { paths: [pathOf('top'), pathOf('good'), pathOf('mid')] });
+    expect(report.refused.map(({ path, reason }) => [path, reason])).toEqual([
+      [pathOf('bad'), expect.any(String)],
+      [pathOf('top'), expect.stringMatching(/^it refers to .*-mid, which needs what is left out$/)],
+    ]);
+    expect(await namesIn(store)).toEqual(['good', 'mid']);
+    const { roots } = await fetchRecords(store, await readView(store));
+    expect(roots.map(({ name }) => name)).toEqual(['good']);
   });
 
   it('is not even fetched when nobody trusted signed it', async () => {
