@@ -17,25 +17,22 @@ const READ_CHUNK_BYTES = 256 * 1024;
 export class DiskSpool implements Spool, AsyncDisposable {
   /** For workers that write files of their own. */
   readonly directory: string;
-  readonly #isOurs: boolean;
 
-  private constructor(directory: string, isOurs: boolean) {
+  private constructor(directory: string) {
     this.directory = directory;
-    this.#isOurs = isOurs;
   }
 
   /** @throws {NixcacheError} ERR_IO */
   static async open(store: ContentStore): Promise<DiskSpool> {
-    // A sweep of the layout removes what is left there.
-    if (canAdoptFiles(store)) return new DiskSpool(await store.ingestDirectory(), false);
-    const parent = tmpdir();
+    // What a killed run leaves in a layout, a sweep of it removes.
+    const parent = canAdoptFiles(store) ? await store.ingestDirectory() : tmpdir();
     try {
-      await removeAbandoned(parent);
-      return new DiskSpool(await mkdtemp(join(parent, PREFIX)), true);
+      if (!canAdoptFiles(store)) await removeAbandoned(parent);
+      return new DiskSpool(await mkdtemp(join(parent, PREFIX)));
     } catch (cause) {
       throw new NixcacheError(
         'ERR_IO',
-        `make a directory for compressed NARs in ${parent}: ${messageOf(cause)}; make room there, or set TMPDIR to another disk`,
+        `make a directory for compressed NARs in ${parent}: ${messageOf(cause)}; make room there${canAdoptFiles(store) ? '' : ', or set TMPDIR to another disk'}`,
         { cause },
       );
     }
@@ -63,7 +60,7 @@ export class DiskSpool implements Spool, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isOurs) await rm(this.directory, { recursive: true, force: true });
+    await rm(this.directory, { recursive: true, force: true });
   }
 }
 

@@ -11,7 +11,7 @@
  *    back; a touch after it finds no file, and the publisher is told that the blob is absent.
  */
 
-import { opendir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, opendir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
@@ -151,24 +151,47 @@ async function sweepUnfinished(
   { signal, dryRun }: CallOptions & { readonly dryRun?: boolean },
 ): Promise<number> {
   let bytes = 0;
-  for await (const { path } of entriesOf(files.ingest)) {
+  for await (const { path } of unfinishedIn(files.ingest)) {
     if (signal?.aborted) throw abortReason(signal);
     try {
-      const stats = await stat(path);
-      if (!stats.isFile() || stats.mtimeMs >= before) continue;
-      if (!dryRun) await rm(path, { force: true });
-      bytes += stats.size;
+      const stats = await lstat(path);
+      if (stats.mtimeMs >= before) continue;
+      if (stats.isFile()) {
+        if (!dryRun) await rm(path, { force: true });
+        bytes += stats.size;
+      } else if (stats.isDirectory() && !dryRun) {
+        await rmdir(path); // removing a file makes it new: it goes with the next sweep
+      }
     } catch (cause) {
-      // Its writer has just finished or dropped it.
-      if (!isAbsent(cause)) throw ioError('delete', path, cause);
+      // Its writer has just finished or dropped it, or is at work in it.
+      if (!isAbsent(cause) && !isNotEmpty(cause)) throw ioError('delete', path, cause);
     }
   }
   return bytes;
 }
 
-async function* entriesOf(directory: string): AsyncGenerator<{ readonly name: string; readonly path: string }> {
+const isNotEmpty = (cause: unknown): boolean =>
+  cause instanceof Error && 'code' in cause && (cause.code === 'ENOTEMPTY' || cause.code === 'EEXIST');
+
+/** Files under way, and each writer's directory of them behind its files. No link is followed. */
+async function* unfinishedIn(directory: string): AsyncGenerator<{ readonly path: string }> {
+  for await (const { path, isDirectory } of entriesOf(directory)) {
+    if (isDirectory) yield* entriesOf(path);
+    yield { path };
+  }
+}
+
+interface DirectoryEntry {
+  readonly name: string;
+  readonly path: string;
+  readonly isDirectory: boolean;
+}
+
+async function* entriesOf(directory: string): AsyncGenerator<DirectoryEntry> {
   try {
-    for await (const { name } of await opendir(directory)) yield { name, path: join(directory, name) };
+    for await (const entry of await opendir(directory)) {
+      yield { name: entry.name, path: join(directory, entry.name), isDirectory: entry.isDirectory() };
+    }
   } catch (cause) {
     if (!isAbsent(cause)) throw ioError('read', directory, cause);
   }

@@ -49,8 +49,13 @@ describe('a spool in TMPDIR', () => {
   });
 });
 
-it('the spool of a layout lies on its disk, and stays', async () => {
+it('the spool of a layout lies on its disk, and nothing of it stays', async () => {
   const path = join(await tempDir(), 'cache');
-  await using spool = await DiskSpool.open(await LayoutStore.open(path, { create: true }));
-  expect(spool.directory).toBe(join(path, '.ingest'));
+  {
+    await using spool = await DiskSpool.open(await LayoutStore.open(path, { create: true }));
+    expect(dirname(spool.directory)).toBe(join(path, '.ingest'));
+    // What a thread that was ended in the middle of it leaves.
+    await writeFile(join(spool.directory, 'half'), 'bytes');
+  }
+  expect(await readdir(join(path, '.ingest'))).toEqual([]);
 });

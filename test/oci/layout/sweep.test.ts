@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -9,6 +9,7 @@ import { hexOf } from '../../../src/oci/digest.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import { describeBytes, noise, opener, readAll } from '../../support/bytes.ts';
+import { tempDir } from '../../support/temp-dir.ts';
 import { age, ageBlobs, blobPath, newLayout, push, pushTagged } from './layouts.ts';
 
 describe('a sweep', () => {
@@ -59,6 +60,29 @@ describe('a sweep', () => {
     expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 700 });
     expect(await readdir(ingest)).toEqual(['live']);
     expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(['README']);
+  });
+
+  it('removes directories of dead writers, and leaves those in which one is at work', async () => {
+    const { store } = await newLayout();
+    const ingest = await store.ingestDirectory();
+    const elsewhere = await tempDir();
+    await writeFile(join(elsewhere, 'precious'), 'x');
+    for (const name of ['dead', 'alive']) {
+      await mkdir(join(ingest, name));
+      await writeFile(join(ingest, name, 'old'), noise(700, name));
+    }
+    await age(join(ingest, 'dead'));
+    await age(join(ingest, 'alive'));
+    await writeFile(join(ingest, 'alive', 'new'), noise(10, 'new'));
+    await symlink(elsewhere, join(ingest, 'link'));
+    await age(elsewhere);
+    await age(ingest);
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 1400 });
+    await age(ingest);
+    await store.sweep({ graceSeconds: 3600 });
+    expect((await readdir(ingest)).sort()).toEqual(['alive', 'link']);
+    expect(await readdir(join(ingest, 'alive'))).toEqual(['new']);
+    expect(await readdir(elsewhere)).toEqual(['precious']);
   });
 
   it.each(['lost', 'garbled'])('stops and deletes nothing when a tagged manifest is %s', async (how) => {
