@@ -26,6 +26,9 @@ const checkpointConfigSchema = z.object({
 });
 export type CheckpointConfig = z.infer<typeof checkpointConfigSchema>;
 
+/** A checkpoint lists at most so many segments, 300 bytes each, in its 4 MiB; all others have their tags anyway. */
+export const MAX_LISTED = 8000;
+
 export interface CheckpointInput {
   readonly replaces: readonly string[];
   /** As `segmentDescriptor` makes them, each with its tag in an annotation. */

@@ -19,7 +19,12 @@ import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter, type CommittedSegment } from '../cache/write/cache-writer.ts';
 import { commitCheckpoint } from '../cache/write/commit.ts';
 import { carried } from '../cache/write/incoming.ts';
-import { type CheckpointConfig, decodeCheckpointConfig, encodeCheckpoint } from '../cache-index/checkpoint.ts';
+import {
+  type CheckpointConfig,
+  decodeCheckpointConfig,
+  encodeCheckpoint,
+  MAX_LISTED,
+} from '../cache-index/checkpoint.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
 import { parseTag } from '../cache-index/tags.ts';
@@ -54,9 +59,6 @@ export interface WrittenCheckpoint {
 
 /** Each holds a segment in memory, about a megabyte. */
 const CONCURRENT_COMMITS = 4;
-/** A checkpoint lists at most so many segments, 300 bytes each, in its 4 MiB; all others have their tags anyway. */
-const MAX_LISTED = 8000;
-
 /** What was written; undefined when a segment appeared that needs what was to be dropped: then nothing is dropped. */
 export async function executePlan(
   plan: GcPlan,

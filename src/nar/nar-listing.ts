@@ -34,10 +34,10 @@ export type NarNode = NarDirectory | NarRegular | NarSymlink;
 /** Far above the 64 that Nix restores since 2.35, far below what would exhaust the stack. */
 const MAX_DEPTH = 1024;
 
-/** Writes the listing whose root is `root` as Nix before 2.35 does: `executable` only where it is true. */
-export const encodeNarListing = (root: NarNode): string => [...pieces(root)].join('');
-
-/** The same zstd-compressed, as it is published; undefined for one that is too long to be served. */
+/**
+ * The listing whose root is `root`, zstd-compressed as it is published; undefined for one that is too long to be served.
+ * As Nix before 2.35 does, it has `executable` only where it is true.
+ */
 export function packNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Uint8Array | undefined {
   const parts: string[] = [];
   let length = 0;

@@ -6,7 +6,7 @@
 import type { CacheWriter, CommittedSegment } from '../cache/write/cache-writer.ts';
 import { commitCheckpoint } from '../cache/write/commit.ts';
 import { carried, type PendingEntry } from '../cache/write/incoming.ts';
-import { encodeCheckpoint } from '../cache-index/checkpoint.ts';
+import { encodeCheckpoint, MAX_LISTED } from '../cache-index/checkpoint.ts';
 import { type Entry, extentsOf, narUrl } from '../cache-index/entry.ts';
 import { byTime } from '../cache-index/live-set.ts';
 import { NAR, PACK, PART } from '../cache-index/media-types.ts';
@@ -37,9 +37,6 @@ export interface Rewritten {
   /** Every segment that is live now, as `cache-index` lists it. */
   readonly live: ReadonlyMap<string, Descriptor>;
 }
-
-/** A checkpoint lists at most so many segments, 300 bytes each, in its 4 MiB; all others have their tags anyway. */
-const MAX_LISTED = 8000;
 
 /** Undefined when the cache changed meanwhile: then nothing was replaced, and it has to be looked at again. */
 export async function rewrite(

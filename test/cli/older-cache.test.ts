@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { NarWriter } from '../../src/nar/nar-writer.ts';
@@ -40,4 +41,15 @@ it('an older cache is converted by the first command that writes to it', async (
   expect((await tags()).filter((tag) => tag.startsWith('seg-')).length).toBeGreaterThanOrEqual(2);
   expect(await run('gc', '--retain', '1s', '--grace', '1h')).toMatchObject({ exitCode: 0 });
   expect((await run('list', '--entries', '--json')).stdout).toContain(name);
+});
+
+it('a repair of an older cache that is only planned says that it would be converted first', async () => {
+  const { stderr } = await run('verify', '--repair', '--dry-run', '--no-upstream');
+  expect(stderr).toContain('is a cache of cmspam/nixcache-oci: it would be converted first');
+  expect(await tags()).toEqual(['cache-index']);
+});
+
+it('a cache that came out of an archive without its empty directories is written to', async () => {
+  await rm(join(home, 'cache/.ingest'), { recursive: true });
+  expect(await run('pin', 'kept', name)).toMatchObject({ exitCode: 0 });
 });

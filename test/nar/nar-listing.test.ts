@@ -3,10 +3,10 @@ import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { isNixcacheError } from '../../src/errors.ts';
-import { encodeNarListing, type NarNode, packNarListing, parseNarListing } from '../../src/nar/nar-listing.ts';
+import { type NarNode, packNarListing, parseNarListing } from '../../src/nar/nar-listing.ts';
 import { NarParser } from '../../src/nar/nar-parser.ts';
 import { NarLister } from '../../src/nar/nar-reader.ts';
-import { narOf } from '../support/nar.ts';
+import { listingText, narOf } from '../support/nar.ts';
 import { fileTree } from '../support/nix-arbitraries.ts';
 
 const GOLDEN = readFileSync(new URL('../golden/listing/tree.ls', import.meta.url), 'utf8');
@@ -16,16 +16,22 @@ const entries = (names: Readonly<Record<string, unknown>>): string => root({ typ
 
 describe('a NAR listing', () => {
   it('made by Nix comes back as the same bytes', () => {
-    expect(encodeNarListing(parseNarListing(GOLDEN))).toBe(GOLDEN);
+    expect(listingText(parseNarListing(GOLDEN))).toBe(GOLDEN);
   });
 
   it('is packed as long as a server will hold it, in bytes of its text', () => {
     const node = parseNarListing(entries({ ümläut: { type: 'symlink', target: '→' } }));
-    const bytes = Buffer.byteLength(encodeNarListing(node));
-    expect(zstdDecompressSync(packNarListing(node, bytes) ?? '').toString()).toBe(encodeNarListing(node));
+    const bytes = Buffer.byteLength(listingText(node));
+    expect(zstdDecompressSync(packNarListing(node, bytes) ?? '').toString()).toBe(listingText(node));
     expect(packNarListing(node, bytes - 1)).toBeUndefined();
     expect(packNarListing(node, 10)).toBeUndefined();
     expect(packNarListing(node)).toBeDefined();
+  });
+
+  it('may have 64 MiB', () => {
+    const rest = 64 * 1024 * 1024 - listingText({ type: 'symlink', target: '' }).length;
+    expect(packNarListing({ type: 'symlink', target: 'x'.repeat(rest) })).toBeDefined();
+    expect(packNarListing({ type: 'symlink', target: 'x'.repeat(rest + 1) })).toBeUndefined();
   });
 
   it('is read as Nix since 2.35 writes it, and with keys we do not know', () => {
@@ -47,7 +53,7 @@ describe('a NAR listing', () => {
     const text = '{"version":1,"root":{"type":"directory","entries":{"__proto__":{"type":"symlink","target":"x"}}}}';
     const node = parseNarListing(text);
     expect(node.type === 'directory' && [...node.entries.keys()]).toEqual(['__proto__']);
-    expect(encodeNarListing(node)).toBe(text);
+    expect(listingText(node)).toBe(text);
   });
 
   it('writes bytes that are not UTF-8 as JSON that comes back as the same bytes', () => {
@@ -55,7 +61,7 @@ describe('a NAR listing', () => {
       type: 'directory',
       entries: new Map([['caf\udce9', { type: 'symlink', target: '\udcff' }]]),
     };
-    const text = encodeNarListing(node);
+    const text = listingText(node);
     expect(text).toContain('{"caf\\udce9":{"type":"symlink","target":"\\udcff"}}');
     expect(Buffer.from(text).toString()).toBe(text);
     expect(parseNarListing(text)).toEqual(node);
@@ -64,7 +70,7 @@ describe('a NAR listing', () => {
   it('may be nested 1000 levels deep, and is not followed without end', () => {
     const deep = (levels: number): string =>
       `{"version":1,"root":${'{"type":"directory","entries":{"d":'.repeat(levels)}{"type":"symlink","target":"x"}${'}}'.repeat(levels)}}`;
-    expect(encodeNarListing(parseNarListing(deep(1000)))).toBe(deep(1000));
+    expect(listingText(parseNarListing(deep(1000)))).toBe(deep(1000));
     expect(() => parseNarListing(deep(100_000))).toThrow(expect.objectContaining({ code: 'ERR_FORMAT' }));
   });
 
@@ -99,7 +105,7 @@ test('a listing comes back as it was written', () => {
     fc.property(fileTree(), (tree) => {
       const lister = new NarLister();
       lister.add(new NarParser().push(narOf(tree)));
-      const text = encodeNarListing(lister.root());
+      const text = listingText(lister.root());
       expect(parseNarListing(text)).toEqual(lister.root());
       expect(JSON.parse(text)).toMatchObject({ version: 1 });
     }),

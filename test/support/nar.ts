@@ -1,4 +1,6 @@
 /** NARs made in memory from their definition, valid or not; independent of the writer under test. */
+import { zstdDecompressSync } from 'node:zlib';
+import { type NarNode, packNarListing } from '../../src/nar/nar-listing.ts';
 import type { FileTree } from './file-tree.ts';
 
 /** One token for each part: its length, its bytes, its padding. */
@@ -48,3 +50,6 @@ export function fileNameToBytes(text: string): Buffer {
 }
 
 const ESCAPED = /[\udc80-\udcff]/;
+
+/** The text of a listing. */
+export const listingText = (root: NarNode): string => zstdDecompressSync(packNarListing(root) ?? '').toString();

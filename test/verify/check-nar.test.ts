@@ -39,6 +39,13 @@ const wrong = (bytes: Buffer): NarSource => ({
 });
 
 describe('checkNar', () => {
+  it('finds a listing longer than the 64 MiB that can be served', async () => {
+    const text = (bytes: number) => zstdCompressSync(JSON.stringify(LISTING).padEnd(bytes));
+    const source = (bytes: number): NarSource => ({ ...sourceOf(NAR), fetchListing: async () => text(bytes) });
+    expect(await checkNar(entryOf(), source(64 * 1024 * 1024))).toBeUndefined();
+    expect(await checkNar(entryOf(), source(64 * 1024 * 1024 + 1))).toMatchObject({ kind: 'listing' });
+  });
+
   it('finds nothing in a NAR that is as its entry says, with and without a listing, however compressed', async () => {
     expect(await checkNar(entryOf(), sourceOf(NAR))).toBeUndefined();
     expect(await checkNar(entryOf(), sourceOf(NAR, undefined))).toBeUndefined();

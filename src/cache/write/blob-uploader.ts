@@ -57,8 +57,10 @@ export class BlobUploader {
   /** Puts up to `maxPackedBytes` into the open pack, more into a blob of type `mediaType`. */
   async put(bytes: Uint8Array, mediaType: string, maxPackedBytes: number = MAX_PACK_BYTES): Promise<Place> {
     if (bytes.length <= maxPackedBytes) {
-      if (this.#pack.isFullFor(bytes.length + SALT_BYTES)) this.#closePack();
-      if (this.#options.isSalted) this.#pack.add(randomBytes(SALT_BYTES));
+      const salt = this.#options.isSalted ? randomBytes(SALT_BYTES) : Buffer.alloc(0);
+      // Exactly, for whoever plans packs counts without salt.
+      if (this.#pack.isFullFor(salt.length + bytes.length)) this.#closePack();
+      if (salt.length > 0) this.#pack.add(salt);
       return this.#pack.add(bytes);
     }
     const descriptor = describe(mediaType, bytes);

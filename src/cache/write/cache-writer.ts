@@ -238,7 +238,7 @@ export class CacheWriter implements AsyncDisposable {
   }
 
   async #resolve(pending: readonly PendingEntry[]): Promise<BackedEntry[]> {
-    await this.#uploader.flush();
+    if (pending.length > 0) await this.#uploader.flush(); // else what is in the open pack is nobody's
     return Promise.all(pending.map(({ resolve }) => resolve()));
   }
 

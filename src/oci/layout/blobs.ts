@@ -24,6 +24,7 @@ import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { type Digest, digestOf } from '../digest.ts';
 import { ioCodeOf, ioError, isAbsent } from '../io-error.ts';
+import { makeDirectory } from '../make-directory.ts';
 import { discard, type LayoutFiles } from './files.ts';
 
 /** 256 KiB: with the 64 KiB default, reading costs more in turns of the event loop than in copying. */
@@ -77,6 +78,7 @@ export class LayoutBlobs {
     const content = readThrough(await openContent(), verifyStream(expected), options);
     const temporary = this.#files.temporary('blob');
     try {
+      await makeDirectory(this.#files.ingest); // git, or an archive, may have dropped it, for it was empty
       await this.#store(content, temporary);
       if (signal?.aborted) throw abortReason(signal);
       await this.#name(temporary, expected.digest);

@@ -22,6 +22,12 @@ async function stored(...blobs: readonly Buffer[]): Promise<MemoryStore> {
   return store;
 }
 
+const packed = (text: string): Entry => {
+  const bytes = zstdCompressSync(text);
+  const extents = [{ digest: digestOf(bytes), offset: 0, length: bytes.length }];
+  return { ...entryAt([]), listing: { digest: digestOf(bytes), extents } };
+};
+
 const entryAt = (extents: readonly Extent[], listed?: readonly Extent[]): Entry => ({
   narInfo: {
     path: toStorePath(baseNameFor('a')),
@@ -168,4 +174,11 @@ test('slices of extents hold the bytes of the range and no others', () => {
       expect(sliced.every((one) => one.length > 0)).toBe(true);
     }),
   );
+});
+
+it('a listing is served up to 64 MiB', async () => {
+  const [most, more] = [64 * 1024 * 1024, 64 * 1024 * 1024 + 1].map((bytes) => '{}'.padEnd(bytes));
+  const store = await stored(zstdCompressSync(most ?? ''), zstdCompressSync(more ?? ''));
+  expect((await fetchListing(store, packed(most ?? '')))?.length).toBe(64 * 1024 * 1024);
+  await expect(fetchListing(store, packed(more ?? ''))).rejects.toMatchObject({ code: 'ERR_INDEX' });
 });

@@ -1,5 +1,6 @@
 import { expect, it, vi } from 'vitest';
 import { BlobUploader } from '../../../src/cache/write/blob-uploader.ts';
+import { MAX_PACK_BYTES } from '../../../src/cache/write/pack.ts';
 import { PACK } from '../../../src/cache-index/media-types.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
 
@@ -28,4 +29,13 @@ it('waits for the packs that are under way, however many were sent before', asyn
   expect(awaited).toHaveLength(3);
   resolve();
   await ready;
+});
+
+it('fills a pack to the last byte, as whoever plans packs reckons', async () => {
+  const uploader = new BlobUploader({ store: new MemoryStore() });
+  const size = MAX_PACK_BYTES / 2;
+  const places = [await uploader.put(Buffer.alloc(size, 1), PACK), await uploader.put(Buffer.alloc(size, 2), PACK)];
+  await uploader.flush();
+  const resolved = await Promise.all(places.map((place) => uploader.resolve(place)));
+  expect(new Set(resolved.flatMap(({ blobs }) => blobs.map(({ digest }) => digest))).size).toBe(1);
 });

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { CacheWriter } from '../../../src/cache/write/cache-writer.ts';
 import type { TakenPath } from '../../../src/cache/write/incoming.ts';
 import { fileHashOf } from '../../../src/cache-index/entry.ts';
+import { NixcacheError } from '../../../src/errors.ts';
 import { packNarListing } from '../../../src/nar/nar-listing.ts';
 import { toStorePath } from '../../../src/nix/store-path.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
@@ -41,4 +42,27 @@ it('a path whose listing is too long to be served is written without one', async
     expect((await reader.fetchListing(entry)) !== undefined).toBe(isListed);
   }
   await assertSegmentsReachable(store);
+});
+
+it('stores nothing of a path that was taken and left out', async () => {
+  const store = new MemoryStore();
+  await using writer = new CacheWriter({
+    ...{ store, storeDir: '/nix/store', creator: 'test', now: () => day(0), onLeftOut: () => undefined },
+  });
+  const [lib, app] = [taken('lib', undefined), taken('app', undefined)];
+  const { narInfo } = app;
+  await writer.take({ info: narInfo, take: async () => app });
+  await writer.addAll(
+    [
+      {
+        info: lib.narInfo,
+        take: async () => {
+          throw new NixcacheError('ERR_NAR_MISMATCH', 'its bytes have changed');
+        },
+      },
+    ],
+    { concurrency: 1 },
+  );
+  await writer.finish();
+  expect(store.blobs.size).toBe(0);
 });

@@ -16,7 +16,10 @@ export const DOCTOR_COMMAND: CommandSpec = {
   settings: [DOCTOR, FROM_CACHE],
   examples: [
     ['nixcache doctor', 'look at everything'],
-    ['nixcache doctor --from ghcr.io/owner/repo/nix-cache --key-file ~/.config/nixcache/keys/cache.example.org-1.secret', 'before the first publish'],
+    [
+      'nixcache doctor --from ghcr.io/owner/repo/nix-cache --key-file ~/.config/nixcache/keys/cache.example.org-1.secret',
+      'before the first publish',
+    ],
   ],
   notes: JSON_HELP,
   load: async () => (await import('./run.ts')).runDoctor,

@@ -11,7 +11,10 @@ export const PUBLISH_COMMAND: CommandSpec = {
   settings: [DISCOVER, BUILD, PUSH, TO_CACHE],
   examples: [
     ['nixcache publish', 'build this flake and publish it; in GitHub Actions to ghcr.io/OWNER/REPO/nix-cache'],
-    ['nixcache publish --to oci:./cache --key-file ~/.config/nixcache/keys/cache.example.org-1.secret', 'the same into a directory, signed'],
+    [
+      'nixcache publish --to oci:./cache --key-file ~/.config/nixcache/keys/cache.example.org-1.secret',
+      'the same into a directory, signed',
+    ],
     ["nixcache publish --only 'packages.*.hello' --dry-run", 'see what publishing one package would take'],
     ['nixcache publish --kinds packages,checks --no-upstream github:owner/repo', 'a cache that needs no other'],
   ],

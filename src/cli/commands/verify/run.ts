@@ -63,15 +63,15 @@ async function legacyPolicy(
   { context, provenance }: Session,
   { repair, dryRun }: VerifySettings,
 ): Promise<'read' | undefined> {
-  if (!repair || dryRun) return 'read';
+  if (!repair) return 'read';
   try {
-    await convertStore(store, context, provenance, { dryRun: false });
+    await convertStore(store, context, provenance, { dryRun });
   } catch (error) {
     context.signal.throwIfAborted();
     if (!isNixcacheError(error, 'ERR_INDEX', 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND')) throw error;
     // What is damaged there is what verify is for.
   }
-  return undefined;
+  return dryRun ? 'read' : undefined;
 }
 
 /** Undefined where there is no Nix: then only upstreams can help. */
