@@ -19,7 +19,6 @@ import * as mediaTypes from '../../cache-index/media-types.ts';
 import { NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
 import { encodeSegment, type SegmentInput } from '../../cache-index/segment.ts';
 import { isNixcacheError } from '../../errors.ts';
-import type { PathInfo } from '../../nix/path-info.ts';
 import { type BaseName, baseNameOf, type StorePath } from '../../nix/store-path.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
@@ -29,6 +28,7 @@ import { commitSegment } from './commit.ts';
 import { storeAgain } from './healing.ts';
 import { type BackedEntry, type IncomingPath, isPathFault, type PendingEntry, type TakenPath } from './incoming.ts';
 import { MAX_COMMIT_INTERVAL_MS, MAX_SEGMENT_ENTRIES } from './limits.ts';
+import { Losses, type References } from './losses.ts';
 import { MAX_PACKED_BYTES } from './pack.ts';
 
 export interface CommittedSegment {
@@ -43,8 +43,6 @@ export interface LeftOutPath {
   /** Nothing is wrong with it: something that it needs was left out. */
   readonly isDependent: boolean;
 }
-
-type References = Pick<PathInfo, 'path' | 'references'>;
 
 type SegmentFacts = Pick<SegmentInput, 'storeDir' | 'creator' | 'source' | 'revision' | 'sourceUrl'>;
 
@@ -77,11 +75,7 @@ const OWN_LAYERS = 1;
 
 export class CacheWriter implements AsyncDisposable {
   readonly segments: CommittedSegment[] = [];
-  /** Paths that are not written, and why. */
-  readonly leftOut = new Map<BaseName, string>();
-  /** Paths in `closure` that need one that is left out. */
-  readonly #broken = new Set<BaseName>();
-  #dependents: ReadonlyMap<BaseName, readonly BaseName[]> | undefined;
+  readonly #losses: Losses;
   readonly #options: CacheWriterOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
@@ -93,9 +87,15 @@ export class CacheWriter implements AsyncDisposable {
 
   constructor(options: CacheWriterOptions) {
     this.#options = options;
+    this.#losses = new Losses(() => options.closure?.() ?? []);
     this.#signal = AbortSignal.any([this.#stop.signal, ...(options.signal ? [options.signal] : [])]);
     this.#uploader = new BlobUploader({ ...options, signal: this.#signal });
     this.#lastCommitMs = options.now().getTime();
+  }
+
+  /** Paths that are not written, and why. */
+  get leftOut(): ReadonlyMap<BaseName, string> {
+    return this.#losses.leftOut;
   }
 
   /** Adds `incoming`, which comes references first, each as far as its bytes are what they should be. */
@@ -189,14 +189,8 @@ export class CacheWriter implements AsyncDisposable {
     };
   }
 
-  /** Why a path cannot be written although nothing is wrong with it: it would lack a reference. */
-  #faultOf({ path, references }: References): string | undefined {
-    if (this.#options.keepsDependents || this.leftOut.size === 0) return undefined;
-    const lacking = references.find((reference) => this.leftOut.has(reference));
-    if (lacking !== undefined) return `it refers to ${lacking}, which is left out`;
-    const own = baseNameOf(path);
-    const broken = references.find((reference) => reference !== own && this.#broken.has(reference));
-    return broken && `it refers to ${broken}, which needs what is left out`;
+  #faultOf(info: References): string | undefined {
+    return this.#options.keepsDependents ? undefined : this.#losses.faultOf(info);
   }
 
   /** Whether `info` would lack a reference; then it is left out. */
@@ -209,16 +203,7 @@ export class CacheWriter implements AsyncDisposable {
   #leaveOut(path: StorePath, reason: string, isDependent = false): void {
     const name = baseNameOf(path);
     if (this.leftOut.has(name)) return;
-    this.leftOut.set(name, reason);
-    this.#dependents ??= dependentsIn(this.#options.closure?.() ?? []);
-    const open = [name];
-    for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      for (const dependent of this.#dependents.get(next) ?? []) {
-        if (this.#broken.has(dependent)) continue;
-        this.#broken.add(dependent);
-        open.push(dependent);
-      }
-    }
+    this.#losses.add(name, reason);
     this.#options.onLeftOut?.({ path, reason, isDependent });
   }
 
@@ -283,7 +268,7 @@ export class CacheWriter implements AsyncDisposable {
 
   async #write(backed: readonly BackedEntry[], { roots, pins }: SegmentRecords): Promise<void> {
     const { store, storeDir, creator, source, revision, sourceUrl, publicKeys = [], onCommit, now } = this.#options;
-    const whole = roots.filter(({ path }) => !this.leftOut.has(path) && !this.#broken.has(path));
+    const whole = roots.filter(({ path }) => this.#losses.isWhole(path));
     if (backed.length + whole.length + pins.length === 0) return;
     const blobs = new Map(backed.flatMap((each) => each.blobs).map((blob) => [blob.digest, blob]));
     const encoded = encodeSegment({
@@ -296,19 +281,4 @@ export class CacheWriter implements AsyncDisposable {
     this.segments.push(segment);
     onCommit?.(segment);
   }
-}
-
-/** What refers to each path, itself left out. */
-function dependentsIn(closure: Iterable<References>): ReadonlyMap<BaseName, readonly BaseName[]> {
-  const dependents = new Map<BaseName, BaseName[]>();
-  for (const { path, references } of closure) {
-    const name = baseNameOf(path);
-    for (const reference of references) {
-      if (reference === name) continue;
-      const known = dependents.get(reference) ?? [];
-      known.push(name);
-      dependents.set(reference, known);
-    }
-  }
-  return dependents;
 }
