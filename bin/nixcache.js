@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url';
 // libuv's threads compress and read files: one for each core; more only cost memory (each has an arena of its own).
 process.env['UV_THREADPOOL_SIZE'] ??= String(Math.max(2, availableParallelism()));
 
-// glibc gives every thread a heap of its own, and they fragment beside each other: 60 MiB more for what compresses. It
-// reads this when a process starts, so the long jobs start once more (25 ms).
+// glibc gives every thread a heap of its own, and they fragment beside each other: 50 MiB more for what decompresses. It
+// reads this when a process starts, so the jobs that read whole caches start once more (25 ms).
 const HEAPS = { MALLOC_ARENA_MAX: '1', ...process.env };
-const LONG_JOBS = ['publish', 'push', 'copy', 'verify'];
+const LONG_JOBS = ['copy', 'verify'];
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const bundled = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));

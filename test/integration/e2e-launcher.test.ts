@@ -1,7 +1,10 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { expect, it } from 'vitest';
 import { requireBuild } from '../support/e2e-cli.ts';
+import { tempDir } from '../support/temp-dir.ts';
 
 requireBuild();
 
@@ -21,15 +24,22 @@ it("starts by itself under the machine's own Node, whatever its version", async 
   });
 });
 
-it('starts long jobs once more in the same process, with their arguments, input and exit code', async () => {
-  const { stderr, exitCode, all } = await execa(process.execPath, [BIN, 'push', '-', '--to', 'oci:/nonexistent/x'], {
+it.each([
+  ['which starts once more in the same process', ['copy', '--path', '-', 'oci:.', 'oci:x'], 2, '/nix/nothing'],
+  ['which does not', ['push', '-', '--to', 'oci:/nonexistent/x'], 1, 'no Nix found'],
+])('gives a job, %s, its arguments, input and exit code', async (_, args, code, message) => {
+  const cwd = await tempDir();
+  await writeFile(join(cwd, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  await writeFile(join(cwd, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
+  const { stderr, exitCode, all } = await execa(process.execPath, [BIN, ...args], {
     env: { PATH: '/nonexistent' },
+    cwd,
     extendEnv: false,
     reject: false,
     all: true,
-    input: '/nix/store/nothing\n',
+    input: '/nix/nothing\n',
   });
-  expect(stderr).toContain('no Nix found');
+  expect(stderr).toContain(message);
   expect(all).not.toContain('xperimental');
-  expect(exitCode).toBe(1);
+  expect(exitCode).toBe(code);
 });
