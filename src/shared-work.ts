@@ -25,6 +25,10 @@ export class SharedWork<T> {
     this.#keeps = keeps;
   }
 
+  get isUnderWay(): boolean {
+    return this.#run !== undefined;
+  }
+
   /** The result of the run under way, or of a new one. Rejects with the signal's reason as soon as `signal` is aborted. */
   async join({ signal }: CallOptions = {}): Promise<T> {
     if (signal?.aborted) throw abortReason(signal);

@@ -1,7 +1,7 @@
 /** The fake registry's token server, and who may do what. */
 import { randomUUID } from 'node:crypto';
 import type { FakeRegistryTraits } from './fake-registry-faults.ts';
-import { type Call, Refused, readBody } from './fake-registry-http.ts';
+import { type Call, Refused, readBody, sendDocument } from './fake-registry-http.ts';
 
 export const FAKE_USER = { username: 'publisher', password: 's3cret-of-the-fake' } as const;
 /** Good for the token server's POST. */
@@ -23,7 +23,8 @@ export class FakeAuth {
     this.#tokens.clear();
   }
 
-  async serveToken({ request, response, url }: Call): Promise<void> {
+  async serveToken(call: Call): Promise<void> {
+    const { request, url } = call;
     let scope = url.searchParams.get('scope');
     let known = request.headers.authorization === basic();
     if (request.method === 'POST') {
@@ -41,7 +42,7 @@ export class FakeAuth {
     const expiresAt = seconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + seconds * 1000;
     this.#tokens.set(token, { actions, expiresAt, left: this.#traits.tokenUses });
     const answer = { token, ...(seconds === undefined ? {} : { expires_in: seconds }) };
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+    sendDocument(call, { 'content-type': 'application/json' }, Buffer.from(JSON.stringify(answer)));
   }
 
   /** Refuses what may not do what it asks for. */

@@ -5,7 +5,7 @@
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
 import { HttpError } from '../../http/http-error.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
-import { abortable } from '../../http/network-error.ts';
+import { SharedWork } from '../../shared-work.ts';
 import { type Challenge, parseChallenge } from './challenge.ts';
 import type { Credentials, CredentialsProvider } from './credentials.ts';
 import type { RegistryKind } from './registry-kinds.ts';
@@ -28,12 +28,17 @@ export interface AuthorizerOptions {
 
 export class Authorizer {
   readonly #options: AuthorizerOptions;
-  readonly #tokens = new Map<Actions, Promise<Token>>();
+  readonly #tokens = new Map<Actions, Token>();
+  readonly #fetching = new Map<Actions, SharedWork<Token>>();
+  /** Once: files and helpers do not change while we run, and a helper may ask the user. */
+  readonly #credentials: SharedWork<Credentials | undefined>;
   #challenge: Challenge | undefined;
-  #credentials: Promise<Credentials | undefined> | undefined;
 
   constructor(options: AuthorizerOptions) {
     this.#options = options;
+    const { host, repository } = options;
+    const lookUp = (signal: AbortSignal) => options.credentials({ host, repository, signal });
+    this.#credentials = new SharedWork(lookUp, { keeps: true });
   }
 
   /**
@@ -45,10 +50,10 @@ export class Authorizer {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
     if (challenge.scheme === 'basic') {
-      const credentials = await abortable(this.#lookUp(), signal);
+      const credentials = await this.#credentials.join({ signal });
       return credentials?.type === 'basic' ? basicAuthorization(credentials) : undefined;
     }
-    const { value } = await abortable(this.#token(actions), signal);
+    const { value } = await this.#token(actions, signal);
     return `Bearer ${value}`;
   }
 
@@ -67,54 +72,67 @@ export class Authorizer {
     if (challenge === undefined) return undefined;
     this.#challenge = challenge;
     // Whichever set of actions it was fetched for. Another request may have renewed it meanwhile: that one is new to us.
-    for (const [held, pending] of this.#tokens) {
-      const token = await pending.catch(() => undefined);
-      if (refused === `Bearer ${token?.value}` && this.#tokens.get(held) === pending) this.#tokens.delete(held);
+    for (const [held, token] of this.#tokens) {
+      if (refused === `Bearer ${token.value}`) this.#tokens.delete(held);
     }
-    const isHeld =
-      challenge.scheme === 'bearer' && (await this.#heldToken(actions).catch(() => undefined)) !== undefined;
+    const isBearer = challenge.scheme === 'bearer';
+    const isHeld = isBearer && (this.#heldToken(actions) ?? this.#underWay(actions)[0]) !== undefined;
     const next = await this.authorization(actions, signal);
     if (next === undefined || next === refused) return undefined;
     return isHeld ? 'held' : 'fresh';
   }
 
-  /** Shared by all that wait: so no one's signal ends it, only its own deadlines. */
-  async #token(actions: Actions): Promise<Token> {
-    const held = await this.#heldToken(actions);
+  /** One that is held, or that others are waiting for; else a new one. */
+  async #token(actions: Actions, signal: AbortSignal | undefined): Promise<Token> {
+    const held = this.#heldToken(actions);
     if (held !== undefined) return held;
-    let pending = this.#tokens.get(actions);
-    if (pending === undefined) {
-      pending = this.#fetchToken(actions);
-      this.#tokens.set(actions, pending);
-      const forget = (): void => {
-        if (this.#tokens.get(actions) === pending) this.#tokens.delete(actions);
-      };
-      pending.catch(forget);
+    const own = this.#fetchingOf(actions);
+    for (const fetching of this.#underWay(actions)) {
+      if (fetching === own) break;
+      const token = await fetching.join({ signal }).catch(() => undefined);
+      if (token !== undefined) return token;
     }
-    return pending;
+    return own.join({ signal });
+  }
+
+  /** What is under way for these or more actions. */
+  #underWay(actions: Actions): SharedWork<Token>[] {
+    return [...this.#fetching]
+      .filter(([held, { isUnderWay }]) => held.startsWith(actions) && isUnderWay)
+      .map(([, fetching]) => fetching);
   }
 
   /** A token for these or more actions that has not run out. */
-  async #heldToken(actions: Actions): Promise<Token | undefined> {
-    for (const [held, pending] of this.#tokens) {
+  #heldToken(actions: Actions): Token | undefined {
+    for (const [held, token] of this.#tokens) {
       if (!held.startsWith(actions)) continue;
-      const token = held === actions ? await pending : await pending.catch(() => undefined);
-      if (token === undefined) continue;
       // Ten seconds: a request under way must not outlive it before it arrives.
       if (token.expiresAt === undefined || token.expiresAt - 10_000 > this.#options.now()) return token;
-      if (this.#tokens.get(held) === pending) this.#tokens.delete(held);
+      this.#tokens.delete(held);
     }
     return undefined;
   }
 
-  async #fetchToken(actions: Actions): Promise<Token> {
+  #fetchingOf(actions: Actions): SharedWork<Token> {
+    const known = this.#fetching.get(actions);
+    if (known !== undefined) return known;
+    const fetching = new SharedWork(async (signal) => {
+      const token = await this.#fetchToken(actions, signal);
+      this.#tokens.set(actions, token);
+      return token;
+    });
+    this.#fetching.set(actions, fetching);
+    return fetching;
+  }
+
+  async #fetchToken(actions: Actions, signal: AbortSignal): Promise<Token> {
     const { http, registry, repository, kind, now } = this.#options;
     const challenge = this.#challenge;
     if (challenge?.scheme !== 'bearer') throw new NixcacheError('ERR_REGISTRY', `${registry.host} wants no token`);
-    const credentials = await this.#lookUp();
+    const credentials = await this.#credentials.join({ signal });
     if (credentials?.type === 'registry-token') return { value: credentials.token, expiresAt: undefined };
     const scope = `repository:${repository}:${actions}`;
-    const request = { http, registry, kind, challenge, scope, now };
+    const request = { http, registry, kind, challenge, scope, now, signal };
     try {
       return await requestToken({ ...request, credentials });
     } catch (error) {
@@ -125,18 +143,5 @@ export class Authorizer {
         throw error;
       });
     }
-  }
-
-  /** Once: files and helpers do not change while we run, and a helper may ask the user. */
-  #lookUp(): Promise<Credentials | undefined> {
-    const { host, repository } = this.#options;
-    if (this.#credentials === undefined) {
-      const pending = this.#options.credentials({ host, repository });
-      this.#credentials = pending;
-      pending.catch(() => {
-        if (this.#credentials === pending) this.#credentials = undefined;
-      });
-    }
-    return this.#credentials;
   }
 }

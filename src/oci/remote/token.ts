@@ -19,6 +19,7 @@ export interface TokenRequest {
   readonly scope: string;
   readonly credentials: Credentials | undefined;
   readonly now: () => number;
+  readonly signal: AbortSignal;
 }
 
 export interface Token {
@@ -35,7 +36,7 @@ const tokenSchema = z.object({
 
 /** @throws {NixcacheError} what readRegistryError makes of a refusal; ERR_REGISTRY when the answer is no token */
 export async function requestToken(request: TokenRequest): Promise<Token> {
-  const { http, challenge, scope, credentials, kind, now } = request;
+  const { http, challenge, scope, credentials, kind, now, signal } = request;
   const realm = parseRealm(challenge.realm, request.registry);
   const service = challenge.service === undefined ? {} : { service: challenge.service };
   let response: HttpResponse;
@@ -51,12 +52,12 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
     };
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     const body = Buffer.from(new URLSearchParams(form).toString());
-    response = await http.request({ method, url: realm, headers, body, timeoutMs: TIMEOUT_MS });
+    response = await http.request({ method, url: realm, headers, body, timeoutMs: TIMEOUT_MS, signal });
   } else {
     const url = new URL(realm);
     for (const [name, value] of Object.entries({ ...service, scope })) url.searchParams.set(name, value);
     const headers = credentials?.type === 'basic' ? { authorization: basicAuthorization(credentials) } : {};
-    response = await http.request({ method, url, headers, timeoutMs: TIMEOUT_MS });
+    response = await http.request({ method, url, headers, timeoutMs: TIMEOUT_MS, signal });
   }
   if (response.status !== 200)
     throw await readRegistryError(response, { method, kind, origin: realm.origin, now: now() });

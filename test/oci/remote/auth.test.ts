@@ -5,6 +5,8 @@ import { FAKE_IDENTITY_TOKEN } from '../../support/fake-registry-auth.ts';
 import { blobOf, manifestOf, nobody, openRepository, publisher, randomBlob, readAll } from './open-repository.ts';
 
 const TOKEN = /^\/token/;
+/** A body that stalls ends after a minute of itself. */
+const WITHIN_A_STALL = { timeout: 30_000 };
 
 describe('authorization', () => {
   it('sends no credential before it is asked for one', async () => {
@@ -18,6 +20,62 @@ describe('authorization', () => {
     const { registry, repository } = await openRepository({ auth: 'bearer' });
     await Promise.all(Array.from({ length: 20 }, () => repository.listTags()));
     expect(registry.count('GET', TOKEN)).toBe(1);
+  });
+
+  it('goes on to fetch a token for others when who began has left', async () => {
+    const { registry, repository } = await openRepository({ auth: 'bearer', latencyMs: 50 });
+    const first = new AbortController();
+    const began = repository.listTags({ signal: first.signal });
+    const joined = repository.listTags({ signal: new AbortController().signal });
+    await expect.poll(() => registry.count('GET', /tags/)).toBe(2);
+    first.abort(new Error('left'));
+    await expect(began).rejects.toThrow('left');
+    expect(await joined).toEqual([]);
+    expect(registry.count('GET', TOKEN)).toBe(1);
+  });
+
+  it(
+    'gives up fetching a token when the last who waited has left, and begins anew for the next',
+    WITHIN_A_STALL,
+    async () => {
+      const { registry, repository } = await openRepository({ auth: 'bearer' });
+      const asked = Promise.withResolvers<void>();
+      registry.luck = (_, { pathname }) => {
+        if (!TOKEN.test(pathname)) return undefined;
+        asked.resolve();
+        return { type: 'stall', bytes: 3 };
+      };
+      const callers = [new AbortController(), new AbortController()];
+      const waiting = callers.map(({ signal }) => repository.listTags({ signal }));
+      await asked.promise;
+      registry.calm();
+      for (const [at, caller] of callers.entries()) {
+        caller.abort(new Error('left'));
+        await expect(waiting[at]).rejects.toThrow('left');
+      }
+      // The fake records a request when its connection has ended.
+      await expect.poll(() => registry.count('GET', TOKEN)).toBe(1);
+      expect(await repository.listTags()).toEqual([]);
+      expect(registry.count('GET', TOKEN)).toBe(2);
+    },
+  );
+
+  it('gives up looking for credentials when the last who waited has left, and looks again for the next', async () => {
+    const signals: (AbortSignal | undefined)[] = [];
+    const credentials: typeof publisher = (request) => {
+      signals.push(request.signal);
+      return signals.length === 1
+        ? new Promise((_, reject) => request.signal?.addEventListener('abort', reject))
+        : publisher(request);
+    };
+    const { repository } = await openRepository({ auth: 'bearer' }, { credentials });
+    const caller = new AbortController();
+    const left = repository.listTags({ signal: caller.signal });
+    await expect.poll(() => signals.length).toBe(1);
+    caller.abort(new Error('left'));
+    await expect(left).rejects.toThrow('left');
+    expect(signals[0]?.aborted).toBe(true);
+    expect(await repository.listTags()).toEqual([]);
   });
 
   it('reads with the token it pushes with', async () => {
