@@ -8,7 +8,11 @@ const UNDICI = ['agent', 'env-http-proxy-agent', 'proxy-agent', 'socks5-proxy-ag
 });
 
 export default defineConfig({
-  input: { 'cli/main': 'src/cli/main.ts', 'lib/nar-worker': 'src/nar/nar-worker.ts' },
+  input: {
+    'cli/main': 'src/cli/main.ts',
+    'cli/hand-over': 'src/cli/hand-over.ts',
+    'lib/nar-worker': 'src/nar/nar-worker.ts',
+  },
   platform: 'node',
   plugins: [
     {

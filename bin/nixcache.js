@@ -16,13 +16,19 @@ const LONG_JOBS = ['copy', 'verify'];
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const bundled = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));
-if (major > 22 || (major === 22 && minor >= 19)) {
+if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
+  process.stderr.write('nixcache is not built here; build it with: npm run build\n');
+  process.exitCode = 1;
+} else if (major > 22 || (major === 22 && minor >= 19)) {
   const command = process.argv.slice(2).find((word) => !word.startsWith('-')) ?? '';
   const isFresh = process.platform === 'linux' && process.env['MALLOC_ARENA_MAX'] === undefined;
-  if (isFresh && LONG_JOBS.includes(command) && 'execve' in process) {
-    process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], HEAPS);
-  }
   nodeModule.enableCompileCache?.();
+  if ('execve' in process) {
+    const again = isFresh && LONG_JOBS.includes(command) ? HEAPS : undefined;
+    const env = (await withoutSecrets(again ?? process.env)) ?? again;
+    const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+    if (env !== undefined) process.execve(process.execPath, args, env);
+  }
   await import('../dist/cli/main.js');
 } else if (existsSync(bundled)) {
   const { spawn } = await import('node:child_process'); // 6 ms that the others need not wait for
@@ -39,4 +45,15 @@ if (major > 22 || (major === 22 && minor >= 19)) {
     `nixcache needs Node 22.19 or newer, this is ${process.version}; install one, for instance with: npm install -g node@24\n`,
   );
   process.exitCode = 2;
+}
+
+/** The environment to start anew with, for other programs can read the one that a process was started with. */
+async function withoutSecrets(env) {
+  const { handOver } = await import('../dist/cli/hand-over.js');
+  try {
+    return handOver(env);
+  } catch (error) {
+    process.stderr.write(`nixcache: warning: secrets stay in the environment of this process: ${error.message}\n`);
+    return undefined;
+  }
 }

@@ -3,7 +3,8 @@
  *
  * Nix hands its environment on: to git and ssh, to hooks and, without a daemon, to every fixed-output derivation that
  * names a variable in `impureEnvVars`, whoever wrote it (NixOS/nix doc/manual/source/language/advanced-attributes.md).
- * What it needs for GitHub it takes from `access-tokens` in its settings and from netrc, never from GITHUB_TOKEN.
+ * What it needs for GitHub it takes from `access-tokens` in its settings, from netrc or through ssh; a credential helper of
+ * git that answers from GITHUB_TOKEN or GH_TOKEN has nothing to answer with (docs/threat-model.md).
  */
 import type { Environment } from './environment.ts';
 

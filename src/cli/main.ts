@@ -2,11 +2,13 @@
 import { type Command, CommanderError } from 'commander';
 import { OWN_SECRETS } from '../child-environment.ts';
 import { suggest } from '../config/suggestion.ts';
+import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
+import { takeOver } from './hand-over.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
 import { secretsInUrls } from './ui/secrets.ts';
@@ -15,10 +17,7 @@ import { secretsInUrls } from './ui/secrets.ts';
 const SAME_SIGNAL_MS = 300;
 
 async function main(): Promise<void> {
-  const env = { ...process.env };
-  for (const name of OWN_SECRETS) delete process.env[name];
-  const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
-  for (const name of OWN_SECRETS) output.addSecret(env[name]);
+  const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: { ...process.env } });
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
   const signal = interruptible(output);
@@ -26,6 +25,16 @@ async function main(): Promise<void> {
   endQuietlyWithoutReader();
   for (const event of ['uncaughtException', 'unhandledRejection']) {
     process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));
+  }
+  let env: Environment;
+  try {
+    env = takeOver(process.env);
+  } catch (error) {
+    process.exit(reportFailure(error, failure));
+  }
+  for (const name of OWN_SECRETS) {
+    delete process.env[name];
+    output.addSecret(env[name]);
   }
   const context = { output, env, cwd: process.cwd(), stdin: process.stdin, signal, exitCode: undefined };
   let exitCode: ExitCode;

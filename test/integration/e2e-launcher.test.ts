@@ -1,9 +1,13 @@
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { expect, it } from 'vitest';
-import { requireBuild } from '../support/e2e-cli.ts';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { generateKey } from '../../src/nix/signature.ts';
+import { nixcache, requireBuild, startServe } from '../support/e2e-cli.ts';
+import { FakeRegistry } from '../support/fake-registry.ts';
+import { FAKE_USER } from '../support/fake-registry-auth.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 requireBuild();
@@ -42,4 +46,49 @@ it.each([
   expect(stderr).toContain(message);
   expect(all).not.toContain('xperimental');
   expect(exitCode).toBe(code);
+});
+
+describe('secrets in the environment', () => {
+  const SECRETS = {
+    NIX_SIGNING_KEY: generateKey('a-1').secret,
+    NIXCACHE_PASSWORD: 'opensesame77',
+    GITHUB_TOKEN: 'ghp_0123456789',
+  };
+
+  it('are in none that other programs can read, while a command runs', async () => {
+    const home = await tempDir();
+    const env = { PATH: process.env['PATH'] ?? '', HOME: home, XDG_RUNTIME_DIR: home, LANG: 'C.UTF-8', ...SECRETS };
+    await using server = await startServe(['--from', `oci:${join(home, 'cache')}`, '--no-upstream'], { env });
+    const block = await readFile(`/proc/${server.pid}/environ`, 'utf8');
+    expect(block).toContain('LANG=C.UTF-8');
+    for (const [name, secret] of Object.entries(SECRETS)) {
+      expect(block).not.toContain(name);
+      expect(block).not.toContain(secret);
+    }
+    // Nothing stays of what they were handed over in.
+    expect((await readdir(home)).filter((name) => name.startsWith('nixcache-'))).toEqual([]);
+  });
+
+  it('reach the command all the same', async () => {
+    const registry = await FakeRegistry.start({ auth: 'basic' });
+    onTestFinished(() => registry.close());
+    const home = await tempDir();
+    const env = { PATH: process.env['PATH'] ?? '', HOME: home, NIXCACHE_PASSWORD: FAKE_USER.password };
+    const list = (args: readonly string[]) => nixcache(['list', '--from', `${registry.host}/a/b`, ...args], { env });
+    expect((await list(['--username', FAKE_USER.username])).exitCode).toBe(0);
+    expect((await list(['--username', 'stranger'])).exitCode).not.toBe(0);
+  });
+
+  it.each(['/etc/passwd', '/nonexistent/nixcache-x/environment', ''])(
+    'that someone else says to hand over, in %j, are not taken, and nothing is removed',
+    async (file) => {
+      const home = await tempDir();
+      const env = { PATH: process.env['PATH'] ?? '', HOME: home, NIXCACHE_HANDED_OVER: file };
+      const { exitCode, stderr } = await nixcache(['list', '--from', `oci:${home}/none`], { env });
+      expect(exitCode).toBe(2);
+      expect(stderr).toContain('unset NIXCACHE_HANDED_OVER');
+      expect(stderr).not.toContain('bug');
+      expect(existsSync('/etc/passwd')).toBe(true);
+    },
+  );
 });

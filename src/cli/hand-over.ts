@@ -1,0 +1,55 @@
+/**
+ * Takes our secrets out of the environment block that the process was started with.
+ *
+ * On Linux everyone of our user reads it in /proc/PID/environ as long as the process lives, also a build that Nix runs
+ * without a sandbox, and `delete process.env` changes nothing there. So the launcher has the process start anew without
+ * them, and hands them over in a file that nobody else can open and that is gone before anything else is done.
+ */
+import { existsSync, lstatSync, mkdtempSync, readFileSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { OWN_SECRETS } from '../child-environment.ts';
+import type { Environment } from '../environment.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
+
+/** Names the file. Between the launcher and us, and in no documentation. */
+const FILE_VARIABLE = 'NIXCACHE_HANDED_OVER';
+/** In memory rather than on a disk, where there is such a place. */
+const SHARED_MEMORY = '/dev/shm';
+const OUR_FILE = /\/nixcache-[^/]+\/environment$/;
+
+/**
+ * The environment to start anew with, and the secrets of `env` in a file that it names; undefined where `env` holds none.
+ *
+ * @throws {Error} when there is nowhere to write the file
+ */
+export function handOver(env: Environment): Environment | undefined {
+  const held = OWN_SECRETS.filter((name) => (env[name] ?? '') !== '');
+  if (held.length === 0) return undefined;
+  const parent = env['XDG_RUNTIME_DIR'] || (existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  const file = join(mkdtempSync(join(parent, 'nixcache-')), 'environment'); // the directory has mode 0700
+  writeFileSync(file, JSON.stringify(Object.fromEntries(held.map((name) => [name, env[name]]))), { mode: 0o600 });
+  const kept = Object.entries(env).filter(([name]) => !held.includes(name));
+  return { ...Object.fromEntries(kept), [FILE_VARIABLE]: file };
+}
+
+/** `env` with what was handed over; the file is gone then. @throws {NixcacheError} ERR_USAGE for a file that is not ours */
+export function takeOver(env: Environment): Environment {
+  const { [FILE_VARIABLE]: file, ...own } = env;
+  if (file === undefined) return own;
+  try {
+    if (!OUR_FILE.test(file) || (lstatSync(file).mode & 0o077) !== 0) throw new Error('it is no file of ours');
+    const handed = JSON.parse(readFileSync(file, 'utf8')) as Environment;
+    unlinkSync(file);
+    rmdirSync(dirname(file));
+    return { ...own, ...handed };
+  } catch (cause) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `unset ${FILE_VARIABLE}, which nixcache sets for itself: ${messageOf(cause)}`,
+      {
+        cause,
+      },
+    );
+  }
+}
