@@ -7,7 +7,6 @@ export default defineConfig({
     // Against what hangs; how fast the machine is decides nothing.
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    expect: { poll: { timeout: 60_000, interval: 10 } },
     pool: 'forks',
     // Half of the integration tests wait for processes and clocks, also where there is but one core.
     maxWorkers: Math.max(2, availableParallelism()),

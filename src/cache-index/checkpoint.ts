@@ -23,6 +23,10 @@ const checkpointConfigSchema = z.object({
   publicKeys: z.array(z.string()),
   /** The look-up table, see lookup-table.ts. */
   lookup: z.optional(descriptorSchema),
+  /** What the gc that wrote it was told to retain. */
+  retainSeconds: z.optional(z.number()),
+  /** Hash parts of entries that are left out for good: nobody lists them again out of what this replaces. */
+  removed: z.optional(z.array(z.string())),
 });
 export type CheckpointConfig = z.infer<typeof checkpointConfigSchema>;
 
@@ -41,6 +45,8 @@ export interface CheckpointInput {
   readonly sourceUrl?: string | undefined;
   /** Made by `encodeLookup`; caches of few entries need none. */
   readonly lookup?: Buffer | undefined;
+  readonly retainSeconds?: number | undefined;
+  readonly removed?: readonly string[] | undefined;
 }
 
 export interface EncodedCheckpoint {
@@ -64,6 +70,8 @@ export function encodeCheckpoint(input: CheckpointInput): EncodedCheckpoint {
     pins: [...input.pins],
     publicKeys: [...input.publicKeys],
     lookup: lookup?.descriptor,
+    retainSeconds: input.retainSeconds,
+    ...(input.removed && input.removed.length > 0 ? { removed: [...input.removed].sort() } : {}),
   };
   const configBytes = Buffer.from(JSON.stringify(config));
   const configDescriptor = describe(mediaTypes.CHECKPOINT_CONFIG, configBytes);

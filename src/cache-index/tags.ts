@@ -28,6 +28,9 @@ export const checkpointTag = (config: Digest, now: Date): string => `ckpt-${uniq
 /** The tag of a checkpoint's record: no manifest goes untagged, since some registries reap those below an index. */
 export const recordTag = (checkpoint: string): string => checkpoint.replace(/^ckpt-/, 'rec-');
 
+/** The checkpoint that a record belongs to. */
+export const checkpointOf = (record: string): string => record.replace(/^rec-/, 'ckpt-');
+
 const uniqueTime = (now: Date): string => ulid(now.getTime()).toLowerCase();
 
 /** What `tag` names, or undefined if it is not one of ours. */

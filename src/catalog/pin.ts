@@ -2,18 +2,19 @@
  * Pins: names that gc keeps a path under until they are removed. Each change is a record in a segment; the newest record
  * of a name counts, and all of them are its history. So two pins at once never lose one.
  *
- * The segment that sets a pin also lists the closure again, without upload. A gc that is at work at the same time, and has
- * not seen the pin, may drop the path from where it was; it cannot drop it from there.
+ * What sets a pin also lists the whole closure again, without upload. A gc that is at work at the same time, and has not
+ * seen the pin, may drop the path from where it was; it cannot drop it from there.
  */
 
-import { findDueEntries } from '../cache/write/asserted-entries.ts';
+import { type DueEntries, findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter } from '../cache/write/cache-writer.ts';
-import { type BackedEntry, carried } from '../cache/write/incoming.ts';
+import { carried } from '../cache/write/incoming.ts';
+import { keepWhole } from '../cache/write/keep-whole.ts';
 import type { Pin } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { type BaseName, hashPartOf, isHashPart } from '../nix/store-path.ts';
+import { type BaseName, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Catalog } from './catalog.ts';
 
@@ -61,18 +62,18 @@ export function assertPinName(name: string): void {
  */
 export async function setPin(name: string, path: BaseName, options: PinOptions): Promise<PinChange> {
   assertPinName(name);
-  const { store, catalog, now, signal } = options;
+  const { store, catalog, signal } = options;
   const { reader } = catalog;
   if (!reader.has(hashPartOf(path))) throw notThere(path, catalog);
   const before = current(name, catalog);
   if (before === path) return { name, path, before, segment: undefined };
   assertReadable(name, catalog);
-  const asserted = await findDueEntries({
+  const closure = await findDueEntries({
     ...{ store, reader, hashParts: [hashPartOf(path)], signal },
-    before: now().getTime() / 1000 - FRESH_SECONDS,
+    before: Number.POSITIVE_INFINITY,
   });
   try {
-    const segment = await record({ name, path, time: timeOf(name, options) }, asserted, options);
+    const segment = await record({ name, path, time: timeOf(name, options) }, closure, options);
     return { name, path, before, segment };
   } catch (error) {
     // A gc has dropped it since we looked, longer ago than its grace period, and the registry its bytes.
@@ -81,9 +82,6 @@ export async function setPin(name: string, path: BaseName, options: PinOptions):
   }
 }
 
-/** An hour, no retention being shorter than two: what was asserted since no gc drops now. */
-const FRESH_SECONDS = 60 * 60;
-
 /** @throws {NixcacheError} ERR_NOT_FOUND when there is no such pin, and what a commit throws */
 export async function removePin(name: string, options: PinOptions): Promise<PinChange> {
   const before = current(name, options.catalog);
@@ -91,7 +89,7 @@ export async function removePin(name: string, options: PinOptions): Promise<PinC
     throw new NixcacheError('ERR_NOT_FOUND', `remove pin ${name}: ${options.catalog.reader.name} has no such pin`);
   }
   assertReadable(name, options.catalog);
-  const segment = await record({ name, removed: true, time: timeOf(name, options) }, [], options);
+  const segment = await record({ name, removed: true, time: timeOf(name, options) }, NOTHING, options);
   return { name, path: undefined, before, segment };
 }
 
@@ -111,20 +109,27 @@ function assertReadable(name: string, { unreadable: [unreadable] }: Catalog): vo
   throw new NixcacheError('ERR_INDEX', `pin ${name}: nothing was changed, since ${unreadable}`);
 }
 
-/** Commits `asserted`, references first, then the pin: the tag of the segment that holds it. */
-async function record(pin: Pin, asserted: readonly BackedEntry[], options: PinOptions): Promise<string> {
+const NOTHING: DueEntries = { entries: [], closure: [] };
+
+/** Commits the entries, references first, then the pin: the tag of the segment that holds it. */
+async function record(pin: Pin, { entries, closure }: DueEntries, options: PinOptions): Promise<string> {
   const { store, catalog, creator, sourceUrl, signal, onWarning, now } = options;
   const { view, publicKeys, reader } = catalog;
   const { storeDir } = reader;
   const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, now, signal });
-  for (const { entry, blobs } of asserted) {
+  for (const { entry, blobs } of entries) {
     await writer.add(carried({ entry: { ...entry, asserted: undefined }, blobs }));
   }
   await writer.finish({ roots: [], pins: [pin] });
+  const tag = writer.segments.at(-1)?.tag ?? '';
+  const bring = async ([lost]: readonly HashPart[]): Promise<void> => {
+    throw new NixcacheError('ERR_NOT_FOUND', `a gc has dropped ${lost}, which ${pin.path} needs: publish it again`);
+  };
+  if (closure.length > 0) await keepWhole({ store, reader, writer, signal, relied: () => closure, bring });
   const added = writer.segments.map(({ descriptor }) => descriptor);
   const update = { view, added, publicKeys: publicKeys.map(({ text }) => text), sourceUrl, now: now(), signal };
   await updateCacheIndex(store, update, onWarning);
-  return writer.segments.at(-1)?.tag ?? '';
+  return tag;
 }
 
 const notThere = (path: BaseName, { reader }: Catalog, cause?: unknown): NixcacheError =>

@@ -8,7 +8,9 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import { stopAtProblems } from '../cache/read/problem.ts';
 import { fetchRecords, fetchSegmentRecords, readRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
+import type { CacheWriter } from '../cache/write/cache-writer.ts';
 import { carried, type PendingEntry, signaturesOf } from '../cache/write/incoming.ts';
+import { type KeepWholeOptions, keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
 import type { SegmentRecords } from '../cache-index/records.ts';
 import { currentPins, mergeRecords } from '../cache-index/records.ts';
 import { NixcacheError } from '../errors.ts';
@@ -110,11 +112,24 @@ async function execute(job: Job, selected: readonly HashPart[] | undefined): Pro
   try {
     const whole = selected ? await copySelected(job, copier, selected) : await copyEverything(job, copier);
     options.onEvent({ type: 'stage', stage: 'commit' });
+    await keepCopied(job, copier, selected);
     await target.pointCacheIndex(await options.sourceReader.fetchPublicKeys());
     return whole;
   } finally {
     copier.stop();
   }
+}
+
+/** What the destination had, or has got, may have been dropped there meanwhile: the source still has it. */
+async function keepCopied(job: Job, copier: BlobCopier, selected: readonly HashPart[] | undefined): Promise<void> {
+  const { sourceReader, reader, destination: store, signal } = job.options;
+  await using writer = job.target.writer(sourceReader.storeDir);
+  const guard: KeepWholeOptions = {
+    ...{ store, reader, writer, signal, relied: () => job.selection.reached(selected) },
+    bring: async (lost) => void (await addEntries(job, copier, writer, { roots: lost, has: () => false })),
+  };
+  if (await restoreVanished(guard, true)) await writer.finish();
+  await keepWhole(guard);
 }
 
 async function copySelected(job: Job, copier: BlobCopier, selected: readonly HashPart[]): Promise<WholeCount> {
@@ -210,14 +225,25 @@ interface EntryScope {
 
 /** Copies the closure of `roots` as far as it is missing, entry by entry, and the records that come with it. */
 async function copyEntries(
-  { options, view, selection, target }: Job,
+  job: Job,
   copier: BlobCopier,
-  { roots, has }: EntryScope,
+  scope: EntryScope,
   recordsOf: (withEntries: boolean) => Promise<SegmentRecords>,
 ): Promise<void> {
-  const { source, sourceReader, keys, signal } = options;
+  const writer = job.target.writer(job.options.sourceReader.storeDir);
+  const count = await addEntries(job, copier, writer, scope);
+  await writer.finish(await recordsOf(count > 0));
+}
+
+/** How many there were. */
+async function addEntries(
+  { options, view, selection }: Job,
+  copier: BlobCopier,
+  writer: CacheWriter,
+  { roots, has }: EntryScope,
+): Promise<number> {
+  const { source, keys, signal } = options;
   const finder = new BlobFinder({ store: source, view, signal });
-  const writer = target.writer(sourceReader.storeDir);
   let count = 0;
   for (const wanted of selection.wanted(roots, has)) {
     signal?.throwIfAborted();
@@ -235,5 +261,5 @@ async function copyEntries(
     await writer.add(carried({ entry, blobs }, { stored, again }));
     count++;
   }
-  await writer.finish(await recordsOf(count > 0));
+  return count;
 }

@@ -94,6 +94,14 @@ export class EntrySelection {
     }
   }
 
+  /** What a copy of `roots`, or of everything, leaves at the destination. */
+  *reached(roots: Iterable<HashPart> | undefined): Generator<HashPart> {
+    const { source } = this.#options;
+    for (const hashPart of roots ? referencesFirst(roots, (each) => this.#referencesOf(each)) : allHashes(source)) {
+      if (!this.refusals.has(hashPart)) yield hashPart;
+    }
+  }
+
   /** Whether nothing in `segment` is refused. */
   allows(segment: HeldSegment): boolean {
     if (this.#options.trustedKeys.length === 0) return true;

@@ -59,9 +59,9 @@ export async function findConflict(
 }
 
 /** What the segments `tags` refer to, and what they bring themselves. */
-async function needsOf(
+export async function needsOf(
   tags: ReadonlySet<string>,
-  { store, reader, signal }: ConflictOptions,
+  { store, reader, signal }: Omit<ConflictOptions, 'written'>,
 ): Promise<{ readonly needed: Map<HashPart, string>; readonly brought: Set<HashPart> }> {
   const needed = new Map<HashPart, string>();
   const brought = new Set<HashPart>();

@@ -5,10 +5,11 @@
  *   publisher that read the view before may still rely on it, and readers may still read it.
  * - A checkpoint is due only when, besides, nothing that it replaces is left, or a live checkpoint carries it on:
  *   otherwise what it killed would rise from the dead.
- * - A checkpoint's record goes with it; one whose checkpoint was never written goes after the grace period.
+ * - A checkpoint's record goes with it; one whose checkpoint was never written goes after a month: were its gc only slow,
+ *   or the list behind, a checkpoint would be left that nobody can read.
  */
 import { byTime } from '../cache-index/live-set.ts';
-import { parseTag, recordTag } from '../cache-index/tags.ts';
+import { checkpointOf, parseTag, recordTag } from '../cache-index/tags.ts';
 
 export interface DeletionInput {
   /** Every tag in the repository. */
@@ -57,7 +58,7 @@ export function planDeletions(input: DeletionInput): Deletions {
     if (!parsed) continue;
     if (parsed.kind === 'record') {
       const checkpoint = checkpointOf(tag);
-      if (!tags.has(checkpoint)) place(tag, 'unfinished', parsed.time + graceSeconds * 1000, true);
+      if (!tags.has(checkpoint)) place(tag, 'unfinished', parsed.time + UNFINISHED_MS, true);
       continue;
     }
     if (dead === undefined) continue;
@@ -70,7 +71,8 @@ export function planDeletions(input: DeletionInput): Deletions {
   return { due, waiting };
 }
 
-const checkpointOf = (record: string): string => record.replace(/^rec-/, 'ckpt-');
+/** 30 days, longer than any gc is under way. */
+const UNFINISHED_MS = 30 * 24 * 60 * 60 * 1000;
 
 /** When each replaced tag died, in Unix milliseconds: the time of the oldest checkpoint that replaces it. */
 function deadSince(checkpoints: DeletionInput['checkpoints']): Map<string, number> {

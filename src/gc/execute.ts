@@ -4,9 +4,10 @@
  *
  * Why others may write meanwhile:
  *
- * - Segments that appear after the plan was made are not in what it replaces: they stay live. If one of them needs
- *   something that is about to be dropped, the checkpoint is not written and gc starts over. A publisher that relied on
- *   an old entry without our seeing it has listed that entry again by itself, since it was older than half the retention.
+ * - Segments that appear after the plan was made are not in what it replaces: they stay live. The checkpoint is announced,
+ *   by its record, before gc looks for them. If one of them needs something that is about to be dropped, the checkpoint is
+ *   not written and gc starts over; who commits after that look has seen the announcement, or sees it, or the checkpoint,
+ *   when it looks again behind its commit. gc looks again as well.
  * - Two gcs at once replace the same segments by two sets of outputs: duplicates, which the next gc removes. What one
  *   dropped and the other kept stays.
  * - Outputs carry the time of the newest segment they stand for, not today's: a segment committed meanwhile is newer,
@@ -17,7 +18,7 @@ import pLimit from 'p-limit';
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter, type CommittedSegment } from '../cache/write/cache-writer.ts';
-import { commitCheckpoint } from '../cache/write/commit.ts';
+import { announceCheckpoint, commitCheckpoint } from '../cache/write/commit.ts';
 import { carried } from '../cache/write/incoming.ts';
 import {
   type CheckpointConfig,
@@ -34,6 +35,7 @@ import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { findConflict } from './conflict.ts';
 import type { OnGcEvent } from './events.ts';
+import { keepNeeded } from './look-again.ts';
 import { DEFAULT_LOOKUP_FROM_ENTRIES, lookupOf } from './lookup.ts';
 import { type PlannedSegment, pieceKey } from './partition.ts';
 import type { GcPlan, PlannedCheckpoint } from './plan.ts';
@@ -45,6 +47,8 @@ export interface ExecuteOptions extends CallOptions {
   readonly reader: IndexReader;
   readonly creator: string;
   readonly sourceUrl?: string | undefined;
+  /** Recorded for publishers. */
+  readonly retainSeconds: number;
   /** Entries from which on the checkpoint carries a look-up table. */
   readonly lookupFromEntries?: number | undefined;
   readonly onEvent: OnGcEvent;
@@ -79,11 +83,6 @@ export async function executePlan(
     outputs.push(outcome.value.descriptor);
     tags.push(outcome.value.tag);
   }
-  const conflict = await findConflict(plan, survey, { ...options, written: tags });
-  if (conflict !== undefined) {
-    onEvent({ type: 'warning', message: `${conflict}: starting over` });
-    return undefined;
-  }
   const kept = plan.untouched.flatMap((tag) => survey.descriptors.get(tag) ?? []);
   const written = plan.outputs.map(({ rows }, i) => ({ tag: tags[i] ?? '', rows }));
   const fromEntries = options.lookupFromEntries ?? DEFAULT_LOOKUP_FROM_ENTRIES;
@@ -93,8 +92,15 @@ export async function executePlan(
     segments: [...kept, ...outputs].slice(-MAX_LISTED),
     creator: options.creator,
     sourceUrl: options.sourceUrl,
+    retainSeconds: options.retainSeconds,
     now: now(),
   });
+  await announceCheckpoint(store, encoded, { signal });
+  const conflict = await findConflict(plan, survey, { ...options, written: tags });
+  if (conflict !== undefined) {
+    onEvent({ type: 'warning', message: `${conflict}: starting over` });
+    return undefined;
+  }
   await commitCheckpoint(store, encoded, { signal });
   onEvent({ type: 'checkpoint-written', tag: encoded.tag });
   const update = {
@@ -102,6 +108,7 @@ export async function executePlan(
     ...{ publicKeys: checkpoint.publicKeys, sourceUrl: options.sourceUrl, now: now(), signal },
   };
   await updateCacheIndex(store, update, (message) => onEvent({ type: 'warning', message }));
+  await keepNeeded(plan, [...survey.view.tags, ...tags], options);
   const config = decodeCheckpointConfig(encoded.config.bytes, encoded.tag);
   return { tag: encoded.tag, config, outputs: tags };
 }

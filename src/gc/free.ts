@@ -50,7 +50,7 @@ export async function free(
   if (written) checkpoints.set(written.tag, written.config);
   const [tags, listed] = await Promise.all([store.listTags({ signal }), fetchListed(options)]);
   const { due, waiting } = planDeletions({
-    ...{ tags: new Set(tags), listed, checkpoints, now: now().getTime(), graceSeconds },
+    ...{ tags: new Set([...tags, ...checkpoints.keys()]), listed, checkpoints, now: now().getTime(), graceSeconds },
   });
   const names = due.map(({ tag }) => tag);
   let deleted: readonly string[] = [];

@@ -14,6 +14,7 @@ import { planDeletions } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
 import { executePlan, type WrittenCheckpoint } from './execute.ts';
 import { free } from './free.ts';
+import { restoreKept } from './look-again.ts';
 import { type GcInput, type GcPlan, planGc } from './plan.ts';
 import { droppedPaths, type GcOutcome, type GcReport, reportGc } from './report.ts';
 import { type Survey, surveyCache } from './survey.ts';
@@ -58,6 +59,11 @@ export async function runGc(options: GcOptions): Promise<GcReport> {
     const plan = planGc(inputOf(survey, options));
     const paths = droppedPaths(plan, survey);
     if (dryRun) return reportGc(plan, paths, await foresee(survey, plan, options));
+    if (await restoreKept(plan, survey, options)) {
+      // Counted anew, with what is listed again.
+      if (attempt === MAX_ATTEMPTS) throw tooBusy(store.name);
+      continue;
+    }
     let written: WrittenCheckpoint | undefined;
     if (plan.checkpoint) {
       onEvent({ type: 'stage', stage: 'write' });

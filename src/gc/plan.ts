@@ -73,6 +73,8 @@ export interface GcPlan {
 export interface PlannedCheckpoint extends Records {
   /** Rewritten segments, older checkpoints, and what those replaced that is not gone yet. */
   readonly replaces: readonly string[];
+  /** Hash parts of what was left out for good. */
+  readonly removed: readonly string[];
 }
 
 /** Entries below which a segment is small. */
@@ -199,5 +201,6 @@ function planCheckpoint(input: GcInput, rewritten: readonly string[], retention:
     roots: mergeRoots(merged.map(({ roots }) => roots)).filter((root) => stays.has(rootKey(root))),
     pins: mergePins(merged.map(({ pins }) => pins)),
     publicKeys: [...new Set(merged.flatMap(({ publicKeys }) => publicKeys))].sort(),
+    removed: [...new Set(liveCheckpoints.flatMap((tag) => checkpoints.get(tag)?.removed ?? []))],
   };
 }

@@ -1,11 +1,11 @@
 /** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
 
 import { assertStoreDir, type IndexReader } from '../cache/read/index-reader.ts';
+import { retentionInForce } from '../cache/read/view.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
-import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -82,12 +82,10 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   if (options.dryRun) return { plan, outcome: undefined, asserted: 0 };
 
   onEvent({ type: 'stage', stage: 'push' });
-  const asserted = await findDueEntries({
-    store,
-    reader,
-    signal,
-    hashParts: [...plan.cached.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf),
-    before: now().getTime() / 1000 - options.retainSeconds / 2,
+  const cached = [...plan.cached.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf);
+  const { entries: asserted, closure: found } = await findDueEntries({
+    ...{ store, reader, signal, hashParts: cached },
+    before: now().getTime() / 1000 - retentionOf(options) / 2,
   });
   const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
   const outcome = await pushPaths({
@@ -98,7 +96,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     closure: () => wholeClosure(closure, options),
     storeDir: localStore.storeDir,
     contentPath: ({ path }) => localStore.contentPath(path),
-    recheck: () => findLost(options, plan.cached),
+    reliance: { reader, hashParts: [...new Set([...cached, ...found])], local: plan.cached },
   });
   await pointCacheIndex(options, outcome);
   return { plan, outcome, asserted: asserted.length };
@@ -138,18 +136,9 @@ function* wholeClosure(
   }
 }
 
-/**
- * Paths that were in the cache when it was read and that a gc has dropped since: they are pushed with the others. A
- * checkpoint that appeared in the meantime is the only way this can happen.
- */
-async function findLost(options: PublishPathsOptions, cached: readonly PathInfo[]): Promise<readonly PathInfo[]> {
-  const { store, reader, signal } = options;
-  const known = reader.view?.checkpoints;
-  const tags = await store.listTags({ signal });
-  if (!tags.some((tag) => parseTag(tag)?.kind === 'checkpoint' && !known?.has(tag))) return [];
-  await reader.refresh({ signal });
-  return cached.filter(({ path }) => !reader.has(hashPartOf(path)));
-}
+/** In seconds: what gcs of the cache go by, where that is less than what we were told. */
+const retentionOf = ({ reader: { view }, retainSeconds }: PublishPathsOptions): number =>
+  Math.min(retainSeconds, view ? retentionInForce(view) : retainSeconds);
 
 async function pointCacheIndex(options: PublishPathsOptions, outcome: PushOutcome): Promise<void> {
   const { store, reader, keys, signal, onEvent, now } = options;

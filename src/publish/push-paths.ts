@@ -1,16 +1,20 @@
 /** Pushes paths of the local store and commits them: `CacheWriter` fed by worker threads. */
 
 import { DiskSpool } from '../cache/disk/spool.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { CacheWriter, type CommittedSegment, type LeftOutPath } from '../cache/write/cache-writer.ts';
 import { type BackedEntry, carried } from '../cache/write/incoming.ts';
+import { keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
 import { CONCURRENT_UPLOADS } from '../cache/write/limits.ts';
+import { infosInOrder } from '../cache/write/references-first.ts';
 import type { Root } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
+import { NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import { defaultWorkers, NarPool } from '../nar/nar-pool.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import { type BaseName, baseNameOf } from '../nix/store-path.ts';
+import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
@@ -36,14 +40,23 @@ export interface PushPathsOptions extends CallOptions {
   readonly contentPath: (info: PathInfo) => string;
   /** Other caches, asked for what the cache turns out to have lost. */
   readonly upstreams?: readonly Upstream[] | undefined;
-  /** Asked before the last commit: paths that have to be pushed after all, references first. */
-  readonly recheck?: (() => Promise<readonly PathInfo[]>) | undefined;
+  /** What the roots need beside `push`: looked after before the last commit, and after it. */
+  readonly reliance?: Reliance | undefined;
   /** Threads that compress. */
   readonly workers?: number | undefined;
   /** Who compresses; closed at the end. Default: so many threads. */
   readonly pool?: NarRunner | undefined;
   readonly onEvent: OnPublishEvent;
   readonly now: () => Date;
+}
+
+export interface Reliance {
+  /** Strict, over the same store; refreshed when a gc was at work. */
+  readonly reader: IndexReader;
+  /** What is relied on of what the cache has. */
+  readonly hashParts: readonly HashPart[];
+  /** What of it the local store has too. */
+  readonly local: readonly PathInfo[];
 }
 
 export interface PushOutcome {
@@ -93,9 +106,20 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
         { concurrency, onTaken },
       );
     await addAll(push);
-    const lost = (await options.recheck?.()) ?? [];
-    await addAll(lost);
+    const lost: PathInfo[] = [];
+    const guard = options.reliance && {
+      ...{ store, writer, signal, reader: options.reliance.reader },
+      againOf: (backed: BackedEntry) => () => writer.take(lostNar(backed, nars)),
+      bring: async (hashParts: readonly HashPart[]): Promise<void> => {
+        const infos = localInfos(hashParts, [...(options.reliance?.local ?? []), ...push], store.name);
+        lost.push(...infos);
+        await addAll(infos);
+      },
+    };
+    const cached = options.reliance?.hashParts ?? [];
+    if (guard) await restoreVanished({ ...guard, relied: () => cached });
     await writer.finish({ roots: options.roots, pins: [] });
+    if (guard) await keepWhole({ ...guard, relied: () => [...cached, ...push.map(({ path }) => hashPartOf(path))] });
     const { segments, leftOut } = writer;
     return {
       ...{ segments, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
@@ -105,6 +129,17 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
     signal?.removeEventListener('abort', stop);
     await pool.close();
   }
+}
+
+/** @throws {NixcacheError} ERR_INDEX when one is not there either */
+function localInfos(hashParts: readonly HashPart[], local: readonly PathInfo[], name: string): readonly PathInfo[] {
+  const infos = new Map(local.map((info) => [hashPartOf(info.path), info]));
+  const nowhere = hashParts.find((hashPart) => !infos.has(hashPart));
+  if (nowhere === undefined) return infosInOrder(hashParts.flatMap((hashPart) => infos.get(hashPart) ?? []));
+  throw new NixcacheError(
+    'ERR_INDEX',
+    `a gc dropped ${nowhere} from ${name} while this relied on it, and the local store does not have it: publish again`,
+  );
 }
 
 /** What is wrong with a path of the local store names it. */

@@ -40,23 +40,14 @@ export class App {
 
   constructor(options: ServeOptions) {
     const { reader, upstreams = [], headStartMs = DEFAULT_HEAD_START_MS, onEvent = () => {} } = options;
-    const {
-      now = () => new Date(),
-      clockMs = () => performance.now(),
-      version = 'unknown',
-      publicKeys = [],
-      priority = DEFAULT_PRIORITY,
-    } = options;
+    const { now = () => new Date(), version = 'unknown', publicKeys = [], priority = DEFAULT_PRIORITY } = options;
     const { negativeTtlMs = DEFAULT_NEGATIVE_TTL_MS, narInfoTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { counters } = this;
     this.#onEvent = onEvent;
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
     const shared = { reader, upstreams, upstreamNars, trust, counters, headStartMs, timeoutMs, onEvent };
-    const narInfos = new NarInfos({
-      ...shared,
-      upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs, clockMs }),
-    });
+    const narInfos = new NarInfos({ ...shared, upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs }) });
     const nars = new Nars({ ...shared, open: openNarFrom(reader) });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange: () => narInfos.clear() });

@@ -24,8 +24,6 @@ export interface ServeOptions {
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;
-  /** Milliseconds by a clock that never goes back. */
-  readonly clockMs?: (() => number) | undefined;
 }
 
 /** What happens; nothing in it is secret. */

@@ -21,7 +21,6 @@ export interface UpstreamNarInfosOptions {
   readonly headStartMs: number;
   readonly timeoutMs: number;
   readonly negativeTtlMs: number;
-  readonly clockMs: () => number;
   readonly onEvent: (event: ServeEvent) => void;
 }
 
@@ -38,8 +37,7 @@ export class UpstreamNarInfos {
 
   constructor(options: UpstreamNarInfosOptions) {
     this.#options = options;
-    const { negativeTtlMs: ttl, clockMs: now } = options;
-    this.#misses = new LRUCache({ max: MAX_MISSES, ttl, ttlResolution: 0, perf: { now } });
+    this.#misses = new LRUCache({ max: MAX_MISSES, ttl: options.negativeTtlMs });
   }
 
   /** Undefined when no upstream has it, or none that has it answers in time. Never rejects. */

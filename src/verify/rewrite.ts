@@ -4,7 +4,7 @@
  */
 
 import type { CacheWriter, CommittedSegment } from '../cache/write/cache-writer.ts';
-import { commitCheckpoint } from '../cache/write/commit.ts';
+import { announceCheckpoint, commitCheckpoint } from '../cache/write/commit.ts';
 import { carried, type PendingEntry } from '../cache/write/incoming.ts';
 import { encodeCheckpoint, MAX_LISTED } from '../cache-index/checkpoint.ts';
 import { type Entry, extentsOf, narUrl } from '../cache-index/entry.ts';
@@ -66,6 +66,7 @@ export async function rewrite(
   const sources = [...replaced.flatMap(({ parts }) => parts.config ?? []), ...carried];
   const isKept = ({ path }: { readonly path?: Parameters<typeof hashPartOf>[0] | undefined }): boolean =>
     path === undefined || !plan.drop.has(hashPartOf(path));
+  const retentions = carried.flatMap(({ retainSeconds }) => retainSeconds ?? []);
   const encoded = encodeCheckpoint({
     replaces: [...new Set([...dead, ...checkpoints, ...carried.flatMap(({ replaces }) => replaces)])],
     segments: [...live]
@@ -75,10 +76,13 @@ export async function rewrite(
     roots: mergeRoots(sources.map(({ roots }) => roots)).filter(isKept),
     pins: mergePins(sources.map(({ pins }) => pins)).filter(isKept),
     publicKeys: [...new Set(sources.flatMap(({ publicKeys }) => publicKeys))].sort(),
+    removed: [...new Set([...plan.drop.keys(), ...carried.flatMap(({ removed = [] }) => removed)])],
+    retainSeconds: retentions.length > 0 ? Math.min(...retentions) : undefined,
     creator: options.creator,
     sourceUrl: options.sourceUrl,
     now: now(),
   });
+  await announceCheckpoint(store, encoded, { signal });
   await commitCheckpoint(store, encoded, { signal });
   return { checkpoint: encoded.tag, live };
 }

@@ -9,7 +9,7 @@ import { asRoots, publishPaths } from '../../src/publish/publish-paths.ts';
 import { pushPaths } from '../../src/publish/push-paths.ts';
 import { readAll } from '../support/bytes.ts';
 import { baseNameFor } from '../support/cache-builder.ts';
-import { HOUR_MS, RETAIN_MS } from './ledger.ts';
+import { HOUR_MS } from './ledger.ts';
 import { closureOf, infosOf, modelPool, modelStore, nameOfHash, type PathName, storePathOf } from './model-paths.ts';
 import type { Fault } from './simulated-store.ts';
 import type { ModelStore, World } from './world.ts';
@@ -25,8 +25,11 @@ export type ActorSpec = {
       readonly source: string | undefined;
       /** Fetches only the entries that it has to assert, where a look-up table says what else there is. */
       readonly sparse: boolean;
+      /** What it takes the retention for. */
+      readonly retainDays: number;
     }
-  | { readonly kind: 'gc' | 'read' }
+  | { readonly kind: 'gc'; readonly retainDays: number }
+  | { readonly kind: 'read' }
   | { readonly kind: 'pin'; readonly name: string; readonly path: PathName }
   | { readonly kind: 'unpin'; readonly name: string }
 );
@@ -44,12 +47,12 @@ export async function act(spec: ActorSpec, world: World, reader: LongReader): Pr
 }
 
 function perform(spec: ActorSpec, world: World, reader: LongReader): Promise<void> {
-  const now = (): Date => new Date(world.registry.now + spec.skewHours * HOUR_MS);
+  const now = (): Date => new Date(world.registry.now + spec.skewHours * world.terms.skewFactor * HOUR_MS);
   switch (spec.kind) {
     case 'publish':
       return publish(spec, world, now);
     case 'gc':
-      return collect(world.connect('gc', spec.faults), world, now);
+      return collect(spec.retainDays, world.connect('gc', spec.faults), world, now);
     case 'pin':
     case 'unpin':
       return pin(spec, world, now);
@@ -64,7 +67,7 @@ const nameOf = (spec: ActorSpec): string => {
 };
 
 async function publish(
-  { root, source, sparse, faults }: ActorSpec & { readonly kind: 'publish' },
+  { root, source, sparse, faults, retainDays }: ActorSpec & { readonly kind: 'publish' },
   world: World,
   now: () => Date,
 ): Promise<void> {
@@ -97,7 +100,7 @@ async function publish(
       ...{ ...common, localStore: modelStore, paths: [storePathOf(root)], upstreams: [], onUpstreamFailure: 'push' },
       reader: await IndexReader.open({ store, strict: true, sparse, now }),
       ...{ excludePaths: [], maxNarBytes: undefined, workers: 2, dryRun: false, now },
-      retainSeconds: behaviour.publishRetainMs / 1000,
+      retainSeconds: world.retainSeconds(retainDays),
       onEvent: (event) => event.type === 'warning' && world.tell(`publish ${root} warns: ${event.message}`),
     });
   }
@@ -106,10 +109,10 @@ async function publish(
 }
 
 /** A gc, as the weekly job runs it. */
-export async function collect(store: ModelStore, world: World, now: () => Date): Promise<void> {
+export async function collect(retainDays: number, store: ModelStore, world: World, now: () => Date): Promise<void> {
   await runGc({
     ...{ store, reader: await IndexReader.open({ store, strict: true, now }), creator: 'model', dryRun: false, now },
-    retainSeconds: RETAIN_MS / 1000,
+    retainSeconds: world.retainSeconds(retainDays),
     graceSeconds: world.behaviour.graceMs / 1000,
     lookupFromEntries: 1,
     onEvent: (event) => event.type === 'warning' && world.tell(`gc warns: ${event.message}`),
@@ -157,6 +160,7 @@ export class LongReader {
         await readAll(await index.openNar(entry));
       } catch (error) {
         if (isNixcacheError(error, 'ERR_NETWORK')) throw error; // the line's fault, not the cache's
+        if (this.#world.terms.isWild) continue; // its view may be older than the grace period
         this.#world.fail(`a reader sees ${name} and cannot get it: ${messageOf(error)}`);
       }
     }

@@ -3,18 +3,19 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Runs, runsOf } from './runs.ts';
 import { FAITHFUL, runScenario } from './scenario.ts';
-import { scenario } from './scenario-arbitraries.ts';
+import { race, scenario } from './scenario-arbitraries.ts';
 import type { Behaviour } from './world.ts';
 
 const STRICT = runsOf('a strict registry', 1000);
 const LAX = runsOf('a lax registry', 200);
+const RACES = runsOf('races', 200);
 /** One takes 30 ms alone, and longer where many tests run: this only ends what hangs. */
 const MAX_RUN_MS = 300;
 const timeoutMs = ({ numRuns }: Runs): number => 60_000 + numRuns * MAX_RUN_MS;
 
-const holds = (behaviour: Behaviour, runs: Runs): Promise<void> =>
+const holds = (behaviour: Behaviour, runs: Runs, scenarios = scenario()): Promise<void> =>
   fc.assert(
-    fc.asyncProperty(scenario(), async (each) => {
+    fc.asyncProperty(scenarios, async (each) => {
       const { broken, story } = await runScenario(each, behaviour);
       expect(broken, [...story, ''].join('\n')).toBeUndefined();
     }),
@@ -31,6 +32,12 @@ test(
   'nor on a registry that takes manifests unseen, as long as it collects nothing that is younger than a publish',
   () => holds({ ...FAITHFUL, isLax: true }, LAX),
   timeoutMs(LAX),
+);
+
+test(
+  'nor where one of a gc and its publishers is held while the others do all of their work',
+  () => holds(FAITHFUL, RACES, race()),
+  timeoutMs(RACES),
 );
 
 test('a seed gives the same scenarios, and a scenario the same run, each time', async () => {

@@ -3,10 +3,7 @@ import type { PathName } from './model-paths.ts';
 
 export const HOUR_MS = 60 * 60 * 1000;
 export const DAY_MS = 24 * HOUR_MS;
-export const RETAIN_MS = 30 * DAY_MS;
 export const GRACE_MS = DAY_MS;
-/** How far apart any clock is from the true time, at most. */
-const MAX_SKEW_MS = 3 * HOUR_MS;
 
 export interface Publish {
   /** Source and system. */
@@ -28,12 +25,22 @@ export interface PinAttempt {
   owed: readonly PathName[];
 }
 
-/** Which of two attempts on one name is the newer, nobody can say when they were less apart: their clocks differ. */
-const PIN_APART_MS = 2 * MAX_SKEW_MS + 2 * HOUR_MS;
+/** What promises depend on. */
+export interface Terms {
+  /** The shortest that any gc is told. */
+  readonly retainMs: number;
+  /** How far apart any clock is from the true time, at most. */
+  readonly skewMs: number;
+}
 
 export class Ledger {
+  readonly #terms: Terms;
   readonly #publishes: Publish[] = [];
   readonly #pins: PinAttempt[] = [];
+
+  constructor(terms: Terms) {
+    this.#terms = terms;
+  }
 
   /** Notes a publish that begins; it may come to be in the registry whether or not its call comes back. */
   begin(publish: Omit<Publish, 'isCommitted'>): Publish {
@@ -54,7 +61,7 @@ export class Ledger {
     for (const publish of this.#publishes) {
       if (!publish.isCommitted) continue;
       // gc's clock may be fast, and the publisher's slow.
-      const isRetained = now < publish.at + RETAIN_MS - 2 * MAX_SKEW_MS;
+      const isRetained = now < publish.at + this.#terms.retainMs - 2 * this.#terms.skewMs;
       const isNewest = !this.#publishes.some(({ group, time }) => group === publish.group && time > publish.time);
       if (!isRetained && !isNewest) continue;
       for (const name of publish.names) owed.set(name, isRetained ? 'published lately' : 'of the newest publish');
@@ -64,9 +71,13 @@ export class Ledger {
     return owed;
   }
 
-  /** Whether nobody else changed the name at about the same time, or later. */
+  /**
+   * Whether nobody else changed the name at about the same time, or later. Which of two changes is the newer, nobody can say
+   * when they were less apart than that: their clocks differ.
+   */
   #counts({ name, at }: PinAttempt): boolean {
-    const rivals = this.#pins.filter((pin) => pin.name === name && pin.at > at - PIN_APART_MS);
+    const apartMs = 2 * this.#terms.skewMs + 2 * HOUR_MS;
+    const rivals = this.#pins.filter((pin) => pin.name === name && pin.at > at - apartMs);
     return rivals.length === 1;
   }
 }

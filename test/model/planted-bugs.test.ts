@@ -1,18 +1,23 @@
 /** The model is worth what it finds: each of these protocols is wrong, and it must say so. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PLANTED_BUGS } from './planted-bugs.ts';
+import { PLANTED_BUGS, PLANTED_RACES } from './planted-bugs.ts';
 import { runsOf } from './runs.ts';
 import { runScenario } from './scenario.ts';
-import { scenario } from './scenario-arbitraries.ts';
+import { race, scenario } from './scenario-arbitraries.ts';
 
 const RUNS = runsOf('planted bugs', 2000);
 
-test.each(Object.entries(PLANTED_BUGS))(
+const bugs = [
+  ...Object.entries(PLANTED_BUGS).map(([name, behaviour]) => [name, behaviour, scenario()] as const),
+  ...Object.entries(PLANTED_RACES).map(([name, behaviour]) => [name, behaviour, race()] as const),
+];
+
+test.each(bugs)(
   'to %s is found out',
-  async (_, behaviour) => {
+  async (_, behaviour, scenarios) => {
     const found = await fc.check(
-      fc.asyncProperty(scenario(), async (each) => {
+      fc.asyncProperty(scenarios, async (each) => {
         const { broken } = await runScenario(each, behaviour);
         expect(broken).toBeUndefined();
       }),
@@ -20,5 +25,5 @@ test.each(Object.entries(PLANTED_BUGS))(
     );
     expect(found.failed, `not found in ${found.numRuns} runs from seed ${RUNS.seed}`).toBe(true);
   },
-  120_000,
+  300_000,
 );

@@ -145,6 +145,32 @@ export function healsBackwards(store: ModelStore): Partial<ModelStore> {
   };
 }
 
+/** What a publisher saw of the tags when it began, it believes to the end. */
+function looksOnce(store: ModelStore): Partial<ModelStore> {
+  let first: Promise<string[]> | undefined;
+  return {
+    listTags: () => {
+      first ??= store.listTags();
+      return first;
+    },
+  };
+}
+
+/** A checkpoint's record follows right before it, after gc has looked for what appeared. */
+function dropsUnannounced(store: ModelStore): Partial<ModelStore> {
+  let announce: (() => Promise<unknown>) | undefined;
+  return {
+    pushManifest: async (tag, mediaType, bytes, options) => {
+      if (kindOfTag(tag) === 'record') {
+        announce = () => store.pushManifest(tag, mediaType, bytes, options);
+        return describe(mediaType, bytes);
+      }
+      if (kindOfTag(tag) === 'checkpoint') await announce?.();
+      return store.pushManifest(tag, mediaType, bytes, options);
+    },
+  };
+}
+
 /** No entry seems to refer to anything. */
 export const seesNoReferences = (store: ModelStore): Partial<ModelStore> => ({
   fetchBlob: async (target, options) => {
@@ -157,13 +183,11 @@ export const seesNoReferences = (store: ModelStore): Partial<ModelStore> => ({
 const ZSTD_MAGIC = 0xfd2fb528;
 
 export const PLANTED_BUGS: Readonly<Record<string, Behaviour>> = {
-  'delete without grace': { ...FAITHFUL, graceMs: 0 },
   'drop a tombstone before what it killed': { ...FAITHFUL, wrap: changing('gc', dropsTombstones) },
   'believe cache-index, and overwrite it': {
     ...FAITHFUL,
     wrap: (store) => overriding(store, trustsCacheIndex(store)),
   },
-  'rely on old entries without asserting them': { ...FAITHFUL, publishRetainMs: Number.MAX_SAFE_INTEGER },
   'commit before the blobs': { ...FAITHFUL, isLax: true, wrap: changing('publish', commitsBeforeBlobs) },
   'commit what refers before what it refers to': { ...FAITHFUL, referrersFirst: true },
   'collect without looking at references': { ...FAITHFUL, wrap: changing('gc', seesNoReferences) },
@@ -172,4 +196,11 @@ export const PLANTED_BUGS: Readonly<Record<string, Behaviour>> = {
     isLax: true,
     wrap: changing('gc', killsBeforeItWrites),
   },
+};
+
+/** Found where a gc and publishers race each other. */
+export const PLANTED_RACES: Readonly<Record<string, Behaviour>> = {
+  'delete without grace': { ...FAITHFUL, graceMs: 0 },
+  'commit without looking again': { ...FAITHFUL, wrap: changing('publish', looksOnce) },
+  'drop what was not announced': { ...FAITHFUL, wrap: changing('gc', dropsUnannounced) },
 };

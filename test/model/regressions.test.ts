@@ -5,13 +5,14 @@ import type { PathName } from './model-paths.ts';
 import { type Round, runScenario } from './scenario.ts';
 
 const AT_WORK = { skewHours: 0, faults: [] } as const;
-const GC: ActorSpec = { ...AT_WORK, kind: 'gc' };
+const GC: ActorSpec = { ...AT_WORK, kind: 'gc', retainDays: 30 };
 const publish = (root: PathName): ActorSpec => ({
   ...AT_WORK,
   kind: 'publish',
   root,
   source: undefined,
   sparse: false,
+  retainDays: 30,
 });
 const round = (hours: number, actors: readonly ActorSpec[], seed = 0, choices = 0): Round => ({
   ...{ hours, actors, seed, choices },
@@ -19,7 +20,7 @@ const round = (hours: number, actors: readonly ActorSpec[], seed = 0, choices = 
 
 async function expectKept(maxLayers: number, rounds: readonly Round[]): Promise<void> {
   const habits = { maxLayers, seed: 0, lagMs: 0, lagShare: 0, lostShare: 0 };
-  const { broken, story } = await runScenario({ habits, rounds });
+  const { broken, story } = await runScenario({ habits, rounds, manners: 'usual' });
   expect(broken, story.join('\n')).toBeUndefined();
 }
 

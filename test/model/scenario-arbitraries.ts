@@ -4,11 +4,12 @@ import type { StoreMethod } from '../support/memory-store.ts';
 import type { ActorSpec } from './actors.ts';
 import { HOUR_MS } from './ledger.ts';
 import { PATH_NAMES } from './model-paths.ts';
-import type { Round, Scenario } from './scenario.ts';
+import { MAX_SKEW_HOURS, type Manners, type Round, type Scenario } from './scenario.ts';
 import type { RegistryHabits } from './simulated-registry.ts';
 import type { Fault, FaultKind } from './simulated-store.ts';
 
-const faultKind = (): fc.Arbitrary<FaultKind> => fc.constantFrom<FaultKind[]>('before', 'after', 'twice', 'crash');
+const faultKind = (): fc.Arbitrary<FaultKind> =>
+  fc.constantFrom<FaultKind[]>('before', 'after', 'twice', 'crash', 'held', 'killed');
 
 /** At any call, or at one of those that change something. */
 const fault = (): fc.Arbitrary<Fault> =>
@@ -22,10 +23,12 @@ const fault = (): fc.Arbitrary<Fault> =>
   );
 
 const common = {
-  skewHours: fc.integer({ min: -3, max: 3 }),
+  skewHours: fc.integer({ min: -MAX_SKEW_HOURS, max: MAX_SKEW_HOURS }),
   faults: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, fc.array(fault(), { maxLength: 4 })),
 };
 
+/** What publishers and gcs are told, each for itself. */
+const RETAIN_DAYS = [30, 7, 90];
 const PINS = ['stable', 'demo'];
 const SOURCES = [undefined, 'github:owner/repo', 'github:owner/other'];
 
@@ -42,9 +45,10 @@ const actor = (): fc.Arbitrary<ActorSpec> => {
         root: path,
         source: fc.constantFrom(...SOURCES),
         sparse: fc.boolean(),
+        retainDays: fc.constantFrom(...RETAIN_DAYS),
       }),
     },
-    { weight: 4, arbitrary: fc.record({ ...common, kind: kindOf('gc') }) },
+    { weight: 4, arbitrary: fc.record({ ...common, kind: kindOf('gc'), retainDays: fc.constantFrom(...RETAIN_DAYS) }) },
     { weight: 2, arbitrary: fc.record({ ...common, kind: kindOf('read') }) },
     { weight: 1, arbitrary: fc.record({ ...common, kind: kindOf('pin'), name: pinName, path }) },
     { weight: 1, arbitrary: fc.record({ ...common, kind: kindOf('unpin'), name: pinName }) },
@@ -73,4 +77,41 @@ const habits = (): fc.Arbitrary<RegistryHabits> =>
   });
 
 export const scenario = (): fc.Arbitrary<Scenario> =>
-  fc.record({ habits: habits(), rounds: fc.array(round(), { minLength: 1, maxLength: 7 }) });
+  fc.record({
+    habits: habits(),
+    rounds: fc.array(round(), { minLength: 1, maxLength: 7 }),
+    manners: fc.constantFrom<Manners[]>('usual', 'usual', 'unequal', 'wild'),
+  });
+
+/** A gc of short retention beside publishers of a longer one and a reader, each perhaps held while the others do all of their work. */
+export const race = (): fc.Arbitrary<Scenario> => {
+  const path = fc.constantFrom(...PATH_NAMES);
+  const heldAt = (...methods: StoreMethod[]) => {
+    const kind = fc.constantFrom<FaultKind[]>('held', 'killed');
+    const held = fc.record({ call: fc.nat({ max: 4 }), kind, method: fc.constantFrom(...methods) });
+    return fc.array(held, { maxLength: 1 });
+  };
+  const faults = heldAt('pushManifest', 'listTags');
+  const publish = fc.record({
+    ...{ kind: fc.constant('publish' as const), skewHours: fc.constant(0), faults, root: path },
+    ...{ source: fc.constant(undefined), sparse: fc.boolean(), retainDays: fc.constantFrom(30, 90) },
+  });
+  const gc = fc.record({
+    ...{ kind: fc.constant('gc' as const), skewHours: fc.constant(0), faults, retainDays: fc.constant(7) },
+  });
+  const read = fc.record({
+    ...{ kind: fc.constant('read' as const), skewHours: fc.constant(0), faults: heldAt('fetchBlob') },
+  });
+  const choices = { seed: fc.nat(), choices: fc.nat({ max: 600 }) };
+  const old = fc.record({ hours: fc.constantFrom(2, 240), actors: fc.tuple(publish), ...choices });
+  const actors = fc.oneof(fc.tuple(gc, publish, publish), fc.tuple(gc, publish, read), fc.tuple(gc, read));
+  const now = fc.record({ hours: fc.constant(20), actors, ...choices });
+  return fc.record({
+    habits: fc.record({
+      ...{ maxLayers: fc.constantFrom(1000, 6), seed: fc.nat() },
+      ...{ lagMs: fc.constant(0), lagShare: fc.constant(0), lostShare: fc.constant(0) },
+    }),
+    rounds: fc.tuple(old, old, now),
+    manners: fc.constant<Manners>('unequal'),
+  });
+};

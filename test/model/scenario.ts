@@ -2,11 +2,11 @@
 import { hashPartOf } from '../../src/nix/store-path.ts';
 import { type ActorSpec, act, collect, LongReader } from './actors.ts';
 import { Coin } from './coin.ts';
-import { DAY_MS, GRACE_MS, HOUR_MS, RETAIN_MS } from './ledger.ts';
+import { DAY_MS, GRACE_MS, HOUR_MS } from './ledger.ts';
 import { nameOfHash } from './model-paths.ts';
 import type { Choices } from './scheduler.ts';
 import type { RegistryHabits } from './simulated-registry.ts';
-import { type Behaviour, World } from './world.ts';
+import { type Behaviour, USUAL_RETAIN_DAYS, World, type WorldTerms } from './world.ts';
 
 export interface Round {
   /** True hours since the round before. */
@@ -20,21 +20,32 @@ export interface Round {
 export interface Scenario {
   readonly habits: RegistryHabits;
   readonly rounds: readonly Round[];
+  readonly manners: Manners;
 }
 
+/**
+ * `usual`: all are told the same retention. `unequal`: each may be told another. `wild`: so too, clocks are days apart, and
+ * between any two calls days may pass, longer than the grace period.
+ */
+export type Manners = 'usual' | 'unequal' | 'wild';
+
 export const FAITHFUL: Behaviour = {
-  publishRetainMs: RETAIN_MS,
   graceMs: GRACE_MS,
   wrap: (store) => store,
   referrersFirst: false,
   isLax: false,
 };
 
+/** How fast or slow the clock of an actor may be. */
+export const MAX_SKEW_HOURS = 3;
 export const START = Date.UTC(2026, 0, 1);
 /** How long a round's actors take at most, nearly: with two clocks 3 hours off and the registry's lag less than the grace. */
 const MAX_ROUND_MS = 6 * HOUR_MS;
 /** What may pass between two calls. */
 const PAUSES_MS = [0, 0, 0, 0, 1000, 60_000, 10 * 60_000, HOUR_MS / 2];
+/** Where everything is slow, one call in so many waits for days. */
+const WAITS_DAYS_ONE_IN = 40;
+const WILD_SKEW = 32;
 /** How old the registry's garbage collector lets things become. */
 const REAPER_AGES_MS = [DAY_MS, HOUR_MS, 0];
 const REAPS_ONE_IN = 12;
@@ -47,8 +58,7 @@ export interface Outcome {
 
 export async function runScenario(scenario: Scenario, behaviour: Behaviour = FAITHFUL): Promise<Outcome> {
   const { habits, rounds } = scenario;
-  const gcsApart = rounds.every(({ actors }) => actors.filter(({ kind }) => kind === 'gc').length <= 1);
-  const world = new World(habits, START, behaviour, gcsApart);
+  const world = new World(habits, START, behaviour, termsOf(scenario));
   const reader = new LongReader(world);
   const restore = seedIds(habits.seed);
   try {
@@ -61,6 +71,24 @@ export async function runScenario(scenario: Scenario, behaviour: Behaviour = FAI
   } finally {
     restore();
   }
+}
+
+function termsOf({ habits, rounds, manners }: Scenario): WorldTerms {
+  const actors = rounds.flatMap((round) => round.actors);
+  const gcsRetainDays = actors.flatMap((actor) => (actor.kind === 'gc' ? actor.retainDays : []));
+  const isLagging = habits.lagMs > 0 && habits.lagShare > 0;
+  const isUsual = manners === 'usual';
+  const isWild = manners === 'wild';
+  const skewFactor = isWild ? WILD_SKEW : 1;
+  return {
+    isWild,
+    isUsual,
+    skewFactor,
+    skewMs: MAX_SKEW_HOURS * skewFactor * HOUR_MS,
+    retainMs: (isUsual ? USUAL_RETAIN_DAYS : Math.min(USUAL_RETAIN_DAYS, ...gcsRetainDays)) * DAY_MS,
+    staysClosed: isUsual && rounds.every((round) => round.actors.filter(({ kind }) => kind === 'gc').length <= 1),
+    keepsAtOnce: !isLagging || isUsual,
+  };
 }
 
 /** Everybody at work at once, until all are done. */
@@ -79,6 +107,9 @@ export async function runRound(
     onStep: (next) => {
       const pause = PAUSES_MS[next.next(PAUSES_MS.length)] ?? 0;
       registry.now += 1 + (registry.now < end ? pause : 0);
+      if (world.terms.isWild && next.next(WAITS_DAYS_ONE_IN) === WAITS_DAYS_ONE_IN - 1) {
+        registry.now += (1 + next.next(4)) * DAY_MS;
+      }
       // One that takes manifests without looking must not collect what they are about to name.
       if (next.next(REAPS_ONE_IN) === REAPS_ONE_IN - 1 && !world.behaviour.isLax) {
         registry.collectGarbage(REAPER_AGES_MS[next.next(REAPER_AGES_MS.length)] ?? 0);
@@ -107,7 +138,7 @@ async function runPeace(world: World, reader: LongReader): Promise<void> {
   const now = (): Date => new Date(registry.now);
   for (let i = 0; i < 3; i++) {
     registry.now += 2 * DAY_MS;
-    await alone('gc', () => collect(world.connect('gc', []), world, now));
+    await alone('gc', () => collect(USUAL_RETAIN_DAYS, world.connect('gc', []), world, now));
     registry.collectGarbage(0);
   }
   await alone('reading', () => reader.read([]));

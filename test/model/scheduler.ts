@@ -19,12 +19,19 @@ export interface SchedulerOptions {
 
 export class Scheduler {
   readonly #waiting: (() => void)[] = [];
+  readonly #held: (() => void)[] = [];
   #isOver = false;
 
   /** Settles when the caller's turn has come. */
   turn(): Promise<void> {
     if (this.#isOver) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Settles when nobody else has anything left to do: everything that can happen before it, does. */
+  hold(): Promise<void> {
+    if (this.#isOver) return Promise.resolve();
+    return new Promise((resolve) => this.#held.push(resolve));
   }
 
   /** Runs until all `actors` are done. */
@@ -34,6 +41,7 @@ export class Scheduler {
     for (let idle = 0; ; ) {
       await settled();
       if (open === 0) break;
+      if (this.#waiting.length === 0) this.#waiting.push(...this.#held.splice(0, stopped() ? this.#held.length : 1));
       if (this.#waiting.length === 0) {
         if (++idle > MAX_IDLE) throw new Error('an actor waits for something that is no store call');
         continue;

@@ -21,8 +21,11 @@ import { readAll } from '../support/bytes.ts';
 import type { StoreMethod } from '../support/memory-store.ts';
 import type { SimulatedRegistry } from './simulated-registry.ts';
 
-/** What goes wrong with one call. `twice`: it is done again later, behind the actor's back. */
-export type FaultKind = 'before' | 'after' | 'twice' | 'crash';
+/**
+ * What goes wrong with one call. `twice`: it is done again later, behind the actor's back. `held`: it arrives when everybody
+ * else is done. `killed`: so too, and the actor is dead by then.
+ */
+export type FaultKind = 'before' | 'after' | 'twice' | 'crash' | 'held' | 'killed';
 
 export interface Fault {
   /** Of the actor's calls that may go wrong, from 0. */
@@ -35,6 +38,8 @@ export interface Fault {
 export interface StoreOptions {
   readonly registry: SimulatedRegistry;
   readonly turn: () => Promise<void>;
+  /** Settles when nobody else has anything left to do; default: as `turn` does. */
+  readonly hold?: () => Promise<void>;
   readonly faults?: readonly Fault[];
 }
 
@@ -43,14 +48,16 @@ export class SimulatedStore implements ContentStore, Deleter, FileAdopter {
   readonly maxLayers: number;
   readonly #registry: SimulatedRegistry;
   readonly #turn: () => Promise<void>;
+  readonly #hold: () => Promise<void>;
   readonly #faults: readonly Fault[];
   readonly #calls = new Map<StoreMethod | undefined, number>();
   #crashed = false;
   #late: (() => unknown) | undefined;
 
-  constructor({ registry, turn, faults = [] }: StoreOptions) {
+  constructor({ registry, turn, hold = turn, faults = [] }: StoreOptions) {
     this.#registry = registry;
     this.#turn = turn;
+    this.#hold = hold;
     this.#faults = faults;
     this.name = registry.name;
     this.maxLayers = registry.habits.maxLayers;
@@ -125,10 +132,12 @@ export class SimulatedStore implements ContentStore, Deleter, FileAdopter {
     const fault = this.#faultOf(method);
     if (fault === 'crash') this.#crashed = true;
     if (fault === 'crash' || fault === 'before') throw cutOff();
+    if (fault === 'held' || fault === 'killed') await this.#hold();
+    if (fault === 'killed') this.#crashed = true;
     const result = act();
     if (late) attempt(late);
     if (fault === 'twice') this.#late = act;
-    if (fault === 'after') throw cutOff();
+    if (fault === 'after' || fault === 'killed') throw cutOff();
     return result;
   }
 

@@ -5,11 +5,12 @@ import { describe } from '../../src/oci/descriptor.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
 import { type ActorSpec, LongReader } from './actors.ts';
+import { DAY_MS } from './ledger.ts';
 import { FAITHFUL, type Round, runRound, START } from './scenario.ts';
 import type { SimulatedRegistry } from './simulated-registry.ts';
 import { World } from './world.ts';
 
-const atWork = { skewHours: 0, faults: [], sparse: false } as const;
+const atWork = { skewHours: 0, faults: [], sparse: false, retainDays: 30 } as const;
 const WRITERS: readonly ActorSpec[] = [
   { ...atWork, kind: 'publish', root: 'tool', source: 'github:owner/repo' },
   { ...atWork, kind: 'publish', root: 'suite', source: undefined },
@@ -74,6 +75,11 @@ const DAMAGE: readonly {
   },
 ];
 
+const TERMS = {
+  ...{ isWild: false, isUsual: true, skewFactor: 1, skewMs: 0, retainMs: 30 * DAY_MS },
+  ...{ staysClosed: true, keepsAtOnce: true },
+};
+
 let world: World;
 let reader: LongReader;
 
@@ -82,7 +88,7 @@ const work = (round: Omit<Round, 'seed' | 'choices'>): Promise<void> =>
 
 /** Old and new publishes, a pin, a checkpoint with what it replaced still there, and a segment newer than it. */
 beforeEach(async () => {
-  world = new World({ maxLayers: 1000, seed: 1, lagMs: 0, lagShare: 0, lostShare: 0 }, START, FAITHFUL, true);
+  world = new World({ maxLayers: 1000, seed: 1, lagMs: 0, lagShare: 0, lostShare: 0 }, START, FAITHFUL, TERMS);
   reader = new LongReader(world);
   await work({ hours: 1, actors: [{ ...atWork, kind: 'publish', root: 'suite', source: 'github:owner/repo' }] });
   await work({ hours: 1, actors: [{ ...atWork, kind: 'pin', name: 'stable', path: 'app' }] });

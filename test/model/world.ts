@@ -2,7 +2,7 @@
 import { hashPartOf } from '../../src/nix/store-path.ts';
 import type { ContentStore, Deleter } from '../../src/oci/content-store.ts';
 import { baseNameFor } from '../support/cache-builder.ts';
-import { Ledger } from './ledger.ts';
+import { DAY_MS, Ledger, type Terms } from './ledger.ts';
 import { Scheduler } from './scheduler.ts';
 import { type RegistryHabits, SimulatedRegistry } from './simulated-registry.ts';
 import { type Fault, SimulatedStore } from './simulated-store.ts';
@@ -13,8 +13,6 @@ export type ModelStore = ContentStore & Deleter;
 
 /** How the code under test is used; planted bugs change it. */
 export interface Behaviour {
-  /** What publishers take the retention for. */
-  readonly publishRetainMs: number;
   readonly graceMs: number;
   readonly wrap: (store: ModelStore, kind: ActorKind, registry: SimulatedRegistry) => ModelStore;
   /** Publishers commit what refers before what it refers to. */
@@ -23,24 +21,39 @@ export interface Behaviour {
   readonly isLax: boolean;
 }
 
+export const USUAL_RETAIN_DAYS = 30;
+
+export interface WorldTerms extends Terms {
+  /** Clocks are days apart, and calls take days. */
+  readonly isWild: boolean;
+  /** All are told the same retention, whatever they are specified to be told. */
+  readonly isUsual: boolean;
+  /** By which the skew of actors' clocks is multiplied. */
+  readonly skewFactor: number;
+  /**
+   * Whether nothing live ever lacks a reference: no two gcs overlap, and retentions are equal. Else a reference may be
+   * missing between a commit and the look after it, or until the next gc.
+   */
+  readonly staysClosed: boolean;
+  /** Whether what is owed is there at any instant; else only once all work has come to its end. */
+  readonly keepsAtOnce: boolean;
+}
+
 export class World {
   readonly registry: SimulatedRegistry;
   readonly scheduler = new Scheduler();
-  readonly ledger = new Ledger();
+  readonly ledger: Ledger;
   readonly behaviour: Behaviour;
-  /**
-   * Whether no two gcs overlap: then nothing live ever lacks a reference. Of two, one may keep what the other, whose clock
-   * is ahead, drops a reference of; that is dropped by the next one.
-   */
-  readonly gcsApart: boolean;
+  readonly terms: WorldTerms;
   readonly story: string[] = [];
   readonly #truth: Truth;
   #broken: string | undefined;
 
-  constructor(habits: RegistryHabits, start: number, behaviour: Behaviour, gcsApart: boolean) {
+  constructor(habits: RegistryHabits, start: number, behaviour: Behaviour, terms: WorldTerms) {
     this.registry = new SimulatedRegistry({ ...habits, isLax: behaviour.isLax }, start);
     this.behaviour = behaviour;
-    this.gcsApart = gcsApart;
+    this.terms = terms;
+    this.ledger = new Ledger(terms);
     this.#truth = new Truth(this.registry);
     this.registry.onChange = (change) => {
       this.tell(change);
@@ -61,10 +74,15 @@ export class World {
     this.#broken ??= `${new Date(this.registry.now).toISOString()} ${what}`;
   }
 
+  /** What is taken for the retention by who is told `days`. */
+  retainSeconds(days: number): number {
+    return ((this.terms.isUsual ? USUAL_RETAIN_DAYS : days) * DAY_MS) / 1000;
+  }
+
   /** A connection for an actor of `kind`. */
   connect(kind: ActorKind, faults: readonly Fault[]): ModelStore {
     const { registry, scheduler } = this;
-    const store = new SimulatedStore({ registry, faults, turn: () => scheduler.turn() });
+    const store = new SimulatedStore({ registry, faults, turn: () => scheduler.turn(), hold: () => scheduler.hold() });
     return this.behaviour.wrap(store, kind, registry);
   }
 
@@ -77,7 +95,9 @@ export class World {
     if (this.#broken !== undefined) return;
     const { live, damage, open } = this.#truth.look();
     for (const problem of damage) this.fail(problem);
-    if (this.gcsApart || settled) for (const problem of open) this.fail(problem);
+    const { isWild, staysClosed, keepsAtOnce } = this.terms;
+    if (staysClosed || (settled && !isWild)) for (const problem of open) this.fail(problem);
+    if (!keepsAtOnce && !settled) return;
     for (const [name, why] of this.ledger.owed(this.registry.now)) {
       if (!live.has(hashPartOf(baseNameFor(name)))) this.fail(`${name}, ${why}, is lost`);
     }

@@ -225,7 +225,12 @@ describe('pushPaths', () => {
       await pushPaths(options(store, paths, { push: [lost, kept] }));
       const reader = await read(store);
       const hashParts = [lost, kept].map(({ path }) => hashPartOf(path));
-      const asserted = await findDueEntries({ store, reader, hashParts, before: Number.POSITIVE_INFINITY });
+      const { entries: asserted } = await findDueEntries({
+        store,
+        reader,
+        hashParts,
+        before: Number.POSITIVE_INFINITY,
+      });
       const own = asserted.find(({ entry }) => entry.narInfo.path === lost.path)?.entry.nar[0]?.digest;
       if (own) store.blobs.delete(own);
       const roots = [above, kept].map(({ path }) => ({

@@ -4,8 +4,10 @@ import { rm } from 'node:fs/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { fetchRecords } from '../../src/cache/read/stored-records.ts';
+import { announceCheckpoint, commitCheckpoint } from '../../src/cache/write/commit.ts';
+import { encodeCheckpoint } from '../../src/cache-index/checkpoint.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
-import { hashPartOf, nameOf } from '../../src/nix/store-path.ts';
+import { type HashPart, hashPartOf, nameOf } from '../../src/nix/store-path.ts';
 import { asRoots } from '../../src/publish/publish-paths.ts';
 import { pushPaths } from '../../src/publish/push-paths.ts';
 import { day } from '../support/gc-runs.ts';
@@ -55,6 +57,16 @@ async function lose(): Promise<void> {
   await rm(paths.contentPath(lib.path), { recursive: true });
 }
 
+/** A checkpoint drops the entry for good, behind the back of `reader`. */
+async function drop(reader: IndexReader, hashPart: HashPart): Promise<void> {
+  const checkpoint = encodeCheckpoint({
+    ...{ replaces: [reader.findAsserted(hashPart)?.tag ?? ''], removed: [hashPart], segments: [], roots: [], pins: [] },
+    ...{ publicKeys: [], creator: 'test', now: day(16) },
+  });
+  await announceCheckpoint(store, checkpoint, {});
+  await commitCheckpoint(store, checkpoint, {});
+}
+
 describe('a root that needs what is left out', () => {
   it('through what is in the cache and is not listed again is not recorded, and its path is left out', async () => {
     await lose();
@@ -84,6 +96,8 @@ describe('a root that needs what is left out', () => {
   });
 
   it('that vanished after what needs it was committed is not recorded', async () => {
+    const reader = await openReader();
+    await drop(reader, hashPartOf(lib.path));
     await rm(paths.contentPath(lib.path), { recursive: true });
     let minutes = 0;
     const { failed, segments } = await pushPaths({
@@ -92,7 +106,7 @@ describe('a root that needs what is left out', () => {
       closure: () => paths.infos,
       compression: { method: 'zstd' },
       contentPath: ({ path }) => paths.contentPath(path),
-      recheck: async () => [lib],
+      reliance: { reader, hashParts: [hashPartOf(lib.path)], local: [lib] },
       workers: 1,
       onEvent: () => undefined,
       // So slow that each path is a segment.

@@ -14,8 +14,8 @@ interface UpstreamFaults {
   status?: number;
   /** For the next so many requests only; counts down. */
   times?: number;
-  /** The answer waits for what this gives. */
-  holds?: (url: string) => Promise<unknown> | undefined;
+  /** Answers come this late. */
+  delayMs?: number;
   /** No answer ever comes. */
   hang?: boolean;
   /** The connection is cut after this many bytes of a NAR's body. */
@@ -29,8 +29,6 @@ interface UpstreamFaults {
   /** HEAD is refused. */
   noHead?: boolean;
   etag?: string;
-  /** Those of the next answers to GET, in place of `etag`. */
-  etags?: string[];
 }
 
 export interface FakeUpstream {
@@ -74,10 +72,7 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
     requests.push([method, url, request.headers.range].filter((part) => part !== undefined).join(' '));
     authorizations.push(request.headers.authorization);
     if (faults.hang === true) return;
-    const reply = (): void => answer({ files, headers, faults }, request, response);
-    const held = faults.holds?.(url);
-    if (held === undefined) reply();
-    else void held.then(reply);
+    setTimeout(() => answer({ files, headers, faults }, request, response), faults.delayMs ?? 0);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const close = (): Promise<void> =>
@@ -117,11 +112,10 @@ function answer(
   const start = isPart ? Number(first) : 0;
   const end = isPart && last ? Math.min(Number(last) + 1, bytes.length) : bytes.length;
   const part = bytes.subarray(start, end);
-  const etag = (method === 'HEAD' ? faults.etags?.[0] : faults.etags?.shift()) ?? faults.etag;
   response.writeHead(isPart ? 206 : 200, {
     ...(faults.noLength === true ? {} : { 'content-length': part.length }),
     ...(isPart ? { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` } : {}),
-    ...(etag === undefined ? {} : { etag }),
+    ...(faults.etag === undefined ? {} : { etag: faults.etag }),
     ...headers.get(url),
   });
   if (method === 'HEAD') {
@@ -131,8 +125,7 @@ function answer(
   const { breakOffAfter, breakOffs = Number.POSITIVE_INFINITY } = faults;
   if (breakOffAfter !== undefined && url.includes('nar/') && breakOffs > 0 && breakOffAfter < part.length) {
     faults.breakOffs = breakOffs - 1;
-    // What was sent arrives; a reset might overtake it.
-    response.write(part.subarray(0, breakOffAfter), () => response.socket?.end());
+    response.write(part.subarray(0, breakOffAfter), () => setTimeout(() => response.destroy(), 20));
     return;
   }
   response.end(part);

@@ -33,11 +33,10 @@ export interface MemoryFaults {
   endAfter?: number;
   /** NAR streams stop for ever after this many bytes. */
   stallAfter?: number;
-  /** Opening a NAR waits for this. */
-  openAfter?: Promise<unknown>;
+  openDelayMs?: number;
   refreshError?: string;
-  /** A refresh waits for this. */
-  refreshAfter?: Promise<unknown>;
+  /** A refresh takes this long. */
+  refreshDelayMs?: number;
   /** What a refresh finds that was not there before. */
   published?: MemoryPath;
   /** Look-ups throw. */
@@ -48,9 +47,7 @@ export class MemoryCacheReader implements CacheReader {
   readonly name = 'memory:test';
   readonly storeDir = '/nix/store';
   readonly faults: MemoryFaults = {};
-  /** Signals of those who want a NAR, whether or not it comes to that. */
-  readonly asked: (AbortSignal | undefined)[] = [];
-  /** NARs opened, for tests that look whether they were closed. */
+  /** Signals of NARs opened, for tests that look whether they were closed. */
   readonly opened: { readonly range: ByteRange | undefined; readonly stream: Readable }[] = [];
   readonly publicKeys: string[] = [];
   lookUps = 0;
@@ -106,9 +103,8 @@ export class MemoryCacheReader implements CacheReader {
     entry: Entry,
     { range, signal }: CallOptions & { readonly range?: ByteRange | undefined } = {},
   ): Promise<Readable> {
-    const { unreachable, openAfter } = this.faults;
-    this.asked.push(signal);
-    await unlessAborted(openAfter, signal);
+    const { unreachable, openDelayMs } = this.faults;
+    if (openDelayMs !== undefined) await delay(openDelayMs, undefined, signal === undefined ? {} : { signal });
     const file = this.#files.get(entry.narInfo.fileHash);
     if (unreachable === true || file === undefined) {
       throw new NixcacheError('ERR_NETWORK', 'fetch a blob from memory:test: it is unreachable');
@@ -150,9 +146,9 @@ export class MemoryCacheReader implements CacheReader {
   }
 
   async refresh({ signal }: CallOptions = {}): Promise<RefreshResult> {
-    const { refreshAfter, refreshError, published } = this.faults;
+    const { refreshDelayMs, refreshError, published } = this.faults;
     this.refreshes += 1;
-    await unlessAborted(refreshAfter, signal);
+    if (refreshDelayMs !== undefined) await delay(refreshDelayMs, undefined, signal === undefined ? {} : { signal });
     if (refreshError !== undefined) {
       this.#lastError = refreshError;
       throw new NixcacheError('ERR_NETWORK', refreshError);
@@ -182,16 +178,6 @@ export class MemoryCacheReader implements CacheReader {
     this.lookUps += 1;
     if (this.faults.lookUpError !== undefined) throw new NixcacheError('ERR_IO', this.faults.lookUpError);
   }
-}
-
-/** Settles with `work`, unless `signal` aborts before. */
-async function unlessAborted(work: Promise<unknown> | undefined, signal: AbortSignal | undefined): Promise<void> {
-  if (work === undefined) return;
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal?.reason);
-  if (signal?.aborted) onAbort();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  await Promise.race([work, aborted.promise]);
 }
 
 function* chunksOf(bytes: Buffer): Generator<Buffer> {

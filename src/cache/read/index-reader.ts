@@ -5,6 +5,7 @@
 
 import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
 import { EntryTable, type Row, type SegmentRows } from '../../cache-index/entry-table.ts';
+import { NO_ROWS } from '../../cache-index/segment-rows.ts';
 import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
@@ -15,6 +16,7 @@ import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import { SharedWork } from '../../shared-work.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import { DroppedEntries, type FoundEntry } from './dropped-entries.ts';
 import type { IndexStore } from './index-store.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
 import { Mirror } from './mirror.ts';
@@ -63,6 +65,8 @@ export class IndexReader implements CacheReader {
   /** By ordinal in the table. */
   #segments: readonly LoadedSegment[] = [];
   #view: CacheView | undefined;
+  /** Of the segments that are not doomed; made when asked for. */
+  #lasting: EntryTable | undefined;
   #leftOut = new LeftOut();
   #publicKeys: readonly string[] = [];
   #storeDir: string = DEFAULT_STORE_DIR;
@@ -106,10 +110,7 @@ export class IndexReader implements CacheReader {
     return this.findAsserted(hashPart)?.entry;
   }
 
-  /** The entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
-  findAsserted(
-    hashPart: HashPart,
-  ): { readonly entry: Entry; readonly tag: string; readonly asserted: number } | undefined {
+  findAsserted(hashPart: HashPart): FoundEntry | undefined {
     const row = this.#table.find(hashPart);
     if (!row) return undefined;
     const entry = parseEntry(this.#read(row), this.#storeDir);
@@ -122,13 +123,36 @@ export class IndexReader implements CacheReader {
     return this.#table.find(hashPart) !== undefined || this.#leftOut.find(hashPart).length > 0;
   }
 
+  /** Whether there is an entry that dies with a checkpoint which is announced. Of a strict reader. */
+  isDoomed(hashPart: HashPart): boolean {
+    const doomed = this.#view?.doomed;
+    if (!doomed || doomed.size === 0 || !this.has(hashPart)) return false;
+    const stays = this.#segments.map(({ tag, segment }) => (doomed.has(tag) ? NO_ROWS : segment.rows));
+    this.#lasting ??= EntryTable.of(stays);
+    return !this.#lasting.find(hashPart) && this.#leftOut.find(hashPart).every(({ tag }) => doomed.has(tag));
+  }
+
+  /** What checkpoints have dropped, of the segments `tags`. The caller closes it. */
+  openDropped(tags: readonly string[], { signal }: CallOptions): Promise<DroppedEntries> {
+    const view = this.#view;
+    if (!view) throw new Error('the reader was never refreshed');
+    const [store, mirror, storeDir] = [this.#store, this.#mirror, this.#storeDir];
+    return DroppedEntries.open(tags, { store, mirror, view, storeDir, signal });
+  }
+
   /**
    * Fetches what was left out of the entries `hashParts`, as far as they were last asserted before `before`, in Unix
    * seconds: then the other methods know them.
    */
   async bring(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
     const view = this.#view;
-    const wanted = this.#leftOut.dueAt(hashParts, before, (hashPart) => this.findAsserted(hashPart)?.asserted);
+    const isDoomed = (hashPart: HashPart): boolean => this.isDoomed(hashPart);
+    const wanted = this.#leftOut.dueAt(
+      hashParts,
+      before,
+      (hashPart) => this.findAsserted(hashPart)?.asserted,
+      isDoomed,
+    );
     if (!view || wanted.size === 0) return;
     const { segments } = await this.#load([...wanted], view, { signal });
     const held = new Map([...this.#segments, ...segments].map((loaded) => [loaded.tag, loaded]));
@@ -224,7 +248,8 @@ export class IndexReader implements CacheReader {
   async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
     const { now = () => new Date() } = this.#options;
     const legacy = this.#options.legacy === 'read' ? { before: this.#view?.legacy, now: now() } : this.#options.legacy;
-    const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, signal });
+    const announced = this.#options.strict;
+    const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, announced, signal });
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
@@ -239,6 +264,7 @@ export class IndexReader implements CacheReader {
     const removed = this.#segments.filter(({ tag }) => !live.has(tag));
     const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
+    this.#lasting = undefined;
     this.#leftOut = leftOut;
     const namesOthers = view.publicKeys.join() !== this.#publicKeys.join();
     this.#publicKeys = view.publicKeys;
@@ -270,6 +296,7 @@ export class IndexReader implements CacheReader {
     if (append) for (const { segment } of segments.slice(this.#segments.length)) this.#table.add(segment.rows);
     else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
     this.#segments = segments;
+    this.#lasting = undefined;
     this.#generation++;
     this.#storeDir = this.#leftOut.storeDir ?? this.#storeDir;
     for (const row of this.#table.rows()) {

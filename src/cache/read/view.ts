@@ -1,9 +1,9 @@
 /** What is live in a cache right now: the tag list and `cache-index`, less what checkpoints replace. */
 
 import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
-import { type LiveSet, liveSet } from '../../cache-index/live-set.ts';
+import { byTime, type LiveSet, liveSet } from '../../cache-index/live-set.ts';
 import { ENTRIES_SIZE_ANNOTATION } from '../../cache-index/media-types.ts';
-import { isNewerTag, parseTag } from '../../cache-index/tags.ts';
+import { checkpointOf, isNewerTag, parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
@@ -22,10 +22,17 @@ export interface CacheView extends EntryPoint {
   readonly checkpoints: ReadonlyMap<string, CheckpointConfig>;
   /** Segments that live checkpoints list: they are there, whatever the tag list says. */
   readonly vouched: ReadonlySet<string>;
+  /** Live segments that die with checkpoints which are announced, and not there yet. Of readers that asked for it. */
+  readonly doomed: ReadonlySet<string>;
+}
+
+export interface ViewOptions extends EntryPointOptions {
+  /** Whether announced checkpoints are read too: writers heed them. */
+  readonly announced?: boolean | undefined;
 }
 
 /** @throws {NixcacheError} the registry's errors, and what `onProblem` throws */
-export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: EntryPointOptions): Promise<CacheView> {
+export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: ViewOptions): Promise<CacheView> {
   const [found, tagList] = await Promise.all([fetchEntryPoint(store, options), store.listTags(options)]);
   const newer = tagList.find(isNewerTag);
   if (newer !== undefined) {
@@ -38,10 +45,12 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: En
   const { descriptors, legacy } = entryPoint;
   const checkpoints = await loadCheckpoints(store, mirror, tagList, options);
   const live = liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints });
+  const tags = new Set(tagList);
   const vouched = new Set(live.checkpoints.flatMap((tag) => checkpoints.get(tag)?.segments ?? []));
+  const doomed = new Set(options.announced ? await loadAnnounced(store, mirror, tags, options) : []);
   return {
     ...entryPoint,
-    ...{ tags: new Set(tagList), checkpoints, vouched },
+    ...{ tags, checkpoints, vouched, doomed },
     live: legacy ? { ...live, segments: [legacy.record.tag, ...live.segments] } : live,
   };
 }
@@ -59,6 +68,32 @@ async function loadCheckpoints(
     }),
   );
   return new Map(loaded.filter((pair) => pair !== undefined));
+}
+
+/** What the checkpoints replace whose records are there, and they are not. */
+async function loadAnnounced(
+  store: ReadOnlyStore,
+  mirror: Mirror,
+  tags: ReadonlySet<string>,
+  options: EntryPointOptions,
+): Promise<string[]> {
+  const announced = [...tags].filter((tag) => parseTag(tag)?.kind === 'record' && !tags.has(checkpointOf(tag)));
+  const loaded = await Promise.all(
+    announced.map(async (tag) => {
+      const parsed = parseTag(tag);
+      if (!parsed) return [];
+      const what = `record ${tag} of ${store.name}`;
+      try {
+        const bytes = await mirror.fetchConfig(store, { digest: parsed.id }, what, options);
+        return decodeCheckpointConfig(bytes, what).replaces;
+      } catch (error) {
+        // Its gc is dead: a checkpoint whose config is gone cannot be stored, or cannot be read and stops every writer.
+        if (isNixcacheError(error, ...DAMAGE)) return [];
+        throw error;
+      }
+    }),
+  );
+  return loaded.flat();
 }
 
 async function loadCheckpoint(
@@ -101,6 +136,17 @@ export function keptDigests(view: CacheView): Set<Digest> {
   for (const { lookup } of view.checkpoints.values()) if (lookup) digests.add(lookup.digest);
   return digests;
 }
+
+/** Segments that are dead and not deleted yet, oldest first. */
+export const droppedSegments = ({ live, tags }: CacheView): string[] =>
+  [...live.replaced].filter((tag) => tags.has(tag) && parseTag(tag)?.kind === 'segment').sort(byTime);
+
+/** The shortest retention that live checkpoints tell of, in seconds. */
+export const retentionInForce = ({ live, checkpoints }: CacheView): number =>
+  live.checkpoints.reduce(
+    (least, tag) => Math.min(least, checkpoints.get(tag)?.retainSeconds ?? least),
+    Number.POSITIVE_INFINITY,
+  );
 
 /** A tag was deleted between the reading of the tag list and of what it names: the view has to be read again. */
 export class TagVanished extends NixcacheError {}

@@ -23,8 +23,11 @@ export async function commitSegment(store: ContentStore, segment: EncodedSegment
   await store.pushManifest(segment.tag, IMAGE_MANIFEST, segment.manifest, options);
 }
 
-/** Stores `checkpoint`, whose segments have been committed before; its index's PUT makes what it replaces dead. */
-export async function commitCheckpoint(
+/**
+ * Stores the record of `checkpoint`, whose segments have been committed before. Whoever sees a record without its checkpoint
+ * lists anew what it relies on and the checkpoint will drop.
+ */
+export async function announceCheckpoint(
   store: ContentStore,
   checkpoint: EncodedCheckpoint,
   options: CallOptions,
@@ -33,6 +36,14 @@ export async function commitCheckpoint(
     if (blob) await store.pushBlob(blob.descriptor, bytesContent(blob.bytes), options);
   }
   await store.pushManifest(checkpoint.record.tag, IMAGE_MANIFEST, checkpoint.record.bytes, options);
+}
+
+/** Stores `checkpoint`, which was announced before; its index's PUT makes what it replaces dead. */
+export async function commitCheckpoint(
+  store: ContentStore,
+  checkpoint: EncodedCheckpoint,
+  options: CallOptions,
+): Promise<void> {
   await store.pushManifest(checkpoint.tag, IMAGE_INDEX, checkpoint.index, options);
 }
 

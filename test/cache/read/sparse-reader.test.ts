@@ -62,9 +62,9 @@ async function lookupDigest({ store }: Compacted): Promise<string> {
 }
 
 const due = async (store: MemoryStore, reader: IndexReader, names: readonly string[], days: number) =>
-  (await findDueEntries({ store, reader, hashParts: names.map(hashPartFor), before: day(days).getTime() / 1000 })).map(
-    ({ entry, blobs }) => ({ name: nameOf(entry.narInfo.path), entry, blobs }),
-  );
+  (
+    await findDueEntries({ store, reader, hashParts: names.map(hashPartFor), before: day(days).getTime() / 1000 })
+  ).entries.map(({ entry, blobs }) => ({ name: nameOf(entry.narInfo.path), entry, blobs }));
 
 describe('a sparse reader', () => {
   it('knows what is there without fetching entries', async () => {

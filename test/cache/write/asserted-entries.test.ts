@@ -11,7 +11,7 @@ async function dueAt(days: number): Promise<string[]> {
   await cache.publish({ at: day(0), paths: ['libc', { name: 'zlib', references: ['libc'] }, 'other'] });
   await cache.publish({ at: day(2), paths: [{ name: 'ssl', references: ['libc', 'zlib'] }] });
   await cache.publish({ at: day(10), paths: [{ name: 'app', references: ['ssl', 'zlib'] }] });
-  const due = await findDueEntries({
+  const { entries: due } = await findDueEntries({
     ...{ store, reader: await openReader(store), hashParts: [hashPartFor('app')] },
     before: day(days).getTime() / 1000,
   });
@@ -27,7 +27,9 @@ it('finds what a closure needs and was asserted before a time, references first'
 it('gives each entry the blobs that hold it', async () => {
   const store = new MemoryStore();
   await new CacheBuilder(store).publish({ at: day(0), paths: ['a'], packed: false });
-  const [due] = await findDueEntries({
+  const {
+    entries: [due],
+  } = await findDueEntries({
     ...{ store, reader: await openReader(store), hashParts: [hashPartFor('a')] },
     before: day(0).getTime() / 1000 + DAY_SECONDS,
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decodeCacheIndex } from '../../../src/cache/read/entry-point.ts';
 import { refreshCacheIndex } from '../../../src/cache/write/cache-index.ts';
-import { commitCheckpoint, commitSegment } from '../../../src/cache/write/commit.ts';
+import { announceCheckpoint, commitCheckpoint, commitSegment } from '../../../src/cache/write/commit.ts';
 import { encodeCheckpoint, tagOf } from '../../../src/cache-index/checkpoint.ts';
 import { type EncodedSegment, encodeSegment, segmentDescriptor } from '../../../src/cache-index/segment.ts';
 import { CACHE_INDEX_TAG } from '../../../src/cache-index/tags.ts';
@@ -57,6 +57,7 @@ describe('a commit', () => {
     const checkpoint = encodeCheckpoint({
       ...{ replaces: [old.tag], segments: [], roots: [], pins: [], publicKeys: [], creator: 'test', now: day(1) },
     });
+    await announceCheckpoint(store, checkpoint, {});
     dying = true;
     await expect(commitCheckpoint(store, checkpoint, {})).rejects.toThrow('cut');
     expect(await namesIn(store)).toEqual(['a']);

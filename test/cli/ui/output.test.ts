@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Progress } from '../../../src/cli/ui/progress.ts';
 import { cutSummary, formatOutputs, formatWorkflowCommand } from '../../../src/github/actions.ts';
 import { githubSource } from '../../../src/github/source.ts';
@@ -167,7 +167,7 @@ describe('progress', () => {
     task.done();
     const erase = '<up 1>\r<erase>';
     expect(stderr.text.replaceAll('\u001b[1A', '<up 1>').replaceAll('\u001b[J', '<erase>')).toMatch(
-      new RegExp(`^push {2}\\[ +\\] {2}0% {2}0/2 paths\n${erase}story\npush .*\n${erase}push: 2 paths in [\\d.]+ s\n$`),
+      new RegExp(`^push {2}\\[ +\\] {2}0% {2}0/2 paths\n${erase}story\npush .*\n${erase}push: 2 paths in 0.\\d s\n$`),
     );
   });
 
@@ -175,7 +175,7 @@ describe('progress', () => {
     for (const options of [{ isTTY: true, env: { CI: 'true' } }, { isTTY: true, env: { TERM: 'dumb' } }, {}]) {
       const { output, stderr } = keptOutput(options);
       output.startProgress('push').done();
-      expect(stderr.text).toMatch(/^push: 0 paths in [\d.]+ s\n$/);
+      expect(stderr.text).toMatch(/^push: 0 paths in 0\.\d s\n$/);
     }
   });
 
@@ -185,27 +185,22 @@ describe('progress', () => {
     expect(stderr.text).toBe('');
   });
 
-  it.each([
-    ['is drawn again and again while it lasts', 'live', 100],
-    ['beats in a log while it lasts', 'log', 30_000],
-  ] as const)('%s', (_what, mode, everyMs) => {
-    vi.useFakeTimers();
-    onTestFinished(() => void vi.useRealTimers());
+  it('beats in a log while it lasts', async () => {
     const lines: string[] = [];
     const surface = {
-      mode,
+      mode: 'live' as const,
       width: 40,
       drawLive: (drawn: readonly string[]) => lines.push(...drawn),
-      story: (line: string) => lines.push(line),
+      story: () => {},
     };
     const progress = new Progress(surface);
     const task = progress.start('push', { totalItems: 4 });
     task.advance({ items: 2 });
-    const before = lines.length;
-    vi.advanceTimersByTime(2 * everyMs);
-    expect(lines.slice(before)).toEqual([expect.stringContaining('50'), expect.stringContaining('50')]);
+    await new Promise((resolve) => setTimeout(resolve, 250));
     progress.close();
-    vi.advanceTimersByTime(2 * everyMs);
-    expect(lines).toHaveLength(before + 2);
+    const drawn = lines.length;
+    expect(lines.at(-1)).toContain('50%');
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(lines).toHaveLength(drawn);
   });
 });

@@ -1,0 +1,86 @@
+/** What gc does about segments that appeared too late for it to see them. */
+import { expect, it } from 'vitest';
+import { parseTag } from '../../src/cache-index/tags.ts';
+import { NixcacheError } from '../../src/errors.ts';
+import { CacheBuilder, namesIn } from '../support/cache-builder.ts';
+import { day, gcAt } from '../support/gc-runs.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+
+/** A cache whose gc on day 60 drops `old` and `lib`; `before` and `after` are called around the checkpoint's PUT. */
+async function aged({ before, after }: { before?: () => Promise<void>; after?: () => void } = {}): Promise<{
+  store: MemoryStore;
+  cache: CacheBuilder;
+}> {
+  const store: MemoryStore = new MemoryStore({
+    async onCall(method, [tag]) {
+      if (method === 'listTags' && [...store.tags.keys()].some((each) => parseTag(each)?.kind === 'checkpoint'))
+        after?.();
+      if (method === 'pushManifest' && parseTag(String(tag))?.kind === 'checkpoint') await before?.();
+    },
+  });
+  const cache = new CacheBuilder(store);
+  await cache.publish({ at: day(0), paths: ['lib', { name: 'old', references: ['lib'] }], roots: ['old'] });
+  await cache.publish({ at: day(50), paths: ['new'], roots: ['new'] });
+  return { store, cache };
+}
+
+it('lists anew what a segment needs that was committed just before its checkpoint', async () => {
+  const held: { cache?: CacheBuilder } = {};
+  const { store, cache } = await aged({
+    before: async () =>
+      void (await held.cache?.publish({ at: day(60), paths: [{ name: 'app', references: ['old'] }] })),
+  });
+  held.cache = cache;
+  const { events } = await gcAt(store, day(60));
+  expect(await namesIn(store)).toEqual(['app', 'lib', 'new', 'old']);
+  expect(events).toContainEqual({
+    type: 'warning',
+    message: '2 dropped entries are needed after all: listed again',
+  });
+});
+
+it('does so for a gc that died there, before it deletes anything', async () => {
+  const held: { cache?: CacheBuilder } = {};
+  let isDead = false;
+  const { store, cache } = await aged({
+    before: async () =>
+      void (await held.cache?.publish({ at: day(60), paths: [{ name: 'app', references: ['old'] }] })),
+    after: () => {
+      if (isDead) throw new NixcacheError('ERR_NETWORK', 'killed');
+    },
+  });
+  held.cache = cache;
+  isDead = true;
+  await expect(gcAt(store, day(60))).rejects.toThrow('killed');
+  held.cache = undefined as never;
+  isDead = false;
+  expect(await namesIn(store)).toEqual(['app', 'new']);
+  await gcAt(store, day(63));
+  await gcAt(store, day(66));
+  expect(await namesIn(store)).toEqual(['app', 'lib', 'new', 'old']);
+});
+
+it('and for a root of which only the record was committed', async () => {
+  const held: { cache?: CacheBuilder } = {};
+  const { store, cache } = await aged({
+    before: async () => void (await held.cache?.publish({ at: day(60), paths: [], roots: ['old'] })),
+  });
+  held.cache = cache;
+  await gcAt(store, day(60));
+  expect(await namesIn(store)).toEqual(['lib', 'new', 'old']);
+});
+
+it('leaves dropped what nothing needs', async () => {
+  const { store } = await aged();
+  await gcAt(store, day(60));
+  await gcAt(store, day(60.5));
+  expect(await namesIn(store)).toEqual(['new']);
+});
+
+it('records what it was told to retain', async () => {
+  const { store } = await aged();
+  const { report } = await gcAt(store, day(60), { retainSeconds: 7 * 24 * 60 * 60 });
+  expect(report.checkpoint).toBeDefined();
+  const id = parseTag(report.checkpoint ?? '')?.id;
+  expect(JSON.parse(String(id && store.blobs.get(id))).retainSeconds).toBe(7 * 24 * 60 * 60);
+});
