@@ -69,7 +69,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   catalog: { may: [...CACHE, 'census', 'p-limit', 'picomatch'] },
   copy: { may: [...CACHE, ...INTAKE, 'p-limit'] },
   verify: { may: [...CACHE, ...INTAKE, 'census', 'p-limit'] },
-  config: { may: ['nix', 'oci', 'oci/remote', 'nix-store', 'upstream', 'smol-toml'] },
+  config: { may: ['http', 'nix', 'oci', 'oci/remote', 'nix-store', 'upstream', 'smol-toml'] },
   cli: {
     may: [
       ...[

@@ -1,9 +1,9 @@
 /** The registry: does it answer, who are we to it, and what may we and others do? Nothing is written. */
 import { isNixcacheError, messageOf } from '../errors.ts';
-import type { HttpFetch } from '../http/http-fetch.ts';
+import { type HttpFetch, isLoopbackHost } from '../http/http-fetch.ts';
 import { discardBody } from '../http/redirects.ts';
 import { type CredentialsOptions, type FoundCredentials, findCredentials } from '../oci/credentials/find.ts';
-import { isLoopback, type RegistryReference } from '../oci/reference.ts';
+import type { RegistryReference } from '../oci/reference.ts';
 import { apiHost, type RegistryKindName, registryKind } from '../oci/remote/registry-kinds.ts';
 import { RemoteRepository } from '../oci/remote/repository.ts';
 import { CHECK_TIMEOUT_MS, within } from './deadline.ts';
@@ -82,11 +82,12 @@ async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] 
 
 /** The variable that HttpFetch goes by; never for loopback. */
 const proxyVariable = (host: string): string | undefined =>
-  isLoopback(host)
+  isLoopbackHost(host)
     ? undefined
     : ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'].find((name) => process.env[name]);
 
-const isPlain = ({ plainHttp, reference }: RegistryCheckOptions): boolean => plainHttp || isLoopback(reference.host);
+const isPlain = ({ plainHttp, reference }: RegistryCheckOptions): boolean =>
+  plainHttp || isLoopbackHost(reference.host);
 
 /** TLS certificates, tokens and times of publishes bear a little; not more. */
 const MAX_SKEW_MS = 60_000;

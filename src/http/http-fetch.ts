@@ -71,8 +71,11 @@ export function redactUrl(url: string | URL): string {
   return `${protocol}//${host}${pathname}${query.length === 0 ? '' : `?${query.join('&')}`}`;
 }
 
-/** Whether `hostname`, without a port, can only mean this machine. */
-export function isLoopbackHost(hostname: string): boolean {
-  const name = hostname.toLowerCase().replace(/^\[(.*)\]$/, '$1');
-  return name === 'localhost' || name.endsWith('.localhost') || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name);
+/** Whether `host`, with or without a port, can only mean this machine, so that plain http leaks nothing. */
+export function isLoopbackHost(host: string): boolean {
+  const url = `http://${/^[^[]*:.*:/.test(host) ? `[${host}]` : host}`;
+  if (!/^[\w.:[\]-]+$/.test(host) || !URL.canParse(url)) return false;
+  // In the one form that all others of an address have in a URL: that is where a request would go.
+  const { hostname } = new URL(url);
+  return /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\]|\[::ffff:7f[\da-f]{2}:[\da-f]+\])$/.test(hostname);
 }

@@ -4,7 +4,7 @@
  *
  * Grammar of repositories: opencontainers/distribution-spec v1.1.1 spec.md, "Pulling manifests".
  */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { NixcacheError } from '../errors.ts';
 
 export interface LayoutReference {
@@ -56,14 +56,6 @@ export function formatReference(reference: CacheReference): string {
   if (reference.kind === 'layout') return `oci:${reference.path}`;
   const host = reference.host === DOCKER_HUB_HOST ? 'docker.io' : reference.host;
   return `${host}/${reference.repository}`;
-}
-
-/** Whether `host`, with or without a port, can only be this machine, so that plain http leaks nothing. */
-export function isLoopback(host: string): boolean {
-  const name = isIPv6(host) ? host : (splitPort(host.toLowerCase())?.name ?? '');
-  if (name === 'localhost' || name.endsWith('.localhost')) return true;
-  if (isIPv4(name)) return name.startsWith('127.');
-  return isIPv6(name) && (/^(?:0*:)*:?0*1$/.test(name) || /^::ffff:127\./i.test(name));
 }
 
 function parseLayout(text: string): LayoutReference {

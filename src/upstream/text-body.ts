@@ -2,6 +2,7 @@
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, zstdDecompress } from 'node:zlib';
 import { NixcacheError } from '../errors.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { SourceFile } from './file-source.ts';
 
 type Decoder = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
@@ -21,15 +22,7 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
  */
 export async function readText(file: SourceFile, maxBytes: number, what: string): Promise<string> {
   const { body, encoding } = file;
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    // Leaving the loop destroys the body.
-    if (size > maxBytes) throw new NixcacheError('ERR_UPSTREAM', `${what} is longer than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  const bytes = Buffer.concat(chunks);
+  const bytes = await readBounded(body, maxBytes, what, 'ERR_UPSTREAM');
   if (encoding === undefined) return bytes.toString('utf8');
   const decode = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding] : undefined;
   if (decode === undefined) throw new NixcacheError('ERR_UPSTREAM', `${what} has the unknown encoding '${encoding}'`);

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { isLoopbackHost, redactUrl } from '../../src/http/http-fetch.ts';
 
 it.each([
@@ -13,16 +13,46 @@ it.each([
   expect(redactUrl(url)).toBe(shown);
 });
 
-it.each([
-  ['localhost', true],
-  ['registry.localhost', true],
-  ['127.0.0.1', true],
-  ['127.8.9.10', true],
-  ['[::1]', true],
-  ['localhost.example', false],
-  ['127.0.0.1.example', false],
-  ['10.0.0.1', false],
-  ['[::2]', false],
-])('of %s it is %s that it is this machine', (host, loopback) => {
-  expect(isLoopbackHost(host)).toBe(loopback);
+describe('a loopback host', () => {
+  it.each([
+    'localhost',
+    'LOCALHOST:5000',
+    'registry.localhost',
+    '127.8.9.10',
+    '127.1',
+    '[0:0::1]:80',
+    'cache.localhost',
+    '127.0.0.1',
+    '127.1.2.3:80',
+    '::1',
+    '[::1]',
+    '[::1]:5000',
+    '0:0:0:0:0:0:0:1',
+    '[::ffff:127.0.0.1]:80',
+  ])('%s is one', (host) => {
+    expect(isLoopbackHost(host)).toBe(true);
+  });
+
+  it.each([
+    'ghcr.io',
+    'localhost.example',
+    'localhost.example:127',
+    '[::2]',
+    '[::ffff:126.0.0.1]',
+    '127.0.0.1/x',
+    '127.0.0.1@ghcr.io',
+    'notlocalhost',
+    '127.0.0.1.example',
+    '127.example:80',
+    '128.0.0.1',
+    '10.0.0.1',
+    '::',
+    '::2',
+    '[1::1]:5000',
+    'fe80::1',
+    '',
+    'user@localhost',
+  ])('%s is none', (host) => {
+    expect(isLoopbackHost(host)).toBe(false);
+  });
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { NixcacheError } from '../../src/errors.ts';
-import { formatReference, isLoopback, isTag, parseReference } from '../../src/oci/reference.ts';
+import { formatReference, isTag, parseReference } from '../../src/oci/reference.ts';
 
 describe('a cache reference', () => {
   it.each([
@@ -88,41 +88,6 @@ describe('a cache reference', () => {
     expect(formatReference(parseReference('oci:./x'))).toBe('oci:./x');
     expect(formatReference(parseReference('docker.io/Owner/x'))).toBe('docker.io/owner/x');
     expect(formatReference(parseReference('[::1]:5000/x'))).toBe('[::1]:5000/x');
-  });
-});
-
-describe('a loopback host', () => {
-  it.each([
-    'localhost',
-    'LOCALHOST:5000',
-    'cache.localhost',
-    '127.0.0.1',
-    '127.1.2.3:80',
-    '::1',
-    '[::1]',
-    '[::1]:5000',
-    '0:0:0:0:0:0:0:1',
-    '[::ffff:127.0.0.1]:80',
-  ])('%s is one', (host) => {
-    expect(isLoopback(host)).toBe(true);
-  });
-
-  it.each([
-    'ghcr.io',
-    'localhost.example',
-    'notlocalhost',
-    '127.0.0.1.example',
-    '127.example:80',
-    '128.0.0.1',
-    '10.0.0.1',
-    '::',
-    '::2',
-    '[1::1]:5000',
-    'fe80::1',
-    '',
-    'user@localhost',
-  ])('%s is none', (host) => {
-    expect(isLoopback(host)).toBe(false);
   });
 });
 

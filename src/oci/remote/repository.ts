@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import { AdaptiveLimit } from '../../http/concurrency.ts';
-import type { HttpFetch } from '../../http/http-fetch.ts';
+import { type HttpFetch, isLoopbackHost } from '../../http/http-fetch.ts';
 import { discardBody } from '../../http/redirects.ts';
 import { Retrier, type RetrierOptions } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
@@ -18,7 +18,7 @@ import type {
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { IMAGE_MANIFEST } from '../manifest.ts';
-import { formatReference, isLoopback } from '../reference.ts';
+import { formatReference } from '../reference.ts';
 import { Authorizer } from './auth.ts';
 import { fetchBlob } from './blob-fetch.ts';
 import { pushBlob } from './blobs.ts';
@@ -66,7 +66,7 @@ export class RemoteRepository implements ContentStore, Deleter {
     this.name = formatReference({ kind: 'registry', host, repository });
     this.kind = registryKind(host, options.kind);
     this.#deleter = options.deleter;
-    const registry = new URL(`${plainHttp || isLoopback(host) ? 'http' : 'https'}://${apiHost(host)}/`);
+    const registry = new URL(`${plainHttp || isLoopbackHost(host) ? 'http' : 'https'}://${apiHost(host)}/`);
     const retrier = new Retrier(options.retry);
     const { clock } = retrier;
     const { credentials = async () => undefined } = options;
