@@ -119,6 +119,11 @@ describe('what is asked for', () => {
     expectError(result, 1, /no Nix found: .*install Nix from/);
   });
 
+  it('a key that cannot be read, though there is no Nix either', async () => {
+    const args = ['publish', flake, '--to', `oci:${whole}`, '--quiet', '--key-file', '/nowhere/key'];
+    expectError(await run(args, { PATH: '/nowhere' }), 2, /read signing key \/nowhere\/key .*ENOENT/);
+  });
+
   it.each([
     ['nonsense', 'a secret key must read'],
     [`short-1:${Buffer.alloc(12).toString('base64')}`, 'bytes'],

@@ -5,6 +5,7 @@ import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
 import type { ContentStore, Deleter } from '../../oci/content-store.ts';
+import type { CacheReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
 import { readStandardInput } from '../standard-input.ts';
 import type { Output } from '../ui/output.ts';
@@ -20,6 +21,15 @@ export interface OpenStoreOptions {
   readonly deleter?: Deleter | undefined;
 }
 
+const loadLayouts = () => import('../../oci/layout/layout-store.ts');
+const loadRegistries = () =>
+  Promise.all([import('../../oci/remote/repository.ts'), import('../../oci/credentials/find.ts')]);
+
+/** Loads what `openStore` needs. */
+export async function loadStore({ kind }: CacheReference): Promise<void> {
+  await (kind === 'layout' ? loadLayouts() : loadRegistries());
+}
+
 /** @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO; a registry is not asked yet */
 export async function openStore(
   cache: CacheSetting,
@@ -29,13 +39,10 @@ export async function openStore(
   const { output, env } = context;
   output.detail(`cache: ${cache.name} (${cache.from})`);
   if (cache.reference.kind === 'layout') {
-    const { LayoutStore } = await import('../../oci/layout/layout-store.ts');
+    const { LayoutStore } = await loadLayouts();
     return LayoutStore.open(cache.reference.path, { create: options.create });
   }
-  const [{ RemoteRepository }, { credentialsProvider }] = await Promise.all([
-    import('../../oci/remote/repository.ts'),
-    import('../../oci/credentials/find.ts'),
-  ]);
+  const [{ RemoteRepository }, { credentialsProvider }] = await loadRegistries();
   const { host, repository } = cache.reference;
   const kind = cache.registryKind;
   return new RemoteRepository({

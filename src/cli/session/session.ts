@@ -18,7 +18,7 @@ import type { Call } from '../command.ts';
 import { type CommandContext, sourcesOf } from '../context.ts';
 import type { Output } from '../ui/output.ts';
 import { convertStore } from './convert-store.ts';
-import { type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
+import { loadStore, type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
 import { type Provenance, provenanceOf } from './provenance.ts';
 
 export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'http'>> {
@@ -67,6 +67,12 @@ export class Session implements AsyncDisposable {
   credentials(): Promise<BasicCredentials | undefined> {
     this.#credentials ??= readCredentials(this.sources, this.context);
     return this.#credentials;
+  }
+
+  /** Loads what it takes to reach the cache, for who waits for something else meanwhile. @throws {NixcacheError} ERR_USAGE */
+  async loadStore(): Promise<void> {
+    const { reference } = this.cache;
+    await Promise.all([loadStore(reference), reference.kind === 'layout' ? undefined : this.http.load()]);
   }
 
   /** The content store of a cache, as it is; a registry is not asked yet. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */

@@ -33,6 +33,11 @@ export class HttpClient implements HttpFetch {
     });
   }
 
+  /** Makes ready for the first request, which tells what is wrong. */
+  async load(): Promise<void> {
+    await this.#open(undefined).catch(() => undefined);
+  }
+
   /** Lets running requests end, then closes all connections. */
   async close(): Promise<void> {
     await Promise.all((await this.#opened()).map((each) => each.close()));

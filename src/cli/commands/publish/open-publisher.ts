@@ -25,6 +25,10 @@ export async function openPublisher(
 ): Promise<Publisher> {
   const { output, signal, cwd } = session.context;
   const { cache } = session; // a wrong reference is said first
+  const command = new NixCommand({ cwd });
+  // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
+  const opening = openLocalStore({ command, signal });
+  opening.catch(() => undefined);
   const keys = await session.signingKeys(settings.signingKeys);
   if (keys.length === 0) {
     output.warn(
@@ -33,8 +37,8 @@ export async function openPublisher(
     );
   }
   await session.credentials();
-  const command = new NixCommand({ cwd });
-  const localStore = await openLocalStore({ command, signal });
+  await session.loadStore();
+  const localStore = await opening;
   const { dryRun } = settings;
   const store = await session.store({ cache, create: !dryRun });
   const reader = await session.writersReader(store, { dryRun, sparse });
