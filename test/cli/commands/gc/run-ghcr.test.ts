@@ -1,11 +1,11 @@
 /** What a person and a script are told by `nixcache gc` of a cache on GHCR. */
 import { describe, expect, it } from 'vitest';
-import { type OpenGithub, openGithub, REPOSITORY } from '../../github/open-github.ts';
-import { CacheBuilder, namesIn } from '../../support/cache-builder.ts';
-import { FAKE_GITHUB_TOKEN, type FakeGithubTraits } from '../../support/fake-github.ts';
-import { FAKE_USER } from '../../support/fake-registry-auth.ts';
-import { tempDir } from '../../support/temp-dir.ts';
-import { type CliResult, runCli } from '../run-cli.ts';
+import { type OpenGithub, openGithub, REPOSITORY } from '../../../github/open-github.ts';
+import { CacheBuilder, namesIn } from '../../../support/cache-builder.ts';
+import { FAKE_GITHUB_TOKEN, type FakeGithubTraits } from '../../../support/fake-github.ts';
+import { FAKE_USER } from '../../../support/fake-registry-auth.ts';
+import { tempDir } from '../../../support/temp-dir.ts';
+import { type CliResult, runCli } from '../../run-cli.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const daysAgo = (days: number): Date => new Date(Date.now() - days * DAY_MS);

@@ -1,9 +1,9 @@
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { generateKey, parsePublicKey, parseSecretKey } from '../../../src/nix/signature.ts';
-import { tempDir } from '../../support/temp-dir.ts';
-import { runCli } from '../run-cli.ts';
+import { generateKey, parsePublicKey, parseSecretKey } from '../../../../src/nix/signature.ts';
+import { tempDir } from '../../../support/temp-dir.ts';
+import { runCli } from '../../run-cli.ts';
 
 const modeOf = async (file: string): Promise<string> => ((await stat(file)).mode & 0o777).toString(8);
 

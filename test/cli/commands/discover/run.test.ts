@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type NixCli, openNixCli } from '../nix-cli.ts';
+
+let cli: NixCli;
+beforeAll(async () => {
+  cli = await openNixCli();
+});
+afterAll(() => cli.nix.cleanup());
+
+describe('discover', () => {
+  it('lists outputs on stdout and failures on stderr', async () => {
+    const { exitCode, stdout, stderr } = await cli.run(['discover']);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^OUTPUT +SYSTEM +STORE PATH\npackages\.\S+\.bad .*\npackages\.\S+\.good .*good-1$/);
+    expect(stderr).toMatch(/packages\.\S+\.broken does not evaluate: broken on purpose/);
+  });
+
+  it('prints one JSON document', async () => {
+    const { stdout } = await cli.run(['discover', '--json', '--only', 'packages.*.good', '--quiet']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      outputs: [{ kind: 'packages', name: 'good-1', outputs: { out: expect.stringContaining('/nix/store/') } }],
+      failures: [],
+    });
+  });
+
+  it('prints a matrix of all systems, for GitHub too', async () => {
+    const file = join(cli.nix.dir, 'discover-output');
+    const { stdout } = await cli.run(['discover', '--matrix'], { GITHUB_OUTPUT: file });
+    expect(JSON.parse(stdout)).toMatchObject({
+      include: [
+        { system: 'aarch64-linux', runner: 'ubuntu-24.04-arm' },
+        { system: 'x86_64-linux', runner: 'ubuntu-latest' },
+      ],
+    });
+    expect(await readFile(file, 'utf8')).toContain(`\n${stdout}\n`);
+  });
+
+  it('of what is no flake is a usage error', async () => {
+    const { exitCode, stdout } = await cli.run(['discover', join(cli.nix.dir, 'none')]);
+    expect([exitCode, stdout]).toEqual([2, '']);
+  });
+});

@@ -1,0 +1,57 @@
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { baseNameFor } from '../../../support/cache-builder.ts';
+import { makeSmallCache, runBeside, smallCacheIn } from '../small-cache.ts';
+
+let home = '';
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'nixcache-test-'));
+  await makeSmallCache(home);
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => runBeside(home, args, env);
+
+describe('pin', () => {
+  it('pins what a link leads to, moves the pin, shows its history and removes it', async () => {
+    await symlink(`/nix/store/${baseNameFor('hello-1')}`, join(home, 'result'));
+    expect(await nixcache(['pin', 'v1', './result'])).toMatchObject({ exitCode: 0, stdout: '' });
+    expect((await nixcache(['pin', 'v1', 'hello-2', '--json'])).stdout).toContain(
+      `"before":"/nix/store/${baseNameFor('hello-1')}"`,
+    );
+    expect((await nixcache(['pin', '--list'])).stdout).toMatch(/^PIN +SINCE +STORE PATH\nv1 .*-hello-2$/);
+    expect((await nixcache(['pin', '--history', 'v1'])).stdout.split('\n')).toHaveLength(3);
+    expect((await nixcache(['info', 'v1'])).stdout).toMatch(/^v1\n {2}\S+-hello-2\n {4}2 paths/);
+    expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 0 });
+    expect((await nixcache(['pin', '--list', '--json'])).stdout).toBe(
+      JSON.stringify({ cache: smallCacheIn(home), pins: [] }),
+    );
+    expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 1 });
+  });
+
+  it('says how to get into the cache what is not there', async () => {
+    const path = `/nix/store/${baseNameFor('other')}`;
+    const { exitCode, stderr } = await nixcache(['pin', 'v2', path]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`nixcache push ${path}`);
+  });
+
+  it.each([
+    [['pin'], 'give a name and a store path'],
+    [['pin', '--list', 'v1'], 'one argument too many'],
+    [['pin', '/nix', 'hello-1'], 'cannot name a pin'],
+    [['pin', '--list', '--remove', 'x'], 'cannot be used with'],
+  ])('refuses %j', async (args, message) => {
+    const { exitCode, stderr } = await nixcache(args);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(message);
+  });
+});
+
+it('help has examples', async () => {
+  const { stdout } = await nixcache(['pin', '--help']);
+  expect(stdout).toMatch(/\nExamples:\n {2}# .*\n {2}\$ .*nixcache pin/);
+});
