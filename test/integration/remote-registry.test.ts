@@ -59,6 +59,23 @@ describe('docker-registry', () => {
     }
   });
 
+  it('gets a blob again that it remembers and has lost to a garbage collection beside it', async () => {
+    const forgetful = await RealRegistry.start({ remembers: true });
+    try {
+      const repository = await open(forgetful.host);
+      const blob = blobOf('taken away');
+      expect(await repository.pushBlob(blob.descriptor, blob.open)).toBe('pushed');
+      expect(await repository.pushBlob(blob.descriptor, blob.open)).toBe('existed');
+      await forgetful.collectGarbage({ beside: true });
+      expect(await repository.hasBlob(blob.descriptor)).toBe(true); // says the registry
+      expect(await repository.pushBlob(blob.descriptor, blob.open)).toBe('pushed');
+      await repository.pushManifest('keep', IMAGE_MANIFEST, manifestOf(blob.descriptor));
+      expect(await readAll(await repository.fetchBlob(blob.descriptor))).toEqual(blob.bytes);
+    } finally {
+      await forgetful.stop();
+    }
+  });
+
   it('goes on after the registry was restarted under its keep-alive connections', async () => {
     const repository = await open();
     const blob = blobOf('survives a restart');

@@ -12,6 +12,8 @@ const START_TIMEOUT_MS = 20_000;
 export interface RealRegistryOptions {
   /** Whether it obeys DELETE; default true. */
   readonly deletes?: boolean;
+  /** Whether it keeps in memory which blobs there are, as the configuration of its image has it; default false. */
+  readonly remembers?: boolean;
   /** `user:bcrypt hash`: nobody else may do anything. */
   readonly htpasswd?: string;
 }
@@ -70,15 +72,18 @@ export class RealRegistry {
     this.#kill = undefined;
   }
 
-  /** Runs its garbage collection, as its manual wants it: while it is not running. Returns what it printed. */
-  async collectGarbage({ untagged = false }: { readonly untagged?: boolean } = {}): Promise<string> {
-    await this.pause();
+  /**
+   * Runs its garbage collection, as its manual wants it: while it is not running, unless `beside` it. Returns what it
+   * printed.
+   */
+  async collectGarbage({ untagged = false, beside = false } = {}): Promise<string> {
+    if (!beside) await this.pause();
     const flags = untagged ? ['--delete-untagged'] : [];
     const { stdout } = await execa(BINARY, ['garbage-collect', ...flags, this.#config], {
       stderr: 'ignore',
       timeout: 60_000,
     });
-    await this.resume();
+    if (!beside) await this.resume();
     return stdout;
   }
 
@@ -88,11 +93,19 @@ export class RealRegistry {
   }
 }
 
-const config = (host: string, directory: string, { deletes = true, htpasswd }: RealRegistryOptions): string =>
+const config = (
+  host: string,
+  directory: string,
+  { deletes = true, remembers = false, htpasswd }: RealRegistryOptions,
+): string =>
   JSON.stringify({
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: deletes } },
+    storage: {
+      filesystem: { rootdirectory: join(directory, 'data') },
+      delete: { enabled: deletes },
+      ...(remembers ? { cache: { blobdescriptor: 'inmemory' } } : {}),
+    },
     http: { addr: host },
     ...(htpasswd === undefined ? {} : { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } }),
   });

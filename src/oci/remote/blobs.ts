@@ -21,7 +21,7 @@ export async function pushBlob(
   options: PushOptions = {},
 ): Promise<PushResult> {
   const { signal } = options;
-  const asWriter = { actions: 'pull,push', signal } as const;
+  const asWriter = { actions: 'pull,push', isReliedOn: true, signal } as const;
   if (await hasBlob(transport, expected, asWriter)) return 'existed';
   let lostSessions = 0;
   const alsoRetry = (error: unknown): boolean => {

@@ -15,6 +15,8 @@ export interface HasBlobOptions extends CallOptions {
   readonly actions?: Actions | undefined;
   /** Whether a fault is met by asking again; default true. */
   readonly retry?: boolean | undefined;
+  /** Whether a byte of it has to be seen, for something is going to rely on it; default false. */
+  readonly isReliedOn?: boolean | undefined;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface HasBlobOptions extends CallOptions {
 export async function hasBlob(
   transport: Transport,
   target: BlobTarget,
-  { signal, actions = 'pull', retry = true }: HasBlobOptions = {},
+  { signal, actions = 'pull', retry = true, isReliedOn = false }: HasBlobOptions = {},
 ): Promise<boolean> {
   const url = transport.url(`blobs/${target.digest}`);
   const head: RegistryRequest = {
@@ -36,7 +38,32 @@ export async function hasBlob(
   if (target.size === undefined) return true;
   const isRedirect = REDIRECTS.some((status) => status === response.status);
   const size = isRedirect ? await sizeInStorage(transport, response, head) : lengthOf(response);
-  return size === 'unknown' || size === target.size;
+  if (size !== 'unknown' && size !== target.size) return false;
+  return isRedirect || !isReliedOn || target.size === 0 || canRead(transport, head);
+}
+
+const FIRST_BYTE = { range: 'bytes=0-0', 'accept-encoding': 'identity' };
+
+/**
+ * A registry may remember what its storage has lost: distribution with `blobdescriptor: inmemory`, as in its image's own
+ * configuration, answers HEAD for blobs that a garbage collection beside it has taken, and breaks off when they are read.
+ * Any other trouble leaves the registry's word: it is there.
+ */
+async function canRead(transport: Transport, head: RegistryRequest): Promise<boolean> {
+  try {
+    const get = { method: 'GET', headers: FIRST_BYTE, expect: [200, 206, 404, 416], maxRedirects: undefined } as const;
+    const { status, body } = await transport.sendOnce({ ...head, ...get });
+    let seen = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      seen += chunk.length;
+      if (status === 200) break; // all of it, whatever was asked for
+    }
+    return status < 400 && seen > 0;
+  } catch (error) {
+    if (isNixcacheError(error, 'ERR_NETWORK')) return false;
+    if (isNixcacheError(error) && error.code !== 'ERR_INTERRUPTED') return true;
+    throw error;
+  }
 }
 
 type Size = number | 'absent' | 'unknown';
@@ -50,8 +77,7 @@ async function sizeInStorage(transport: Transport, redirect: HttpResponse, head:
     const location = transport.resolve(redirect.headers['location'] ?? '', redirect.url, 'look for a blob');
     const there = await transport.sendOnce({ ...head, url: location, expect: [200, ...REFUSALS_OF_HEAD] });
     if (there.status === 200 && lengthOf(there) !== 'unknown') return lengthOf(there);
-    const range = { range: 'bytes=0-0', 'accept-encoding': 'identity' };
-    const get = { method: 'GET', headers: range, expect: [200, 206, 404, 416], maxRedirects: undefined } as const;
+    const get = { method: 'GET', headers: FIRST_BYTE, expect: [200, 206, 404, 416], maxRedirects: undefined } as const;
     const byte = await transport.sendOnce({ ...head, ...get });
     await discardBody(byte.body);
     if (byte.status === 404) return 'absent';

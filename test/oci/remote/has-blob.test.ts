@@ -1,6 +1,7 @@
 /** Whether a blob is there, and whole, where the registry itself only says where it lies. */
 import { describe, expect, it } from 'vitest';
 import type { FakeRegistry } from '../../support/fake-registry.ts';
+import type { FaultAct } from '../../support/fake-registry-faults.ts';
 import { blobOf, openRepository, randomBlob } from './open-repository.ts';
 
 const blob = randomBlob(1000);
@@ -80,4 +81,28 @@ it('a session that is answered with 201 at once is not believed without asking',
   const { registry, repository } = await openRepository();
   registry.inject({ method: 'POST', act: { type: 'answer', status: 201 } });
   await expect(repository.pushBlob(blob.descriptor, blob.open)).rejects.toMatchObject({ code: 'ERR_REGISTRY' });
+});
+
+describe('a blob that is relied on', () => {
+  const GET = /\/blobs\/sha256:/;
+
+  it('is not there when it cannot be read, whatever HEAD says', async () => {
+    const { registry, repository } = await stored(blob.bytes, {});
+    registry.inject({ method: 'GET', path: GET, act: { type: 'cut', bytes: 0, how: 'reset' } });
+    expect(await repository.pushBlob(blob.descriptor, blob.open)).toBe('pushed');
+    expect(registry.count('PUT', /uploads/)).toBe(1);
+  });
+
+  it.each<[string, FaultAct]>([
+    ['has one byte read', { type: 'status', status: 206 }],
+    ['has but its beginning read where ranges are ignored', { type: 'ignore-range' }],
+    ['is there by the word of a registry in trouble', { type: 'answer', status: 503 }],
+  ])('%s', async (_what, act) => {
+    const { registry, repository } = await stored(blob.bytes, {});
+    registry.inject({ method: 'GET', path: GET, act });
+    expect(await repository.pushBlob(blob.descriptor, blob.open)).toBe('existed');
+    const [get] = registry.requests.filter(({ method }) => method === 'GET');
+    expect(get?.headers.range).toBe('bytes=0-0');
+    expect(registry.count('POST')).toBe(0);
+  });
 });
