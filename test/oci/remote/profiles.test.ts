@@ -195,9 +195,14 @@ describe('on a registry like zot, which takes away what no tag reaches', () => {
   }
   const MINUTE_MS = 60_000;
 
-  /** A store that takes large blobs one after the other, each for `onBlob`'s time. */
+  /** A store that takes large blobs one after the other, each for `onBlob`'s time, and only while nothing is committed. */
   function slowLine(store: RemoteRepository, onBlob: () => void): ContentStore {
     const oneByOne = pLimit(1);
+    let committing = 0;
+    const commit = async <T>(call: () => Promise<T>): Promise<T> => {
+      committing++;
+      return call().finally(() => committing--);
+    };
     return {
       name: store.name,
       maxLayers: store.maxLayers,
@@ -206,11 +211,13 @@ describe('on a registry like zot, which takes away what no tag reaches', () => {
       fetchManifest: (reference, options) => store.fetchManifest(reference, options),
       resolve: (reference, options) => store.resolve(reference, options),
       listTags: (options) => store.listTags(options),
-      pushManifest: (tag, mediaType, bytes, options) => store.pushManifest(tag, mediaType, bytes, options),
+      pushManifest: (tag, mediaType, bytes, options) =>
+        commit(() => store.pushManifest(tag, mediaType, bytes, options)),
       pushBlob: async (expected, content, options) => {
-        if (expected.size < 50_000) return store.pushBlob(expected, content, options);
+        if (expected.size < 50_000) return commit(() => store.pushBlob(expected, content, options));
         return oneByOne(async () => {
-          await delay(30);
+          do await delay(30);
+          while (committing > 0);
           onBlob();
           return store.pushBlob(expected, content, options);
         });
