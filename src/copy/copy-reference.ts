@@ -7,7 +7,7 @@
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { stopAtProblems } from '../cache/read/problem.ts';
 import { fetchRecords, fetchSegmentRecords, readRecords } from '../cache/read/stored-records.ts';
-import type { CacheView } from '../cache/read/view.ts';
+import { assertCache, type CacheView } from '../cache/read/view.ts';
 import type { CacheWriter } from '../cache/write/cache-writer.ts';
 import { carried, type PendingEntry, signaturesOf } from '../cache/write/incoming.ts';
 import { type KeepWholeOptions, keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
@@ -42,7 +42,7 @@ export interface CopyReferenceOptions extends CopyOptions {
 
 /**
  * @throws {NixcacheError} ERR_INDEX and ERR_INDEX_VERSION when one of the two cannot be read, before anything is written;
- *   ERR_NOT_FOUND when a selected path is not in the source; and what the stores throw
+ *   ERR_NOT_FOUND when there is no source, or a selected path is not in it; and what the stores throw
  */
 export async function copyReference(options: CopyReferenceOptions): Promise<CopyReport> {
   const { source, sourceReader, reader, destination, dryRun, onEvent, signal } = options;
@@ -51,6 +51,7 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   assertSameStoreDir(reader, sourceReader);
   const { view } = sourceReader;
   if (!view) throw new Error('the source was never refreshed');
+  assertCache(view, source.name);
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
   const selected = await selectHashes(options, view);
   const { lacking, existed, absent } = selection.survey(selected);

@@ -4,7 +4,7 @@
  */
 
 import type { Mirror } from '../cache/read/mirror.ts';
-import { type CacheView, entriesSize, loadView } from '../cache/read/view.ts';
+import { assertCache, type CacheView, entriesSize, loadView } from '../cache/read/view.ts';
 import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
@@ -37,7 +37,7 @@ const RECORD_AGE_MS = 60 * 60 * 1000;
 /** A week: longer than anyone's grace period. */
 const LINGER_MS = 7 * 24 * 60 * 60 * 1000;
 
-/** @throws {NixcacheError} ERR_INDEX_VERSION; ERR_INDEX when this is no cache of ours; the registry's errors */
+/** @throws {NixcacheError} ERR_INDEX_VERSION; ERR_NOT_FOUND when there is none; ERR_INDEX when this is no cache of ours; the registry's errors */
 export async function scanTags(options: ScanTagsOptions): Promise<TagScan> {
   const { store, mirror, findings, signal, now } = options;
   const damaged = new Set<string>();
@@ -66,6 +66,7 @@ export async function scanTags(options: ScanTagsOptions): Promise<TagScan> {
     const [foreign] = findings.list;
     throw new NixcacheError('ERR_INDEX', `${foreign?.message}: it is no cache of nixcache's`);
   }
+  assertCache(view, store.name);
   if (view.index === 'missing' && isOurs) {
     findings.add('cache-index-missing', CACHE_INDEX_TAG, `${store.name} has no cache-index`);
   }

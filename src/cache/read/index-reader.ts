@@ -23,7 +23,7 @@ import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
 import { type OnProblem, stopAtProblems, warnOfProblems } from './problem.ts';
 import { type LoadedSegment, loadSegments } from './segment-loader.ts';
-import { type CacheView, keptDigests, loadView, TagVanished } from './view.ts';
+import { type CacheView, isNowhere, keptDigests, loadView, TagVanished } from './view.ts';
 
 export interface IndexReaderOptions {
   readonly store: ReadOnlyStore;
@@ -250,6 +250,7 @@ export class IndexReader implements CacheReader {
     const legacy = this.#options.legacy === 'read' ? { before: this.#view?.legacy, now: now() } : this.#options.legacy;
     const announced = this.#options.strict;
     const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, announced, signal });
+    if (isNowhere(view)) this.#assertNeverSeen();
     const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
@@ -279,6 +280,18 @@ export class IndexReader implements CacheReader {
     for (const { segment } of removed) segment.close();
     const bytes = lookupBytes + entriesBytes;
     return { changed, addedSegments: added.length, removedSegments: removed.length, bytes };
+  }
+
+  /** @throws {NixcacheError} ERR_INDEX: a cache that was there is not believed to be empty */
+  #assertNeverSeen(): void {
+    const wasThere = this.#view !== undefined && !isNowhere(this.#view);
+    if (!wasThere && this.#segments.length === 0) return;
+    const { index } = this.#options;
+    throw new NixcacheError(
+      'ERR_INDEX',
+      `${this.name} had ${this.#table.size} entries, and now has neither cache-index nor anything else of ours: that is not taken for an empty cache; ` +
+        `if it was deleted on purpose, ${index ? `remove what is remembered of it in ${index.name}` : 'start again'}`,
+    );
   }
 
   #leaveOut(lacking: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof leaveOut> {

@@ -137,6 +137,19 @@ export function keptDigests(view: CacheView): Set<Digest> {
   return digests;
 }
 
+/** Whether nothing of a cache is there. One that was emptied still has its cache-index. */
+export const isNowhere = ({ index, live, checkpoints }: CacheView): boolean =>
+  index === 'missing' && live.segments.length === 0 && checkpoints.size === 0;
+
+/** @throws {NixcacheError} ERR_NOT_FOUND: nothing to look at must not pass as nothing wrong */
+export function assertCache(view: CacheView, name: string): void {
+  if (!isNowhere(view)) return;
+  throw new NixcacheError(
+    'ERR_NOT_FOUND',
+    `there is no cache at ${name}: it has neither cache-index nor segments; is the reference right?`,
+  );
+}
+
 /** Segments that are dead and not deleted yet, oldest first. */
 export const droppedSegments = ({ live, tags }: CacheView): string[] =>
   [...live.replaced].filter((tag) => tags.has(tag) && parseTag(tag)?.kind === 'segment').sort(byTime);

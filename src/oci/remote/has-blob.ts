@@ -34,7 +34,8 @@ export async function hasBlob(
     expect: [200, 204, 404, ...REDIRECTS],
   };
   const response = await (retry ? transport.send(head) : transport.sendOnce(head));
-  if (response.status === 404) return false;
+  // Who writes goes on to store it; who reads draws conclusions from absence, for which an answer without a body is not enough.
+  if (response.status === 404) return actions === 'pull' ? isThereAfterAll(transport, head) : false;
   if (target.size === undefined) return true;
   const isRedirect = REDIRECTS.some((status) => status === response.status);
   const size = isRedirect ? await sizeInStorage(transport, response, head) : lengthOf(response);
@@ -62,6 +63,19 @@ async function canRead(transport: Transport, head: RegistryRequest): Promise<boo
   } catch (error) {
     if (isNixcacheError(error, 'ERR_NETWORK')) return false;
     if (isNixcacheError(error) && error.code !== 'ERR_INTERRUPTED') return true;
+    throw error;
+  }
+}
+
+/** By GET of one byte. @throws {NixcacheError} ERR_REGISTRY for a 404 that is not the registry's own word */
+async function isThereAfterAll(transport: Transport, head: RegistryRequest): Promise<boolean> {
+  const headers = { range: 'bytes=0-0', 'accept-encoding': 'identity' };
+  const get: RegistryRequest = { ...head, method: 'GET', headers, expect: [200, 206, 416], maxRedirects: undefined };
+  try {
+    await discardBody((await transport.send(get)).body);
+    return true;
+  } catch (error) {
+    if (isNixcacheError(error, 'ERR_NOT_FOUND')) return false;
     throw error;
   }
 }

@@ -56,7 +56,8 @@ export async function resolveManifest(
     expect: [200, ...REDIRECTS],
   };
   const response = await absentAsUndefined(() => transport.send(request));
-  if (response === undefined) return undefined;
+  // An answer without a body has no code, which alone means absence.
+  if (response === undefined) return (await fetchManifest(transport, reference, options))?.descriptor;
   if (response.status !== 200) return (await fetchManifest(transport, reference, options))?.descriptor;
   const mediaType = contentType(response);
   const size = Number(response.headers['content-length'] ?? Number.NaN);
@@ -111,7 +112,7 @@ export async function deleteManifest(
   return 'deleted';
 }
 
-/** The registry's own 404 is an absence; a page of something in front of it is not. */
+/** Only the registry's own word for it is an absence. */
 async function absentAsUndefined<T>(
   call: () => Promise<T>,
   explain: (error: unknown) => unknown = (error) => error,
@@ -119,11 +120,7 @@ async function absentAsUndefined<T>(
   try {
     return await call();
   } catch (error) {
-    const absent =
-      error instanceof RegistryError &&
-      error.code === 'ERR_NOT_FOUND' &&
-      (error.errors.length > 0 || error.bodyExcerpt === '');
-    if (absent) return undefined;
+    if (error instanceof RegistryError && error.code === 'ERR_NOT_FOUND') return undefined;
     throw explain(error);
   }
 }

@@ -67,13 +67,23 @@ function parseErrors(body: string): RegistryErrorEntry[] {
 
 const MISSING_CONTENT: ReadonlySet<string> = new Set(['MANIFEST_BLOB_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_UNKNOWN']);
 
+const UNKNOWN: ReadonlySet<string> = new Set(['NAME_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN']);
+
+/**
+ * Whether it is the registry's own word that it does not have something: Harbor has a code of its own for that (goharbor/harbor
+ * src/lib/errors/const.go). Any other 404 is of a proxy, a wrong address or a fault, and says nothing about content.
+ */
+const saysUnknown = ({ code, message }: RegistryErrorEntry): boolean =>
+  UNKNOWN.has(code) || (code === 'NOT_FOUND' && /^(artifact|repository|project|blob) \S+ not found/.test(message));
+
 function errorCode({ method, url, status }: HttpErrorFacts, errors: readonly RegistryErrorEntry[]): ErrorCode {
   const has = (code: string): boolean => errors.some((error) => error.code === code);
   const pushesManifest = method === 'PUT' && /\/manifests\/[^/]+$/.test(new URL(url).pathname);
   if (pushesManifest && errors.some(({ code }) => MISSING_CONTENT.has(code))) return 'ERR_BLOB_UNKNOWN';
   if (status === 401) return 'ERR_UNAUTHORIZED';
   if (status === 403) return 'ERR_FORBIDDEN';
-  if (status === 404) return 'ERR_NOT_FOUND';
+  // HEAD is answered without a body: whoever relies on absence asks again by GET.
+  if (status === 404) return method === 'HEAD' || errors.some(saysUnknown) ? 'ERR_NOT_FOUND' : 'ERR_REGISTRY';
   if (status === 405 || status === 501 || has('UNSUPPORTED')) return 'ERR_UNSUPPORTED';
   if (status === 416) return 'ERR_RANGE';
   if (status < 500 && status !== 429 && has('UNAUTHORIZED')) return 'ERR_UNAUTHORIZED';
@@ -101,6 +111,9 @@ function hintFor(
       : 'is the package public, or does the token have read:packages?';
   }
   if (code === 'ERR_FORBIDDEN') return `may this user ${writes ? 'write to' : 'read'} this repository?`;
+  if (status === 404 && code === 'ERR_REGISTRY') {
+    return 'that is not a registry’s word that it is absent: is the address right, and does a proxy answer?';
+  }
   if (status === 413) return 'the registry, or a proxy in front of it, limits the size of uploads';
   if (status === 404 && writes && errors.some((error) => error.code === 'NAME_UNKNOWN')) {
     return 'does the repository have to be created first?';

@@ -143,9 +143,14 @@ export class RemoteRepository implements ContentStore, Deleter {
  */
 async function probeRead(transport: Transport, { signal }: CallOptions = {}): Promise<'there' | 'absent'> {
   const url = transport.url('tags/list?n=1');
-  const response = await transport.send({ method: 'GET', url, actions: 'pull', expect: [200, 404], signal });
-  await discardBody(response.body);
-  return response.status === 200 ? 'there' : 'absent';
+  try {
+    const response = await transport.send({ method: 'GET', url, actions: 'pull', expect: [200], signal });
+    await discardBody(response.body);
+    return 'there';
+  } catch (error) {
+    if (error instanceof RegistryError && error.code === 'ERR_NOT_FOUND') return 'absent';
+    throw error;
+  }
 }
 
 /** No manifest has this digest, and the bytes sent are no manifest: whoever may write is told so, and nothing is stored. */

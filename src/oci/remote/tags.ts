@@ -57,10 +57,7 @@ async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | u
       next: nextPage(transport, response.headers['link'], response.url),
     };
   } catch (error) {
-    // Only the registry's own word for it, or a bare 404: a proxy's error page says nothing about our repository.
-    const unknown =
-      error instanceof RegistryError && error.status === 404 && (error.errors.length > 0 || error.bodyExcerpt === '');
-    if (unknown) return undefined;
+    if (error instanceof RegistryError && error.code === 'ERR_NOT_FOUND') return undefined;
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openDirectoryIndex } from '../../../src/cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../../src/cache/read/index-reader.ts';
+import { refreshCacheIndex } from '../../../src/cache/write/cache-index.ts';
 import { CACHE_INDEX_TAG, parseTag, segmentTag } from '../../../src/cache-index/tags.ts';
 import { NixcacheError } from '../../../src/errors.ts';
 import { generateKey } from '../../../src/nix/signature.ts';
@@ -480,3 +481,49 @@ describe('a directory', () => {
     await rm(file);
   });
 });
+
+describe('a cache that was there', () => {
+  const emptied = async (options: Partial<IndexReaderOptions> & { readonly directory?: string }) => {
+    const store = new MemoryStore();
+    await new CacheBuilder(store).publish({ at: day(0), paths: ['a'] });
+    const first = await open(store, options);
+    await first.reader.refresh();
+    store.tags.clear();
+    return { store, first };
+  };
+
+  it('is not believed to be empty: readers keep what they have', async () => {
+    const { first } = await emptied({});
+    await expect(first.reader.refresh()).rejects.toMatchObject({ code: 'ERR_INDEX' });
+    expect(names(first.reader)).toEqual(['a']);
+    expect(first.reader.status().lastError).toContain('neither cache-index nor');
+  });
+
+  it('nor by the next process, a writer, that finds what is remembered of it', async () => {
+    const directory = await tempDir();
+    const { store } = await emptied({ directory });
+    const { reader } = await open(store, { directory, strict: true });
+    await expect(reader.refresh()).rejects.toThrow(directory);
+  });
+
+  it('and may be empty with its cache-index', async () => {
+    const { store, first } = await emptied({});
+    await refreshCacheIndex(store, {
+      ...{
+        view: {
+          ...viewOf(first.reader),
+          descriptors: new Map(),
+          live: { segments: [], checkpoints: [], replaced: new Set() },
+        },
+      },
+      ...{ added: [], publicKeys: [], now: day(1) },
+    });
+    await first.reader.refresh();
+    expect(names(first.reader)).toEqual([]);
+  });
+});
+
+function viewOf({ view }: IndexReader): NonNullable<IndexReader['view']> {
+  if (!view) throw new Error('never refreshed');
+  return view;
+}

@@ -15,6 +15,17 @@ async function stored(bytes: Buffer = blob.bytes, traits: object = { redirectBlo
 const atStorage = (registry: FakeRegistry): string[] =>
   registry.requests.filter(({ at }) => at === 'storage').map(({ method, status }) => `${method} ${status}`);
 
+describe('absence', () => {
+  it('is the word of the registry, by GET, and not a HEAD that is answered 404', async () => {
+    const { registry, repository } = await stored(blob.bytes, {});
+    registry.inject({ method: 'HEAD', act: { type: 'answer', status: 404 } });
+    expect(await repository.hasBlob(blob.descriptor)).toBe(true);
+    expect(await repository.hasBlob(blobOf('other').descriptor)).toBe(false);
+    registry.inject({ times: 2, act: { type: 'answer', status: 404 } });
+    await expect(repository.hasBlob(blob.descriptor)).rejects.toMatchObject({ code: 'ERR_REGISTRY' });
+  });
+});
+
 describe('a redirect', () => {
   it('has a length of its own, which is not that of the blob', async () => {
     const { registry, repository } = await stored();

@@ -100,7 +100,16 @@ describe('manifests', () => {
     const { registry, repository } = await openRepository();
     const headers = { 'content-type': 'text/html' };
     registry.inject({ method: 'GET', act: { type: 'answer', status: 404, headers, body: '<html>nope</html>' } });
-    await expect(repository.fetchManifest('tag')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
+    await expect(repository.fetchManifest('tag')).rejects.toMatchObject({ code: 'ERR_REGISTRY' });
+  });
+
+  it('asks by GET for the word of a registry whose HEAD says 404', async () => {
+    const { registry, repository, pushed } = await openWithTag();
+    registry.inject({ method: 'HEAD', act: { type: 'answer', status: 404 } });
+    expect(await repository.resolve('tag')).toEqual(pushed);
+    expect(await repository.resolve('other')).toBeUndefined();
+    registry.inject({ times: 2, act: { type: 'answer', status: 404 } });
+    await expect(repository.resolve('tag')).rejects.toMatchObject({ code: 'ERR_REGISTRY' });
   });
 
   it('gives back what a registry with a lagging view holds', async () => {

@@ -40,7 +40,7 @@ describe('listing tags', () => {
 
   it.each([
     [403, 'application/json', '{"errors":[{"code":"DENIED"}]}', 'ERR_FORBIDDEN'],
-    [404, 'text/html', '<html>not here</html>', 'ERR_NOT_FOUND'],
+    [404, 'text/html', '<html>not here</html>', 'ERR_REGISTRY'],
     [400, 'application/json', '{}', 'ERR_REGISTRY'],
     [200, 'text/html', '<html>welcome</html>', 'ERR_REGISTRY'],
   ])('is an error, not an empty list, when %i %s is the answer', async (status, type, body, code) => {
