@@ -11,6 +11,7 @@ import {
   formatWorkflowCommand,
   isGitHubActions,
 } from '../../github/actions.ts';
+import { toJson, visible, withoutCommands } from './plain-text.ts';
 import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
 import { Secrets } from './secrets.ts';
 
@@ -71,50 +72,51 @@ export class Output {
 
   /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
   result(value: unknown, human: () => string): void {
-    const text = this.#json ? JSON.stringify(value) : human();
+    const text = this.#json ? toJson(value) : visible(human());
     if (text !== '') this.#writeResult(text);
   }
 
   /** A line of the result that is the same with and without `--json`. */
   line(text: string): void {
-    this.#writeResult(text);
+    this.#writeResult(visible(text));
   }
 
   /** A line of the story. */
   info(text: string): void {
-    if (this.#level !== 'quiet') this.#story(text);
+    if (this.#level !== 'quiet') this.#story(visible(text));
   }
 
   /** A line for those who asked for more. */
   detail(text: string): void {
-    if (this.#level === 'verbose') this.#story(this.#paint('dim', text));
+    if (this.#level === 'verbose') this.#story(this.#paint('dim', visible(text)));
   }
 
   /** Shown even when quiet: it asks for something to be done. */
   warn(text: string): void {
-    if (isGitHubActions(this.#env)) this.#story(formatWorkflowCommand('warning', text, { title: 'nixcache' }));
-    else this.#story(`${this.#paint('yellow', 'warning:')} ${text}`);
+    if (isGitHubActions(this.#env)) this.#command('warning', text, { title: 'nixcache' });
+    else this.#story(`${this.#paint('yellow', 'warning:')} ${visible(text)}`);
   }
 
   /** The first line says what went wrong, the others what helps. */
   error(text: string, hints: readonly string[] = []): void {
     this.#progress?.close();
     if (isGitHubActions(this.#env)) {
-      this.#story(formatWorkflowCommand('error', [text, ...hints].join('\n'), { title: 'nixcache' }));
+      this.#command('error', [text, ...hints].join('\n'), { title: 'nixcache' });
       return;
     }
-    this.#story(`${this.#paint('red', 'nixcache:')} ${text}`);
-    for (const hint of hints) this.#story(`  ${hint}`);
+    this.#story(`${this.#paint('red', 'nixcache:')} ${visible(text)}`);
+    for (const hint of hints) this.#story(`  ${visible(hint)}`);
   }
 
   /** Heads what follows; GitHub folds it until `endGroup`. */
   group(title: string): void {
     if (this.#level === 'quiet') return;
-    this.#story(isGitHubActions(this.#env) ? formatWorkflowCommand('group', title) : this.#paint('bold', title));
+    if (isGitHubActions(this.#env)) this.#command('group', title);
+    else this.#story(this.#paint('bold', visible(title)));
   }
 
   endGroup(): void {
-    if (this.#level !== 'quiet' && isGitHubActions(this.#env)) this.#story(formatWorkflowCommand('endgroup'));
+    if (this.#level !== 'quiet' && isGitHubActions(this.#env)) this.#command('endgroup');
   }
 
   /** Follows long work; end the task on every path. */
@@ -152,7 +154,7 @@ export class Output {
         return columns() - 1; // some terminals wrap at the last column already
       },
       drawLive: (lines) => this.#drawLive(lines),
-      story: (line) => this.#story(line),
+      story: (line) => this.#story(visible(line)),
     };
   }
 
@@ -175,14 +177,28 @@ export class Output {
   #writeResult(text: string): void {
     const live = this.#stdout.isTTY ? this.#live : [];
     if (live.length > 0) this.#drawLive([]);
-    this.#stdout.write(`${this.#secrets.redact(text)}\n`);
+    this.#stdout.write(`${this.#harmless(this.#secrets.redact(text))}\n`);
     if (live.length > 0) this.#drawLive(live);
   }
 
   #story(text: string): void {
+    this.#writeStory(this.#harmless(this.#secrets.redact(text)));
+  }
+
+  /** A command of GitHub's, which we mean. */
+  #command(...[command, text = '', properties]: Parameters<typeof formatWorkflowCommand>): void {
+    this.#writeStory(this.#secrets.redact(formatWorkflowCommand(command, visible(text), properties)));
+  }
+
+  /** The runner looks for commands in all that a step prints. */
+  #harmless(text: string): string {
+    return isGitHubActions(this.#env) ? withoutCommands(text) : text;
+  }
+
+  #writeStory(text: string): void {
     const live = this.#live;
     if (live.length > 0) this.#drawLive([]);
-    this.#stderr.write(`${this.#secrets.redact(text)}\n`);
+    this.#stderr.write(`${text}\n`);
     if (live.length > 0) this.#drawLive(live);
   }
 

@@ -1,5 +1,6 @@
 /** Tables for terminals and pipes. */
 import { truncate } from './format.ts';
+import { onOneLine } from './plain-text.ts';
 
 /**
  * Text in columns two spaces apart, `head` above. With a `width` the widest column gives way, so that no line wraps;
@@ -10,9 +11,10 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   options: { readonly width?: number | undefined; readonly right?: readonly number[] } = {},
 ): string {
-  const widths = head.map((title, column) => Math.max(length(title), ...rows.map((row) => length(row[column] ?? ''))));
+  const lines = [head, ...rows].map((row) => row.map(onOneLine));
+  const widths = head.map((_, column) => lines.reduce((most, row) => Math.max(most, length(row[column] ?? '')), 0));
   if (options.width !== undefined) shrink(widths, options.width);
-  return [head, ...rows]
+  return lines
     .map((row) =>
       widths
         .map((width, column) => {
@@ -43,5 +45,5 @@ const length = (text: string): number => [...text].length;
 /** Titles and values, the values one below the other. */
 export function formatFields(fields: readonly (readonly [string, string])[]): string {
   const width = Math.max(...fields.map(([title]) => title.length));
-  return fields.map(([title, value]) => `  ${title.padEnd(width)}  ${value}`.trimEnd()).join('\n');
+  return fields.map(([title, value]) => `  ${title.padEnd(width)}  ${onOneLine(value)}`.trimEnd()).join('\n');
 }
