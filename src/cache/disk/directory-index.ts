@@ -51,7 +51,8 @@ class DirectoryIndex implements IndexStore {
   async write(piece: string, bytes: Uint8Array): Promise<boolean> {
     const temporary = join(this.name, `.${piece}.${randomUUID()}`);
     try {
-      await writeFile(temporary, bytes);
+      // On the disk before it has its name: after a loss of power there would be zeros.
+      await writeFile(temporary, bytes, { flush: true });
       await rename(temporary, join(this.name, piece));
       return true;
     } catch {
