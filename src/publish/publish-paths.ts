@@ -16,7 +16,7 @@ import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
-import { type PushOutcome, pushPaths } from './push-paths.ts';
+import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
 import { diffUpstream } from './upstream-diff.ts';
 
 export interface PublishPathsOptions extends CallOptions {
@@ -40,6 +40,8 @@ export interface PublishPathsOptions extends CallOptions {
   readonly workers?: number | undefined;
   /** Who compresses; closed at the end. Default: so many threads. */
   readonly pool?: NarRunner | undefined;
+  /** Where large NARs wait; closed at the end. Default: on disk. */
+  readonly spool?: PushPathsOptions['spool'];
   readonly dryRun: boolean;
   /** Entries asserted longer ago than half of this are asserted again. */
   readonly retainSeconds: number;

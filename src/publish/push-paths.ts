@@ -46,6 +46,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly workers?: number | undefined;
   /** Who compresses; closed at the end. Default: so many threads. */
   readonly pool?: NarRunner | undefined;
+  /** Where large NARs wait; closed at the end. Default: on disk. */
+  readonly spool?: (LocalNarsOptions['spool'] & AsyncDisposable) | undefined;
   readonly onEvent: OnPublishEvent;
   readonly now: () => Date;
 }
@@ -73,7 +75,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
   const bytes = { uploaded: 0, existed: 0 };
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
-  await using spool = await DiskSpool.open(store);
+  await using spool = options.spool ?? (await DiskSpool.open(store));
   await using writer = new CacheWriter({
     ...options,
     spool,

@@ -10,7 +10,16 @@ import { pushPaths } from '../../src/publish/push-paths.ts';
 import { readAll } from '../support/bytes.ts';
 import { baseNameFor } from '../support/cache-builder.ts';
 import { HOUR_MS } from './ledger.ts';
-import { closureOf, infosOf, modelPool, modelStore, nameOfHash, type PathName, storePathOf } from './model-paths.ts';
+import {
+  closureOf,
+  infosOf,
+  modelPool,
+  modelSpool,
+  modelStore,
+  nameOfHash,
+  type PathName,
+  storePathOf,
+} from './model-paths.ts';
 import type { Fault } from './simulated-store.ts';
 import type { ModelStore, World } from './world.ts';
 
@@ -87,7 +96,7 @@ async function publish(
     keys: [],
     creator: 'model',
     compression: { method: 'zstd' },
-    pool: modelPool,
+    ...{ pool: modelPool, spool: modelSpool },
   } as const;
   if (behaviour.referrersFirst) {
     await pushPaths({

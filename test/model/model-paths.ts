@@ -94,6 +94,18 @@ export const modelPool: NarRunner = {
   close: async () => undefined,
 };
 
+/** In the place of a disk: the model's NARs stay in memory. */
+export const modelSpool = {
+  directory: '/nonexistent',
+  open: () => noFiles(),
+  send: async () => noFiles(),
+  [Symbol.asyncDispose]: async () => undefined,
+};
+
+function noFiles(): never {
+  throw new Error('the model has no files');
+}
+
 /** By hash part, for messages. */
 export const nameOfHash = new Map<string, PathName>(
   PATH_NAMES.map((name) => [baseNameFor(name).slice(0, 32), name] as const),

@@ -22,6 +22,8 @@ async function expectKept(maxLayers: number, rounds: readonly Round[]): Promise<
   const habits = { maxLayers, seed: 0, lagMs: 0, lagShare: 0, lostShare: 0 };
   const { broken, story } = await runScenario({ habits, rounds, manners: 'usual' });
   expect(broken, story.join('\n')).toBeUndefined();
+  // Nothing is lost either where nobody gets anything done.
+  expect(story.filter((line) => /(publish|gc).* is done$/.test(line)).length).toBeGreaterThan(2);
 }
 
 test('a publisher that asserts an old closure over several segments, and a gc that drops it meanwhile, leave no path without its references', async () => {

@@ -7,7 +7,6 @@ import type {
   BlobTarget,
   ContentStore,
   Deleter,
-  FileAdopter,
   OpenContent,
   PushResult,
   StoredManifest,
@@ -43,7 +42,7 @@ export interface StoreOptions {
   readonly faults?: readonly Fault[];
 }
 
-export class SimulatedStore implements ContentStore, Deleter, FileAdopter {
+export class SimulatedStore implements ContentStore, Deleter {
   readonly name: string;
   readonly maxLayers: number;
   readonly #registry: SimulatedRegistry;
@@ -108,15 +107,6 @@ export class SimulatedStore implements ContentStore, Deleter, FileAdopter {
 
   deleteManifest(digest: Digest): Promise<'deleted' | 'absent'> {
     return this.#call('deleteManifest', () => this.#registry.deleteManifest(digest));
-  }
-
-  /** Says that no temporary directory is needed: the model's NARs are small enough to stay in memory. */
-  ingestDirectory(): Promise<string> {
-    return Promise.resolve('/nonexistent');
-  }
-
-  adoptFile(): Promise<never> {
-    return Promise.reject(new Error('the model has no files'));
   }
 
   #find(reference: string): StoredManifest | undefined {

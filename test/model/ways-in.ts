@@ -20,7 +20,16 @@ import { tempDir } from '../support/temp-dir.ts';
 import { flipped } from '../support/vandal.ts';
 import { REPAIR, verify } from '../support/verify-runs.ts';
 import type { Coin } from './coin.ts';
-import { closureOf, infosOf, modelPool, modelStore, PATH_NAMES, type PathName, storePathOf } from './model-paths.ts';
+import {
+  closureOf,
+  infosOf,
+  modelPool,
+  modelSpool,
+  modelStore,
+  PATH_NAMES,
+  type PathName,
+  storePathOf,
+} from './model-paths.ts';
 import { START } from './scenario.ts';
 import { SimulatedRegistry } from './simulated-registry.ts';
 import { SimulatedStore } from './simulated-store.ts';
@@ -65,7 +74,14 @@ async function publish(store: ModelStore, roots: readonly PathName[], now: () =>
     ...{ store, localStore: modelStore, paths, upstreams: [], onUpstreamFailure: 'push', keys: [] },
     reader: await IndexReader.open({ store, strict: true, now }),
     roots: asRoots(named, { run: String(now().getTime()), time: Math.floor(now().getTime() / 1000) }),
-    ...{ excludePaths: [], maxNarBytes: undefined, compression: { method: 'zstd' }, pool: modelPool, workers: 2 },
+    ...{
+      excludePaths: [],
+      maxNarBytes: undefined,
+      compression: { method: 'zstd' },
+      pool: modelPool,
+      spool: modelSpool,
+      workers: 2,
+    },
     ...{ dryRun: false, retainSeconds: 60 * 24 * 60 * 60, creator: 'model', onEvent: () => undefined, now },
   });
 }
@@ -84,16 +100,6 @@ async function sourceOf(setting: Setting): Promise<ModelStore> {
   for (const root of setting.roots) await publish(connect(registry), [root], ticking(registry));
   return connect(registry);
 }
-
-/** `store` for those who keep large NARs in files. */
-const withoutFiles = (store: ModelStore): ModelStore =>
-  new Proxy(store, {
-    has: (target, key) => key !== 'adoptFile' && key in target,
-    get: (target, key) => {
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
 
 const pathSpec = ({ path, references, narSize }: PathInfo) => ({
   name: nameOf(path),
@@ -134,7 +140,7 @@ const localSource = (store: ModelStore, now: () => Date): LocalSource => ({
   push: async ({ infos, signal }) => {
     const outcome = await pushPaths({
       ...{ store, signal, storeDir: '/nix/store', creator: 'model', keys: [], asserted: [], roots: [], now },
-      ...{ push: infosInOrder(infos), compression: { method: 'zstd' }, pool: modelPool, workers: 2 },
+      ...{ push: infosInOrder(infos), compression: { method: 'zstd' }, pool: modelPool, spool: modelSpool, workers: 2 },
       ...{ contentPath: ({ path }) => baseNameOf(path), onEvent: () => undefined },
     });
     return outcome.failed;
@@ -159,10 +165,14 @@ export const WAYS_IN: Readonly<Record<string, WayIn>> = {
   },
   'a copy of a binary cache': {
     write: async (store, { roots }, now) => {
-      const destination = withoutFiles(store);
       await copyUpstream({
-        ...{ destination, source: await directoryUpstream(), storeDir: '/nix/store', paths: roots.map(storePathOf) },
-        reader: await IndexReader.open({ store: destination, strict: true, now }),
+        ...{
+          destination: store,
+          source: await directoryUpstream(),
+          storeDir: '/nix/store',
+          paths: roots.map(storePathOf),
+        },
+        reader: await IndexReader.open({ store, strict: true, now }),
         ...{ keys: [], trustedKeys: [], jobs: 3, dryRun: false, creator: 'model', run: 'run-1', now },
         onEvent: () => undefined,
       });
@@ -181,19 +191,18 @@ export const WAYS_IN: Readonly<Record<string, WayIn>> = {
   },
   'a repair out of the local store': {
     prepare: (registry, setting, coin) => damage(registry, setting, coin, () => undefined),
-    write: (store, _setting, now) =>
-      verify(withoutFiles(store), { repair: { ...REPAIR, local: localSource(store, now) }, now }),
+    write: (store, _setting, now) => verify(store, { repair: { ...REPAIR, local: localSource(store, now) }, now }),
     owed: ({ had }) => closures(had),
   },
   'a repair that drops': {
     prepare: (registry, setting, coin) => damage(registry, setting, coin, () => undefined),
-    write: (store, _setting, now) => verify(withoutFiles(store), { repair: REPAIR, now }),
+    write: (store, _setting, now) => verify(store, { repair: REPAIR, now }),
     owed: () => [],
     heals: false,
   },
   'a repair out of damaged packs': {
     prepare: (registry, setting, coin) => damage(registry, setting, coin, flipped),
-    write: (store, _setting, now) => verify(withoutFiles(store), { contents: true, repair: REPAIR, now }),
+    write: (store, _setting, now) => verify(store, { contents: true, repair: REPAIR, now }),
     owed: () => [],
     heals: false,
   },
