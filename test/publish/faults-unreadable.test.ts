@@ -116,7 +116,7 @@ const FAILURES: Readonly<Record<string, { readonly act: FaultAct; readonly codes
   },
   'the 404 of a proxy': {
     act: { type: 'answer', status: 404, headers: { 'content-type': 'text/html' }, body: '<html>nothing</html>' },
-    codes: ['ERR_NOT_FOUND', 'ERR_INDEX'],
+    codes: ['ERR_REGISTRY'],
   },
   'JSON that says nothing': { act: { type: 'replace', body: '{}' }, codes: ['ERR_DIGEST_MISMATCH', 'ERR_REGISTRY'] },
   'cut short': {
