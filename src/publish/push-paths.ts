@@ -52,7 +52,7 @@ export interface PushPathsOptions extends CallOptions {
   readonly now: () => Date;
 }
 
-export interface Reliance {
+interface Reliance {
   /** Strict, over the same store; refreshed when a gc was at work. */
   readonly reader: IndexReader;
   /** What is relied on of what the cache has. */
