@@ -122,10 +122,10 @@ async function record(pin: Pin, { entries, closure }: DueEntries, options: PinOp
   }
   await writer.finish({ roots: [], pins: [pin] });
   const tag = writer.segments.at(-1)?.tag ?? '';
-  const bring = async ([lost]: readonly HashPart[]): Promise<void> => {
+  const pushAgain = async ([lost]: readonly HashPart[]): Promise<void> => {
     throw new NixcacheError('ERR_NOT_FOUND', `a gc has dropped ${lost}, which ${pin.path} needs: publish it again`);
   };
-  if (closure.length > 0) await keepWhole({ store, reader, writer, signal, relied: () => closure, bring });
+  if (closure.length > 0) await keepWhole({ store, reader, writer, signal, relied: () => closure, pushAgain });
   const added = writer.segments.map(({ descriptor }) => descriptor);
   const update = { view, added, publicKeys: publicKeys.map(({ text }) => text), sourceUrl, now: now(), signal };
   await updateCacheIndex(store, update, onWarning);

@@ -87,7 +87,7 @@ function groupRows(census: Census): (path: number) => Generator<number> {
 }
 
 /** By path number: 1 + the row that counts, 0 if the path is not in the cache. It was asserted last; then it is newest. */
-export function winners(census: Census): Uint32Array {
+export function newestRows(census: Census): Uint32Array {
   const best = new Uint32Array(census.pathCount);
   for (let row = 0; row < census.rowCount; row++) {
     const path = census.pathOf(row);

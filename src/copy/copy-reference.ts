@@ -127,7 +127,7 @@ async function keepCopied(job: Job, copier: BlobCopier, selected: readonly HashP
   await using writer = job.target.writer(sourceReader.storeDir);
   const guard: KeepWholeOptions = {
     ...{ store, reader, writer, signal, relied: () => job.selection.reached(selected) },
-    bring: async (lost) => void (await addEntries(job, copier, writer, { roots: lost, has: () => false })),
+    pushAgain: async (lost) => void (await addEntries(job, copier, writer, { roots: lost, has: () => false })),
   };
   if (await restoreVanished(guard, true)) await writer.finish();
   await keepWhole(guard);

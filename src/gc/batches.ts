@@ -5,7 +5,7 @@
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import type { DeletionOptions, DeletionReport, DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
+import type { DeletionOptions, DeletionReport, FailedDeletion, ManifestDeleter, UnneededManifest } from './deleter.ts';
 import type { Survivors } from './survivors.ts';
 
 export interface BatchOptions extends DeletionOptions {
@@ -17,7 +17,7 @@ export interface BatchOptions extends DeletionOptions {
 
 /** @throws {NixcacheError} ERR_INDEX when a blob that is needed is not there: going on could destroy the cache */
 export async function deleteWatched(
-  list: readonly DoomedManifest[],
+  list: readonly UnneededManifest[],
   deleter: ManifestDeleter,
   { name, openSurvivors, signal, onProgress }: BatchOptions,
 ): Promise<DeletionReport> {

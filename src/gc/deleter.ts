@@ -4,7 +4,7 @@ import { isNixcacheError, type NixcacheError } from '../errors.ts';
 import type { Deleter } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 
-export interface DoomedManifest {
+export interface UnneededManifest {
   /** The only tag on it. */
   readonly tag: string;
   readonly digest: Digest;
@@ -34,7 +34,7 @@ export interface ManifestDeleter {
    */
   readonly batchSize?: number | undefined;
   /** Deletes in the given order. What cannot be deleted is reported, not thrown; it may be tried again at any time. */
-  deleteManifests(list: readonly DoomedManifest[], options?: DeletionOptions): Promise<DeletionReport>;
+  deleteManifests(list: readonly UnneededManifest[], options?: DeletionOptions): Promise<DeletionReport>;
   /** How a person brings back what was deleted under `tags`, where that can be done. */
   restoreAdvice?(tags: readonly string[]): string;
 }
@@ -50,7 +50,7 @@ export class DistributionDeleter implements ManifestDeleter {
   }
 
   async deleteManifests(
-    list: readonly DoomedManifest[],
+    list: readonly UnneededManifest[],
     { signal, onProgress }: DeletionOptions = {},
   ): Promise<DeletionReport> {
     const deleted: string[] = [];

@@ -10,7 +10,7 @@ import { NixcacheError } from '../errors.ts';
 import { type ContentStore, canSweep, type SweepResult } from '../oci/content-store.ts';
 import type { Digest } from '../oci/digest.ts';
 import { deleteWatched } from './batches.ts';
-import type { DeletionReport, DoomedManifest, FailedDeletion, ManifestDeleter } from './deleter.ts';
+import type { DeletionReport, FailedDeletion, ManifestDeleter, UnneededManifest } from './deleter.ts';
 import { planDeletions, type WaitingDeletion } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
 import type { WrittenCheckpoint } from './execute.ts';
@@ -57,17 +57,17 @@ export async function free(
   let failed: readonly FailedDeletion[] = [];
   if (names.length > 0) {
     if (names.some((tag) => listed.has(tag))) await unlist(survey, written, options);
-    const doomed = await findDoomed(names, tags, survey, options);
+    const unneeded = await findUnneeded(names, tags, survey, options);
     const report = deleter
-      ? await deleteRecordsLast(names, doomed.manifests, (list, before) =>
+      ? await deleteRecordsLast(names, unneeded.manifests, (list, before) =>
           deleteWatched(list, deleter, {
             ...{ name: store.name, openSurvivors: () => new Survivors(store, survey.census, plan), signal },
-            onProgress: (done) => onEvent({ type: 'deleted', done: before + done, total: doomed.manifests.length }),
+            onProgress: (done) => onEvent({ type: 'deleted', done: before + done, total: unneeded.manifests.length }),
           }),
         )
-      : { deleted: [], failed: doomed.manifests.map(({ tag }) => ({ tag, error: cannotDelete(store.name) })) };
+      : { deleted: [], failed: unneeded.manifests.map(({ tag }) => ({ tag, error: cannotDelete(store.name) })) };
     deleted = report.deleted;
-    failed = [...doomed.spared, ...report.failed];
+    failed = [...unneeded.spared, ...report.failed];
   }
   if (!canSweep(store)) return { deleted, failed, waiting, swept: undefined };
   onEvent({ type: 'stage', stage: 'sweep' });
@@ -81,8 +81,8 @@ export async function free(
  */
 async function deleteRecordsLast(
   due: readonly string[],
-  manifests: readonly DoomedManifest[],
-  remove: (list: readonly DoomedManifest[], before: number) => Promise<DeletionReport>,
+  manifests: readonly UnneededManifest[],
+  remove: (list: readonly UnneededManifest[], before: number) => Promise<DeletionReport>,
 ): Promise<DeletionReport> {
   const checkpoints = due.filter((tag) => parseTag(tag)?.kind === 'checkpoint');
   const checkpointOf = new Map(checkpoints.map((tag) => [recordTag(tag), tag]));
@@ -122,12 +122,12 @@ async function unlist(survey: Survey, written: WrittenCheckpoint | undefined, op
  * The digests of `names`, looked up now. A manifest that also has a tag which is not to be deleted is spared: deleting
  * a manifest removes all its tags, and somebody may have given it one of their own.
  */
-async function findDoomed(
+async function findUnneeded(
   names: readonly string[],
   tags: readonly string[],
   survey: Survey,
   { store, signal }: FreeOptions,
-): Promise<{ readonly manifests: readonly DoomedManifest[]; readonly spared: readonly FailedDeletion[] }> {
+): Promise<{ readonly manifests: readonly UnneededManifest[]; readonly spared: readonly FailedDeletion[] }> {
   const limit = pLimit(CONCURRENT_RESOLVES);
   const resolve = (tag: string): Promise<Digest | undefined> =>
     limit(async () => (await store.resolve(tag, { signal }))?.digest);
@@ -145,7 +145,7 @@ async function findDoomed(
       if (digest) kept.set(digest, tag);
     }),
   );
-  const manifests: DoomedManifest[] = [];
+  const manifests: UnneededManifest[] = [];
   const spared: FailedDeletion[] = [];
   for (const [i, digest] of (await Promise.all(names.map(resolve))).entries()) {
     const tag = names[i] ?? '';

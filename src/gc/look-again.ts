@@ -9,7 +9,7 @@ import { CacheWriter } from '../cache/write/cache-writer.ts';
 import { listAgain } from '../cache/write/keep-whole.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
-import { winners } from '../census/marks.ts';
+import { newestRows } from '../census/marks.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import { needsOf } from './conflict.ts';
@@ -55,7 +55,7 @@ export async function restoreKept(
 ): Promise<boolean> {
   const among = unsettled(view, options.graceSeconds);
   if (among.length === 0) return false;
-  const best = winners(census);
+  const best = newestRows(census);
   const absent = new Set<HashPart>();
   for (let path = 0; path < census.pathCount; path++) {
     if (best[path] === 0 && plan.marks.isKept(path)) absent.add(census.hashPartOf(path));

@@ -11,7 +11,7 @@
 import type { CheckpointConfig } from '../cache-index/checkpoint.ts';
 import { mergePins, mergeRoots, type Pin, type Root, rootKey } from '../cache-index/records.ts';
 import type { Census } from '../census/census.ts';
-import { type Marks, mark, winners } from '../census/marks.ts';
+import { type Marks, mark, newestRows } from '../census/marks.ts';
 import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../census/retention.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { type PlannedPack, type PlannedSegment, partition, pieceKey, planPacks } from './partition.ts';
@@ -97,7 +97,7 @@ export function planGc(input: GcInput): GcPlan {
     policy,
   );
   const marks = mark(census, retention.kept, retainedSince(policy));
-  const best = winners(census);
+  const best = newestRows(census);
 
   const keep = { entries: 0, bytes: 0 };
   const dropped: number[] = [];

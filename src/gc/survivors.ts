@@ -9,7 +9,7 @@ import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { decodeImageManifest } from '../oci/manifest.ts';
-import type { DoomedManifest } from './deleter.ts';
+import type { UnneededManifest } from './deleter.ts';
 import { pieceKey } from './partition.ts';
 import type { GcPlan } from './plan.ts';
 
@@ -30,12 +30,12 @@ export class Survivors {
   }
 
   /**
-   * Survivors to watch while `doomed` are deleted: those that the doomed manifests name too, since those might go with
+   * Survivors to watch while `unneeded` are deleted: those that the unneeded manifests name too, since those might go with
    * them; then any others.
    */
-  async sample(doomed: readonly DoomedManifest[], { signal }: CallOptions): Promise<readonly Descriptor[]> {
+  async sample(unneeded: readonly UnneededManifest[], { signal }: CallOptions): Promise<readonly Descriptor[]> {
     const limit = pLimit(CONCURRENT_REQUESTS);
-    const segments = doomed.filter(({ tag }) => parseTag(tag)?.kind === 'segment');
+    const segments = unneeded.filter(({ tag }) => parseTag(tag)?.kind === 'segment');
     const layers = await Promise.all(segments.map((each) => limit(() => this.#layersOf(each, signal))));
     const shared = new Set(layers.flat().flatMap((digest) => this.#find(digest) ?? []));
     const chosen = spread([...shared], SAMPLE_SIZE);
@@ -51,7 +51,7 @@ export class Survivors {
   }
 
   /** Layers of a manifest that is about to go; none when it is gone already, or is not one of ours. */
-  async #layersOf({ tag, digest }: DoomedManifest, signal: AbortSignal | undefined): Promise<readonly Digest[]> {
+  async #layersOf({ tag, digest }: UnneededManifest, signal: AbortSignal | undefined): Promise<readonly Digest[]> {
     const manifest = await this.#store.fetchManifest(digest, { signal });
     if (!manifest) return [];
     try {

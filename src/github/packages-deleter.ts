@@ -14,9 +14,9 @@ import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type {
   DeletionOptions,
   DeletionReport,
-  DoomedManifest,
   FailedDeletion,
   ManifestDeleter,
+  UnneededManifest,
 } from '../gc/deleter.ts';
 import type { GithubApi } from './api.ts';
 import { GithubError } from './github-error.ts';
@@ -59,7 +59,7 @@ export class GithubPackagesDeleter implements ManifestDeleter {
     if (!options.api) this.#stopped = withoutToken(options.package);
   }
 
-  async deleteManifests(list: readonly DoomedManifest[], options: DeletionOptions = {}): Promise<DeletionReport> {
+  async deleteManifests(list: readonly UnneededManifest[], options: DeletionOptions = {}): Promise<DeletionReport> {
     const { signal, onProgress } = options;
     const deleted: string[] = [];
     const failed: FailedDeletion[] = [];
@@ -145,7 +145,7 @@ export class GithubPackagesDeleter implements ManifestDeleter {
 }
 
 /** Each manifest once, with all the tags that are to go. */
-function tagsByDigest(list: readonly DoomedManifest[]): Map<string, string[]> {
+function tagsByDigest(list: readonly UnneededManifest[]): Map<string, string[]> {
   const tags = new Map<string, string[]>();
   for (const { tag, digest } of list) {
     const held = tags.get(digest);

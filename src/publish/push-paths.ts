@@ -112,7 +112,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
     const guard = options.reliance && {
       ...{ store, writer, signal, reader: options.reliance.reader },
       againOf: (backed: BackedEntry) => () => writer.take(lostNar(backed, nars)),
-      bring: async (hashParts: readonly HashPart[]): Promise<void> => {
+      pushAgain: async (hashParts: readonly HashPart[]): Promise<void> => {
         const infos = localInfos(hashParts, [...(options.reliance?.local ?? []), ...push], store.name);
         lost.push(...infos);
         await addAll(infos);

@@ -5,7 +5,7 @@ import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { hashPartOf } from '../nix/store-path.ts';
-import { LeftAloneError } from '../upstream/circuit-breaker.ts';
+import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
 import { firstOf } from './first-of.ts';
@@ -98,7 +98,7 @@ export class Nars {
       return facts === undefined ? undefined : { upstream, url, size: facts.size };
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => {
-      if (error instanceof LeftAloneError) return;
+      if (error instanceof CircuitOpenError) return;
       onEvent({ type: 'upstream-failed', upstream: name, path: `/${url}`, error: messageOf(error) });
     };
     const nar = await this.#inTime(options, (signal) => firstOf(upstreams, ask, { headStartMs, signal, onFailure }));

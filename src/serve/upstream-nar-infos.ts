@@ -5,7 +5,7 @@ import { messageOf, NixcacheError } from '../errors.ts';
 import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
-import { LeftAloneError } from '../upstream/circuit-breaker.ts';
+import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Answer } from './answer.ts';
 import { firstOf } from './first-of.ts';
@@ -59,7 +59,7 @@ export class UpstreamNarInfos {
     let failed = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
       failed = true;
-      if (error instanceof LeftAloneError) return; // told when it began
+      if (error instanceof CircuitOpenError) return; // told when it began
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Answer | undefined> => {

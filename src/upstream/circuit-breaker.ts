@@ -27,9 +27,9 @@ export interface BreakerOptions {
 }
 
 /** Nothing was asked, because the breaker is open. */
-export class LeftAloneError extends NixcacheError {
+export class CircuitOpenError extends NixcacheError {
   constructor(name: string, lastError: string | undefined) {
-    super('ERR_UPSTREAM', `${name} keeps failing and is left alone for a while; last: ${lastError ?? 'unknown'}`);
+    super('ERR_UPSTREAM', `${name} keeps failing and is not asked for a while; last: ${lastError ?? 'unknown'}`);
   }
 }
 
@@ -61,7 +61,7 @@ export class CircuitBreaker {
   /**
    * Runs `act` and learns from its outcome; what fails after `signal` aborted says nothing about the far side.
    *
-   * @throws {LeftAloneError} at once while open, and while half-open with the one probe under way
+   * @throws {CircuitOpenError} at once while open, and while half-open with the one probe under way
    */
   async run<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const isProbe = this.#enter();
@@ -80,7 +80,7 @@ export class CircuitBreaker {
   #enter(): boolean {
     const { state } = this;
     if (state === 'closed') return false;
-    if (state === 'open' || this.#probing) throw new LeftAloneError(this.#options.name, this.#lastError);
+    if (state === 'open' || this.#probing) throw new CircuitOpenError(this.#options.name, this.#lastError);
     this.#probing = true;
     return true;
   }

@@ -7,8 +7,8 @@ import {
   type DeletionOptions,
   type DeletionReport,
   DistributionDeleter,
-  type DoomedManifest,
   type ManifestDeleter,
+  type UnneededManifest,
 } from '../../src/gc/deleter.ts';
 import { Survivors } from '../../src/gc/survivors.ts';
 import { type Digest, digestOf } from '../../src/oci/digest.ts';
@@ -21,17 +21,17 @@ class BatchedDeleter implements ManifestDeleter {
   readonly batchSize = 2;
   readonly batches: string[][] = [];
   readonly #store: MemoryStore;
-  readonly #afterBatch: (batch: readonly DoomedManifest[]) => Partial<DeletionReport> | undefined;
+  readonly #afterBatch: (batch: readonly UnneededManifest[]) => Partial<DeletionReport> | undefined;
 
   constructor(
     store: MemoryStore,
-    afterBatch: (batch: readonly DoomedManifest[]) => Partial<DeletionReport> | undefined,
+    afterBatch: (batch: readonly UnneededManifest[]) => Partial<DeletionReport> | undefined,
   ) {
     this.#store = store;
     this.#afterBatch = afterBatch;
   }
 
-  async deleteManifests(list: readonly DoomedManifest[], options?: DeletionOptions): Promise<DeletionReport> {
+  async deleteManifests(list: readonly UnneededManifest[], options?: DeletionOptions): Promise<DeletionReport> {
     this.batches.push(list.map(({ tag }) => tag));
     const report = await new DistributionDeleter(this.#store).deleteManifests(list, options);
     return { ...report, ...this.#afterBatch(list) };

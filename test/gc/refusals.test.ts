@@ -284,7 +284,7 @@ describe('DistributionDeleter', () => {
   const failing = (tags: string): DistributionDeleter =>
     new DistributionDeleter({
       async deleteManifest(digest) {
-        const { tag = '' } = list.find((doomed) => doomed.digest === digest) ?? {};
+        const { tag = '' } = list.find((unneeded) => unneeded.digest === digest) ?? {};
         if (tags.includes(tag)) throw new NixcacheError('ERR_UNSUPPORTED', `${tag} stays`);
         return 'deleted';
       },

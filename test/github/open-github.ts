@@ -1,6 +1,6 @@
 /** GHCR and GitHub's API as tests have them: both fakes, and a repository of an owner on them. */
 import { onTestFinished } from 'vitest';
-import type { DoomedManifest } from '../../src/gc/deleter.ts';
+import type { UnneededManifest } from '../../src/gc/deleter.ts';
 import { GithubApi } from '../../src/github/api.ts';
 import { parsePackageName } from '../../src/github/package-name.ts';
 import { GithubPackagesDeleter } from '../../src/github/packages-deleter.ts';
@@ -24,7 +24,7 @@ export interface OpenGithub {
   /** A new one, as each gc has. Its seconds take a millisecond. */
   openDeleter(options?: { readonly token?: string; readonly url?: string }): GithubPackagesDeleter;
   /** Pushes a manifest of its own for each tag. */
-  pushTags(...tags: readonly string[]): Promise<DoomedManifest[]>;
+  pushTags(...tags: readonly string[]): Promise<UnneededManifest[]>;
 }
 
 /** Closed with the test, which fails if a client misbehaved. */
@@ -53,13 +53,13 @@ export async function openGithub(traits: Partial<FakeGithubTraits> = {}): Promis
         package: parsePackageName(REPOSITORY),
       }),
     async pushTags(...tags) {
-      const doomed: DoomedManifest[] = [];
+      const unneeded: UnneededManifest[] = [];
       for (const tag of tags) {
         const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_INDEX, manifests: [], annotations: { tag } });
         const { digest } = await repository.pushManifest(tag, IMAGE_INDEX, bytes);
-        doomed.push({ tag, digest });
+        unneeded.push({ tag, digest });
       }
-      return doomed;
+      return unneeded;
     },
   };
 }

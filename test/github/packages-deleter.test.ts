@@ -58,8 +58,8 @@ describe('deletes manifests as versions of the package', () => {
     const { github, openDeleter, pushTags } = await openGithub();
     const list = await pushTags(...names(230));
     const deleter = openDeleter();
-    const doomed = [list[0], list[100], list[229]].flatMap((each) => each ?? []);
-    expect((await deleter.deleteManifests(doomed)).deleted).toEqual(['t0', 't100', 't229']);
+    const unneeded = [list[0], list[100], list[229]].flatMap((each) => each ?? []);
+    expect((await deleter.deleteManifests(unneeded)).deleted).toEqual(['t0', 't100', 't229']);
     expect((await deleter.deleteManifests(list.slice(1, 4))).deleted).toEqual(['t1', 't2', 't3']);
     expect(github.count('GET', LISTING)).toBe(3);
     expect(github.count('DELETE', VERSION, 204)).toBe(6);
@@ -278,13 +278,13 @@ describe("keeps to GitHub's limits", () => {
     let now = Date.parse('2026-11-20T12:00:00Z');
     const { github, repository, openDeleter, pushTags } = await openGithub({ hourlyLimit: 50, now: () => now });
     const list = await pushTags(...names(30), 'kept');
-    const doomed = list.slice(0, 30);
-    const first = await openDeleter().deleteManifests(doomed);
+    const unneeded = list.slice(0, 30);
+    const first = await openDeleter().deleteManifests(unneeded);
     expect(first.deleted.length).toBeGreaterThan(5);
     expect(first.failed).toHaveLength(30 - first.deleted.length);
     expect(first.stopped?.message).toMatch(/requests.*are left.*after 2026-11-20T13:00:00\.000Z/);
     expect(github.requests.length).toBeLessThanOrEqual(25); // 25 are left to others
-    const left = doomed.filter(({ tag }) => !first.deleted.includes(tag));
+    const left = unneeded.filter(({ tag }) => !first.deleted.includes(tag));
     now += 61 * 60 * 1000;
     const second = await openDeleter().deleteManifests(left);
     expect(second.deleted.length).toBeGreaterThan(5);

@@ -35,8 +35,8 @@ describe('docker-registry', () => {
     const dropped = blobOf('dropped with its manifest');
     for (const { descriptor, open: content } of [kept, dropped]) await repository.pushBlob(descriptor, content);
     await repository.pushManifest('keep', IMAGE_MANIFEST, manifestOf(kept.descriptor));
-    const doomed = await repository.pushManifest('drop', IMAGE_MANIFEST, manifestOf(dropped.descriptor));
-    expect(await repository.deleteManifest(doomed.digest)).toBe('deleted');
+    const unneeded = await repository.pushManifest('drop', IMAGE_MANIFEST, manifestOf(dropped.descriptor));
+    expect(await repository.deleteManifest(unneeded.digest)).toBe('deleted');
     await registry.collectGarbage();
     expect(await readAll(await repository.fetchBlob(kept.descriptor))).toEqual(kept.bytes);
     expect(await repository.hasBlob(dropped.descriptor)).toBe(false);

@@ -32,7 +32,7 @@ export interface IndexReaderOptions {
   /** For writers: any trouble while reading the index is an error. */
   readonly strict: boolean;
   /**
-   * For writers that look at few entries: those of segments that a look-up table covers are fetched only when `bring`
+   * For writers that look at few entries: those of segments that a look-up table covers are fetched only when `loadLeftOut`
    * asks for them. Until then `has` knows them, and nothing else does.
    */
   readonly sparse?: boolean | undefined;
@@ -65,7 +65,7 @@ export class IndexReader implements CacheReader {
   /** By ordinal in the table. */
   #segments: readonly LoadedSegment[] = [];
   #view: CacheView | undefined;
-  /** Of the segments that are not doomed; made when asked for. */
+  /** Of the segments that are not about to go; made when asked for. */
   #lasting: EntryTable | undefined;
   #leftOut = new LeftOut();
   #publicKeys: readonly string[] = [];
@@ -124,12 +124,12 @@ export class IndexReader implements CacheReader {
   }
 
   /** Whether there is an entry that dies with a checkpoint which is announced. Of a strict reader. */
-  isDoomed(hashPart: HashPart): boolean {
-    const doomed = this.#view?.doomed;
-    if (!doomed || doomed.size === 0 || !this.has(hashPart)) return false;
-    const stays = this.#segments.map(({ tag, segment }) => (doomed.has(tag) ? NO_ROWS : segment.rows));
+  isAboutToGo(hashPart: HashPart): boolean {
+    const aboutToGo = this.#view?.aboutToGo;
+    if (!aboutToGo || aboutToGo.size === 0 || !this.has(hashPart)) return false;
+    const stays = this.#segments.map(({ tag, segment }) => (aboutToGo.has(tag) ? NO_ROWS : segment.rows));
     this.#lasting ??= EntryTable.of(stays);
-    return !this.#lasting.find(hashPart) && this.#leftOut.find(hashPart).every(({ tag }) => doomed.has(tag));
+    return !this.#lasting.find(hashPart) && this.#leftOut.find(hashPart).every(({ tag }) => aboutToGo.has(tag));
   }
 
   /** What checkpoints have dropped, of the segments `tags`. The caller closes it. */
@@ -144,14 +144,14 @@ export class IndexReader implements CacheReader {
    * Fetches what was left out of the entries `hashParts`, as far as they were last asserted before `before`, in Unix
    * seconds: then the other methods know them.
    */
-  async bring(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
+  async loadLeftOut(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
     const view = this.#view;
-    const isDoomed = (hashPart: HashPart): boolean => this.isDoomed(hashPart);
+    const isAboutToGo = (hashPart: HashPart): boolean => this.isAboutToGo(hashPart);
     const wanted = this.#leftOut.dueAt(
       hashParts,
       before,
       (hashPart) => this.findAsserted(hashPart)?.asserted,
-      isDoomed,
+      isAboutToGo,
     );
     if (!view || wanted.size === 0) return;
     const { segments } = await this.#load([...wanted], view, { signal });

@@ -46,20 +46,20 @@ export class LeftOut {
    * Tags of segments in which there may be entries, of those for `hashParts`, that were last asserted before `before`.
    *
    * @param assertedOf what is known of entries that are at hand
-   * @param isDoomed whether an entry is due for another reason
+   * @param isAboutToGo whether an entry is due for another reason
    */
   dueAt(
     hashParts: readonly HashPart[],
     before: number,
     assertedOf: (hashPart: HashPart) => number | undefined,
-    isDoomed: (hashPart: HashPart) => boolean = () => false,
+    isAboutToGo: (hashPart: HashPart) => boolean = () => false,
   ): Set<string> {
     const tags = new Set<string>();
     for (const hashPart of hashParts) {
       const hits = this.find(hashPart);
       const held = hits.length > 0 ? assertedOf(hashPart) : undefined;
       const isDue = held === undefined ? hits.every(({ asserted }) => asserted < before) : held < before;
-      if (isDue || isDoomed(hashPart)) for (const { tag } of hits) tags.add(tag);
+      if (isDue || isAboutToGo(hashPart)) for (const { tag } of hits) tags.add(tag);
     }
     return tags;
   }

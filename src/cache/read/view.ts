@@ -23,7 +23,7 @@ export interface CacheView extends EntryPoint {
   /** Segments that live checkpoints list: they are there, whatever the tag list says. */
   readonly vouched: ReadonlySet<string>;
   /** Live segments that die with checkpoints which are announced, and not there yet. Of readers that asked for it. */
-  readonly doomed: ReadonlySet<string>;
+  readonly aboutToGo: ReadonlySet<string>;
 }
 
 export interface ViewOptions extends EntryPointOptions {
@@ -47,10 +47,10 @@ export async function loadView(store: ReadOnlyStore, mirror: Mirror, options: Vi
   const live = liveSet({ tags: tagList, listed: [...descriptors.keys()], checkpoints });
   const tags = new Set(tagList);
   const vouched = new Set(live.checkpoints.flatMap((tag) => checkpoints.get(tag)?.segments ?? []));
-  const doomed = new Set(options.announced ? await loadAnnounced(store, mirror, tags, options) : []);
+  const aboutToGo = new Set(options.announced ? await loadAnnounced(store, mirror, tags, options) : []);
   return {
     ...entryPoint,
-    ...{ tags, checkpoints, vouched, doomed },
+    ...{ tags, checkpoints, vouched, aboutToGo },
     live: legacy ? { ...live, segments: [legacy.record.tag, ...live.segments] } : live,
   };
 }

@@ -41,7 +41,7 @@ export interface DueEntries {
  * were must find no segment that lists a path without what it refers to.
  */
 export async function findDueEntries(options: AssertOptions): Promise<DueEntries> {
-  await options.reader.bring(options.hashParts, options.before, options);
+  await options.reader.loadLeftOut(options.hashParts, options.before, options);
   const closure = new Map<HashPart, FoundEntry>();
   for (const found of cachedClosure(options)) closure.set(hashPartOf(found.entry.narInfo.path), found);
   const order = referencesFirst(closure.keys(), (hashPart) =>
@@ -72,7 +72,7 @@ export async function findDueEntries(options: AssertOptions): Promise<DueEntries
 
 /** Whether no gc, as far as we know, drops the entry. */
 const isLasting = (hashPart: HashPart, { reader }: AssertOptions): boolean =>
-  reader.has(hashPart) && !reader.isDoomed(hashPart);
+  reader.has(hashPart) && !reader.isAboutToGo(hashPart);
 
 /** The entries that `hashParts` reach in the cache, or among what was dropped, each once. */
 function* cachedClosure({ reader, hashParts, dropped }: AssertOptions): Generator<FoundEntry> {

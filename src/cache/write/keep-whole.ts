@@ -56,7 +56,7 @@ export interface KeepWholeOptions extends ListAgainOptions {
   /** All that the commit needs of what the cache has, or had; asked for when a gc was at work. */
   readonly relied: () => Iterable<HashPart>;
   /** Adds to the writer what the cache has no more. */
-  readonly bring: (lost: readonly HashPart[]) => Promise<void>;
+  readonly pushAgain: (lost: readonly HashPart[]) => Promise<void>;
 }
 
 /** Looks at once; more means that gcs are at work all the time. */
@@ -65,7 +65,7 @@ const MAX_LOOKS = 8;
 /**
  * The look after a commit: returns once all that it relies on is there for good, as far as any gc has announced.
  *
- * @throws {NixcacheError} ERR_INDEX when gcs keep dropping it; what `bring` and a commit throw
+ * @throws {NixcacheError} ERR_INDEX when gcs keep dropping it; what `pushAgain` and a commit throw
  */
 export async function keepWhole(options: KeepWholeOptions): Promise<void> {
   for (let look = 1; await restoreVanished(options); look++) {
@@ -85,18 +85,18 @@ export async function keepWhole(options: KeepWholeOptions): Promise<void> {
  * @param isFirst whether also what the view announced already has not been listed again yet
  */
 export async function restoreVanished(options: KeepWholeOptions, isFirst = false): Promise<boolean> {
-  const { store, reader, writer, relied, bring, signal } = options;
+  const { store, reader, writer, relied, pushAgain, signal } = options;
   const tags = await store.listTags({ signal });
   const hasNews = tags.some((tag) => isNews(tag, reader.view?.tags));
   if (hasNews) await reader.refresh({ signal });
-  else if (!isFirst || reader.view?.doomed.size === 0) return false;
+  else if (!isFirst || reader.view?.aboutToGo.size === 0) return false;
   const leftOut = new Set([...writer.leftOut.keys()].map(hashPartOf));
   const vanished: HashPart[] = [];
   for (const hashPart of relied()) {
-    if (!leftOut.has(hashPart) && (!reader.has(hashPart) || reader.isDoomed(hashPart))) vanished.push(hashPart);
+    if (!leftOut.has(hashPart) && (!reader.has(hashPart) || reader.isAboutToGo(hashPart))) vanished.push(hashPart);
   }
   const lost = await listAgain(vanished, options);
-  if (lost.length > 0) await bring(lost);
+  if (lost.length > 0) await pushAgain(lost);
   return vanished.length > 0;
 }
 

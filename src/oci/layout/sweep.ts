@@ -28,7 +28,7 @@ import { LayoutReach } from './reach.ts';
 const BATCH = 128;
 /** Unfinished files are kept this long whatever the grace period: their writers still write to them. */
 const MIN_UNFINISHED_SECONDS = 3600;
-const DOOMED = 'doomed-';
+const SET_ASIDE = 'doomed-';
 
 export interface SweptLayout {
   readonly files: LayoutFiles;
@@ -46,7 +46,7 @@ export async function sweepLayout(
   const reach = new LayoutReach(blobs);
   const tags = await index.read();
   if (!tags) return { blobs: 0, bytes: 0 };
-  if (!options.dryRun) await giveBackDoomed(layout, options);
+  if (!options.dryRun) await giveBackSetAside(layout, options);
   await reach.add(tags, options);
 
   const total = { blobs: 0, bytes: 0 };
@@ -95,15 +95,15 @@ async function sweepBatch(
 /** The size of the blob that is gone now; undefined if it is young after all, or was gone before. */
 async function takeAway(files: LayoutFiles, digest: Digest, before: number): Promise<number | undefined> {
   const path = files.blob(digest);
-  const doomed = join(files.ingest, `${DOOMED}${basename(path)}`);
+  const aside = join(files.ingest, `${SET_ASIDE}${basename(path)}`);
   try {
-    await rename(path, doomed);
-    const { mtimeMs, size } = await stat(doomed);
+    await rename(path, aside);
+    const { mtimeMs, size } = await stat(aside);
     if (mtimeMs >= before) {
-      await rename(doomed, path);
+      await rename(aside, path);
       return undefined;
     }
-    await rm(doomed);
+    await rm(aside);
     return size;
   } catch (cause) {
     if (isAbsent(cause)) return undefined;
@@ -112,12 +112,12 @@ async function takeAway(files: LayoutFiles, digest: Digest, before: number): Pro
 }
 
 /** A sweep that was killed may have left blobs without their names. */
-async function giveBackDoomed(layout: SweptLayout, options: CallOptions): Promise<void> {
+async function giveBackSetAside(layout: SweptLayout, options: CallOptions): Promise<void> {
   const { files, editor } = layout;
   await editor.edit(async (tags) => {
     for await (const { name, path } of entriesOf(files.ingest)) {
-      const digest = `sha256:${name.slice(DOOMED.length)}`;
-      if (!name.startsWith(DOOMED) || !isDigest(digest)) continue;
+      const digest = `sha256:${name.slice(SET_ASIDE.length)}`;
+      if (!name.startsWith(SET_ASIDE) || !isDigest(digest)) continue;
       try {
         // As new, for it may replace a copy that somebody has pushed since.
         const now = new Date();

@@ -101,13 +101,13 @@ describe('a sparse reader', () => {
   it('brings nothing that is not due', async () => {
     const held = await compacted();
     const { reader } = await openSparse(held.store);
-    await reader.bring(NAMES.slice(20).map(hashPartFor), day(5).getTime() / 1000);
+    await reader.loadLeftOut(NAMES.slice(20).map(hashPartFor), day(5).getTime() / 1000);
     expect(held.fetched.filter((digest) => entriesBlobs(held).includes(digest))).toEqual([]);
-    await reader.bring(NAMES.slice(20).map(hashPartFor), day(5).getTime() / 1000 + DAY_SECONDS);
+    await reader.loadLeftOut(NAMES.slice(20).map(hashPartFor), day(5).getTime() / 1000 + DAY_SECONDS);
     expect(reader.findEntry(hashPartFor('path-30'))).toBeDefined();
     expect(reader.status().entries).toBe(NAMES.length);
     held.fetched.length = 0;
-    await reader.bring(NAMES.map(hashPartFor), day(99).getTime() / 1000);
+    await reader.loadLeftOut(NAMES.map(hashPartFor), day(99).getTime() / 1000);
     expect(held.fetched).toEqual([]);
   });
 
@@ -154,7 +154,7 @@ describe('a sparse reader', () => {
     expect(second.has(hashPartFor('path-3'))).toBe(true);
     expect(second.findEntry(hashPartFor('path-3'))).toBeUndefined();
     expect(held.fetched).toEqual([]);
-    await first.bring([hashPartFor('path-3')], day(99).getTime() / 1000);
+    await first.loadLeftOut([hashPartFor('path-3')], day(99).getTime() / 1000);
     const { reader: third } = await openSparse(held.store, { index: await openDirectoryIndex(directory) });
     expect(third.findEntry(hashPartFor('path-3'))).toBeDefined();
   });
