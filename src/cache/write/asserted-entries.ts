@@ -44,12 +44,13 @@ export async function findDueEntries(options: AssertOptions): Promise<DueEntries
   await options.reader.loadLeftOut(options.hashParts, options.before, options);
   const closure = new Map<HashPart, FoundEntry>();
   for (const found of cachedClosure(options)) closure.set(hashPartOf(found.entry.narInfo.path), found);
-  const order = referencesFirst(closure.keys(), (hashPart) =>
+  const isDue = ({ asserted, entry }: FoundEntry): boolean =>
+    asserted < options.before || !isLasting(hashPartOf(entry.narInfo.path), options);
+  const isNothing = ![...closure.values()].some(isDue); // mostly: then no order is looked for
+  const order = referencesFirst(isNothing ? [] : closure.keys(), (hashPart) =>
     closure.get(hashPart)?.entry.narInfo.references.map(hashPartOf),
   );
-  const due = [...order]
-    .flatMap((hashPart) => closure.get(hashPart) ?? [])
-    .filter(({ asserted, entry }) => asserted < options.before || !isLasting(hashPartOf(entry.narInfo.path), options));
+  const due = [...order].flatMap((hashPart) => closure.get(hashPart) ?? []).filter(isDue);
   const tags = [...new Set(due.map(({ tag }) => tag))];
   const layers = new Map(await Promise.all(tags.map(async (tag) => [tag, await fetchLayers(tag, options)] as const)));
   const entries = due.flatMap(({ entry, tag }) => {
