@@ -41,7 +41,7 @@ test(
 );
 
 test('a seed gives the same scenarios, and a scenario the same run, each time', async () => {
-  const sample = { seed: STRICT.seed, numRuns: 20 };
+  const sample = { seed: 7, numRuns: 20 }; // one in which something of everything is done
   const [scenarios, again] = [fc.sample(scenario(), sample), fc.sample(scenario(), sample)];
   expect(again).toEqual(scenarios);
   const stories: string[] = [];

@@ -25,10 +25,6 @@ const say = (nasty: string, env: Readonly<Record<string, string>>) => {
   return { plain: stdout.text + stderr.text, told: told.stderr.text };
 };
 
-it('an underscore is escaped where it would mean something', () => {
-  expect(escapeMarkdown('x86_64-linux is _not_ emphasised')).toBe('x86_64-linux is \\_not\\_ emphasised');
-});
-
 describe.each(NASTY)('%j', (nasty) => {
   it('commands no terminal', () => {
     const { plain, told } = say(nasty, {});

@@ -2,7 +2,7 @@
 import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import type { Session } from '../../session/session.ts';
-import { escapeMarkdown, markdownCode } from '../../ui/markdown.ts';
+import { markdownCode } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 import type { Publisher } from './open-publisher.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from './summary.ts';
@@ -80,11 +80,13 @@ function formatCounts(outputs: readonly OutputReport[], unevaluated: number): st
   return [...counts].map(([word, count]) => `${count} ${word}`).join(', ') || 'none';
 }
 
+const SYSTEM = /^[\w-]+$/;
+
 /** For GITHUB_STEP_SUMMARY. */
 function outputsMarkdown({ outputs, evaluationFailures }: Outputs): string {
   const rows = outputs.map(
     ({ output, status }) =>
-      `| ${markdownCode(output.attrPath)} | ${escapeMarkdown(output.system)} | ${WORDS[status]} |`,
+      `| ${markdownCode(output.attrPath)} | ${SYSTEM.test(output.system) ? output.system : markdownCode(output.system)} | ${WORDS[status]} |`,
   );
   const broken = evaluationFailures.map(({ attrPath }) => `| ${markdownCode(attrPath)} | | failed to evaluate |`);
   return ['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n');
