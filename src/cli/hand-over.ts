@@ -5,7 +5,16 @@
  * without a sandbox, and `delete process.env` changes nothing there. So the launcher has the process start anew without
  * them, and hands them over in a file that nobody else can open and that is gone before anything else is done.
  */
-import { existsSync, lstatSync, mkdtempSync, readFileSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { OWN_SECRETS } from '../child-environment.ts';
@@ -26,11 +35,22 @@ const OUR_FILE = /\/nixcache-[^/]+\/environment$/;
 export function handOver(env: Environment): Environment | undefined {
   const held = OWN_SECRETS.filter((name) => (env[name] ?? '') !== '');
   if (held.length === 0) return undefined;
-  const parent = env['XDG_RUNTIME_DIR'] || (existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  const parent = [env['XDG_RUNTIME_DIR'], SHARED_MEMORY].find(isWritable) ?? tmpdir();
   const file = join(mkdtempSync(join(parent, 'nixcache-')), 'environment'); // the directory has mode 0700
   writeFileSync(file, JSON.stringify(Object.fromEntries(held.map((name) => [name, env[name]]))), { mode: 0o600 });
   const kept = Object.entries(env).filter(([name]) => !held.includes(name));
   return { ...Object.fromEntries(kept), [FILE_VARIABLE]: file };
+}
+
+/** sudo and containers keep an XDG_RUNTIME_DIR that is another user's, or not there. */
+function isWritable(directory: string | undefined): boolean {
+  if (!directory) return false;
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** `env` with what was handed over; the file is gone then. @throws {NixcacheError} ERR_USAGE for a file that is not ours */

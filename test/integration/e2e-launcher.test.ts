@@ -69,6 +69,14 @@ describe('secrets in the environment', () => {
     expect((await readdir(home)).filter((name) => name.startsWith('nixcache-'))).toEqual([]);
   });
 
+  it('are in none either where the runtime directory that the environment names is not there', async () => {
+    const home = await tempDir();
+    const env = { PATH: process.env['PATH'] ?? '', HOME: home, XDG_RUNTIME_DIR: join(home, 'none'), ...SECRETS };
+    await using server = await startServe(['--from', `oci:${join(home, 'cache')}`, '--no-upstream'], { env });
+    expect(await readFile(`/proc/${server.pid}/environ`, 'utf8')).not.toContain(SECRETS.NIXCACHE_PASSWORD);
+    expect((await server.stop()).stderr).not.toContain('secrets stay');
+  });
+
   it('reach the command all the same', async () => {
     const registry = await FakeRegistry.start({ auth: 'basic' });
     onTestFinished(() => registry.close());
