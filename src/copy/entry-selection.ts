@@ -1,6 +1,7 @@
 /** Which entries of a cache are to be copied, references first, and which must not be. */
 
-import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { HeldSegment } from '../cache/read/loaded-entries.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';

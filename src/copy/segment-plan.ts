@@ -4,7 +4,8 @@
  * write, oldest first. Segments that a compaction wrote refer to each other in circles: their entries are written anew,
  * references first.
  */
-import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { HeldSegment } from '../cache/read/loaded-entries.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { EntryTable } from '../cache-index/entry-table.ts';
 import { hashPartsIn } from '../cache-index/segment-rows.ts';

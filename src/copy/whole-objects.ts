@@ -1,7 +1,8 @@
 /** Takes segments and checkpoints over as they are: the same blobs, the same manifests, the same tags. */
 
 import pLimit from 'p-limit';
-import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { HeldSegment } from '../cache/read/loaded-entries.ts';
 import { readError } from '../cache/read/problem.ts';
 import { fetchSegmentImage } from '../cache/read/segment-record.ts';
 import type { CacheView } from '../cache/read/view.ts';

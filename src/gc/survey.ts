@@ -3,7 +3,8 @@
  * written yet: entries that gc does not see would look unneeded, and so would all that only they refer to.
  */
 
-import type { HeldSegment, IndexReader } from '../cache/read/index-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { HeldSegment } from '../cache/read/loaded-entries.ts';
 import { readRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';

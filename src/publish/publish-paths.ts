@@ -1,6 +1,7 @@
 /** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
 
-import { assertStoreDir, type IndexReader } from '../cache/read/index-reader.ts';
+import { assertStoreDir } from '../cache/read/cache-reader.ts';
+import type { IndexReader } from '../cache/read/index-reader.ts';
 import { retentionInForce } from '../cache/read/view.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';

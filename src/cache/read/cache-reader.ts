@@ -6,6 +6,7 @@
 import type { Readable } from 'node:stream';
 import type { Entry } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
+import { NixcacheError } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
@@ -67,4 +68,14 @@ export interface CacheStatus {
   readonly refreshedAt: Date | undefined;
   /** Message of the last refresh if that failed. */
   readonly lastError: string | undefined;
+}
+
+/** @throws {NixcacheError} ERR_USAGE: entries of two store directories cannot be told apart by hash part */
+export function assertStoreDir(reader: CacheReader, storeDir: string): void {
+  if (reader.status().entries > 0 && reader.storeDir !== storeDir) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${reader.name} is a cache for ${reader.storeDir}, this Nix store is ${storeDir}: publish to another cache`,
+    );
+  }
 }

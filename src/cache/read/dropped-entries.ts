@@ -3,22 +3,14 @@
  * that: then it is listed again.
  */
 import pLimit from 'p-limit';
-import { type Entry, parseEntry } from '../../cache-index/entry.ts';
-import { EntryTable } from '../../cache-index/entry-table.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
+import { type FoundEntry, LoadedEntries } from './loaded-entries.ts';
 import type { Mirror } from './mirror.ts';
 import { type OnProblem, troubleOf } from './problem.ts';
 import { type LoadedSegment, loadSegments } from './segment-loader.ts';
 import { type CacheView, TagVanished } from './view.ts';
-
-/** An entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
-export interface FoundEntry {
-  readonly entry: Entry;
-  readonly tag: string;
-  readonly asserted: number;
-}
 
 export interface DroppedOptions extends CallOptions {
   readonly store: ReadOnlyStore;
@@ -31,13 +23,11 @@ export interface DroppedOptions extends CallOptions {
 const CONCURRENT_FETCHES = 16;
 
 export class DroppedEntries {
-  readonly #segments: readonly LoadedSegment[];
-  readonly #table: EntryTable;
+  readonly #entries = new LoadedEntries();
   readonly #options: Pick<DroppedOptions, 'view' | 'storeDir'>;
 
   private constructor(segments: readonly LoadedSegment[], options: DroppedOptions) {
-    this.#segments = segments;
-    this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
+    this.#entries.install(segments);
     this.#options = options;
   }
 
@@ -57,16 +47,13 @@ export class DroppedEntries {
   }
 
   find(hashPart: HashPart): FoundEntry | undefined {
-    const row = this.#table.find(hashPart);
-    const loaded = row && this.#segments[row.segment];
-    if (!row || !loaded || this.#isRemoved(hashPart, loaded.tag)) return undefined;
-    const entry = parseEntry(loaded.segment.read(row.offset, row.length), this.#options.storeDir);
-    if (hashPartOf(entry.narInfo.path) !== hashPart) return undefined;
-    return { entry, tag: loaded.tag, asserted: entry.asserted ?? loaded.time };
+    const found = this.#entries.find(hashPart, this.#options.storeDir);
+    if (!found || hashPartOf(found.entry.narInfo.path) !== hashPart) return undefined;
+    return this.#isRemoved(hashPart, found.tag) ? undefined : found;
   }
 
   close(): void {
-    for (const { segment } of this.#segments) segment.close();
+    this.#entries.close();
   }
 
   /** Whether the checkpoint that made `tag` dead left the entry out for good. */

@@ -3,22 +3,22 @@
  * only segments not seen before and swaps the new table in at the end, so that look-ups never wait.
  */
 
-import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
-import { EntryTable, type Row, type SegmentRows } from '../../cache-index/entry-table.ts';
-import { NO_ROWS } from '../../cache-index/segment-rows.ts';
+import type { Entry } from '../../cache-index/entry.ts';
+import type { EntryTable } from '../../cache-index/entry-table.ts';
 import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
-import { hashToBytes, type NixHash } from '../../nix/hash.ts';
+import type { NixHash } from '../../nix/hash.ts';
 import { sortPublicKeys } from '../../nix/signature.ts';
-import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
+import type { HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import { SharedWork } from '../../shared-work.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
-import { DroppedEntries, type FoundEntry } from './dropped-entries.ts';
+import { DroppedEntries } from './dropped-entries.ts';
 import type { IndexStore } from './index-store.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
+import { type FoundEntry, type HeldSegment, LoadedEntries } from './loaded-entries.ts';
 import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
 import { type OnProblem, stopAtProblems, warnOfProblems } from './problem.ts';
@@ -45,31 +45,18 @@ export interface IndexReaderOptions {
 /** Of one refresh, while a gc deletes what the tag list still named when it was read. */
 const MAX_ATTEMPTS = 3;
 
-/** A segment and its entries, until the next refresh. */
-export interface HeldSegment {
-  readonly tag: string;
-  /** Unix seconds, by its tag: when those of its entries were asserted that do not say so themselves. */
-  readonly time: number;
-  readonly rows: SegmentRows;
-  /** @throws {NixcacheError} ERR_FORMAT */
-  entryAt(row: number): Entry;
-}
-
 export class IndexReader implements CacheReader {
   readonly name: string;
   readonly #store: ReadOnlyStore;
   readonly #mirror: Mirror;
   readonly #options: IndexReaderOptions;
   readonly #onProblem: OnProblem;
-  #table = new EntryTable();
-  /** By ordinal in the table. */
-  #segments: readonly LoadedSegment[] = [];
+  readonly #entries = new LoadedEntries();
   #view: CacheView | undefined;
   /** Of the segments that are not about to go; made when asked for. */
   #lasting: EntryTable | undefined;
   #leftOut = new LeftOut();
   #publicKeys: readonly string[] = [];
-  #storeDir: string = DEFAULT_STORE_DIR;
   #generation = 0;
   #refreshedAt: Date | undefined;
   #lastError: string | undefined;
@@ -93,7 +80,7 @@ export class IndexReader implements CacheReader {
   }
 
   get storeDir(): string {
-    return this.#storeDir;
+    return this.#entries.storeDir;
   }
 
   /** The live set that the last refresh saw; undefined before the first. */
@@ -102,33 +89,27 @@ export class IndexReader implements CacheReader {
   }
 
   findNarInfoText(hashPart: HashPart): string | undefined {
-    const row = this.#table.find(hashPart);
-    return row && clientText(this.#read(row));
+    return this.#entries.findText(hashPart);
   }
 
   findEntry(hashPart: HashPart): Entry | undefined {
-    return this.findAsserted(hashPart)?.entry;
+    return this.#entries.find(hashPart)?.entry;
   }
 
   findAsserted(hashPart: HashPart): FoundEntry | undefined {
-    const row = this.#table.find(hashPart);
-    if (!row) return undefined;
-    const entry = parseEntry(this.#read(row), this.#storeDir);
-    const loaded = this.#segments[row.segment];
-    return { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
+    return this.#entries.find(hashPart);
   }
 
   /** Whether there is an entry, without reading it. */
   has(hashPart: HashPart): boolean {
-    return this.#table.find(hashPart) !== undefined || this.#leftOut.find(hashPart).length > 0;
+    return this.#entries.has(hashPart) || this.#leftOut.find(hashPart).length > 0;
   }
 
   /** Whether there is an entry that dies with a checkpoint which is announced. Of a strict reader. */
   isAboutToGo(hashPart: HashPart): boolean {
     const aboutToGo = this.#view?.aboutToGo;
     if (!aboutToGo || aboutToGo.size === 0 || !this.has(hashPart)) return false;
-    const stays = this.#segments.map(({ tag, segment }) => (aboutToGo.has(tag) ? NO_ROWS : segment.rows));
-    this.#lasting ??= EntryTable.of(stays);
+    this.#lasting ??= this.#entries.tableWithout(aboutToGo);
     return !this.#lasting.find(hashPart) && this.#leftOut.find(hashPart).every(({ tag }) => aboutToGo.has(tag));
   }
 
@@ -136,7 +117,7 @@ export class IndexReader implements CacheReader {
   openDropped(tags: readonly string[], { signal }: CallOptions): Promise<DroppedEntries> {
     const view = this.#view;
     if (!view) throw new Error('the reader was never refreshed');
-    const [store, mirror, storeDir] = [this.#store, this.#mirror, this.#storeDir];
+    const [store, mirror, storeDir] = [this.#store, this.#mirror, this.storeDir];
     return DroppedEntries.open(tags, { store, mirror, view, storeDir, signal });
   }
 
@@ -146,48 +127,29 @@ export class IndexReader implements CacheReader {
    */
   async loadLeftOut(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
     const view = this.#view;
+    const assertedOf = (hashPart: HashPart): number | undefined => this.findAsserted(hashPart)?.asserted;
     const isAboutToGo = (hashPart: HashPart): boolean => this.isAboutToGo(hashPart);
-    const wanted = this.#leftOut.dueAt(
-      hashParts,
-      before,
-      (hashPart) => this.findAsserted(hashPart)?.asserted,
-      isAboutToGo,
-    );
+    const wanted = this.#leftOut.dueAt(hashParts, before, assertedOf, isAboutToGo);
     if (!view || wanted.size === 0) return;
     const { segments } = await this.#load([...wanted], view, { signal });
-    const held = new Map([...this.#segments, ...segments].map((loaded) => [loaded.tag, loaded]));
+    const held = new Map([...this.#entries.segments, ...segments].map((loaded) => [loaded.tag, loaded]));
     this.#leftOut = this.#leftOut.without(wanted);
-    this.#install(
-      view.live.segments.flatMap((tag) => held.get(tag) ?? []),
-      false,
-    );
+    this.#install(view.live.segments.flatMap((tag) => held.get(tag) ?? []));
   }
 
   /** Every entry once, each in its newest form. */
-  *entries(): Generator<{ readonly entry: Entry; readonly tag: string; readonly asserted: number }> {
-    for (const row of this.#table.rows()) {
-      const entry = parseEntry(this.#read(row), this.#storeDir);
-      const loaded = this.#segments[row.segment];
-      yield { entry, tag: loaded?.tag ?? '', asserted: entry.asserted ?? loaded?.time ?? 0 };
-    }
+  entries(): Generator<FoundEntry> {
+    return this.#entries.all();
   }
 
   /** Every segment at hand, oldest first, with all of its entries: also those that a newer segment has in another form. */
   segments(): readonly HeldSegment[] {
-    return this.#segments.map(({ tag, time, segment }) => ({
-      tag,
-      time,
-      rows: segment.rows,
-      entryAt: (row) =>
-        parseEntry(segment.read(segment.rows.offsets[row] ?? 0, segment.rows.lengths[row] ?? 0), this.#storeDir),
-    }));
+    return this.#entries.held();
   }
 
   findNarFile(fileHash: NixHash): NarFile | undefined {
-    const row = this.#table.findFile(hashToBytes(fileHash));
-    if (!row) return undefined;
-    const entry = parseEntry(this.#read(row), this.#storeDir);
-    return entry.narInfo.fileHash === fileHash ? { entry, size: entry.narInfo.fileSize } : undefined;
+    const entry = this.#entries.findFile(fileHash);
+    return entry && { entry, size: entry.narInfo.fileSize };
   }
 
   openNar(
@@ -212,8 +174,8 @@ export class IndexReader implements CacheReader {
 
   status(): CacheStatus {
     return {
-      entries: this.#table.size + this.#leftOut.entries,
-      segments: this.#segments.length,
+      entries: this.#entries.size + this.#leftOut.entries,
+      segments: this.#entries.segments.length,
       generation: this.#generation,
       refreshedAt: this.#refreshedAt,
       lastError: this.#lastError,
@@ -221,7 +183,7 @@ export class IndexReader implements CacheReader {
   }
 
   close(): void {
-    for (const { segment } of this.#segments) segment.close();
+    this.#entries.close();
   }
 
   async #refresh(options: CallOptions): Promise<RefreshResult> {
@@ -251,7 +213,7 @@ export class IndexReader implements CacheReader {
     const announced = this.#options.strict;
     const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, announced, signal });
     if (isNowhere(view)) this.#assertNeverSeen();
-    const held = new Map(this.#segments.map((loaded) => [loaded.tag, loaded]));
+    const held = new Map(this.#entries.segments.map((loaded) => [loaded.tag, loaded]));
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
     const { segments: added, bytes: entriesBytes } = await this.#load(
@@ -262,7 +224,7 @@ export class IndexReader implements CacheReader {
     for (const loaded of added) held.set(loaded.tag, loaded);
     const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
     const live = new Set(view.live.segments);
-    const removed = this.#segments.filter(({ tag }) => !live.has(tag));
+    const removed = this.#entries.segments.filter(({ tag }) => !live.has(tag));
     const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
     this.#lasting = undefined;
@@ -272,7 +234,7 @@ export class IndexReader implements CacheReader {
     if (namesOthers) this.#warnOfKeys();
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
-      this.#install(segments, removed.length === 0 && isPrefix(this.#segments, segments));
+      this.#install(segments);
       const state = { tags: segments.map(({ tag }) => tag), publicKeys: [...view.publicKeys] };
       // Of what was left out another process that starts from it would not know.
       await this.#mirror.settle(leftOut.tags.size === 0 ? state : undefined, keptDigests(view), now());
@@ -285,11 +247,11 @@ export class IndexReader implements CacheReader {
   /** @throws {NixcacheError} ERR_INDEX: a cache that was there is not believed to be empty */
   #assertNeverSeen(): void {
     const wasThere = this.#view !== undefined && !isNowhere(this.#view);
-    if (!wasThere && this.#segments.length === 0) return;
+    if (!wasThere && this.#entries.segments.length === 0) return;
     const { index } = this.#options;
     throw new NixcacheError(
       'ERR_INDEX',
-      `${this.name} had ${this.#table.size} entries, and now has neither cache-index nor anything else of ours: that is not taken for an empty cache; ` +
+      `${this.name} had ${this.#entries.size} entries, and now has neither cache-index nor anything else of ours: that is not taken for an empty cache; ` +
         `if it was deleted on purpose, ${index ? `remove what is remembered of it in ${index.name}` : 'start again'}`,
     );
   }
@@ -305,30 +267,16 @@ export class IndexReader implements CacheReader {
     return loadSegments(tags, { store, mirror, view, onProblem, signal, onStale: this.#options.onWarning });
   }
 
-  #install(segments: readonly LoadedSegment[], append: boolean): void {
-    if (append) for (const { segment } of segments.slice(this.#segments.length)) this.#table.add(segment.rows);
-    else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
-    this.#segments = segments;
+  #install(segments: readonly LoadedSegment[]): void {
+    this.#entries.install(segments, this.#leftOut.storeDir);
     this.#lasting = undefined;
     this.#generation++;
-    this.#storeDir = this.#leftOut.storeDir ?? this.#storeDir;
-    for (const row of this.#table.rows()) {
-      const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
-      this.#storeDir = storeDir ?? DEFAULT_STORE_DIR;
-      break;
-    }
   }
 
   #warnOfKeys(): void {
     for (const text of sortPublicKeys(this.#publicKeys).malformed) {
       this.#options.onWarning?.(`cache-index of ${this.name} names '${text}', which is no public key: it is ignored`);
     }
-  }
-
-  #read(row: Row): string {
-    const loaded = this.#segments[row.segment];
-    if (!loaded) throw new Error(`the entry table names segment ${row.segment} of ${this.#segments.length}`);
-    return loaded.segment.read(row.offset, row.length);
   }
 
   async #loadState(): Promise<void> {
@@ -341,19 +289,6 @@ export class IndexReader implements CacheReader {
       if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
     }
     this.#publicKeys = state.publicKeys;
-    if (segments.length > 0) this.#install(segments, false);
-  }
-}
-
-const isPrefix = (before: readonly LoadedSegment[], after: readonly LoadedSegment[]): boolean =>
-  before.every(({ tag }, i) => after[i]?.tag === tag);
-
-/** @throws {NixcacheError} ERR_INDEX: entries of two store directories cannot be told apart by hash part */
-export function assertStoreDir(reader: CacheReader, storeDir: string): void {
-  if (reader.status().entries > 0 && reader.storeDir !== storeDir) {
-    throw new NixcacheError(
-      'ERR_USAGE',
-      `${reader.name} is a cache for ${reader.storeDir}, this Nix store is ${storeDir}: publish to another cache`,
-    );
+    if (segments.length > 0) this.#install(segments);
   }
 }

@@ -1,0 +1,124 @@
+/** The entries of segments that are at hand, each in its newest form, found by its hash part or by its file. */
+import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
+import { EntryTable, type Row, type SegmentRows } from '../../cache-index/entry-table.ts';
+import { NO_ROWS } from '../../cache-index/segment-rows.ts';
+import { hashToBytes, type NixHash } from '../../nix/hash.ts';
+import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
+import type { LoadedSegment } from './segment-loader.ts';
+
+/** An entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
+export interface FoundEntry {
+  readonly entry: Entry;
+  readonly tag: string;
+  readonly asserted: number;
+}
+
+/** A segment and its entries, until the next refresh. */
+export interface HeldSegment {
+  readonly tag: string;
+  /** Unix seconds, by its tag: when those of its entries were asserted that do not say so themselves. */
+  readonly time: number;
+  readonly rows: SegmentRows;
+  /** @throws {NixcacheError} ERR_FORMAT */
+  entryAt(row: number): Entry;
+}
+
+export class LoadedEntries {
+  #table = new EntryTable();
+  #segments: readonly LoadedSegment[] = [];
+  #storeDir: string = DEFAULT_STORE_DIR;
+
+  /** Oldest first. */
+  get segments(): readonly LoadedSegment[] {
+    return this.#segments;
+  }
+
+  /** Entries with different hash parts. */
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get storeDir(): string {
+    return this.#storeDir;
+  }
+
+  /** Takes `segments` in place of those before, which are not closed. `storeDir` counts where there is no entry to say it. */
+  install(segments: readonly LoadedSegment[], storeDir = this.#storeDir): void {
+    const before = this.#segments;
+    if (before.every((loaded, i) => segments[i] === loaded)) {
+      for (const { segment } of segments.slice(before.length)) this.#table.add(segment.rows);
+    } else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
+    this.#segments = segments;
+    this.#storeDir = this.#readStoreDir() ?? storeDir;
+  }
+
+  has(hashPart: HashPart): boolean {
+    return this.#table.find(hashPart) !== undefined;
+  }
+
+  findText(hashPart: HashPart): string | undefined {
+    const row = this.#table.find(hashPart);
+    return row && clientText(this.#read(row));
+  }
+
+  find(hashPart: HashPart, storeDir = this.#storeDir): FoundEntry | undefined {
+    const row = this.#table.find(hashPart);
+    return row && this.#found(row, storeDir);
+  }
+
+  findFile(fileHash: NixHash): Entry | undefined {
+    const row = this.#table.findFile(hashToBytes(fileHash));
+    const entry = row && this.#found(row).entry;
+    return entry?.narInfo.fileHash === fileHash ? entry : undefined;
+  }
+
+  /** Every entry once. */
+  *all(): Generator<FoundEntry> {
+    for (const row of this.#table.rows()) yield this.#found(row);
+  }
+
+  /** Each segment with all of its entries: also those that a newer one has in another form. */
+  held(): readonly HeldSegment[] {
+    return this.#segments.map(({ tag, time, segment }) => ({
+      tag,
+      time,
+      rows: segment.rows,
+      entryAt: (row) =>
+        parseEntry(segment.read(segment.rows.offsets[row] ?? 0, segment.rows.lengths[row] ?? 0), this.#storeDir),
+    }));
+  }
+
+  /** A table of the same segments in which those of `tags` have no rows. */
+  tableWithout(tags: ReadonlySet<string>): EntryTable {
+    return EntryTable.of(this.#segments.map(({ tag, segment }) => (tags.has(tag) ? NO_ROWS : segment.rows)));
+  }
+
+  close(): void {
+    for (const { segment } of this.#segments) segment.close();
+  }
+
+  #found(row: Row, storeDir = this.#storeDir): FoundEntry {
+    const entry = parseEntry(this.#read(row), storeDir);
+    const { tag, time } = this.#segmentOf(row);
+    return { entry, tag, asserted: entry.asserted ?? time };
+  }
+
+  #read(row: Row): string {
+    return this.#segmentOf(row).segment.read(row.offset, row.length);
+  }
+
+  #segmentOf({ segment }: Row): LoadedSegment {
+    const loaded = this.#segments[segment];
+    if (!loaded) throw new Error(`the entry table names segment ${segment} of ${this.#segments.length}`);
+    return loaded;
+  }
+
+  /** As any one entry says. */
+  #readStoreDir(): string | undefined {
+    for (const row of this.#table.rows()) {
+      const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
+      return storeDir ?? DEFAULT_STORE_DIR;
+    }
+    return undefined;
+  }
+}
