@@ -22,12 +22,19 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A stream is destroyed on every path; give its `content-length`, or it travels chunked. */
   readonly body?: Uint8Array | Readable | undefined;
-  /** Until the headers of the last answer, redirects and sending included; default 60 s. */
+  /**
+   * A body that is large, or that a slow reader may hold up. It has connections of its own, so that small requests never
+   * wait behind such bodies, and `timeoutMs` begins when it has one: that others are busy is no failure of the far side.
+   */
+  readonly bulk?: boolean | undefined;
+  /** Until the headers of the answer, sending included, for each of a chain of redirects; default 60 s. */
   readonly timeoutMs?: number | undefined;
   /** Longest silence within the answer's body; default 60 s. The body as a whole has no limit. */
   readonly stallTimeoutMs?: number | undefined;
   /** Of GET and HEAD; default 5. With 0, and for other methods, the redirect is the answer. */
   readonly maxRedirects?: number | undefined;
+  /** Whether a redirect may lead from https to http, for bytes that are checked whatever way they come; default false. */
+  readonly allowPlainRedirects?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

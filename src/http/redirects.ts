@@ -15,7 +15,9 @@ export interface Exchange {
   readonly headers: Readonly<Record<string, string>>;
   /** A stream is destroyed on every path. It needs a `content-length` header, or travels chunked. */
   readonly body?: Uint8Array | Readable | undefined;
-  /** Until the headers of the answer, connecting and sending included. */
+  /** Has connections of its own, and time only runs when it has one. */
+  readonly bulk: boolean;
+  /** Until the headers of the answer, sending and, unless it is in bulk, connecting included. */
   readonly timeoutMs: number;
   /** Longest silence within a body, either way. */
   readonly stallTimeoutMs: number;
@@ -33,24 +35,15 @@ export async function followRedirects(
   request: HttpRequest,
   exchange: (each: Exchange) => Promise<HttpResponse>,
 ): Promise<HttpResponse> {
-  const { method = 'GET', timeoutMs = DEFAULT_TIMEOUT_MS, stallTimeoutMs = DEFAULT_TIMEOUT_MS, signal, body } = request;
-  const deadline = performance.now() + timeoutMs;
+  const { method = 'GET', timeoutMs = DEFAULT_TIMEOUT_MS, stallTimeoutMs = DEFAULT_TIMEOUT_MS, bulk = false } = request;
+  const { signal, body, allowPlainRedirects = false } = request;
   const maxRedirects = method === 'GET' || method === 'HEAD' ? (request.maxRedirects ?? MAX_REDIRECTS) : 0;
   const asked = new URL(request.url);
   let url = asked;
   let headers: Readonly<Record<string, string>> = { 'user-agent': USER_AGENT, ...request.headers };
   for (let followed = 0; ; followed += 1) {
-    const remainingMs = Math.max(1, deadline - performance.now());
-    const response = await exchange({
-      method,
-      url,
-      asked,
-      headers,
-      body,
-      stallTimeoutMs,
-      signal,
-      timeoutMs: remainingMs,
-    });
+    const times = { timeoutMs, stallTimeoutMs, bulk };
+    const response = await exchange({ method, url, asked, headers, body, signal, ...times });
     const location = response.headers['location'];
     if (maxRedirects === 0 || location === undefined || !REDIRECTS.has(response.status)) return response;
     await discardBody(response.body);
@@ -60,7 +53,7 @@ export async function followRedirects(
         `${describeRequest({ method, asked, url })}: more than ${maxRedirects} redirects`,
       );
     }
-    const next = redirectTarget(location, { method, asked, url });
+    const next = redirectTarget(location, { method, asked, url }, allowPlainRedirects);
     if (next.origin !== url.origin) headers = withoutCredentials(headers);
     url = next;
   }
@@ -86,7 +79,7 @@ export async function discardBody(body: Readable): Promise<void> {
 /** 64 KiB: reading more takes longer than a new connection. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-function redirectTarget(location: string, request: Asked): URL {
+function redirectTarget(location: string, request: Asked, allowPlain: boolean): URL {
   const from = request.url;
   if (!URL.canParse(location, from.href)) {
     throw new NixcacheError('ERR_NETWORK', `${describeRequest(request)}: redirects to what is no URL`);
@@ -94,7 +87,7 @@ function redirectTarget(location: string, request: Asked): URL {
   const target = new URL(location, from);
   const allowed =
     target.protocol === 'https:' ||
-    (target.protocol === 'http:' && (from.protocol === 'http:' || isLoopbackHost(target.hostname)));
+    (target.protocol === 'http:' && (allowPlain || from.protocol === 'http:' || isLoopbackHost(target.hostname)));
   if (!allowed) {
     throw new NixcacheError(
       'ERR_NETWORK',

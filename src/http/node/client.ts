@@ -9,7 +9,7 @@ import { exchange } from './exchange.ts';
 export interface HttpClientOptions {
   /** `http://…` or `socks5://…`, with userinfo if it wants it. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. Never for loopback. */
   readonly proxy?: string | undefined;
-  /** Connections per origin; default 128. Callers limit their own concurrency, this only bounds mistakes. */
+  /** Connections per origin, for large bodies as many again; default 128. Callers limit their own concurrency. */
   readonly connections?: number | undefined;
   readonly connectTimeoutMs?: number | undefined;
 }
@@ -20,7 +20,7 @@ const KEEP_ALIVE_MS = 30_000;
 
 export class HttpClient implements HttpFetch {
   readonly #options: HttpClientOptions;
-  #dispatchers: Promise<Dispatchers> | undefined;
+  #dispatchers: Promise<Lanes> | undefined;
 
   constructor(options: HttpClientOptions = {}) {
     this.#options = options;
@@ -28,7 +28,7 @@ export class HttpClient implements HttpFetch {
 
   request(request: HttpRequest): Promise<HttpResponse> {
     return followRedirects(request, async (each) => {
-      const { direct, outward } = await this.#open(each.body);
+      const { direct, outward } = (await this.#open(each.body))[each.bulk ? 'bulk' : 'usual'];
       return await exchange(isLoopbackHost(each.url.hostname) ? direct : outward, each);
     });
   }
@@ -48,11 +48,11 @@ export class HttpClient implements HttpFetch {
     await Promise.all((await this.#opened()).map((each) => each.destroy()));
   }
 
-  async #open(body: Exchange['body']): Promise<Dispatchers> {
+  async #open(body: Exchange['body']): Promise<Lanes> {
     const stream = body instanceof Readable ? body : undefined;
     stream?.on('error', () => undefined); // until undici is there to hear of it
     try {
-      this.#dispatchers ??= openDispatchers(this.#options);
+      this.#dispatchers ??= openLanes(this.#options);
       return await this.#dispatchers;
     } catch (error) {
       stream?.destroy();
@@ -62,7 +62,7 @@ export class HttpClient implements HttpFetch {
 
   async #opened(): Promise<readonly Dispatcher[]> {
     const opened = await this.#dispatchers?.catch(() => undefined);
-    return opened ? [...new Set([opened.direct, opened.outward])] : [];
+    return opened ? [...new Set(Object.values(opened).flatMap(({ direct, outward }) => [direct, outward]))] : [];
   }
 }
 
@@ -72,9 +72,22 @@ interface Dispatchers {
   readonly outward: Dispatcher;
 }
 
+/** Connections for large bodies and others for all else: what waits behind one another is of one kind. */
+interface Lanes {
+  readonly usual: Dispatchers;
+  readonly bulk: Dispatchers;
+}
+
 /** undici takes a while to load, and many commands send no request. */
-async function openDispatchers({ proxy, connections, connectTimeoutMs }: HttpClientOptions): Promise<Dispatchers> {
-  const { Agent, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } = await import('undici');
+async function openLanes(options: HttpClientOptions): Promise<Lanes> {
+  const undici = await import('undici');
+  return { usual: openDispatchers(undici, options), bulk: openDispatchers(undici, options) };
+}
+
+function openDispatchers(
+  { Agent, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent }: typeof import('undici'),
+  { proxy, connections, connectTimeoutMs }: HttpClientOptions,
+): Dispatchers {
   const options = {
     // HTTP/2 over one connection is slower for uploads than several of HTTP/1.1, and one stall would hold up all.
     allowH2: false,

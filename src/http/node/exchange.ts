@@ -44,7 +44,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   readonly #request: Exchange;
   readonly #resolve: (response: HttpResponse) => void;
   readonly #reject: (error: unknown) => void;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   readonly #onAbort: () => void;
   #controller: Dispatcher.DispatchController | undefined;
   #body: ResponseBody | undefined;
@@ -56,10 +56,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#request = request;
     this.#resolve = resolve;
     this.#reject = reject;
-    const { timeoutMs, signal } = request;
-    this.#timer = setTimeout(() => {
-      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, request));
-    }, timeoutMs);
+    const { bulk, signal } = request;
+    if (!bulk) this.#startTimer();
     this.#onAbort = () => {
       if (signal !== undefined) this.fail(abortReason(signal));
     };
@@ -82,7 +80,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
       controller.abort(toError(this.#failure));
       return;
     }
-    const { body, stallTimeoutMs } = this.#request;
+    const { body, bulk, stallTimeoutMs } = this.#request;
+    if (bulk) this.#startTimer();
     if (!(body instanceof Readable)) return;
     this.#stallTimer = setTimeout(() => {
       this.fail(timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, this.#request));
@@ -120,6 +119,13 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.fail(networkError(error, this.#request));
+  }
+
+  #startTimer(): void {
+    const { timeoutMs } = this.#request;
+    this.#timer = setTimeout(() => {
+      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, this.#request));
+    }, timeoutMs);
   }
 
   #settle(): void {

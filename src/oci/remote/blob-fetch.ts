@@ -90,6 +90,7 @@ class BlobSource {
       expect: partial ? [200, 206, 416] : [200],
       // Digests are over the stored bytes: no one may compress them on the way.
       headers: { 'accept-encoding': 'identity', ...(partial ? { range: `bytes=${this.#position}-${last}` } : {}) },
+      bulk: this.#remaining() > BUFFER_BYTES,
       signal: this.#signal,
     });
     if (response.status === 416) await this.#outOfRange(response);

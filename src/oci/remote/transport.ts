@@ -26,6 +26,8 @@ export interface RegistryRequest {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: Uint8Array | Readable | undefined;
   readonly timeoutMs?: number | undefined;
+  /** A large body, with connections of its own. */
+  readonly bulk?: boolean | undefined;
   readonly stallTimeoutMs?: number | undefined;
   readonly maxRedirects?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -183,9 +185,10 @@ export class Transport {
   }
 
   #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
-    const { method, url, body, timeoutMs, stallTimeoutMs, maxRedirects, signal } = request;
+    const { method, url, body, bulk, timeoutMs, stallTimeoutMs, maxRedirects, signal } = request;
     const headers = { ...request.headers, ...(authorization === undefined ? {} : { authorization }) };
-    return this.#options.http.request({ method, url, headers, body, timeoutMs, stallTimeoutMs, maxRedirects, signal });
+    const times = { timeoutMs, stallTimeoutMs };
+    return this.#options.http.request({ method, url, headers, body, bulk, maxRedirects, signal, ...times });
   }
 
   #context({ method }: RegistryRequest): Parameters<typeof readRegistryError>[1] {

@@ -57,6 +57,37 @@ describe('a connection', () => {
   });
 });
 
+describe('large bodies', () => {
+  it('held up by their readers leave connections to small requests, and wait for one another without failing', async () => {
+    const server = await serve((request, response) => {
+      if (request.url === '/small') response.end('small');
+      else Readable.from(endless()).pipe(response);
+    });
+    const client = open({ connections: 1 });
+    const large = { url: `${server.url}/large`, bulk: true, timeoutMs: 100 };
+    const held = await client.request(large);
+    const waiting = client.request(large);
+    const small = await Promise.all(
+      Array.from({ length: 5 }, async () => text((await client.request({ url: `${server.url}/small` })).body)),
+    );
+    expect(small).toEqual(Array.from({ length: 5 }, () => 'small'));
+    // Longer than an answer may take.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(server.seen.filter(({ url }) => url === '/large')).toHaveLength(1);
+    held.body.destroy();
+    const { status, body } = await waiting;
+    expect(status).toBe(200);
+    body.destroy();
+  });
+
+  it('that never begin fail all the same', async () => {
+    const server = await serve(() => {});
+    await expect(open().request({ url: server.url, bulk: true, timeoutMs: 50 })).rejects.toMatchObject({
+      message: /no answer within/,
+    });
+  });
+});
+
 describe('what is wrong below HTTP', () => {
   it('is said of a port where no one listens, with a hint', async () => {
     const url = await unusedUrl();
