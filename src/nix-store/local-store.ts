@@ -5,7 +5,7 @@
  * through a daemon: one process for a whole closure, 30 ms for 770 paths.
  */
 import { join } from 'node:path';
-import { NixcacheError } from '../errors.ts';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { type BaseName, baseNameOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { atLeast, inBatches, NixCommand, parseJson, type RunOptions } from './nix-command.ts';
@@ -41,11 +41,35 @@ export async function openLocalStore(
   options: { readonly command?: NixCommand } & CallOptions = {},
 ): Promise<NixLocalStore> {
   const { command = new NixCommand(), signal } = options;
-  // The version is for later; asked at the same time it costs nothing.
-  const [settings] = await Promise.all([command.settings({ signal }), command.version({ signal })]);
-  const url = settings.get('store');
+  const url = (await command.settings({ signal })).get('store');
   const { env, cwd } = command;
   return new NixLocalStore(command, locateStore(typeof url === 'string' ? url : 'auto', { env, cwd }));
+}
+
+/**
+ * Starts to ask for the closure of `paths`, which takes as long as to open the store: `queryClosure` of the same paths
+ * then has less to wait for.
+ */
+export function askAhead(command: NixCommand, paths: readonly StorePath[], options: CallOptions = {}): void {
+  const [first] = asksFor(paths, ['--recursive']);
+  if (first) command.startAhead([...PATH_INFO, ...first], options);
+}
+
+/** Where store paths lie as long as no setting says otherwise: to go by before Nix has told its settings. */
+export const usualStoreDir = ({ env, cwd }: NixCommand): string => locateStore('auto', { env, cwd }).storeDir;
+
+/** --offline: a path we do not have is to be reported, not looked for in every substituter. */
+const PATH_INFO = ['path-info', '--json', '--offline'];
+
+/** Arguments for one process each. */
+function asksFor(paths: readonly StorePath[], flags: readonly string[]): readonly (readonly string[])[] {
+  // 2.8 takes a bare .drv for its outputs, and 2.13 and later for the file: --derivation makes all mean the file.
+  const drvs = paths.filter((path) => path.endsWith('.drv'));
+  const others = paths.filter((path) => !path.endsWith('.drv'));
+  return [
+    ...inBatches(others).map((batch) => [...flags, ...batch]),
+    ...inBatches(drvs).map((batch) => [...flags, '--derivation', ...batch]),
+  ];
 }
 
 export class NixLocalStore implements LocalStore {
@@ -104,23 +128,23 @@ export class NixLocalStore implements LocalStore {
   }
 
   async #pathInfos(paths: readonly StorePath[], flags: readonly string[], options: RunOptions) {
-    // `--json` without a format is to become an error; the flag exists since 2.33.
-    const version = await this.#command.version(options);
-    const format = atLeast(version, 2, 33) ? ['--json-format', '1'] : [];
     const infos = new Map<StorePath, PathInfo>();
-    // 2.8 takes a bare .drv for its outputs, and 2.13 and later for the file: --derivation makes all mean the file.
-    const drvs = paths.filter((path) => path.endsWith('.drv'));
-    const others = paths.filter((path) => !path.endsWith('.drv'));
-    const asks = [
-      ...inBatches(others).map((batch) => [...flags, ...batch]),
-      ...inBatches(drvs).map((batch) => [...flags, '--derivation', ...batch]),
-    ];
-    for (const ask of asks) {
-      // --offline: a path we do not have is to be reported, not looked for in every substituter.
-      const text = await this.#command.nix(['path-info', '--json', ...format, '--offline', ...ask], options);
-      for (const info of parsePathInfoJson(parseJson(text, 'nix path-info'), this.storeDir)) infos.set(info.path, info);
+    for (const ask of asksFor(paths, flags)) {
+      for (const info of await this.#pathInfo(ask, options)) infos.set(info.path, info);
     }
     return [...infos.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+  }
+
+  async #pathInfo(ask: readonly string[], options: RunOptions): Promise<readonly PathInfo[]> {
+    const read = async (args: readonly string[]): Promise<readonly PathInfo[]> =>
+      parsePathInfoJson(parseJson(await this.#command.nix(args, options), 'nix path-info'), this.storeDir);
+    try {
+      return await read([...PATH_INFO, ...ask]);
+    } catch (error) {
+      // `--json` without a format is to become an error; the flag exists since 2.33. Which Nix it is costs a process to ask.
+      if (!isNixcacheError(error, 'ERR_NIX') || !atLeast(await this.#command.version(options), 2, 33)) throw error;
+      return read([...PATH_INFO, '--json-format', '1', ...ask]);
+    }
   }
 
   async #throwIfMissing(paths: readonly StorePath[], cause: unknown, options: CallOptions): Promise<void> {

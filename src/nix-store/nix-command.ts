@@ -69,6 +69,7 @@ export class NixCommand {
   readonly env: Environment;
   readonly #cwd: string | undefined;
   readonly #killGraceMs: number;
+  readonly #ahead = new Map<string, Promise<string>>();
   readonly #version = new SharedWork((signal) => this.#readVersion({ signal }), { keeps: true });
   readonly #settings = new SharedWork((signal) => this.#readSettings({ signal }), { keeps: true });
 
@@ -84,9 +85,19 @@ export class NixCommand {
     return this.#cwd ?? process.cwd();
   }
 
-  /** `nix …`; its stdout. @throws {NixcacheError} ERR_NIX */
+  /** `nix …`; its stdout, of a process started by `startAhead` if there is one. @throws {NixcacheError} ERR_NIX */
   async nix(args: readonly string[], options: RunOptions = {}): Promise<string> {
-    return succeeded('nix', args, await this.run('nix', args, options));
+    const key = JSON.stringify(args);
+    const started = this.#ahead.get(key);
+    this.#ahead.delete(key);
+    return started ?? succeeded('nix', args, await this.run('nix', args, options));
+  }
+
+  /** Starts what `nix` will soon be asked for with the same arguments: it works while its caller gets ready. */
+  startAhead(args: readonly string[], options: RunOptions = {}): void {
+    const started = this.nix(args, options);
+    started.catch(() => undefined); // told to whoever asks for it
+    this.#ahead.set(JSON.stringify(args), started);
   }
 
   /** `nix-store …`; its stdout. @throws {NixcacheError} ERR_NIX */

@@ -2,11 +2,12 @@
 import type { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
 import type { SecretKey } from '../../../nix/signature.ts';
-import { type NixLocalStore, openLocalStore } from '../../../nix-store/local-store.ts';
+import { askAhead, type NixLocalStore, openLocalStore, usualStoreDir } from '../../../nix-store/local-store.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
 import { PATIENT, type Upstream } from '../../../upstream/upstream.ts';
 import type { Session } from '../../session/session.ts';
+import { resolveStorePath } from '../../store-path-argument.ts';
 
 export interface Publisher {
   readonly store: ContentStore;
@@ -17,11 +18,18 @@ export interface Publisher {
   readonly keys: readonly SecretKey[];
 }
 
+export interface OpenPublisherOptions {
+  /** As of IndexReaderOptions. */
+  readonly sparse?: boolean;
+  /** Store paths as the user gave them, whose closure is going to be asked for: Nix may start with it at once. */
+  readonly paths?: readonly string[];
+}
+
 /** Reads keys first and reaches out last, so that what the user must change is said at once. */
 export async function openPublisher(
   session: Session,
   settings: PushSettings,
-  { sparse = false }: { readonly sparse?: boolean } = {},
+  { sparse = false, paths = [] }: OpenPublisherOptions = {},
 ): Promise<Publisher> {
   const { output, signal, cwd } = session.context;
   const { cache } = session; // a wrong reference is said first
@@ -29,6 +37,7 @@ export async function openPublisher(
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
   const opening = openLocalStore({ command, signal });
   opening.catch(() => undefined);
+  await askForClosure(paths, command, signal);
   const keys = await session.signingKeys(settings.signingKeys);
   if (keys.length === 0) {
     output.warn(
@@ -44,4 +53,12 @@ export async function openPublisher(
   const reader = await session.writersReader(store, { dryRun, sparse });
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
+}
+
+/** Nothing is asked where that is not plain yet, or wrong: it is said once the store is known. */
+async function askForClosure(texts: readonly string[], command: NixCommand, signal: AbortSignal): Promise<void> {
+  const where = { storeDir: usualStoreDir(command), cwd: command.cwd, what: 'push' };
+  const resolved = await Promise.all(texts.map((text) => resolveStorePath(text, where).catch(() => undefined)));
+  const paths = [...new Set(resolved)].filter((path) => path !== undefined);
+  if (resolved.every((path) => path !== undefined)) askAhead(command, paths, { signal });
 }

@@ -27,11 +27,12 @@ export async function runPush(call: Call): Promise<void> {
   }
   const texts = await readPathList(args, call);
   // The closure is known whole, so that nothing is asked of the cache's entries but whether they are there and due.
-  const publisher = await openPublisher(session, settings, { sparse: true });
+  const publisher = await openPublisher(session, settings, { sparse: true, paths: texts });
   const { storeDir } = publisher.localStore;
-  const paths = await Promise.all(texts.map((text) => resolveStorePath(text, { storeDir, cwd, what: 'push' })));
+  const where = { storeDir, cwd, what: 'push' };
+  const paths = [...new Set(await Promise.all(texts.map((text) => resolveStorePath(text, where))))];
   const roots = asRoots(
-    [...new Set(paths)].map((path) => ({ name: settings.rootName ?? nameOf(path), path })),
+    paths.map((path) => ({ name: settings.rootName ?? nameOf(path), path })),
     { run: ulid().toLowerCase(), time: Math.floor(Date.now() / 1000) },
   );
   using story = new Story(output, publishTelling());
