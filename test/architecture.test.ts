@@ -23,6 +23,8 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'call-options.ts': { may: [], node: [] },
   'shared-work.ts': { may: [], node: [] },
   'environment.ts': { may: [], node: ['node:os', 'node:path'] },
+  'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
+  'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
   // package.json lies above all rooms.
   'version.ts': { may: ['..'], node: [] },
@@ -91,7 +93,10 @@ const ROOMS: Readonly<Record<string, Room>> = {
     ],
   },
 };
-const FREE = ['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'];
+const FREE = [
+  ...['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'],
+  ...['regular-file.ts', 'temporary-directory.ts'],
+];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */
 const IMPORT = /^(?:import|export)\b[^;']*?\bfrom '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;

@@ -1,4 +1,5 @@
 /** What every command gets: the process, in a form that tests and embedders can stand in for. */
+import type { Readable } from 'node:stream';
 import { loadConfig } from '../config/load.ts';
 import { OUTPUT } from '../config/output.ts';
 import { type Flags, NO_CONFIG, resolve, type Sources } from '../config/setting.ts';
@@ -10,7 +11,7 @@ export interface CommandContext {
   readonly output: Output;
   readonly env: Environment;
   readonly cwd: string;
-  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  readonly stdin: Readable & { readonly isTTY?: boolean };
   /** Aborted by the first Ctrl-C, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal;
   /** Set by a command that ends well with another code than 0. */

@@ -1,4 +1,5 @@
 /** What is piped in: a password, a key, a list of paths. All of them are small. */
+import { addAbortSignal } from 'node:stream';
 import { NixcacheError } from '../errors.ts';
 import type { Call } from './command.ts';
 import type { CommandContext } from './context.ts';
@@ -11,7 +12,8 @@ export async function readStandardInput(
   if (stdin.isTTY) throw new NixcacheError('ERR_USAGE', `${options.what} is read from standard input: pipe it in`);
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of stdin) {
+  // Whoever holds the other end need not ever write, or close it.
+  for await (const chunk of addAbortSignal(signal, stdin)) {
     signal.throwIfAborted();
     const bytes = Buffer.from(chunk);
     size += bytes.length;

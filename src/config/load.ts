@@ -1,9 +1,9 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
 
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { absolutePath, configHome, type Environment } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
+import { readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
 import { COMPRESSION, DISCOVER, FLAKE, PUSH } from './publish-settings.ts';
@@ -20,7 +20,7 @@ export interface ConfigLocation {
   readonly env: Environment;
 }
 
-/** Config files hold a few hundred bytes; what is longer is another file. */
+/** 1 MiB: config files hold a few hundred bytes; what is longer is another file. */
 const MAX_BYTES = 1024 * 1024;
 
 /** @throws {NixcacheError} ERR_USAGE, naming the file, the key and what is allowed */
@@ -40,9 +40,7 @@ export async function loadConfig(location: ConfigLocation): Promise<LoadedConfig
 
 async function readIfThere(file: string): Promise<string | undefined> {
   try {
-    const bytes = await readFile(file);
-    if (bytes.length > MAX_BYTES) throw new Error('it is longer than 1 MiB; is it a config file?');
-    return bytes.toString('utf8');
+    return (await readRegular(file, { links: 'followed', maxBytes: MAX_BYTES })).toString('utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

@@ -1,8 +1,9 @@
 /** The secret keys to sign with: which are meant, and reading them. Nothing here prints what a key file holds. */
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
+import { readRegular } from '../regular-file.ts';
 import { given, NO_CONFIG, type Setting, type Sources } from './setting.ts';
 import { PATH, PATHS } from './setting-types.ts';
 
@@ -80,10 +81,7 @@ async function readSigningKey(source: SigningKeySource): Promise<SecretKey> {
 /** The text of a key file. @throws {NixcacheError} ERR_KEY */
 export async function readKeyFile(file: string, what: string = file): Promise<string> {
   try {
-    await using handle = await open(file);
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_KEY_BYTES + 1), 0);
-    if (bytesRead > MAX_KEY_BYTES) throw new Error('it is too long to be a key');
-    return buffer.toString('utf8', 0, bytesRead);
+    return (await readRegular(file, { links: 'followed', maxBytes: MAX_KEY_BYTES })).toString('utf8');
   } catch (error) {
     throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${messageOf(error)}`, { cause: error });
   }

@@ -6,10 +6,10 @@
  * the machine cannot build at all (another system, a missing feature) ends the whole run before it starts, whatever
  * --keep-going says: what was not attempted then is run again without the guilty.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StorePath } from '../nix/store-path.ts';
+import { makeTemporaryDirectory } from '../temporary-directory.ts';
 import { type BuildFailure, type BuildTarget, explainFailures } from './build-failure.ts';
 import { type BuildEvent, BuildLog } from './build-log.ts';
 import type { LocalStore } from './local-store.ts';
@@ -49,7 +49,7 @@ export async function build<T extends BuildTarget>(
   targets: readonly T[],
   options: BuildOptions,
 ): Promise<BuildReport<T>> {
-  const rootsDir = options.rootsDir ?? (await mkdtemp(join(tmpdir(), 'nixcache-roots-')));
+  const rootsDir = options.rootsDir ?? (await makeTemporaryDirectory('nixcache-roots-', 'links to what is built'));
   await mkdir(rootsDir, { recursive: true });
   const release = (): Promise<void> => rm(rootsDir, { recursive: true, force: true });
   try {

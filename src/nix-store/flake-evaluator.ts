@@ -1,9 +1,9 @@
 /** Asks the wrapper flake of flake-expression.ts: one `nix eval` a question. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
+import { makeTemporaryDirectory } from '../temporary-directory.ts';
 import { ANSWER_NIX, KINDS, type Question, type Scope, type Target, wrapperFlake } from './flake-expression.ts';
 import type { FlakeSource } from './flake-source.ts';
 import { type NixCommand, parseJson } from './nix-command.ts';
@@ -65,7 +65,7 @@ export class FlakeEvaluator {
 
   /** The questions may be asked while `work` runs. */
   async use<T>(work: () => Promise<T>): Promise<T> {
-    this.#dir = await mkdtemp(join(tmpdir(), 'nixcache-flake-'));
+    this.#dir = await makeTemporaryDirectory('nixcache-flake-', 'questions to Nix');
     try {
       return await work();
     } finally {
@@ -111,7 +111,7 @@ export class FlakeEvaluator {
 
   async #ask<T>(question: Question, schema: z.ZodMiniType<T>): Promise<T> {
     if (this.#dir === undefined) throw new Error('FlakeEvaluator asked outside use()');
-    const dir = await mkdtemp(join(this.#dir, 'question-'));
+    const dir = await makeTemporaryDirectory('question-', 'a question to Nix', this.#dir);
     await writeFile(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
     await writeFile(join(dir, 'answer.nix'), ANSWER_NIX);
     // No evaluation cache: it would remember failures, and the answer is asked for once.

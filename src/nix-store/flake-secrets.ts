@@ -2,11 +2,12 @@
  * Secret keys in a flake's source: Nix copies the source to its store, where everyone can read it, and an output that
  * refers to `self` takes it into the cache. In git only what is tracked is copied; elsewhere, all that lies there.
  */
-import { open, readdir, realpath } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import { parseSecretKey } from '../nix/signature.ts';
+import { readRegular } from '../regular-file.ts';
 import type { NixCommand } from './nix-command.ts';
 
 export interface RefuseOptions extends CallOptions {
@@ -87,9 +88,7 @@ async function keyFilesIn(directory: string): Promise<readonly string[]> {
 
 async function holdsKey(file: string): Promise<boolean> {
   try {
-    await using handle = await open(file);
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_KEY_BYTES), 0);
-    parseSecretKey(buffer.toString('utf8', 0, bytesRead));
+    parseSecretKey((await readRegular(file, { links: 'refused', maxBytes: MAX_KEY_BYTES })).toString('utf8'));
     return true;
   } catch {
     return false;

@@ -9,6 +9,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   EMFILE: 'too many open files; raise the limit (ulimit -n)',
   EXDEV: 'the two are on different file systems; put them on one',
   ENOTDIR: 'a part of the path is no directory; choose another path',
+  EISDIR: 'there is a directory where a file should be; move it away',
+  ELOOP: 'links lead in a circle; choose another path',
+  ENAMETOOLONG: 'the path is too long; choose a shorter one',
 };
 
 /** The `code` of a file system error (`ENOENT`), or undefined for any other error. */

@@ -7,17 +7,20 @@ import { ioCodeOf } from './io-error.ts';
  *
  * Node's own `recursive` never returns where mkdir says ENOENT below a directory that exists, as in /proc.
  */
-export async function makeDirectory(path: string): Promise<string | undefined> {
+export async function makeDirectory(
+  path: string,
+  options: { readonly mode?: number } = {},
+): Promise<string | undefined> {
   try {
-    await mkdir(path);
+    await mkdir(path, options);
     return path;
   } catch (error) {
     const code = ioCodeOf(error);
     if (code === 'EEXIST' && (await stat(path)).isDirectory()) return undefined;
     const parent = dirname(path);
     if (code !== 'ENOENT' || parent === path) throw error;
-    const first = await makeDirectory(parent);
-    await mkdir(path).catch((second: unknown) => {
+    const first = await makeDirectory(parent, options);
+    await mkdir(path, options).catch((second: unknown) => {
       if (ioCodeOf(second) !== 'EEXIST') throw second; // another process was faster
     });
     return first ?? path;

@@ -1,8 +1,9 @@
 /** A binary cache in a directory, `file://…`, as `nix copy --to file://…` writes it. */
-import { type FileHandle, open, opendir } from 'node:fs/promises';
+import { type FileHandle, opendir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type HashPart, isHashPart } from '../nix/store-path.ts';
+import { NotRegular, openRegular } from '../regular-file.ts';
 import {
   type FileSource,
   type OpenFileOptions,
@@ -54,11 +55,9 @@ export class DirectorySource implements FileSource {
     const url = resolveInside(this.#url, relative);
     if (url === undefined) return undefined;
     try {
-      const handle = await open(fileURLToPath(url), 'r');
-      if ((await handle.stat()).isFile()) return handle;
-      await handle.close();
-      return undefined;
+      return await openRegular(fileURLToPath(url), { links: 'followed' });
     } catch (cause) {
+      if (cause instanceof NotRegular) return undefined;
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
       if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENAMETOOLONG') return undefined;
       throw new NixcacheError('ERR_UPSTREAM', `read ${url.pathname}: ${messageOf(cause)}`, { cause });

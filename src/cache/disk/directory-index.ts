@@ -1,17 +1,20 @@
 /**
  * An index kept in a directory, a file for each piece. Files appear by rename and are never written again in place, so
- * any number of processes may share it.
+ * any number of processes may share it. What is no regular file is as good as not there: writing it anew replaces it.
  */
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
-import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { closeSync, fstatSync, lstatSync, readSync } from 'node:fs';
+import { lstat, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { ioError, isAbsent } from '../../oci/io-error.ts';
 import { makeDirectory } from '../../oci/make-directory.ts';
+import { NotRegular, openRegularSync, readRegularSync } from '../../regular-file.ts';
 import type { IndexStore, KeptText } from '../read/index-store.ts';
 
+/** 1 GiB: above any piece that is ever written. */
+const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
 /** Files that nobody asked for in a day may belong to a cache view that is gone. */
 const PRUNE_AGE_MS = 24 * 60 * 60 * 1000;
 
@@ -37,11 +40,11 @@ class DirectoryIndex implements IndexStore {
   }
 
   has(piece: string): boolean {
-    return existsSync(join(this.name, piece));
+    return lstatSync(join(this.name, piece), { throwIfNoEntry: false })?.isFile() === true;
   }
 
   read(piece: string): Buffer | undefined {
-    return this.#try(piece, (path) => readFileSync(path));
+    return this.#try(piece, (path) => readRegularSync(path, { links: 'refused', maxBytes: MAX_PIECE_BYTES }));
   }
 
   open(piece: string): KeptText | undefined {
@@ -65,11 +68,12 @@ class DirectoryIndex implements IndexStore {
     for (const piece of await readdir(this.name)) {
       if (isKept(piece)) continue;
       const path = join(this.name, piece);
-      const age = await stat(path).then(
+      const age = await lstat(path).then(
         ({ mtimeMs }) => now.getTime() - mtimeMs,
         () => 0,
       );
-      if (age > PRUNE_AGE_MS) await rm(path, { force: true });
+      // What cannot be removed, as a directory that somebody put there, is in nobody's way.
+      if (age > PRUNE_AGE_MS) await rm(path, { force: true }).catch(() => undefined);
     }
   }
 
@@ -78,14 +82,14 @@ class DirectoryIndex implements IndexStore {
     try {
       return read(path);
     } catch (error) {
-      if (isAbsent(error)) return undefined;
+      if (isAbsent(error) || error instanceof NotRegular) return undefined;
       throw ioError('read the index copy', path, error);
     }
   }
 }
 
 function openText(path: string): KeptText {
-  const fd = openSync(path, 'r');
+  const fd = openRegularSync(path, { links: 'refused' });
   let open = true;
   return {
     size: fstatSync(fd).size,

@@ -1,12 +1,12 @@
 /** Parts of compressed NARs as files: beside the blobs on a layout, which then takes them over, else in TMPDIR. */
-import { createReadStream } from 'node:fs';
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
-import { messageOf, NixcacheError } from '../../errors.ts';
 import { type NarPart, type NarSink, type PartLimits, PartWriter } from '../../nar/part-writer.ts';
 import { type ContentStore, canAdoptFiles, type PushResult } from '../../oci/content-store.ts';
+import { openRegular } from '../../regular-file.ts';
+import { makeTemporaryDirectory } from '../../temporary-directory.ts';
 import type { Spool } from '../write/spool.ts';
 
 const PREFIX = 'nixcache-spool-';
@@ -25,17 +25,9 @@ export class DiskSpool implements Spool, AsyncDisposable {
   /** @throws {NixcacheError} ERR_IO */
   static async open(store: ContentStore): Promise<DiskSpool> {
     // What a killed run leaves in a layout, a sweep of it removes.
-    const parent = canAdoptFiles(store) ? await store.ingestDirectory() : tmpdir();
-    try {
-      if (!canAdoptFiles(store)) await removeAbandoned(parent);
-      return new DiskSpool(await mkdtemp(join(parent, PREFIX)));
-    } catch (cause) {
-      throw new NixcacheError(
-        'ERR_IO',
-        `make a directory for compressed NARs in ${parent}: ${messageOf(cause)}; make room there${canAdoptFiles(store) ? '' : ', or set TMPDIR to another disk'}`,
-        { cause },
-      );
-    }
+    const parent = canAdoptFiles(store) ? await store.ingestDirectory() : undefined;
+    if (parent === undefined) await removeAbandoned(tmpdir());
+    return new DiskSpool(await makeTemporaryDirectory(PREFIX, 'compressed NARs', parent));
   }
 
   open(limits: PartLimits): NarSink {
@@ -52,7 +44,8 @@ export class DiskSpool implements Spool, AsyncDisposable {
     try {
       signal?.throwIfAborted();
       if (canAdoptFiles(store)) return await store.adoptFile(descriptor, file, { signal });
-      const open = () => createReadStream(file, { highWaterMark: READ_CHUNK_BYTES });
+      const open = async () =>
+        (await openRegular(file, { links: 'refused' })).createReadStream({ highWaterMark: READ_CHUNK_BYTES });
       return await store.pushBlob(descriptor, open, { signal, isHashed: true });
     } finally {
       await rm(file, { force: true });
@@ -65,11 +58,12 @@ export class DiskSpool implements Spool, AsyncDisposable {
 }
 
 async function removeAbandoned(parent: string): Promise<void> {
-  for (const name of await readdir(parent)) {
+  const names: readonly string[] = await readdir(parent).catch(() => []); // making ours says what is wrong
+  for (const name of names) {
     if (!name.startsWith(PREFIX)) continue;
     const path = join(parent, name);
     try {
-      const { mtimeMs } = await stat(path);
+      const { mtimeMs } = await lstat(path);
       if (Date.now() - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
     } catch {
       // Another user's, or gone already: whoever may remove it will.

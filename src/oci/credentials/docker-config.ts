@@ -1,7 +1,7 @@
 /** Docker's `config.json` and podman's `auth.json`: where other tools keep the credentials for registries. */
-import { readFile } from 'node:fs/promises';
 import * as z from 'zod/mini';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { readRegular } from '../../regular-file.ts';
 
 const authSchema = z.object({
   auth: z.optional(z.string()),
@@ -20,11 +20,14 @@ const configSchema = z.object({
 export type DockerAuth = z.infer<typeof authSchema>;
 export type DockerConfig = z.infer<typeof configSchema>;
 
+/** 4 MiB: a few hundred bytes for each registry. */
+const MAX_BYTES = 4 * 1024 * 1024;
+
 /** Undefined if there is no such file. @throws {NixcacheError} ERR_USAGE when it cannot be read or is malformed */
 export async function readDockerConfig(path: string): Promise<DockerConfig | undefined> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = (await readRegular(path, { links: 'followed', maxBytes: MAX_BYTES })).toString('utf8');
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) {
       return undefined;

@@ -10,12 +10,13 @@
  * touch, then say yes; the sweep for its part takes the name away before it looks at the time (layout-sweep.ts).
  */
 
-import { type FileHandle, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { type FileHandle, lstat, lutimes, open, rename, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import pLimit from 'p-limit';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
+import { NotRegular, openRegular, readRegular } from '../../regular-file.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { checkRange } from '../../streams/byte-range.ts';
 import { readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
@@ -24,7 +25,6 @@ import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { type Digest, digestOf } from '../digest.ts';
 import { ioCodeOf, ioError, isAbsent } from '../io-error.ts';
-import { makeDirectory } from '../make-directory.ts';
 import { discard, type LayoutFiles } from './files.ts';
 
 /** 256 KiB: with the 64 KiB default, reading costs more in turns of the event loop than in copying. */
@@ -49,7 +49,7 @@ export class LayoutBlobs {
     let presence: Presence = 'present';
     try {
       const now = new Date();
-      await utimes(path, now, now);
+      await lutimes(path, now, now);
     } catch (cause) {
       if (isAbsent(cause)) return 'absent';
       if (!['EPERM', 'EACCES', 'EROFS'].includes(ioCodeOf(cause) ?? '')) throw ioError('touch', path, cause);
@@ -60,11 +60,12 @@ export class LayoutBlobs {
     return size !== undefined && size === (target.size ?? size) ? presence : 'absent';
   }
 
-  /** In bytes; undefined if it is not there. */
+  /** In bytes; undefined if it is not there. What is no regular file is no blob: pushing it again puts one in its place. */
   async sizeOf(digest: Digest): Promise<number | undefined> {
     const path = this.#files.blob(digest);
     try {
-      return (await stat(path)).size;
+      const stats = await lstat(path);
+      return stats.isFile() ? stats.size : undefined;
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw ioError('look for', path, cause);
@@ -78,7 +79,7 @@ export class LayoutBlobs {
     const content = readThrough(await openContent(), verifyStream(expected), options);
     const temporary = this.#files.temporary('blob');
     try {
-      await makeDirectory(this.#files.ingest); // git, or an archive, may have dropped it, for it was empty
+      await this.#files.makeIngest();
       await this.#store(content, temporary);
       if (signal?.aborted) throw abortReason(signal);
       await this.#name(temporary, expected.digest);
@@ -101,14 +102,14 @@ export class LayoutBlobs {
         await rm(file);
         return 'existed';
       }
-      const { size } = await stat(file);
+      const { size } = await lstat(file);
       if (size !== expected.size) {
         throw new NixcacheError(
           'ERR_DIGEST_MISMATCH',
           `adopt ${file} as blob ${expected.digest}: it has ${size} bytes, not ${expected.size}`,
         );
       }
-      const handle = await open(file, 'r');
+      const handle = await openRegular(file, { links: 'refused' });
       try {
         await this.#sync(handle);
         // It may have been finished long ago, and would be old to a sweep.
@@ -150,7 +151,7 @@ export class LayoutBlobs {
     if (size === undefined || size > maxBytes) return undefined;
     const path = this.#files.blob(digest);
     try {
-      const bytes = await readFile(path);
+      const bytes = await readRegular(path, { links: 'refused', maxBytes });
       const found = digestOf(bytes);
       if (found === digest) return bytes;
       throw new NixcacheError(
@@ -158,7 +159,7 @@ export class LayoutBlobs {
         `read ${path}: its bytes have the digest ${found}; remove the damaged file and publish again`,
       );
     } catch (cause) {
-      if (isAbsent(cause)) return undefined;
+      if (isAbsent(cause) || cause instanceof NotRegular) return undefined;
       throw ioError('read', path, cause);
     }
   }
@@ -194,8 +195,10 @@ export class LayoutBlobs {
   async #open(digest: Digest): Promise<FileHandle> {
     const path = this.#files.blob(digest);
     try {
-      return await open(path, 'r');
+      return await openRegular(path, { links: 'refused' });
     } catch (cause) {
+      if (cause instanceof NotRegular)
+        throw new NixcacheError('ERR_NOT_FOUND', `read blob ${digest}: ${cause.message}`, { cause });
       if (isAbsent(cause))
         throw new NixcacheError('ERR_NOT_FOUND', `read blob ${digest}: ${path} is not there`, { cause });
       throw ioError('read', path, cause);

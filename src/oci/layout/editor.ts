@@ -6,7 +6,6 @@ import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import { ioError } from '../io-error.ts';
-import { withFileLock } from './file-lock.ts';
 import { type LayoutFiles, syncDirectory } from './files.ts';
 import type { LayoutIndexFile, LayoutTags } from './index.ts';
 
@@ -75,7 +74,7 @@ export class LayoutEditor {
     while (this.#queue.length > 0) {
       let batch: readonly Waiting[] = this.#queue;
       try {
-        const done = await withFileLock(this.#files.lock, async () => {
+        const done = await this.#files.withLock(async () => {
           batch = this.#queue;
           this.#queue = [];
           return this.#apply(batch);

@@ -6,11 +6,15 @@
  *     blobs/sha256/<hex>       content; a file has its name only once its bytes are whole and on the disk
  *     .ingest/                 files being written; no reader looks there
  *     .index.lock              empty; see file-lock.ts
+ *
+ * Links in the layout are not followed, so that nothing outside is served, written or deleted; the directory itself may be
+ * reached through one.
  */
 import { randomUUID } from 'node:crypto';
-import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { assertOwnDirectory, readRegular } from '../../regular-file.ts';
 import { type Digest, hexOf } from '../digest.ts';
 import { ioError, isAbsent } from '../io-error.ts';
 import { makeDirectory } from '../make-directory.ts';
@@ -18,6 +22,8 @@ import { IMAGE_INDEX } from '../manifest.ts';
 import { withFileLock } from './file-lock.ts';
 
 const LAYOUT_VERSION = '1.0.0';
+/** 4 KiB: it has some thirty. */
+const MAX_MARKER_BYTES = 4096;
 const OWN_NAMES = new Set(['oci-layout', 'index.json', 'blobs', '.ingest', '.index.lock']);
 
 /** The paths inside one layout, all absolute. */
@@ -46,6 +52,40 @@ export class LayoutFiles {
   temporary(kind: string): string {
     return join(this.ingest, `${kind}-${process.pid}-${randomUUID()}`);
   }
+
+  /**
+   * Refuses a layout whose directories lie elsewhere. To be called again before anything is written or deleted in them.
+   *
+   * @throws {NixcacheError} ERR_IO
+   */
+  async assertOwn(): Promise<void> {
+    for (const directory of [dirname(this.blobs), this.blobs, this.ingest]) {
+      await assertOwnDirectory(directory).catch((cause: unknown) => {
+        throw ioError('look at', directory, cause);
+      });
+    }
+  }
+
+  /** Makes the ingest directory: git, or an archive, may have dropped it, for it was empty. @throws {NixcacheError} ERR_IO */
+  async makeIngest(): Promise<void> {
+    await this.assertOwn();
+    await makeDirectory(this.ingest).catch((cause: unknown) => {
+      throw ioError('create', this.ingest, cause);
+    });
+  }
+
+  /** Runs `use` while no other process changes the tags. @throws {NixcacheError} ERR_IO */
+  async withLock<T>(use: () => Promise<T>): Promise<T> {
+    // SQLite follows links, and waits for whoever writes to a named pipe.
+    const stats = await lstat(this.lock).catch((cause: unknown) => {
+      if (!isAbsent(cause)) throw ioError('lock', this.lock, cause);
+      return undefined;
+    });
+    if (stats && !stats.isFile()) {
+      throw new NixcacheError('ERR_IO', `lock ${this.lock}: it is no regular file; remove it`);
+    }
+    return withFileLock(this.lock, use);
+  }
 }
 
 export type LayoutState = 'layout' | 'absent';
@@ -59,7 +99,7 @@ export type LayoutState = 'layout' | 'absent';
 export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
   let text: string;
   try {
-    text = await readFile(files.marker, 'utf8');
+    text = (await readRegular(files.marker, { links: 'refused', maxBytes: MAX_MARKER_BYTES })).toString('utf8');
   } catch (cause) {
     if (!isAbsent(cause)) throw ioError('read', files.marker, cause);
     const names = await list(files.root);
@@ -72,6 +112,7 @@ export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
     );
   }
   checkVersion(text, files.marker);
+  await files.assertOwn();
   return 'layout';
 }
 
@@ -94,7 +135,7 @@ export async function createLayout(files: LayoutFiles): Promise<void> {
     return makeDirectories(files);
   }
   await makeRoot(files.root);
-  await withFileLock(files.lock, async () => {
+  await files.withLock(async () => {
     await makeDirectories(files);
     const present = (await list(files.root)) ?? [];
     if (present.includes('oci-layout')) return;
@@ -113,7 +154,7 @@ export async function createLayout(files: LayoutFiles): Promise<void> {
 export async function replaceFile(files: LayoutFiles, path: string, text: string): Promise<void> {
   const temporary = files.temporary('file');
   try {
-    await makeDirectory(files.ingest);
+    await files.makeIngest();
     const handle = await open(temporary, 'wx');
     try {
       await handle.writeFile(text);
@@ -154,6 +195,7 @@ async function makeRoot(root: string): Promise<void> {
 }
 
 async function makeDirectories(files: LayoutFiles): Promise<void> {
+  await files.assertOwn();
   try {
     const first = await makeDirectory(files.blobs);
     if (first !== undefined) await syncDirectory(dirname(files.blobs));

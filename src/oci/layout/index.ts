@@ -6,9 +6,10 @@
  * without a tag) is kept as it is.
  */
 import type { BigIntStats } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import * as z from 'zod/mini';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { readRegular } from '../../regular-file.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { ioError, isAbsent } from '../io-error.ts';
@@ -16,6 +17,8 @@ import { IMAGE_INDEX } from '../manifest.ts';
 import { inspectLayout, type LayoutFiles, replaceFile } from './files.ts';
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
+/** 64 MiB: 200 000 tags of some 300 bytes. */
+const MAX_INDEX_BYTES = 64 * 1024 * 1024;
 
 const entrySchema = z.looseObject(descriptorSchema.shape);
 const layoutIndexSchema = z.looseObject({
@@ -91,9 +94,10 @@ export class LayoutIndexFile {
     const path = this.#files.index;
     try {
       // The version is of before the reading: were the file replaced in between, the next call would read it again.
-      const version = versionOf(await stat(path, { bigint: true }));
+      const version = versionOf(await lstat(path, { bigint: true }));
       if (this.#last?.version === version) return this.#last.tags;
-      const json = decodeLayoutIndex(await readFile(path, 'utf8'), path);
+      await this.#files.assertOwn();
+      const json = decodeLayoutIndex(await readIndex(path), path);
       const tags = new LayoutTags(json.manifests);
       this.#last = { version, json, tags };
       return tags;
@@ -114,6 +118,10 @@ export class LayoutIndexFile {
 }
 
 const RESTORE = 'restore it from a backup, or move the directory away and publish anew';
+
+async function readIndex(path: string): Promise<string> {
+  return (await readRegular(path, { links: 'refused', maxBytes: MAX_INDEX_BYTES })).toString('utf8');
+}
 
 /** @throws {NixcacheError} ERR_INDEX: an index that is not understood must never be taken for an empty one */
 function decodeLayoutIndex(text: string, path: string): LayoutIndexJson {

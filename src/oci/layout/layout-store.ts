@@ -24,7 +24,6 @@ import type {
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, isDigest } from '../digest.ts';
 import { ioError } from '../io-error.ts';
-import { makeDirectory } from '../make-directory.ts';
 import { checkManifestSize, isManifestMediaType, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import { isTag } from '../reference.ts';
 import { LayoutBlobs } from './blobs.ts';
@@ -90,9 +89,7 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter 
 
   async ingestDirectory(): Promise<string> {
     await this.#checkExists();
-    await makeDirectory(this.#files.ingest).catch((cause: unknown) => {
-      throw ioError('create', this.#files.ingest, cause);
-    });
+    await this.#files.makeIngest();
     return this.#files.ingest;
   }
 
@@ -222,5 +219,5 @@ function ifDamaged(error: unknown): undefined {
 const lost = (files: LayoutFiles, reference: string, digest: Digest): NixcacheError =>
   new NixcacheError(
     'ERR_INDEX',
-    `read ${reference}: ${files.index} names manifest ${digest}, but ${files.blob(digest)} is missing or is longer than a manifest; restore the file, or delete the manifest`,
+    `read ${reference}: ${files.index} names manifest ${digest}, but ${files.blob(digest)} is missing, is longer than a manifest or is no regular file; restore the file, or delete the manifest`,
   );

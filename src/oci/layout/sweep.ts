@@ -11,7 +11,7 @@
  *    back; a touch after it finds no file, and the publisher is told that the blob is absent.
  */
 
-import { lstat, opendir, rename, rm, rmdir, stat, utimes } from 'node:fs/promises';
+import { lstat, lutimes, opendir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
@@ -46,6 +46,7 @@ export async function sweepLayout(
   const reach = new LayoutReach(blobs);
   const tags = await index.read();
   if (!tags) return { blobs: 0, bytes: 0 };
+  await files.assertOwn();
   if (!options.dryRun) await giveBackSetAside(layout, options);
   await reach.add(tags, options);
 
@@ -82,6 +83,7 @@ async function sweepBatch(
     return (await Promise.all(batch.map((digest) => blobs.sizeOf(digest)))).filter((size) => size !== undefined);
   return editor.edit(async (tags: LayoutTags) => {
     await reach.add(tags, options);
+    await files.assertOwn();
     const sizes: number[] = [];
     for (const digest of batch) {
       if (options.signal?.aborted) throw abortReason(options.signal);
@@ -98,7 +100,7 @@ async function takeAway(files: LayoutFiles, digest: Digest, before: number): Pro
   const aside = join(files.ingest, `${SET_ASIDE}${basename(path)}`);
   try {
     await rename(path, aside);
-    const { mtimeMs, size } = await stat(aside);
+    const { mtimeMs, size } = await lstat(aside);
     if (mtimeMs >= before) {
       await rename(aside, path);
       return undefined;
@@ -115,13 +117,13 @@ async function takeAway(files: LayoutFiles, digest: Digest, before: number): Pro
 async function giveBackSetAside(layout: SweptLayout, options: CallOptions): Promise<void> {
   const { files, editor } = layout;
   await editor.edit(async (tags) => {
-    for await (const { name, path } of entriesOf(files.ingest)) {
+    for await (const { name, path, isFile } of entriesOf(files.ingest)) {
       const digest = `sha256:${name.slice(SET_ASIDE.length)}`;
-      if (!name.startsWith(SET_ASIDE) || !isDigest(digest)) continue;
+      if (!isFile || !name.startsWith(SET_ASIDE) || !isDigest(digest)) continue;
       try {
         // As new, for it may replace a copy that somebody has pushed since.
         const now = new Date();
-        await utimes(path, now, now);
+        await lutimes(path, now, now);
         await rename(path, files.blob(digest));
       } catch (cause) {
         throw ioError('give back', path, cause);
@@ -137,10 +139,10 @@ async function* unreached(
   before: number,
   { signal }: CallOptions,
 ): AsyncGenerator<Digest> {
-  for await (const { name, path } of entriesOf(files.blobs)) {
+  for await (const { name, path, isDirectory } of entriesOf(files.blobs)) {
     if (signal?.aborted) throw abortReason(signal);
     const digest = `sha256:${name}`;
-    if (!isDigest(digest) || reach.includes(digest)) continue;
+    if (isDirectory || !isDigest(digest) || reach.includes(digest)) continue;
     if (((await timeOf(path)) ?? before) < before) yield digest;
   }
 }
@@ -156,10 +158,10 @@ async function sweepUnfinished(
     try {
       const stats = await lstat(path);
       if (stats.mtimeMs >= before) continue;
-      if (stats.isFile()) {
+      if (!stats.isDirectory()) {
         if (!dryRun) await rm(path, { force: true });
         bytes += stats.size;
-      } else if (stats.isDirectory() && !dryRun) {
+      } else if (!dryRun) {
         await rmdir(path); // removing a file makes it new: it goes with the next sweep
       }
     } catch (cause) {
@@ -185,12 +187,18 @@ interface DirectoryEntry {
   readonly name: string;
   readonly path: string;
   readonly isDirectory: boolean;
+  readonly isFile: boolean;
 }
 
 async function* entriesOf(directory: string): AsyncGenerator<DirectoryEntry> {
   try {
     for await (const entry of await opendir(directory)) {
-      yield { name: entry.name, path: join(directory, entry.name), isDirectory: entry.isDirectory() };
+      yield {
+        name: entry.name,
+        path: join(directory, entry.name),
+        isDirectory: entry.isDirectory(),
+        isFile: entry.isFile(),
+      };
     }
   } catch (cause) {
     if (!isAbsent(cause)) throw ioError('read', directory, cause);
@@ -199,7 +207,7 @@ async function* entriesOf(directory: string): AsyncGenerator<DirectoryEntry> {
 
 async function timeOf(path: string): Promise<number | undefined> {
   try {
-    return (await stat(path)).mtimeMs;
+    return (await lstat(path)).mtimeMs;
   } catch (cause) {
     if (isAbsent(cause)) return undefined;
     throw ioError('look at', path, cause);

@@ -1,12 +1,13 @@
 /** Makes and reads key files. A secret key is written to its file and nowhere else. */
 import { constants } from 'node:fs';
-import { mkdir, open, unlink } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NO_CONFIG, resolve } from '../../../config/setting.ts';
 import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
 import { absolutePath, configHome } from '../../../environment.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { generateKey } from '../../../nix/signature.ts';
+import { makeDirectory } from '../../../oci/make-directory.ts';
 import type { Call } from '../../command.ts';
 import { readStandardInput } from '../../standard-input.ts';
 import { GENERATE } from './settings.ts';
@@ -29,7 +30,7 @@ export async function generateKeyFiles({ args: [name = ''], flags, context }: Ca
   const directory = asked ?? join(configHome(context.env), 'nixcache/keys');
   const secretFile = join(directory, `${name}.secret`);
   const publicFile = join(directory, `${name}.public`);
-  await makeDirectory(directory);
+  await makeKeyDirectory(directory);
   await createFile(secretFile, key.secret, SECRET_MODE);
   try {
     await createFile(publicFile, `${key.public}\n`, PUBLIC_MODE);
@@ -48,9 +49,9 @@ export async function generateKeyFiles({ args: [name = ''], flags, context }: Ca
   output.info(`let clients trust it, in nix.conf:  extra-trusted-public-keys = ${key.public}`);
 }
 
-async function makeDirectory(directory: string): Promise<void> {
+async function makeKeyDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectory(directory, { mode: 0o700 });
   } catch (error) {
     const help = 'name a directory that can be written with --out-dir';
     throw new NixcacheError('ERR_IO', `make ${directory}: ${messageOf(error)}; ${help}`, { cause: error });
