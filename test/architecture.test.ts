@@ -67,7 +67,9 @@ const ROOMS: Readonly<Record<string, Room>> = {
       ...['@octokit/plugin-retry', '@octokit/plugin-throttling', 'bottleneck', 'zod/mini'],
     ],
   },
-  doctor: { may: [...CACHE, 'http', 'oci/remote', 'oci/credentials', 'nix-store', 'upstream', 'zod/mini'] },
+  doctor: {
+    may: [...CACHE, 'http', 'http/node', 'oci/remote', 'oci/credentials', 'nix-store', 'upstream', 'zod/mini'],
+  },
   catalog: { may: [...CACHE, 'census', 'p-limit', 'picomatch'] },
   copy: { may: [...CACHE, ...INTAKE, 'p-limit'] },
   verify: { may: [...CACHE, ...INTAKE, 'census', 'p-limit'] },

@@ -1,6 +1,7 @@
 /** The registry: does it answer, who are we to it, and what may we and others do? Nothing is written. */
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { type HttpFetch, isLoopbackHost } from '../http/http-fetch.ts';
+import { proxyVariable } from '../http/node/proxies.ts';
 import { discardBody } from '../http/redirects.ts';
 import { type CredentialsOptions, type FoundCredentials, findCredentials } from '../oci/credentials/find.ts';
 import type { RegistryReference } from '../oci/reference.ts';
@@ -63,7 +64,7 @@ export async function checkRegistry(options: RegistryCheckOptions): Promise<Stor
 async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] | Finding> {
   const { reference, http, now, signal } = options;
   const url = new URL('/v2/', `${isPlain(options) ? 'http' : 'https'}://${apiHost(reference.host)}`);
-  const proxy = proxyVariable(reference.host);
+  const proxy = proxyVariable(url, process.env);
   const proxied = proxy === undefined ? '' : ` (${proxy} is set)`;
   const advice = `try: curl -v ${url}${proxied}`;
   return attempt('registry', advice, async () => {
@@ -79,12 +80,6 @@ async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] 
     return [registry, judgeClock(response.headers['date'], (sent + now().getTime()) / 2)];
   });
 }
-
-/** The variable that HttpFetch goes by; never for loopback. */
-const proxyVariable = (host: string): string | undefined =>
-  isLoopbackHost(host)
-    ? undefined
-    : ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'].find((name) => process.env[name]);
 
 const isPlain = ({ plainHttp, reference }: RegistryCheckOptions): boolean =>
   plainHttp || isLoopbackHost(reference.host);

@@ -58,6 +58,8 @@ export interface Asked {
   readonly url: URL;
   /** Where it went first; default `url`. */
   readonly asked?: URL | undefined;
+  /** The proxy between, as messages name it: `proxy.example:3128 (HTTPS_PROXY)`. */
+  readonly via?: string | undefined;
 }
 
 /** `GET https://registry/…`, and where redirects led it: a URL of storage alone need not say which content it is for. */

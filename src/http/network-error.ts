@@ -15,13 +15,27 @@ export class NetworkError extends NixcacheError {
   }
 }
 
+/** A proxy would not let a request through. */
+export class ProxyRefusal extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`the proxy answered ${status}`);
+    this.status = status;
+  }
+}
+
 /** What `error`, thrown while `request` ran, means; bugs of ours come back as they are. */
 export function networkError(error: unknown, request: Asked): unknown {
-  const { url } = request;
+  const { url, via } = request;
   if (error instanceof NixcacheError) return error;
+  if (error instanceof ProxyRefusal) {
+    const reason = `${describeRequest(request)}: ${refusedBy(error.status, via ?? 'between', url.host)}`;
+    return new NetworkError(reason, { cause: error, host: url.host, retryable: false });
+  }
   const code = codeOf(error);
   if (code === undefined || OUR_BUGS.has(code)) return error;
-  const { reason, retryable } = diagnose(code, error, url);
+  const { reason, retryable } = diagnose(code, error, request);
   return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
 }
 
@@ -69,14 +83,36 @@ interface Diagnosis {
   readonly retryable: boolean;
 }
 
-function diagnose(code: string, error: unknown, { host, hostname, protocol }: URL): Diagnosis {
+/** What a proxy means by `status` in answer to CONNECT. None of it is better a few seconds later. */
+function refusedBy(status: number, proxy: string, host: string): string {
+  switch (status) {
+    case 407:
+      return `the proxy ${proxy} wants a login (407); write it into the variable: http://user:password@host:port`;
+    case 502:
+    case 503:
+    case 504:
+      return `the proxy ${proxy} cannot reach ${host} (${status}); is the name right, or must it be in NO_PROXY?`;
+    default:
+      return `the proxy ${proxy} does not let us through to ${host} (${status}); ask who runs it, or put the host into NO_PROXY`;
+  }
+}
+
+function diagnose(code: string, error: unknown, { url, via }: Asked): Diagnosis {
+  const { protocol } = url;
+  // Whoever goes through a proxy connects to that, and to nobody else.
+  const host = via === undefined ? url.host : `the proxy ${via}`;
+  const hostname = via === undefined ? url.hostname : host;
   const again = (reason: string): Diagnosis => ({ reason, retryable: true });
   const never = (reason: string): Diagnosis => ({ reason, retryable: false });
   switch (code) {
     case 'ENOTFOUND':
-      return never(`host ${hostname} not found; is the name right, and is there a network?`);
+      return never(
+        `${via === undefined ? 'host ' : ''}${hostname} not found; is the name right, and is there a network?`,
+      );
     case 'EAI_AGAIN':
-      return again(`host ${hostname} could not be looked up; is there a network, and does DNS answer?`);
+      return again(
+        `${via === undefined ? 'host ' : ''}${hostname} could not be looked up; is there a network, and does DNS answer?`,
+      );
     case 'ECONNREFUSED':
       return again(`${host} refused the connection; is a server running there, and is the port right?`);
     case 'EHOSTUNREACH':
@@ -100,6 +136,9 @@ function diagnose(code: string, error: unknown, { host, hostname, protocol }: UR
     return never(
       `the TLS certificate of ${host} was not accepted (${code}); a private authority's goes into NODE_EXTRA_CA_CERTS`,
     );
+  }
+  if (code.startsWith('UND_ERR_SOCKS5')) {
+    return never(`${host} does not let us through to ${url.host} (${messageOf(error)}); is its login right?`);
   }
   if (/^(ERR_TLS|ERR_SSL|UND_ERR_PRX_TLS)/.test(code)) return never(`TLS with ${host} failed (${code})`);
   return again(`the connection to ${host} broke (${code}: ${messageOf(error)})`);

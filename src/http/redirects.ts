@@ -22,6 +22,8 @@ export interface Exchange {
   /** Longest silence within a body, either way. */
   readonly stallTimeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** The proxy between, as messages name it. */
+  readonly via?: string | undefined;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;

@@ -1,26 +1,29 @@
 /** The one way out of nixcache: made once per process (and per upstream proxy), passed down, closed at the end. */
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import type { Environment } from '../../environment.ts';
 import type { HttpFetch, HttpRequest, HttpResponse } from '../http-fetch.ts';
 import { isLoopbackHost } from '../http-fetch.ts';
 import { type Exchange, followRedirects } from '../redirects.ts';
+import { type Lanes, openLanes } from './dispatchers.ts';
 import { exchange } from './exchange.ts';
+import { type ProxyServer, parseProxy, proxyFor } from './proxies.ts';
 
 export interface HttpClientOptions {
-  /** `http://…` or `socks5://…`, with userinfo if it wants it. Default: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. Never for loopback. */
+  /** `http://…` or `socks5://…`, with userinfo if it wants it. Default: what the variables say of a URL. Never for loopback. */
   readonly proxy?: string | undefined;
+  /** Where HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are looked up; default: our own. */
+  readonly env?: Environment | undefined;
   /** Connections per origin, for large bodies as many again; default 128. Callers limit their own concurrency. */
   readonly connections?: number | undefined;
   readonly connectTimeoutMs?: number | undefined;
 }
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
-/** Longer than a build between two pushes mostly takes, shorter than the 60 s after which load balancers hang up. */
-const KEEP_ALIVE_MS = 30_000;
 
 export class HttpClient implements HttpFetch {
   readonly #options: HttpClientOptions;
-  #dispatchers: Promise<Lanes> | undefined;
+  #lanes: Promise<Lanes> | undefined;
 
   constructor(options: HttpClientOptions = {}) {
     this.#options = options;
@@ -28,14 +31,14 @@ export class HttpClient implements HttpFetch {
 
   request(request: HttpRequest): Promise<HttpResponse> {
     return followRedirects(request, async (each) => {
-      const { direct, outward } = (await this.#open(each.body))[each.bulk ? 'bulk' : 'usual'];
-      return await exchange(isLoopbackHost(each.url.hostname) ? direct : outward, each);
+      const { dispatcher, proxy } = await this.#route(each);
+      return await exchange(dispatcher, { ...each, via: proxy && `${proxy.host} (${proxy.from})` });
     });
   }
 
   /** Makes ready for the first request, which tells what is wrong. */
   async load(): Promise<void> {
-    await this.#open(undefined).catch(() => undefined);
+    await this.#open().catch(() => undefined);
   }
 
   /** Lets running requests end, then closes all connections. */
@@ -48,63 +51,34 @@ export class HttpClient implements HttpFetch {
     await Promise.all((await this.#opened()).map((each) => each.destroy()));
   }
 
-  async #open(body: Exchange['body']): Promise<Lanes> {
+  /** What sends `each`, and the proxy that is between. @throws {NixcacheError} ERR_USAGE when a variable holds no proxy */
+  async #route({ url, body, bulk }: Exchange): Promise<{ dispatcher: Dispatcher; proxy: ProxyServer | undefined }> {
     const stream = body instanceof Readable ? body : undefined;
     stream?.on('error', () => undefined); // until undici is there to hear of it
     try {
-      this.#dispatchers ??= openLanes(this.#options);
-      return await this.#dispatchers;
+      const lanes = await this.#open();
+      const proxy = this.#proxyFor(url);
+      return { dispatcher: lanes[bulk ? 'bulk' : 'usual'].to(proxy), proxy };
     } catch (error) {
       stream?.destroy();
       throw error;
     }
   }
 
+  #proxyFor(url: URL): ProxyServer | undefined {
+    const { proxy, env = process.env } = this.#options;
+    if (proxy === undefined) return proxyFor(url, env);
+    return isLoopbackHost(url.hostname) ? undefined : parseProxy(proxy, "the upstream's proxy");
+  }
+
+  #open(): Promise<Lanes> {
+    const { connections = 128, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = this.#options;
+    this.#lanes ??= openLanes({ connections, connectTimeoutMs });
+    return this.#lanes;
+  }
+
   async #opened(): Promise<readonly Dispatcher[]> {
-    const opened = await this.#dispatchers?.catch(() => undefined);
-    return opened ? [...new Set(Object.values(opened).flatMap(({ direct, outward }) => [direct, outward]))] : [];
+    const lanes = await this.#lanes?.catch(() => undefined);
+    return lanes === undefined ? [] : [...lanes.usual.all(), ...lanes.bulk.all()];
   }
-}
-
-interface Dispatchers {
-  readonly direct: Dispatcher;
-  /** To other hosts than this one. */
-  readonly outward: Dispatcher;
-}
-
-/** Connections for large bodies and others for all else: what waits behind one another is of one kind. */
-interface Lanes {
-  readonly usual: Dispatchers;
-  readonly bulk: Dispatchers;
-}
-
-/** undici takes a while to load, and many commands send no request. */
-async function openLanes(options: HttpClientOptions): Promise<Lanes> {
-  const undici = await import('undici');
-  return { usual: openDispatchers(undici, options), bulk: openDispatchers(undici, options) };
-}
-
-function openDispatchers(
-  { Agent, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent }: typeof import('undici'),
-  { proxy, connections, connectTimeoutMs }: HttpClientOptions,
-): Dispatchers {
-  const options = {
-    // HTTP/2 over one connection is slower for uploads than several of HTTP/1.1, and one stall would hold up all.
-    allowH2: false,
-    pipelining: 1,
-    connections: connections ?? 128,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    connectTimeout: connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
-    autoSelectFamily: true,
-  };
-  const direct = new Agent(options);
-  if (proxy !== undefined) {
-    const isSocks = /^socks5?:/.test(proxy);
-    return {
-      direct,
-      outward: isSocks ? new Socks5ProxyAgent(proxy, options) : new ProxyAgent({ ...options, uri: proxy }),
-    };
-  }
-  const names = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'];
-  return { direct, outward: names.some((name) => process.env[name]) ? new EnvHttpProxyAgent(options) : direct };
 }

@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { abortReason } from '../../call-options.ts';
 import type { HttpHeaders, HttpResponse } from '../http-fetch.ts';
-import { networkError, timeoutError } from '../network-error.ts';
+import { networkError, ProxyRefusal, timeoutError } from '../network-error.ts';
 import type { Exchange } from '../redirects.ts';
 
 /** 512 KiB: eight reads of a socket; measured to be enough for loopback and any real network. */
@@ -118,7 +118,9 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.fail(networkError(error, this.#request));
+    // undici takes a proxy's 407 to a plain request for a wrong argument; those proper are found before a request starts.
+    const isLogin = this.#request.via !== undefined && this.#controller !== undefined && isArgumentError(error);
+    this.fail(networkError(isLogin ? new ProxyRefusal(407) : error, this.#request));
   }
 
   #startTimer(): void {
@@ -158,5 +160,7 @@ class ResponseBody extends Readable {
 
 const joined = (headers: IncomingHttpHeaders): HttpHeaders =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value].flat().join(', ')]));
+
+const isArgumentError = (error: Error): boolean => 'code' in error && error.code === 'UND_ERR_INVALID_ARG';
 
 const toError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
