@@ -26,6 +26,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
   'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
+  'name-glob.ts': { may: ['picomatch'], node: [] },
   // package.json lies above all rooms.
   'version.ts': { may: ['..'], node: [] },
   nix: { may: [], node: ['node:crypto'] },
@@ -70,7 +71,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   doctor: {
     may: [...CACHE, 'http', 'http/node', 'oci/remote', 'oci/credentials', 'nix-store', 'upstream', 'zod/mini'],
   },
-  catalog: { may: [...CACHE, 'census', 'p-limit', 'picomatch'] },
+  catalog: { may: [...CACHE, 'census', 'p-limit'] },
   copy: { may: [...CACHE, ...INTAKE, 'p-limit'] },
   verify: { may: [...CACHE, ...INTAKE, 'census', 'p-limit'] },
   config: { may: ['http', 'nix', 'oci', 'oci/remote', 'nix-store', 'upstream', 'smol-toml'] },
@@ -97,7 +98,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
 };
 const FREE = [
   ...['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'],
-  ...['regular-file.ts', 'temporary-directory.ts'],
+  ...['name-glob.ts', 'regular-file.ts', 'temporary-directory.ts'],
 ];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */

@@ -55,6 +55,16 @@ function merge<T extends { readonly time: number }>(lists: Iterable<readonly T[]
   return [...byKey].sort(([a, x], [b, y]) => x.time - y.time || (a < b ? -1 : 1)).map(([, record]) => record);
 }
 
+/** Names of one source and system: a newer record of the same stands for what the name is now. */
+export const rootKeyOfName = ({ source, system, name }: Root): string =>
+  JSON.stringify([source ?? '', system ?? '', name]);
+
+/** What each name of a source and system stands for now: its newest record. Oldest first. */
+export function currentRoots(roots: readonly Root[]): Root[] {
+  const newest = new Map(mergeRoots([roots]).map((root) => [rootKeyOfName(root), root]));
+  return mergeRoots([[...newest.values()]]);
+}
+
 /** The pins in force: the newest record of each name, unless that removed it. */
 export function currentPins(pins: readonly Pin[]): Pin[] {
   const newest = new Map<string, Pin>();

@@ -1,7 +1,7 @@
 /** Everything about one path in a cache: its entry, where its bytes lie, what needs it, and why gc keeps it. */
 
 import type { Entry } from '../cache-index/entry.ts';
-import type { Root } from '../cache-index/records.ts';
+import { type Root, rootKeyOfName } from '../cache-index/records.ts';
 import type { ClosureSizes, EntryGraph } from '../census/entry-graph.ts';
 import { type Marks, mark, type WhyKept } from '../census/marks.ts';
 import {
@@ -106,10 +106,9 @@ function checkSignatures({ narInfo }: Entry, keys: readonly PublicKey[]): Signat
 }
 
 function reachingRoots({ roots }: Catalog, needing: ReadonlySet<HashPart>): ReachingRoot[] {
-  const keyOf = ({ source = '', system = '', name }: Root): string => JSON.stringify([source, system, name]);
-  const newest = new Map(roots.map((root) => [keyOf(root), root])); // roots are oldest first
+  const newest = new Map(roots.map((root) => [rootKeyOfName(root), root])); // roots are oldest first
   const reaching = new Map(
-    roots.filter(({ path }) => needing.has(hashPartOf(path))).map((root) => [keyOf(root), root]),
+    roots.filter(({ path }) => needing.has(hashPartOf(path))).map((root) => [rootKeyOfName(root), root]),
   );
   return [...reaching]
     .sort(([a], [b]) => (a < b ? -1 : 1))

@@ -1,8 +1,8 @@
 /** What a cache holds, in a few numbers, and its roots by source and system. */
-import picomatch from 'picomatch';
-import type { Root } from '../cache-index/records.ts';
+import { type Root, rootKeyOfName } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { ClosureSizes, EntryGraph, Sizes } from '../census/entry-graph.ts';
+import { nameMatcher } from '../name-glob.ts';
 import { type BaseName, hashPartOf, nameOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
 
@@ -77,7 +77,7 @@ export function listRoots({ roots }: Catalog, graph: EntryGraph, matches: PathFi
 function groupRoots(roots: readonly Root[]): Omit<RootSummary, 'closure'>[] {
   const groups = new Map<string, { newest: Root; records: number }>();
   for (const root of roots) {
-    const key = JSON.stringify([root.source ?? '', root.system ?? '', root.name]);
+    const key = rootKeyOfName(root);
     groups.set(key, { newest: root, records: (groups.get(key)?.records ?? 0) + 1 }); // roots are oldest first
   }
   return [...groups]
@@ -94,7 +94,7 @@ export type PathFilter = (path: BaseName, name?: string) => boolean;
 /** A filter for globs over names of roots and pins, names of paths, base names and full paths. */
 export function pathFilter(glob: string | undefined, storeDir: string): PathFilter {
   if (glob === undefined) return () => true;
-  const isMatch = picomatch(glob, { dot: true, nonegate: true });
+  const isMatch = nameMatcher(glob);
   return (path, name) =>
     (name !== undefined && isMatch(name)) || isMatch(nameOf(path)) || isMatch(path) || isMatch(`${storeDir}/${path}`);
 }

@@ -8,11 +8,10 @@ import type { SigningKeySource } from './signing-keys.ts';
 import { resolveUpstreams, type UpstreamSetting } from './upstreams.ts';
 
 export const COPY = {
-  paths: {
-    ...{ type: TEXTS, flag: '--path <path>' },
-    help: 'copy this store path and all that it refers to; - reads one a line from standard input',
+  names: {
+    ...{ type: TEXTS, flag: '--root <name>' },
+    help: "copy what the root or pin of this name stands for now, with all that it refers to; globs like 'packages.*'",
   },
-  rootsOnly: { type: SWITCH, flag: '--roots-only', help: 'copy what roots and pins need, and nothing else' },
   trustedKeys: {
     ...{ type: texts((keys): readonly PublicKey[] | undefined => keys.map(parsePublicKey), undefined) },
     ...{ flag: '--trusted-public-key <key>', note: 'default for http: the keys of that cache' },
@@ -34,9 +33,8 @@ export interface CopySettings {
     | { readonly kind: 'cache'; readonly cache: CacheSetting }
     | { readonly kind: 'upstream'; readonly upstream: UpstreamSetting };
   readonly destination: CacheSetting;
-  /** As written: store paths, or `-` for standard input. None: everything. */
-  readonly paths: readonly string[];
-  readonly rootsOnly: boolean;
+  /** Names of roots and pins, or globs over them. */
+  readonly names: readonly string[];
   readonly jobs: number;
   /** None: entries are taken as they are. */
   readonly trustedKeys: readonly PublicKey[];
@@ -46,8 +44,11 @@ export interface CopySettings {
 
 const UPSTREAM = /^(?:https?|file):/i;
 
-/** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
-export function copySettings(source: string, destination: string, sources: Sources): CopySettings {
+/** Of the arguments SRC, DST, and paths. @throws {NixcacheError} ERR_USAGE, ERR_KEY */
+export function copySettings(
+  [source = '', destination = '', ...paths]: readonly string[],
+  sources: Sources,
+): CopySettings {
   const { keyFiles, trustedKeys, checkSigs, ...settings } = resolveAll(COPY, sources);
   if (UPSTREAM.test(destination)) {
     throw new NixcacheError(
@@ -56,16 +57,16 @@ export function copySettings(source: string, destination: string, sources: Sourc
     );
   }
   const from = UPSTREAM.test(source) ? upstreamSource(source, sources) : cacheSource(source, sources);
-  if (settings.rootsOnly) {
-    if (settings.paths.length > 0) throw new NixcacheError('ERR_USAGE', '--roots-only and --path exclude each other');
-    if (from.kind === 'upstream') {
-      throw new NixcacheError('ERR_USAGE', '--roots-only: a binary cache knows no roots; name paths with --path');
-    }
-  }
-  if (from.kind === 'upstream' && settings.paths.length === 0 && !from.upstream.url.startsWith('file:')) {
+  if (from.kind === 'upstream' && settings.names.length > 0) {
     throw new NixcacheError(
       'ERR_USAGE',
-      `${from.upstream.url} cannot be listed: name what to copy, --path /nix/store/…, or --path - to read paths`,
+      `--root: a binary cache knows no roots; name store paths after ${destination}`,
+    );
+  }
+  if (from.kind === 'upstream' && paths.length === 0 && !from.upstream.url.startsWith('file:')) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${from.upstream.url} cannot be listed: name store paths after ${destination}, or - to read them from standard input`,
     );
   }
   return {

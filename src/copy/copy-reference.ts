@@ -11,8 +11,7 @@ import { assertCache, type CacheView } from '../cache/read/view.ts';
 import type { CacheWriter } from '../cache/write/cache-writer.ts';
 import { carried, type PendingEntry, signaturesOf } from '../cache/write/incoming.ts';
 import { type KeepWholeOptions, keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
-import type { SegmentRecords } from '../cache-index/records.ts';
-import { currentPins, mergeRecords } from '../cache-index/records.ts';
+import { mergeRecords, NO_RECORDS, type SegmentRecords } from '../cache-index/records.ts';
 import { NixcacheError } from '../errors.ts';
 import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
@@ -23,15 +22,16 @@ import { newRoots, unknownRecords } from './carried-records.ts';
 import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination } from './destination.ts';
 import { allHashes, EntrySelection } from './entry-selection.ts';
+import { recordsNamed } from './named-records.ts';
 import type { Refusals } from './refusals.ts';
 import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
 import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
 
-/** What of the source is copied; with `roots` and `paths`, all that they refer to as well. */
+/** What of the source is copied. */
 export type Selection =
   | { readonly kind: 'everything' }
-  | { readonly kind: 'roots' }
-  | { readonly kind: 'paths'; readonly paths: readonly StorePath[] };
+  /** With all that they refer to: what roots and pins stand for now whose names are like `names`, and paths, which become roots. */
+  | { readonly kind: 'some'; readonly names: readonly string[]; readonly paths: readonly StorePath[] };
 
 export interface CopyReferenceOptions extends CopyOptions {
   readonly source: ReadOnlyStore;
@@ -42,7 +42,7 @@ export interface CopyReferenceOptions extends CopyOptions {
 
 /**
  * @throws {NixcacheError} ERR_INDEX and ERR_INDEX_VERSION when one of the two cannot be read, before anything is written;
- *   ERR_NOT_FOUND when there is no source, or a selected path is not in it; and what the stores throw
+ *   ERR_NOT_FOUND when there is no source, or what was selected is not in it; and what the stores throw
  */
 export async function copyReference(options: CopyReferenceOptions): Promise<CopyReport> {
   const { source, sourceReader, reader, destination, dryRun, onEvent, signal } = options;
@@ -53,8 +53,8 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   if (!view) throw new Error('the source was never refreshed');
   assertCache(view, source.name);
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
-  const selected = await selectHashes(options, view);
-  const { lacking, existed, absent } = selection.survey(selected);
+  const selected = await select(options, view);
+  const { lacking, existed, absent } = selection.survey(selected?.hashParts);
   const { refusals } = selection;
   for (const refused of refusals.list) onEvent({ type: 'refused', ...refused });
   onEvent({ type: 'planned', ...lacking });
@@ -89,31 +89,45 @@ interface Job {
   readonly target: Destination;
 }
 
-/** Where the closure to be copied starts; undefined for everything. */
-async function selectHashes(
-  { selection, source, sourceReader, signal }: CopyReferenceOptions,
-  view: CacheView,
-): Promise<readonly HashPart[] | undefined> {
-  if (selection.kind === 'everything') return undefined;
-  if (selection.kind === 'roots') {
-    const { roots, pins } = await fetchRecords(source, view, { signal });
-    const named = [...roots, ...currentPins(pins)];
-    const hashParts = named.flatMap(({ path }) => (path === undefined ? [] : [hashPartOf(path)]));
-    return [...new Set(hashParts)].filter((hashPart) => sourceReader.has(hashPart));
-  }
-  const unknown = selection.paths.find((path) => sourceReader.findEntry(hashPartOf(path))?.narInfo.path !== path);
-  if (unknown !== undefined) throw new NixcacheError('ERR_NOT_FOUND', `${source.name} does not have ${unknown}`);
-  return selection.paths.map(hashPartOf);
+/** What `selection` stands for. */
+interface Selected {
+  /** Where the closure to be copied starts. */
+  readonly hashParts: readonly HashPart[];
+  readonly paths: readonly StorePath[];
+  /** The roots and pins that were named. */
+  readonly named: SegmentRecords;
 }
 
-async function execute(job: Job, selected: readonly HashPart[] | undefined): Promise<WholeCount> {
+/** Undefined: everything. */
+async function select(options: CopyReferenceOptions, view: CacheView): Promise<Selected | undefined> {
+  const { selection, source, sourceReader, onEvent, signal } = options;
+  if (selection.kind === 'everything') return undefined;
+  const { paths, names } = selection;
+  const unknown = paths.find((path) => sourceReader.findEntry(hashPartOf(path))?.narInfo.path !== path);
+  if (unknown !== undefined) throw new NixcacheError('ERR_NOT_FOUND', `${source.name} does not have ${unknown}`);
+  const named =
+    names.length === 0 ? NO_RECORDS : recordsNamed(names, await fetchRecords(source, view, { signal }), source);
+  const starts = new Set(paths.map(hashPartOf));
+  for (const { name, path } of [...named.roots, ...named.pins]) {
+    if (path === undefined) continue;
+    if (sourceReader.has(hashPartOf(path))) starts.add(hashPartOf(path));
+    else
+      onEvent({
+        type: 'warning',
+        message: `${name} is ${path}, which ${source.name} does not have: another cache may`,
+      });
+  }
+  return { hashParts: [...starts], paths, named };
+}
+
+async function execute(job: Job, selected: Selected | undefined): Promise<WholeCount> {
   const { options, target } = job;
   const copier = new BlobCopier({ ...options, onUploaded: target.onUploaded });
   options.onEvent({ type: 'stage', stage: 'copy' });
   try {
     const whole = selected ? await copySelected(job, copier, selected) : await copyEverything(job, copier);
     options.onEvent({ type: 'stage', stage: 'commit' });
-    await keepCopied(job, copier, selected);
+    await keepCopied(job, copier, selected?.hashParts);
     await target.pointCacheIndex(await options.sourceReader.fetchPublicKeys());
     return whole;
   } finally {
@@ -133,16 +147,14 @@ async function keepCopied(job: Job, copier: BlobCopier, selected: readonly HashP
   await keepWhole(guard);
 }
 
-async function copySelected(job: Job, copier: BlobCopier, selected: readonly HashPart[]): Promise<WholeCount> {
-  const { options, view, selection } = job;
-  const { reader, source, signal } = options;
-  await copyEntries(job, copier, { roots: selected, has: (hashPart) => reader.has(hashPart) }, async (withEntries) => {
-    if (options.selection.kind === 'paths') {
-      const paths = options.selection.paths.filter((path) => selection.refusals.isWhole(hashPartOf(path)));
-      return { roots: await newRoots(paths, { ...options, withEntries }), pins: [] };
-    }
-    const records = await fetchRecords(source, view, { signal });
-    return unknownRecords(selection.refusals.wholeOf(records), options);
+async function copySelected(job: Job, copier: BlobCopier, selected: Selected): Promise<WholeCount> {
+  const { options, selection } = job;
+  const { reader } = options;
+  const scope = { roots: selected.hashParts, has: (hashPart: HashPart) => reader.has(hashPart) };
+  await copyEntries(job, copier, scope, async (withEntries) => {
+    const { roots, pins } = await unknownRecords(selection.refusals.wholeOf(selected.named), options);
+    const paths = selected.paths.filter((path) => selection.refusals.isWhole(hashPartOf(path)));
+    return { roots: [...roots, ...(await newRoots(paths, { ...options, withEntries }))], pins };
   });
   return NOTHING;
 }

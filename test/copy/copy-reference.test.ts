@@ -188,12 +188,12 @@ describe('a copy with a selection', () => {
     const { store } = await published();
     const copy = new MemoryStore();
     const paths = [toStorePath(baseNameFor('lib'))];
-    const { report } = await copyBetween(store, copy, { selection: { kind: 'paths', paths } });
+    const { report } = await copyBetween(store, copy, { selection: { kind: 'some', names: [], paths } });
     expect(report).toMatchObject({ copied: { paths: 2 }, segments: { written: 1 } });
     expect(await namesIn(copy)).toEqual(['lib', 'libc']);
     expect((await fetchRecords(copy, await readView(copy))).roots).toMatchObject([{ path: baseNameFor('lib') }]);
     const before = names(copy);
-    await copyBetween(store, copy, { selection: { kind: 'paths', paths } });
+    await copyBetween(store, copy, { selection: { kind: 'some', names: [], paths } });
     expect(names(copy)).toEqual(before);
   });
 
@@ -201,17 +201,88 @@ describe('a copy with a selection', () => {
     const { store, cache } = await published();
     await cache.publish({ at: day(2), paths: ['unused'] });
     const copy = new MemoryStore();
-    await copyBetween(store, copy, { selection: { kind: 'roots' } });
+    await copyBetween(store, copy, { selection: { kind: 'some', names: ['*'], paths: [] } });
     expect(await namesIn(copy)).toEqual(ALL);
     const { roots, pins } = await fetchRecords(copy, await readView(copy));
     expect([roots.length, pins.length]).toEqual([1, 1]);
+  });
+
+  it('takes what names stand for now, and records that alone', async () => {
+    const store = new MemoryStore();
+    const cache = new CacheBuilder(store);
+    await cache.publish({
+      at: day(0),
+      paths: ['old', 'pinned-before'],
+      roots: [{ name: 'app', path: 'old', system: 'x86_64-linux' }],
+    });
+    await cache.publish({
+      at: day(1),
+      paths: ['libc', { name: 'new', references: ['libc'] }, 'arm', 'other', 'kept'],
+      roots: [
+        { name: 'app', path: 'new', system: 'x86_64-linux' },
+        { name: 'app', path: 'arm', system: 'aarch64-linux' },
+        { name: 'other', path: 'other' },
+      ],
+      pins: [
+        { name: 'v1', path: baseNameFor('pinned-before'), time: 1 },
+        { name: 'v1', path: baseNameFor('kept'), time: 2 },
+      ],
+    });
+    const copy = new MemoryStore();
+    const selection = { kind: 'some', names: ['a?p', 'v1'], paths: [] } as const;
+    const { report } = await copyBetween(store, copy, { selection });
+    expect(report).toMatchObject({ copied: { paths: 4 }, absent: 0 });
+    expect(await namesIn(copy)).toEqual(['arm', 'kept', 'libc', 'new']);
+    const { roots, pins } = await fetchRecords(copy, await readView(copy));
+    expect(roots.map(({ name, system, path }) => [name, system, path]).sort()).toEqual([
+      ['app', 'aarch64-linux', baseNameFor('arm')],
+      ['app', 'x86_64-linux', baseNameFor('new')],
+    ]);
+    expect(pins).toEqual([{ name: 'v1', path: baseNameFor('kept'), time: 2 }]);
+    const before = names(copy);
+    await copyBetween(store, copy, { selection });
+    expect(names(copy)).toEqual(before);
+  });
+
+  it('takes names and paths together', async () => {
+    const { store, cache } = await published();
+    await cache.publish({ at: day(2), paths: ['unused', 'tool'] });
+    const copy = new MemoryStore();
+    const paths = [toStorePath(baseNameFor('tool'))];
+    await copyBetween(store, copy, { selection: { kind: 'some', names: ['app'], paths } });
+    expect(await namesIn(copy)).toEqual(['app', 'lib', 'libc', 'tool']);
+    const { roots } = await fetchRecords(copy, await readView(copy));
+    expect(roots.map(({ name }) => name).sort()).toEqual(['app', 'tool']);
+  });
+
+  it('names every name that matches nothing, and writes nothing', async () => {
+    const { store } = await published();
+    const copy = new MemoryStore();
+    const selection = { kind: 'some', names: ['ap', 'app', 'x.*'], paths: [] } as const;
+    await expect(copyBetween(store, copy, { selection })).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: expect.stringMatching(/has no root or pin called 'ap' or 'x\.\*':/),
+    });
+    expect(copy.blobs.size).toBe(0);
+  });
+
+  it('says of a root whose path lies in another cache where it is not, and records it', async () => {
+    const { store, cache } = await published();
+    await cache.publish({ at: day(2), roots: ['elsewhere'] });
+    const copy = new MemoryStore();
+    const { events } = await copyBetween(store, copy, { selection: { kind: 'some', names: ['elsewhere'], paths: [] } });
+    expect(events).toContainEqual({
+      type: 'warning',
+      message: expect.stringMatching(/^elsewhere is .*-elsewhere, which/),
+    });
+    expect((await fetchRecords(copy, await readView(copy))).roots.map(({ name }) => name)).toEqual(['elsewhere']);
   });
 
   it('says which path is not there, and writes nothing', async () => {
     const { store } = await published();
     const copy = new MemoryStore();
     const paths = [toStorePath(baseNameFor('lib')), toStorePath(baseNameFor('absent'))];
-    const copying = copyBetween(store, copy, { selection: { kind: 'paths', paths } });
+    const copying = copyBetween(store, copy, { selection: { kind: 'some', names: [], paths } });
     await expect(copying).rejects.toMatchObject({ code: 'ERR_NOT_FOUND', message: expect.stringContaining('-absent') });
     expect(copy.blobs.size).toBe(0);
   });
@@ -235,7 +306,7 @@ describe('signatures', () => {
     const signed = new MemoryStore();
     await copyBetween(store, signed, {
       keys: [key],
-      selection: { kind: 'paths', paths: [toStorePath(baseNameFor('libc'))] },
+      selection: { kind: 'some', names: [], paths: [toStorePath(baseNameFor('libc'))] },
     });
     await copyBetween(store, signed);
     const copy = new MemoryStore();
@@ -269,8 +340,8 @@ describe('a root that needs what nobody trusted signed', () => {
 
   it.each<[string, CopyReferenceOptions['selection']]>([
     ['everything', { kind: 'everything' }],
-    ['roots', { kind: 'roots' }],
-    ['paths', { kind: 'paths', paths: ['app', 'good'].map((name) => toStorePath(baseNameFor(name))) }],
+    ['roots', { kind: 'some', names: ['*'], paths: [] }],
+    ['paths', { kind: 'some', names: [], paths: ['app', 'good'].map((name) => toStorePath(baseNameFor(name))) }],
   ])('is not recorded by a copy of %s, though what it refers to is there', async (_kind, selection) => {
     const { signed, copy } = await overstated();
     const { report } = await copyBetween(signed, copy, { trustedKeys: [key.publicKey], selection });

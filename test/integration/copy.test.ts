@@ -85,7 +85,7 @@ describe.each(NIX_VERSIONS)('a cache copied for $name', (version) => {
     await nixcache('copy', files, `oci:${at('served')}`);
     await using server = await startServe(['--from', `oci:${at('served')}`, '--no-upstream'], nix);
     const cache = `oci:${at(`${name}-http`)}`;
-    const args = ['copy', server.url, cache, '--path', '-', '--trusted-public-key', key.public, '--json'];
+    const args = ['copy', server.url, cache, '-', '--trusted-public-key', key.public, '--json'];
     const { exitCode, stdout } = await runCli(args, { cwd: nix.dir, env: nix.env, input: `${outer}\n` });
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ copied: { paths: 2 } });
@@ -162,16 +162,10 @@ it('a cache of the older layout is served, and converted by the first push', asy
 
 it('what a copy cannot do is said without a trace at the destination', async () => {
   const empty = `oci:${at('never')}`;
-  const absent = await nixcache(
-    'copy',
-    `oci:${at('from-old')}`,
-    empty,
-    '--path',
-    `/nix/store/${'0'.repeat(32)}-absent`,
-  );
+  const absent = await nixcache('copy', `oci:${at('from-old')}`, empty, `/nix/store/${'0'.repeat(32)}-absent`);
   expect(absent).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('does not have /nix/store/0000') });
   const unlisted = await nixcache('copy', 'http://127.0.0.1:9', empty);
-  expect(unlisted).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--path') });
+  expect(unlisted).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('cannot be listed') });
   const { exitCode, stdout } = await nixcache('copy', `oci:${at('from-old')}`, `oci:${at('dry')}`, '--dry-run');
   expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/would be copied +2 /)]);
   await expect(LayoutStore.open(at('dry'), { create: false }).then((store) => store.listTags())).resolves.toEqual([]);

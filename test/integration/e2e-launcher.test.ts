@@ -29,7 +29,7 @@ it("starts by itself under the machine's own Node, whatever its version", async 
 });
 
 it.each([
-  ['which starts once more in the same process', ['copy', '--path', '-', 'oci:.', 'oci:x'], 2, '/nix/nothing'],
+  ['which starts once more in the same process', ['copy', 'oci:.', 'oci:x', '-'], 2, '/nix/nothing'],
   ['which does not', ['push', '-', '--to', 'oci:/nonexistent/x'], 1, 'no Nix found'],
 ])('gives a job, %s, its arguments, input and exit code', async (_, args, code, message) => {
   const cwd = await tempDir();

@@ -159,7 +159,7 @@ export const WAYS_IN: Readonly<Record<string, WayIn>> = {
   },
   'a copy of paths': {
     write: async (store, setting, now) => {
-      const selection = { kind: 'paths' as const, paths: setting.roots.map(storePathOf) };
+      const selection = { kind: 'some' as const, names: [], paths: setting.roots.map(storePathOf) };
       await copyBetween(await sourceOf(setting), store, { now, selection });
     },
   },

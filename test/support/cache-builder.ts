@@ -52,8 +52,8 @@ export interface PublishSpec {
   readonly asserted?: readonly string[];
   /** Who has read the cache before; default: a new one. */
   readonly reader?: IndexReader;
-  /** Names of paths that become roots, each called after its path. */
-  readonly roots?: readonly string[];
+  /** Names of paths that become roots, each called after its path unless it has another name. */
+  readonly roots?: readonly (string | { readonly name: string; readonly path: string; readonly system?: string })[];
   readonly source?: string;
   readonly system?: string;
   readonly pins?: readonly Pin[];
@@ -92,7 +92,7 @@ export class CacheBuilder {
       storeDir: DEFAULT_STORE_DIR,
       creator: 'test',
       now: spec.at,
-      roots: (spec.roots ?? []).map((name) => rootFor(name, spec)),
+      roots: (spec.roots ?? []).map((root) => rootFor(root, spec)),
       pins: spec.pins ?? [],
       publicKeys: spec.publicKeys ?? [],
     });
@@ -198,14 +198,14 @@ const listingOf = (nar: Buffer): unknown => ({
   root: { type: 'regular', size: Number(nar.readBigUInt64LE(88)), narOffset: 96 },
 });
 
-const rootFor = (name: string, spec: Pick<PublishSpec, 'at' | 'source' | 'system'>): Root => ({
-  name,
-  path: baseNameFor(name),
-  system: spec.system ?? 'x86_64-linux',
-  source: spec.source ?? 'github:owner/repo',
-  time: Math.floor(spec.at.getTime() / 1000),
-  run: `run ${spec.at.toISOString()}`,
-});
+function rootFor(
+  root: NonNullable<PublishSpec['roots']>[number],
+  { at, source = 'github:owner/repo', system: ofAll = 'x86_64-linux' }: PublishSpec,
+): Root {
+  const { name, path, system = ofAll } = typeof root === 'string' ? { name: root, path: root } : root;
+  const time = Math.floor(at.getTime() / 1000);
+  return { name, path: baseNameFor(path), system, source, time, run: `run ${at.toISOString()}` };
+}
 
 /** A strict reader that has read the cache. */
 export async function openReader(store: ContentStore): Promise<IndexReader> {

@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { fileNameToBytes } from './nar.ts';
 
-/** A file system tree as a value. Names and targets as in src/nix/file-name.ts. */
+/** A file system tree as a value. Names and targets as in src/nar/file-name.ts. */
 export type FileTree =
   | { readonly contents: string | Uint8Array; readonly mode?: number }
   | { readonly target: string }

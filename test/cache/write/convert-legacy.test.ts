@@ -209,7 +209,7 @@ describe('a copy', () => {
   it('of its roots alone leaves the rest', async () => {
     const { store } = await legacy();
     const copy = new MemoryStore();
-    await copyBetween(store, copy, { selection: { kind: 'roots' } });
+    await copyBetween(store, copy, { selection: { kind: 'some', names: ['*'], paths: [] } });
     expect(await namesIn(copy)).toEqual(['app', 'lib', 'libc']);
   });
 });

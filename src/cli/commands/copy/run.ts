@@ -5,27 +5,27 @@ import { type CopySettings, copySettings } from '../../../config/copy-settings.t
 import type { CopyEvent, CopyOptions, CopyReport, CopyStage } from '../../../copy/copy-options.ts';
 import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
 import { copyUpstream } from '../../../copy/copy-upstream.ts';
-import { NixcacheError } from '../../../errors.ts';
-import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../../../nix/store-path.ts';
+import { DEFAULT_STORE_DIR, type StorePath } from '../../../nix/store-path.ts';
 import { PATIENT } from '../../../upstream/upstream.ts';
 import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
+import { resolveStorePath } from '../../store-path-argument.ts';
 import { formatBytes, formatCount, formatNumber } from '../../ui/format.ts';
 import { Story, type Telling } from '../../ui/story.ts';
 import { formatTable } from '../../ui/table.ts';
 
 export async function runCopy(call: Call): Promise<void> {
-  const [source = '', destination = ''] = call.args;
   const { output, signal } = call.context;
   await using session = await Session.open(call);
-  const settings = copySettings(source, destination, session.sources);
+  const settings = copySettings(call.args, session.sources);
   const keys = await session.signingKeys(settings.signingKeys);
-  const texts = settings.paths.length === 0 ? undefined : await readPathList(settings.paths, call);
+  const [, , ...named] = call.args;
+  const texts = named.length === 0 ? undefined : await readPathList(named, call);
   using story = new Story(output, copyTelling());
   // The source first: if it cannot be read, the destination is left as it is.
-  const copy = await openSource(settings, session);
+  const copy = await openSource(settings, texts, session);
   const cache = settings.destination;
   const { dryRun } = settings;
   const store = await session.store({ cache, create: !dryRun });
@@ -37,18 +37,21 @@ export async function runCopy(call: Call): Promise<void> {
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   };
-  const report = await copy(options, texts);
+  const report = await copy(options);
   story.end();
   output.result(report, () => (report.dryRun ? formatCopyPlan(report) : ''));
   for (const line of copySummary(report)) output.info(line);
   if (report.refused.length > 0) call.context.exitCode = EXIT.failed;
 }
 
-/** Copies what the texts name, or without any what the settings say. */
-type Copy = (options: CopyOptions, texts: readonly string[] | undefined) => Promise<CopyReport>;
+type Copy = (options: CopyOptions) => Promise<CopyReport>;
 
-/** Opens and reads the source, and gives what copies from it. */
-async function openSource({ source, destination, rootsOnly }: CopySettings, session: Session): Promise<Copy> {
+/** Opens and reads the source, and gives what copies the paths `texts` from it, or without any what the settings say. */
+async function openSource(
+  { source, destination, names }: CopySettings,
+  texts: readonly string[] | undefined,
+  session: Session,
+): Promise<Copy> {
   const { signal } = session.context;
   if (source.kind === 'upstream') {
     const settings = [source.upstream];
@@ -56,8 +59,8 @@ async function openSource({ source, destination, rootsOnly }: CopySettings, sess
     const storeDir = (await asking?.fetchCacheInfo({ signal }))?.storeDir ?? DEFAULT_STORE_DIR;
     const [upstream] = session.upstreams(settings, { patience: PATIENT, storeDir });
     if (!upstream) throw new Error('an upstream that is named is opened');
-    return (options, texts) =>
-      copyUpstream({ ...options, source: upstream, storeDir, paths: texts && storePathsOf(texts, storeDir) });
+    const paths = texts && (await storePathsOf(texts, storeDir, session));
+    return (options) => copyUpstream({ ...options, source: upstream, storeDir, paths });
   }
   const { cache } = source;
   // What the user gave is for one registry: the destination, if that is one.
@@ -65,20 +68,18 @@ async function openSource({ source, destination, rootsOnly }: CopySettings, sess
   const store = await session.store({ cache, credentials });
   const sourceReader = await session.reader(store, { strict: true, legacy: 'read' }, cache);
   await sourceReader.refresh({ signal });
-  return (options, texts) => {
-    const paths = texts && storePathsOf(texts, sourceReader.storeDir);
-    const selection: Selection = paths ? { kind: 'paths', paths } : { kind: rootsOnly ? 'roots' : 'everything' };
-    return copyReference({ ...options, source: store, sourceReader, selection });
-  };
+  const paths = await storePathsOf(texts ?? [], sourceReader.storeDir, session);
+  const isAll = texts === undefined && names.length === 0;
+  const selection: Selection = isAll ? { kind: 'everything' } : { kind: 'some', names, paths };
+  return (options) => copyReference({ ...options, source: store, sourceReader, selection });
 }
 
-/** A path below a store path stands for that. */
-function storePathsOf(texts: readonly string[], storeDir: string): readonly StorePath[] {
-  const paths = texts.map((text) => {
-    const [name = ''] = text.startsWith(`${storeDir}/`) ? text.slice(storeDir.length + 1).split('/') : [];
-    if (name === '') throw new NixcacheError('ERR_USAGE', `--path ${text}: it is not in the Nix store ${storeDir}`);
-    return parseStorePath(`${storeDir}/${name}`, storeDir);
-  });
+async function storePathsOf(
+  texts: readonly string[],
+  storeDir: string,
+  { context: { cwd } }: Session,
+): Promise<readonly StorePath[]> {
+  const paths = await Promise.all(texts.map((text) => resolveStorePath(text, { storeDir, cwd, what: 'copy' })));
   return [...new Set(paths)];
 }
 

@@ -1,22 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../../../src/nix/signature.ts';
 import { FakeRegistry } from '../../../support/fake-registry.ts';
 import { FAKE_USER } from '../../../support/fake-registry-auth.ts';
 import { PROFILES } from '../../../support/fake-registry-faults.ts';
-import { makeSmallCache, runBeside } from '../small-cache.ts';
+import { smallCache } from '../small-cache.ts';
 
-let home = '';
-
-beforeAll(async () => {
-  home = await mkdtemp(join(tmpdir(), 'nixcache-test-'));
-  await makeSmallCache(home);
-});
-afterAll(() => rm(home, { recursive: true, force: true }));
-
-const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => runBeside(home, args, env);
+const cache = smallCache();
+const { nixcache } = cache;
 
 describe('doctor', () => {
   it('exits with 0 where nothing is wrong but what is only said', async () => {

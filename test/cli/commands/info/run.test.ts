@@ -1,19 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { baseNameFor } from '../../../support/cache-builder.ts';
-import { makeSmallCache, runBeside } from '../small-cache.ts';
+import { smallCache } from '../small-cache.ts';
 
-let home = '';
-
-beforeAll(async () => {
-  home = await mkdtemp(join(tmpdir(), 'nixcache-test-'));
-  await makeSmallCache(home);
-});
-afterAll(() => rm(home, { recursive: true, force: true }));
-
-const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => runBeside(home, args, env);
+const cache = smallCache();
+const { nixcache } = cache;
 
 describe('info', () => {
   it('shows all about a path', async () => {

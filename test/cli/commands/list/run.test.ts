@@ -1,19 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { baseNameFor } from '../../../support/cache-builder.ts';
-import { makeSmallCache, runBeside, smallCacheIn } from '../small-cache.ts';
+import { smallCache } from '../small-cache.ts';
 
-let home = '';
-
-beforeAll(async () => {
-  home = await mkdtemp(join(tmpdir(), 'nixcache-test-'));
-  await makeSmallCache(home);
-});
-afterAll(() => rm(home, { recursive: true, force: true }));
-
-const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => runBeside(home, args, env);
+const cache = smallCache();
+const { nixcache } = cache;
 
 describe('list', () => {
   it('shows a summary and the roots', async () => {
@@ -26,7 +16,7 @@ describe('list', () => {
   it('prints one document as JSON, and entries one a line', async () => {
     const { stdout } = await nixcache(['list', '--json']);
     expect(JSON.parse(stdout)).toMatchObject({
-      ...{ cache: smallCacheIn(home), entries: 4, storeDir: '/nix/store', unsigned: 4, signedBy: [], segments: 2 },
+      ...{ cache: cache.reference, entries: 4, storeDir: '/nix/store', unsigned: 4, signedBy: [], segments: 2 },
       roots: [{ name: 'hello-1' }, { name: 'hello-2', records: 1, closure: { paths: 2, missing: 0 } }],
     });
     const lines = (await nixcache(['list', '--entries', 'hello*', '--json'])).stdout.split('\n');
@@ -35,6 +25,11 @@ describe('list', () => {
       path: `/nix/store/${baseNameFor('hello-1')}`,
       ...{ narBytes: expect.any(Number), fileBytes: expect.any(Number), asserted: expect.any(String), signedBy: [] },
     });
+  });
+
+  it.each(['none*', ''])('says when nothing is like %j', async (glob) => {
+    const { exitCode, stderr } = await nixcache(['list', '--pins', glob]);
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('has no pin') });
   });
 
   it('takes one of its three views at a time', async () => {

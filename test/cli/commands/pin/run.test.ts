@@ -1,23 +1,15 @@
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { baseNameFor } from '../../../support/cache-builder.ts';
-import { makeSmallCache, runBeside, smallCacheIn } from '../small-cache.ts';
+import { smallCache } from '../small-cache.ts';
 
-let home = '';
-
-beforeAll(async () => {
-  home = await mkdtemp(join(tmpdir(), 'nixcache-test-'));
-  await makeSmallCache(home);
-});
-afterAll(() => rm(home, { recursive: true, force: true }));
-
-const nixcache = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => runBeside(home, args, env);
+const cache = smallCache();
+const { nixcache } = cache;
 
 describe('pin', () => {
   it('pins what a link leads to, moves the pin, shows its history and removes it', async () => {
-    await symlink(`/nix/store/${baseNameFor('hello-1')}`, join(home, 'result'));
+    await symlink(`/nix/store/${baseNameFor('hello-1')}`, join(cache.home, 'result'));
     expect(await nixcache(['pin', 'v1', './result'])).toMatchObject({ exitCode: 0, stdout: '' });
     expect((await nixcache(['pin', 'v1', 'hello-2', '--json'])).stdout).toContain(
       `"before":"/nix/store/${baseNameFor('hello-1')}"`,
@@ -27,7 +19,7 @@ describe('pin', () => {
     expect((await nixcache(['info', 'v1'])).stdout).toMatch(/^v1\n {2}\S+-hello-2\n {4}2 paths/);
     expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 0 });
     expect((await nixcache(['pin', '--list', '--json'])).stdout).toBe(
-      JSON.stringify({ cache: smallCacheIn(home), pins: [] }),
+      JSON.stringify({ cache: cache.reference, pins: [] }),
     );
     expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 1 });
   });
