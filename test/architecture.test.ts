@@ -29,7 +29,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'name-glob.ts': { may: ['picomatch'], node: [] },
   // package.json lies above all rooms.
   'version.ts': { may: ['..'], node: [] },
-  nix: { may: [], node: ['node:crypto'] },
+  nix: { may: ['picomatch'], node: ['node:crypto'] },
   streams: { may: [], node: ['node:crypto', 'node:stream', 'node:timers/promises'] },
   nar: { may: ['nix', 'oci', 'streams', '@napi-rs/lzma'] },
   'cache-index': { may: ['nix', 'oci', 'ulid', 'zod/mini'], node: ['node:zlib'] },
@@ -50,7 +50,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     may: [...FORMATS, 'streams', 'nar', 'cache/read', 'p-limit'],
     node: ['node:crypto', 'node:stream', 'node:zlib'],
   },
-  'nix-store': { may: ['nix', 'execa', 'p-limit', 'picomatch', 'zod/mini'] },
+  'nix-store': { may: ['nix', 'execa', 'p-limit', 'zod/mini'] },
   upstream: { may: ['http', 'nix', 'streams', 'p-limit'] },
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
   // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.

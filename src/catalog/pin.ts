@@ -86,12 +86,22 @@ export async function setPin(name: string, path: BaseName, options: PinOptions):
 export async function removePin(name: string, options: PinOptions): Promise<PinChange> {
   const before = current(name, options.catalog);
   if (before === undefined) {
-    throw new NixcacheError('ERR_NOT_FOUND', `remove pin ${name}: ${options.catalog.reader.name} has no such pin`);
+    throw noSuchPin(`remove pin ${name}`, options.catalog);
   }
   assertReadable(name, options.catalog);
   const segment = await record({ name, removed: true, time: timeOf(name, options) }, NOTHING, options);
   return { name, path: undefined, before, segment };
 }
+
+/** With those there are, for who has mistyped one. */
+export function noSuchPin(what: string, { reader, currentPins }: Catalog): NixcacheError {
+  const names = currentPins.slice(0, MAX_NAMED).map(({ name }) => name);
+  const more = currentPins.length > names.length ? ' …' : '';
+  const there = names.length === 0 ? 'has no pins' : `has no such pin, but ${names.join(', ')}${more}`;
+  return new NixcacheError('ERR_NOT_FOUND', `${what}: ${reader.name} ${there}`);
+}
+
+const MAX_NAMED = 10;
 
 const current = (name: string, { currentPins }: Catalog): BaseName | undefined =>
   currentPins.find((pin) => pin.name === name)?.path;

@@ -3,6 +3,7 @@ import { type Root, rootKeyOfName } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { ClosureSizes, EntryGraph, Sizes } from '../census/entry-graph.ts';
 import { nameMatcher } from '../name-glob.ts';
+import { rootMatcher } from '../nix/attr-path.ts';
 import { type BaseName, hashPartOf, nameOf } from '../nix/store-path.ts';
 import type { Catalog } from './catalog.ts';
 
@@ -70,7 +71,7 @@ export function listRoots({ roots }: Catalog, graph: EntryGraph, matches: PathFi
     return known;
   };
   return groupRoots(roots)
-    .filter(({ newest }) => matches(newest.path, newest.name))
+    .filter(({ newest }) => matches(newest.path, newest.name, newest.system !== undefined))
     .map((group) => ({ ...group, closure: closureOf(group.newest.path) }));
 }
 
@@ -88,13 +89,17 @@ function groupRoots(roots: readonly Root[]): Omit<RootSummary, 'closure'>[] {
     });
 }
 
-/** Whether a path, that perhaps a root or pin called `name` points at, is asked for. */
-export type PathFilter = (path: BaseName, name?: string) => boolean;
+/** Whether a path is asked for, that perhaps a root or pin called `name` points at: of a flake's output `isOutput`. */
+export type PathFilter = (path: BaseName, name?: string, isOutput?: boolean) => boolean;
 
-/** A filter for globs over names of roots and pins, names of paths, base names and full paths. */
+/**
+ * A filter for globs: over names of outputs as over attribute paths everywhere; over other names of roots and pins,
+ * names of paths, base names and full paths as over any text.
+ */
 export function pathFilter(glob: string | undefined, storeDir: string): PathFilter {
   if (glob === undefined) return () => true;
-  const isMatch = nameMatcher(glob);
-  return (path, name) =>
-    (name !== undefined && isMatch(name)) || isMatch(nameOf(path)) || isMatch(path) || isMatch(`${storeDir}/${path}`);
+  const matches = nameMatcher(glob);
+  const isRoot = rootMatcher(glob);
+  return (path, name, isOutput = false) =>
+    (name !== undefined && isRoot(name, isOutput)) || [nameOf(path), path, `${storeDir}/${path}`].some(matches);
 }

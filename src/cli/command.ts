@@ -29,6 +29,12 @@ export interface CommandSpec {
   load(): Promise<(call: Call) => Promise<void>>;
 }
 
+/** The same wherever one picks by a glob; src/nix/attr-path.ts. */
+export const GLOBS = `Globs:
+  Over attribute paths, as in 'packages.*.hello', * and ? stay between two dots, and ** spans any number of them:
+  '**.hello'. What matches has all below it: 'packages.x86_64-linux'. {a,b} and [ab] are as in a shell. Over names
+  and store paths * is any text: 'hello-*'. One that matches nothing is an error, beside others a warning.`;
+
 const { cache, to, from, ...registry } = CACHE;
 
 /** Of commands that are told by arguments which caches they reach. */

@@ -7,6 +7,7 @@ import { fromConfig, resolveAll, type Setting, type SettingTable, type Sources, 
 import { BYTE_SIZE, checked, DURATION, integer, ON, SWITCH, TEXTS, text, texts } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
 import { suggest } from './suggestion.ts';
+import { assertSystem } from './system.ts';
 import { UPSTREAMS } from './upstreams.ts';
 
 /** Of the argument, else this. A path is relative to the file. */
@@ -27,8 +28,18 @@ export const DISCOVER = {
     help: 'system to look at instead of this one, or all',
   },
   /** Globs over attribute paths; none: all. */
-  only: { type: TEXTS, flag: '--only <glob>', key: 'publish.only', help: 'only attribute paths like this' },
-  exclude: { type: TEXTS, flag: '--exclude <glob>', key: 'publish.exclude', help: 'no attribute paths like this' },
+  only: {
+    type: TEXTS,
+    flag: '--only <glob>',
+    key: 'publish.only',
+    help: 'only outputs whose attribute path is like this',
+  },
+  exclude: {
+    type: TEXTS,
+    flag: '--exclude <glob>',
+    key: 'publish.exclude',
+    help: 'no outputs whose attribute path is like this',
+  },
 } as const satisfies SettingTable;
 
 export const MATRIX = {
@@ -177,11 +188,7 @@ function parseKinds(given: readonly string[]): readonly OutputKind[] {
 function parseSystems(given: readonly string[]): readonly string[] | 'all' {
   const systems = given.flatMap((list) => list.split(/[\s,]+/)).filter((name) => name !== '');
   if (systems.includes('all')) return 'all';
-  for (const system of systems) {
-    if (!/^[a-z0-9_]+-[a-z0-9_]+$/.test(system)) {
-      throw new NixcacheError('ERR_USAGE', `'${system}' is not a system: write it like x86_64-linux or aarch64-darwin`);
-    }
-  }
+  for (const system of systems) assertSystem(system);
   return [...new Set(systems)];
 }
 

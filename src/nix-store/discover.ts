@@ -7,8 +7,8 @@
 import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { type AttrPathFilter, AttrPathMatcher, formatAttrPath, type UnmatchedGlob } from '../nix/attr-path.ts';
 import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../nix/store-path.ts';
-import { type AttrPathFilter, attrPathMatcher, formatAttrPath } from './attr-path.ts';
 import { type Evaluated, FlakeEvaluator } from './flake-evaluator.ts';
 import { DEFAULT_KINDS, type OutputKind, SCOPES, type Scope, type Target } from './flake-expression.ts';
 import { refuseSecretFiles } from './flake-secrets.ts';
@@ -43,7 +43,9 @@ export interface Discovery {
 export type DiscoverEvent =
   | { readonly type: 'flake'; readonly source: FlakeSource }
   | { readonly type: 'evaluating'; readonly outputs: number | undefined }
-  | { readonly type: 'failed'; readonly failure: DiscoveryFailure };
+  | { readonly type: 'failed'; readonly failure: DiscoveryFailure }
+  /** A glob that selected nothing, though others did. */
+  | { readonly type: 'unmatched'; readonly message: string };
 
 export interface DiscoverOptions extends AttrPathFilter {
   readonly command?: NixCommand;
@@ -59,10 +61,13 @@ export interface DiscoverOptions extends AttrPathFilter {
 /** Failures that are evaluated again for their error; an error of nixpkgs can cost seconds. */
 const MAX_EXPLAINED = 64;
 
-/** @throws {NixcacheError} ERR_USAGE, ERR_NIX when the flake as a whole cannot be read or evaluated, or holds a secret */
+/**
+ * @throws {NixcacheError} ERR_USAGE, ERR_NIX when the flake as a whole cannot be read or evaluated, or holds a secret;
+ *   ERR_USAGE when none of `only` selects anything
+ */
 export async function discover(flakeRef: string, options: DiscoverOptions = {}): Promise<Discovery> {
   const { command = new NixCommand(), kinds = DEFAULT_KINDS, signal, onEvent } = options;
-  const isWanted = attrPathMatcher(options);
+  const filter = new AttrPathMatcher(options);
   await refuseSecretFiles(command, flakeRef, { files: options.secretFiles ?? [], signal });
   const [source, systems] = await Promise.all([
     resolveFlake(command, flakeRef, { signal }),
@@ -75,16 +80,34 @@ export async function discover(flakeRef: string, options: DiscoverOptions = {}):
     const scopes = SCOPES.filter(({ kind }) => kinds.includes(kind));
     const isFiltered = (options.only?.length ?? 0) + (options.exclude?.length ?? 0) > 0;
     const rest = isFiltered ? await search.findTargets(scopes) : await search.evaluateAll(scopes);
-    await search.evaluate(rest.filter(({ path }) => isWanted(path)));
+    await search.evaluate(rest.filter(({ path }) => filter.isWanted(path)));
     await search.explain();
   });
   const isAsked = ({ system }: FlakeOutput): boolean => systems === 'all' || systems.includes(system);
-  const failures = search.failures.filter(({ path }) => isWanted(path));
+  const failures = search.failures.filter(({ path }) => filter.isWanted(path));
+  const isInVain = search.outputs.length + failures.length === 0;
+  for (const unmatched of filter.unmatched) {
+    const message = describeUnmatched(unmatched, systems);
+    if (isInVain && unmatched.list === 'only') throw new NixcacheError('ERR_USAGE', message);
+    if (!namesOtherSystem(unmatched, systems)) onEvent?.({ type: 'unmatched', message });
+  }
   return {
     source,
     outputs: withoutAliases(search.outputs.filter(isAsked)).sort(byAttrPath),
     failures: failures.map(({ path, error }) => ({ attrPath: formatAttrPath(path), error })).sort(byAttrPath),
   };
+}
+
+function describeUnmatched({ list, glob, meant }: UnmatchedGlob, systems: readonly string[] | 'all'): string {
+  const place = systems === 'all' ? 'the flake' : `the flake for ${systems.join(', ')}`;
+  const advice = meant === undefined ? 'nixcache discover lists what there is' : `did you mean '${meant}'?`;
+  return `--${list} '${glob}' matches no output of ${place}; ${advice}`;
+}
+
+/** Whether a glob is about a system that was not asked for: one list of exclusions serves the jobs of all systems. */
+function namesOtherSystem({ glob }: UnmatchedGlob, systems: readonly string[] | 'all'): boolean {
+  const [, named] = /^[A-Za-z]+\.([a-z0-9_]+-[a-z0-9_]+)(?:\.|$)/.exec(glob) ?? [];
+  return named !== undefined && systems !== 'all' && !systems.includes(named);
 }
 
 interface Failed {

@@ -69,7 +69,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
         if (event.type === 'failed') {
           const { attrPath, error } = event.failure;
           onEvent({ type: 'evaluation-failed', attrPath, error });
-        }
+        } else if (event.type === 'unmatched') onEvent({ type: 'warning', message: event.message });
       },
     }),
     reader.refresh({ signal }),
@@ -78,7 +78,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   if (discovery.outputs.length === 0 && discovery.failures.length === 0) {
     throw new NixcacheError(
       'ERR_USAGE',
-      `${options.flake} has nothing to publish for this system; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
+      `${options.flake} has nothing to publish for ${options.systems.join(', ') || 'this system'}; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
     );
   }
   const { reports, release } = await realise(discovery.outputs, options);

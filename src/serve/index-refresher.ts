@@ -24,6 +24,7 @@ export class IndexRefresher {
   onEnd: () => void = () => {};
   #failures = 0;
   #lastError: string | undefined;
+  #isEmpty = false;
 
   constructor(options: IndexRefresherOptions) {
     this.#options = options;
@@ -52,6 +53,9 @@ export class IndexRefresher {
         onEvent({ type: 'refreshed', entries: reader.status().entries, addedSegments, bytes });
       }
       this.#lastError = undefined;
+      const isEmpty = reader.status().segments === 0;
+      if (isEmpty && !this.#isEmpty) onEvent({ type: 'nothing-there' });
+      this.#isEmpty = isEmpty;
       return result;
     } catch (error) {
       if (!signal.aborted) this.#failed(messageOf(error));

@@ -1,5 +1,5 @@
 /** What is told beside narinfos and NARs: what this cache is, how it is, and what is in its NARs. */
-import type { CacheReader } from '../cache/read/cache-reader.ts';
+import type { CacheReader, CacheStatus } from '../cache/read/cache-reader.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { formatNixCacheInfo } from '../nix/nix-cache-info.ts';
@@ -88,6 +88,13 @@ export interface StatusOptions {
   readonly now: () => Date;
 }
 
+/** `unread`: there is none, not even from an earlier run; `outdated`: one that could not be refreshed, or was not yet. */
+function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus): string {
+  if (refreshedAt === undefined && entries === 0) return 'unread';
+  if (refreshedAt === undefined || lastError !== undefined) return 'outdated';
+  return segments === 0 ? 'empty' : 'current';
+}
+
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
   const { reader, upstreams, counters, version, now } = options;
@@ -103,6 +110,7 @@ export function stateAnswer(options: StatusOptions): () => Answer {
       entries,
       segments,
       index: {
+        state: indexState(reader.status()),
         generation,
         refreshedAt: refreshedAt?.toISOString() ?? null,
         ageSeconds: refreshedAt === undefined ? null : secondsSince(refreshedAt),

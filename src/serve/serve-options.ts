@@ -31,6 +31,8 @@ export type ServeEvent =
   | { readonly type: 'refreshed'; readonly entries: number; readonly addedSegments: number; readonly bytes: number }
   /** Only when it fails in another way than the last time. */
   | { readonly type: 'refresh-failed'; readonly error: string }
+  /** The cache was read, and there is nothing in it: once, until there is. */
+  | { readonly type: 'nothing-there' }
   | { readonly type: 'upstream-failed'; readonly upstream: string; readonly path: string; readonly error: string }
   /** An entry or narinfo that is there and is not served. */
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }

@@ -259,7 +259,9 @@ describe('the state of things', () => {
     let now = new Date('2026-11-20T12:00:00Z');
     const { reader, ask, app } = setUpApp({ version: '1.2.3', now: () => now });
     reader.add({ baseName: baseName(1), nar: noise(100, 1) });
-    expect(JSON.parse(String((await ask('/_status')).body))).toMatchObject({ index: { refreshedAt: null } });
+    expect(JSON.parse(String((await ask('/_status')).body))).toMatchObject({
+      index: { state: 'outdated', refreshedAt: null },
+    });
     await app.refresher.refresh();
     await ask(`/${hashPart(1)}.narinfo`);
     await ask(`/${hashPart(2)}.narinfo`);

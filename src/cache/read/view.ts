@@ -146,7 +146,7 @@ export function assertCache(view: CacheView, name: string): void {
   if (!isNowhere(view)) return;
   throw new NixcacheError(
     'ERR_NOT_FOUND',
-    `there is no cache at ${name}: it has neither cache-index nor segments; is the reference right?`,
+    `there is no cache at ${name}: it has neither cache-index nor segments; is the reference right? nixcache publish makes one`,
   );
 }
 

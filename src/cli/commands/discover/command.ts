@@ -1,7 +1,7 @@
 /** `nixcache discover`. */
 import { OUTPUT } from '../../../config/output.ts';
 import { DISCOVER, MATRIX } from '../../../config/publish-settings.ts';
-import type { CommandSpec } from '../../command.ts';
+import { type CommandSpec, GLOBS } from '../../command.ts';
 export const DISCOVER_COMMAND: CommandSpec = {
   name: 'discover',
   summary: 'list what a flake offers to publish',
@@ -15,5 +15,6 @@ export const DISCOVER_COMMAND: CommandSpec = {
     ['nixcache discover --kinds packages,checks --system all github:owner/repo', 'packages and checks of all systems'],
     ['nixcache discover --matrix', '{"include":[…]}; in GitHub Actions the output `matrix` of the step as well'],
   ],
+  notes: GLOBS,
   load: async () => (await import('./run.ts')).runDiscover,
 };

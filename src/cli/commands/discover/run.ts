@@ -41,6 +41,7 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
 function tell(event: DiscoverEvent, output: Output): void {
   if (event.type === 'flake') output.detail(`flake: ${event.source.lockedUrl}`);
   if (event.type === 'evaluating') output.detail(`evaluating ${event.outputs ?? 'all'} outputs`);
+  if (event.type === 'unmatched') output.warn(event.message);
   if (event.type === 'failed') output.warn(`${event.failure.attrPath} does not evaluate: ${event.failure.error}`);
 }
 

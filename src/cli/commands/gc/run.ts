@@ -1,5 +1,6 @@
 /** Drops what no root needs any more. */
 
+import { assertCache } from '../../../cache/read/view.ts';
 import { gcSettings } from '../../../config/gc-settings.ts';
 import { githubApiUrl } from '../../../config/github-api.ts';
 import type { ManifestDeleter } from '../../../gc/deleter.ts';
@@ -28,8 +29,8 @@ export async function runGc(call: Call): Promise<void> {
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   });
+  if (reader.view) assertCache(reader.view, store.name); // a mistyped reference must not pass as a cache with nothing to drop
   story.end();
-  if (reader.view?.tags.size === 0) output.warn(`there is no cache at ${store.name}: is the reference right?`);
   output.result({ cache: store.name, ...report }, () =>
     report.dryRun ? formatDropped(report, output.tableWidth) : '',
   );

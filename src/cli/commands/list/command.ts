@@ -1,5 +1,5 @@
 /** `nixcache list`. */
-import { type CommandSpec, FROM_CACHE } from '../../command.ts';
+import { type CommandSpec, FROM_CACHE, GLOBS } from '../../command.ts';
 import { LIST } from './settings.ts';
 
 const JSON_HELP = `JSON:
@@ -24,6 +24,6 @@ export const LIST_COMMAND: CommandSpec = {
     ['nixcache list', 'see how much there is, and which outputs'],
     ["nixcache list --entries '*-source' --json", 'every path called …-source, one JSON document a line'],
   ],
-  notes: JSON_HELP,
+  notes: `${GLOBS}\n\n${JSON_HELP}`,
   load: async () => (await import('./run.ts')).runList,
 };

@@ -4,6 +4,7 @@ import { type ListedEntry, listEntries } from '../../../catalog/entry-list.ts';
 import { listRoots, pathFilter, summarise } from '../../../catalog/summary.ts';
 import { EntryGraph } from '../../../census/entry-graph.ts';
 import { resolveAll } from '../../../config/setting.ts';
+import { NixcacheError } from '../../../errors.ts';
 import type { Call } from '../../command.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
@@ -22,20 +23,26 @@ export async function runList(call: Call): Promise<void> {
   const cache = reader.name;
   const matches = pathFilter(glob, reader.storeDir);
   if (shows.entries) {
-    printEntries(listEntries(reader, matches), output);
+    const count = printEntries(listEntries(reader, matches), output);
+    if (glob !== undefined && count === 0) throw nothingLike(glob, 'entry', catalog);
     return;
   }
   const pins = catalog.currentPins.filter(({ name, path }) => path !== undefined && matches(path, name));
+  if (glob !== undefined && pins.length === 0 && shows.pins) throw nothingLike(glob, 'pin', catalog);
   if (shows.pins) {
     output.result({ cache, pins: pinsJson(pins, catalog) }, () => formatPins(pins, output.tableWidth));
-    if (pins.length === 0) output.info(nothing('pin', glob, catalog));
+    if (pins.length === 0) output.info(`${cache} has no pins`);
     return;
   }
   const graph = EntryGraph.of(reader.entries());
   const roots = listRoots(catalog, graph, matches);
+  if (glob !== undefined && roots.length === 0) {
+    if (shows.roots) throw nothingLike(glob, 'root', catalog);
+    if (pins.length === 0) throw nothingLike(glob, 'root or pin', catalog);
+  }
   if (shows.roots) {
     output.result({ cache, roots: rootsJson(roots, catalog) }, () => formatRoots(roots, output.tableWidth));
-    if (roots.length === 0) output.info(nothing('root', glob, catalog));
+    if (roots.length === 0) output.info(`${cache} has no roots`);
     return;
   }
   const { total, signers, ...summary } = summarise(catalog, graph);
@@ -54,14 +61,22 @@ export async function runList(call: Call): Promise<void> {
   if (total.paths === 0) output.info(`nothing was published to ${cache} yet: nixcache publish`);
 }
 
-const nothing = (noun: string, glob: string | undefined, { reader }: Catalog): string =>
-  `${reader.name} has no ${noun}${glob === undefined ? '' : ` that matches ${glob}`}`;
+/** What a glob selects is asked for: nothing is not the answer, but a mistake in the glob or in the cache. */
+const nothingLike = (glob: string, noun: string, { reader }: Catalog): NixcacheError =>
+  new NixcacheError(
+    'ERR_NOT_FOUND',
+    `${reader.name} has no ${noun} that matches '${glob}'; ${ADVICE[noun] ?? 'nixcache list shows all there are'}`,
+  );
+
+const ADVICE: Readonly<Record<string, string>> = {
+  'root or pin': '--entries looks at every store path; nixcache list shows all roots and pins',
+};
 
 /** Lines written at once: a write for each would take most of the time. */
 const LINES_PER_WRITE = 500;
 
-/** One a line, as they come: nothing is held but what is written at once. */
-function printEntries(entries: Iterable<ListedEntry>, output: Output): void {
+/** One a line, as they come: nothing is held but what is written at once. How many there were. */
+function printEntries(entries: Iterable<ListedEntry>, output: Output): number {
   let lines: string[] = [];
   let count = 0;
   const flush = (): void => {
@@ -75,4 +90,5 @@ function printEntries(entries: Iterable<ListedEntry>, output: Output): void {
   }
   flush();
   output.info(formatCount(count, 'entry', 'entries'));
+  return count;
 }

@@ -1,7 +1,7 @@
 /** Pins: set, moved, removed and shown. */
 import type { Catalog } from '../../../catalog/catalog.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
-import { assertPinName, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
+import { assertPinName, noSuchPin, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
 import { resolveAll, type Values } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
@@ -131,10 +131,11 @@ function showPins(catalog: Catalog, { output }: CommandContext): void {
   if (currentPins.length === 0) output.info(`${reader.name} has no pins`);
 }
 
-function showHistory(name: string, { pins, reader }: Catalog, { output }: CommandContext): void {
+function showHistory(name: string, catalog: Catalog, { output }: CommandContext): void {
+  const { pins, reader } = catalog;
   const records = pins.filter((pin) => pin.name === name).toReversed();
   if (records.length === 0) {
-    throw new NixcacheError('ERR_NOT_FOUND', `pin --history ${name}: ${reader.name} never had such a pin`);
+    throw noSuchPin(`pin --history ${name}`, catalog);
   }
   output.result({ name, pins: pinHistoryJson(records, reader.storeDir) }, () =>
     formatPinHistory({ pins: records }, output.tableWidth),

@@ -1,6 +1,6 @@
 /** `nixcache publish`. */
 import { BUILD, DISCOVER, PUSH } from '../../../config/publish-settings.ts';
-import { type CommandSpec, TO_CACHE } from '../../command.ts';
+import { type CommandSpec, GLOBS, TO_CACHE } from '../../command.ts';
 export const PUBLISH_COMMAND: CommandSpec = {
   name: 'publish',
   summary: 'build a flake and publish what it gives',
@@ -18,6 +18,6 @@ export const PUBLISH_COMMAND: CommandSpec = {
     ["nixcache publish --only 'packages.*.hello' --dry-run", 'see what publishing one package would take'],
     ['nixcache publish --kinds packages,checks --no-upstream github:owner/repo', 'a cache that needs no other'],
   ],
-  notes: 'Exit code 3: published, but some outputs failed to evaluate or build.',
+  notes: `${GLOBS}\n\nExit code 3: published, but some outputs failed to evaluate or build.`,
   load: async () => (await import('./run.ts')).runPublish,
 };

@@ -40,7 +40,7 @@ export async function runServe(call: Call): Promise<void> {
       indexTtlMs: settings.indexTtlSeconds * 1000,
       version: VERSION,
       logRequests: output.level === 'verbose',
-      onEvent: (event) => tell(event, output),
+      onEvent: (event) => tell(event, { output, reader, hasUpstreams: settings.upstreams.length > 0 }),
     }),
     (running) => running.close(),
   );
@@ -70,7 +70,14 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-function tell(event: ServerEvent, output: Output): void {
+interface Serving {
+  readonly output: Output;
+  readonly reader: Pick<IndexReader, 'name' | 'status'>;
+  readonly hasUpstreams: boolean;
+}
+
+function tell(event: ServerEvent, { output, reader, hasUpstreams }: Serving): void {
+  const rest = hasUpstreams ? 'only what upstream caches have is served' : 'nothing is served';
   switch (event.type) {
     case 'listening':
       break; // the result says so
@@ -80,7 +87,14 @@ function tell(event: ServerEvent, output: Output): void {
       );
       break;
     case 'refresh-failed':
-      output.warn(`the index could not be refreshed, the last one is served: ${event.error}`);
+      output.warn(
+        reader.status().entries > 0
+          ? `the index could not be refreshed, the last one is served: ${event.error}`
+          : `the index could not be read, and there is none from before: ${rest} until it can: ${event.error}`,
+      );
+      break;
+    case 'nothing-there':
+      output.warn(`nothing was published to ${reader.name} yet, if the reference is right: ${rest} until something is`);
       break;
     case 'upstream-failed':
       output.warn(`${event.upstream} failed on ${event.path}: ${event.error}`);

@@ -37,6 +37,20 @@ describe('discover', () => {
     expect(await readFile(file, 'utf8')).toContain(`\n${stdout}\n`);
   });
 
+  it('takes globs that select nothing for a mistake', async () => {
+    const inVain = await cli.run(['discover', '--only', '*.good']);
+    expect([inVain.exitCode, inVain.stdout]).toEqual([2, '']);
+    expect(inVain.stderr).toMatch(
+      /--only '\*\.good' matches no output of the flake for \S+; did you mean '\*\*\.good'\?/,
+    );
+    const typo = await cli.run(['discover', '--only', 'packages.*.good', '--only', 'nope', '--exclude', '*.typo']);
+    expect([typo.exitCode, typo.stdout]).toEqual([0, expect.stringContaining('.good')]);
+    expect(typo.stderr).toContain("warning: --only 'nope' matches no output");
+    expect(typo.stderr).toContain("warning: --exclude '*.typo' matches no output");
+    const elsewhere = ['--system', 'x86_64-linux', '--exclude', 'packages.aarch64-linux.absent'];
+    expect((await cli.run(['discover', ...elsewhere])).stderr).not.toContain('matches no output');
+  });
+
   it('of what is no flake is a usage error', async () => {
     const { exitCode, stdout } = await cli.run(['discover', join(cli.nix.dir, 'none')]);
     expect([exitCode, stdout]).toEqual([2, '']);

@@ -29,7 +29,7 @@ describe('list', () => {
 
   it.each(['none*', ''])('says when nothing is like %j', async (glob) => {
     const { exitCode, stderr } = await nixcache(['list', '--pins', glob]);
-    expect({ exitCode, stderr }).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('has no pin') });
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('has no pin') });
   });
 
   it('takes one of its three views at a time', async () => {

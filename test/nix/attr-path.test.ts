@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { expect, it, test } from 'vitest';
-import { attrPathMatcher, formatAttrPath } from '../../src/nix-store/attr-path.ts';
+import { AttrPathMatcher, attrPathGlob, formatAttrPath, rootMatcher, splitAttrPath } from '../../src/nix/attr-path.ts';
+
+const attrPathMatcher = (filter: ConstructorParameters<typeof AttrPathMatcher>[0]) => {
+  const matcher = new AttrPathMatcher(filter);
+  return (path: readonly string[]): boolean => matcher.isWanted(path);
+};
 
 const X86 = ['packages', 'x86_64-linux', 'hello'];
 
@@ -60,4 +65,37 @@ test('a path written as a glob selects that path', () => {
       expect(attrPathMatcher({ only: [formatAttrPath(components)] })(components)).toBe(true);
     }),
   );
+});
+
+it('tells which globs selected nothing, and which may have been meant', () => {
+  const matcher = new AttrPathMatcher({
+    only: ['*.hello', 'packages', 'nope'],
+    exclude: ['*.typo', 'packages.*.hello'],
+  });
+  expect(matcher.isWanted(X86)).toBe(false);
+  expect(matcher.unmatched).toEqual([
+    { list: 'only', glob: '*.hello', meant: '**.hello' },
+    { list: 'only', glob: 'nope', meant: undefined },
+    { list: 'exclude', glob: '*.typo', meant: undefined },
+  ]);
+  expect(new AttrPathMatcher({ only: ['hello'] }).isWanted(X86)).toBe(false);
+  const bare = new AttrPathMatcher({ only: ['hello'] });
+  bare.isWanted(X86);
+  expect(bare.unmatched).toEqual([{ list: 'only', glob: 'hello', meant: '**.hello' }]);
+});
+
+it('matches written paths as it matches components', () => {
+  expect(splitAttrPath('packages.x86_64-linux."my.tool"')).toEqual(['packages', 'x86_64-linux', 'my.tool']);
+  expect(attrPathGlob('packages.*.hello')('packages.x86_64-linux.hello')).toBe(true);
+  expect(attrPathGlob('packages.x86_64-linux')('packages.x86_64-linux.hello')).toBe(true);
+  expect(attrPathGlob('*.hello')('packages.x86_64-linux.hello')).toBe(false);
+  expect(attrPathGlob('packages.*."my.tool"')('packages.x86_64-linux."my.tool"')).toBe(true);
+});
+
+it('matches names of roots: as attribute paths those of outputs, as text all others', () => {
+  expect(rootMatcher('packages.*.hello')('packages.x86_64-linux.hello^dev', true)).toBe(true);
+  expect(rootMatcher('*.hello')('packages.x86_64-linux.hello', true)).toBe(false);
+  expect(rootMatcher('hello*')('hello-2.12.1', false)).toBe(true);
+  expect(rootMatcher('*.1')('hello-2.12.1', false)).toBe(true);
+  expect(rootMatcher('/nix/store/*')('hello-2.12.1', false)).toBe(false);
 });
