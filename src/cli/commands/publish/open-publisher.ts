@@ -35,9 +35,9 @@ export async function openPublisher(
   const { cache } = session; // a wrong reference is said first
   const command = new NixCommand({ cwd });
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
+  await askForClosure(paths, command, signal); // first, for it takes longest
   const opening = openLocalStore({ command, signal });
   opening.catch(() => undefined);
-  await askForClosure(paths, command, signal);
   const keys = await session.signingKeys(settings.signingKeys);
   if (keys.length === 0) {
     output.warn(
