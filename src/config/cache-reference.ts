@@ -25,7 +25,9 @@ export const CACHE = {
   cache: {
     ...{ type: TEXT, flag: '--cache <ref>', env: 'NIXCACHE_CACHE', key: 'cache', group },
     help: 'the cache: ghcr.io/owner/repo/nix-cache or oci:PATH',
-    note: 'default: ~/.local/share/nixcache; in GitHub Actions ghcr.io/OWNER/REPO/nix-cache',
+    note:
+      'default: ghcr.io/OWNER/REPO/nix-cache of NIXCACHE_REPO=OWNER/REPO, or of the repository in GitHub Actions, in ' +
+      'NIXCACHE_REGISTRY if set; else ~/.local/share/nixcache',
   },
   to: { ...ALIAS, flag: '--to <ref>' },
   from: { ...ALIAS, flag: '--from <ref>' },

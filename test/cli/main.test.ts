@@ -36,6 +36,15 @@ describe('--version and --help', () => {
       expect(Math.max(...described.split('\n').map((line) => line.length))).toBeLessThanOrEqual(70);
     },
   );
+
+  it.each(['push', 'publish', 'serve', 'list', 'gc'])(
+    '%s --help names every variable that says which cache',
+    async (command) => {
+      const { stdout } = await runCli([command, '--help']);
+      for (const name of ['NIXCACHE_CACHE', 'NIXCACHE_REPO', 'NIXCACHE_REGISTRY'])
+        expect(stdout).toMatch(new RegExp(`${name}\\b`));
+    },
+  );
 });
 
 describe('a wrong command line exits with 2 and suggests a right one', () => {
