@@ -23,11 +23,14 @@ export class UsageText {
 }
 
 /** By what one wants to do. */
-const COMMANDS: Readonly<Record<string, readonly CommandSpec[]>> = {
+export const COMMANDS: Readonly<Record<string, readonly CommandSpec[]>> = {
   'Publish:': [PUBLISH_COMMAND, PUSH_COMMAND, GC_COMMAND, PIN_COMMAND, COPY_COMMAND],
   'Use:': [SERVE_COMMAND],
   'Look:': [LIST_COMMAND, INFO_COMMAND, DISCOVER_COMMAND, VERIFY_COMMAND, DOCTOR_COMMAND],
 };
+
+/** Below `key`. */
+export const KEY_COMMANDS: readonly CommandSpec[] = [GENERATE_COMMAND, PUBLIC_COMMAND];
 
 export function buildProgram(context: CommandContext, usage: UsageText): Command {
   const program = new Command('nixcache')
@@ -59,7 +62,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
     .helpCommand(false)
     .summary('make and show signing keys')
     .description('Makes and shows signing keys in the format of Nix.');
-  for (const spec of [GENERATE_COMMAND, PUBLIC_COMMAND]) addCommand(key, spec, context);
+  for (const spec of KEY_COMMANDS) addCommand(key, spec, context);
   program.helpCommand('help [command]', 'print help for a command');
   return program;
 }

@@ -121,7 +121,26 @@ const mustBe = (path: string, { words }: SettingType<unknown>, value: unknown): 
   `${path} must be ${words}, not ${JSON.stringify(value) ?? 'nothing'}`;
 
 function unknownKey(path: string, key: string, allowed: readonly string[]): string {
-  const meant = suggest(key, allowed);
-  const help = meant === undefined ? `there are ${allowed.join(', ')}` : `did you mean '${meant}'?`;
+  const elsewhere = placesOf(key);
+  const meant = elsewhere.length > 0 ? undefined : (suggest(key, allowed) ?? endingLike(key, allowed));
+  if (meant !== undefined) return `${path} is not a setting, did you mean '${meant}'?`;
+  const names = [...new Set(PLACES.map(([name]) => name))];
+  const other = elsewhere.length > 0 ? key : (suggest(key, names) ?? endingLike(key, names));
+  const places = other === undefined ? [] : placesOf(other);
+  const help =
+    places.length > 0 ? `did you mean '${other}' ${places.join(' or ')}?` : `there are ${allowed.join(', ')}`;
   return `${path} is not a setting, ${help}`;
 }
+
+/** `key_file` → `signing_key_file` */
+const endingLike = (key: string, names: readonly string[]): string | undefined =>
+  names.find((name) => name.endsWith(`_${key.replaceAll('-', '_')}`));
+
+/** Each setting's name, and where it stands in the file. */
+const PLACES = [...FILE].flatMap(([name, type]): (readonly [string, string])[] => {
+  if (!(type instanceof Map)) return [[name, 'at the top of the file, before any [table]']];
+  const table = type === UPSTREAM ? `[[${name}]]` : `[${name}]`;
+  return [...type.keys()].map((inner) => [inner, `in ${table}`]);
+});
+
+const placesOf = (name: string): readonly string[] => PLACES.flatMap(([each, place]) => (each === name ? [place] : []));

@@ -66,7 +66,10 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['publish', 'nixcache: there is no flake.nix in / nor in its config/'],
     ['discover', 'nixcache: there is no flake.nix in / nor in its config/'],
     ['copy oci:/a', "nixcache: missing required argument 'dst'\n  see: nixcache copy --help"],
-    ['copy https://cache.nixos.org oci:/b', 'nixcache: https://cache.nixos.org cannot be listed: name what to copy'],
+    [
+      'copy https://cache.nixos.org oci:/b',
+      'nixcache: https://cache.nixos.org cannot be listed: name store paths after oci:/b',
+    ],
     ['info', "nixcache: missing required argument 'path|name|hash'"],
     ['info --keep-last x hello', "nixcache: --keep-last: 'x' is not a number of publishes"],
     ['verify --dry-run', 'nixcache: --dry-run is of use only with --repair'],

@@ -125,6 +125,21 @@ describe('a mistake in the file is told by file, key and what is allowed', () =>
     ['[publish]\ncompression = "gzip"', 'publish.compression must be "zstd"'],
     ['[publish]\non_upstream_failure = "x"', 'publish.on_upstream_failure must be "push" or "fail", not "x"'],
     ['[gc]\nkeep_last = -1', 'gc.keep_last must be a whole number from 0'],
+    [
+      '[gc]\nretain = "7d"',
+      "gc.retain is not a setting, did you mean 'retain' at the top of the file, before any [table]?",
+    ],
+    ['compression = "xz"', "compression is not a setting, did you mean 'compression' in [publish]?"],
+    ['priority = 1', "priority is not a setting, did you mean 'priority' in [serve] or in [[upstream]]?"],
+    ['[gc]\ncompresion = "xz"', "gc.compresion is not a setting, did you mean 'compression' in [publish]?"],
+    ['key_file = "k"', "key_file is not a setting, did you mean 'signing_key_file'?"],
+    ['key-files = ["k"]', "key-files is not a setting, did you mean 'signing_key_files'?"],
+    [
+      '[publish]\nkey_file = "k"',
+      "publish.key_file is not a setting, did you mean 'signing_key_file' at the top of the file, before any [table]?",
+    ],
+    ['[[upstream]]\nurl = "https://x"\nkeys = []', "upstream[0].keys is not a setting, did you mean 'public_keys'?"],
+    ['[gc]\nbanana = 1', 'gc.banana is not a setting, there are keep_last, grace'],
     ['banana = 1', 'banana is not a setting, there are cache, registry_kind'],
   ])('%j', async (text, message) => {
     const failed = parseConfig(text, '/some/nixcache.toml');

@@ -1,6 +1,7 @@
 /** `nixcache doctor`. */
+
+import { DOCTOR } from '../../../config/doctor-settings.ts';
 import { type CommandSpec, FROM_CACHE } from '../../command.ts';
-import { DOCTOR } from './settings.ts';
 
 const JSON_HELP = `JSON:
   {cache, problems, warnings, findings: [{check, verdict, message, fix}]}

@@ -2,6 +2,7 @@
 
 import { isIPv6 } from 'node:net';
 import { resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
+import { DOCTOR } from '../../../config/doctor-settings.ts';
 import { given, resolveAll, type Sources } from '../../../config/setting.ts';
 import { resolveSigningKeys } from '../../../config/signing-keys.ts';
 import { resolveUpstreams } from '../../../config/upstreams.ts';
@@ -12,7 +13,6 @@ import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
-import { DOCTOR } from './settings.ts';
 
 /** Whoever waits for a doctor wants to know soon. */
 const HASTY = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: 8000 };

@@ -1,7 +1,8 @@
 /** `nixcache key generate` and `nixcache key public`. */
+
+import { GENERATE } from '../../../config/key-settings.ts';
 import { OUTPUT } from '../../../config/output.ts';
 import type { CommandSpec } from '../../command.ts';
-import { GENERATE } from './settings.ts';
 
 export const GENERATE_COMMAND: CommandSpec = {
   name: 'generate',

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { GENERATE } from '../../../config/key-settings.ts';
 import { NO_CONFIG, resolve } from '../../../config/setting.ts';
 import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
 import { absolutePath, configHome } from '../../../environment.ts';
@@ -10,7 +11,6 @@ import { generateKey } from '../../../nix/signature.ts';
 import { makeDirectory } from '../../../oci/make-directory.ts';
 import type { Call } from '../../command.ts';
 import { readStandardInput } from '../../standard-input.ts';
-import { GENERATE } from './settings.ts';
 
 const SECRET_MODE = 0o600;
 const PUBLIC_MODE = 0o644;

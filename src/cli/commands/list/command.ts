@@ -1,6 +1,6 @@
 /** `nixcache list`. */
+import { LIST } from '../../../config/list-settings.ts';
 import { type CommandSpec, FROM_CACHE, GLOBS } from '../../command.ts';
-import { LIST } from './settings.ts';
 
 const JSON_HELP = `JSON:
   With --json, one document; times are in ISO 8601, sizes in bytes.

@@ -3,6 +3,7 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import { type ListedEntry, listEntries } from '../../../catalog/entry-list.ts';
 import { listRoots, pathFilter, summarise } from '../../../catalog/summary.ts';
 import { EntryGraph } from '../../../census/entry-graph.ts';
+import { LIST } from '../../../config/list-settings.ts';
 import { resolveAll } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
 import type { Call } from '../../command.ts';
@@ -10,7 +11,6 @@ import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
-import { LIST } from './settings.ts';
 import { formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, rootsJson } from './text.ts';
 
 export async function runList(call: Call): Promise<void> {

@@ -1,6 +1,7 @@
 /** `nixcache pin`. */
+
+import { PIN } from '../../../config/pin-settings.ts';
 import { type CommandSpec, TO_CACHE } from '../../command.ts';
-import { PIN } from './settings.ts';
 export const PIN_COMMAND: CommandSpec = {
   name: 'pin',
   summary: 'keep a path, whatever gc drops',

@@ -2,6 +2,7 @@
 import type { Catalog } from '../../../catalog/catalog.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
 import { assertPinName, noSuchPin, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
+import { PIN } from '../../../config/pin-settings.ts';
 import { resolveAll, type Values } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
@@ -14,7 +15,6 @@ import { resolveStorePath } from '../../store-path-argument.ts';
 import { notFound, tellAmbiguous } from '../info/not-found.ts';
 import { formatPinHistory, pinHistoryJson } from '../info/text.ts';
 import { formatPins, pinsJson } from '../list/text.ts';
-import { PIN } from './settings.ts';
 
 export async function runPin(call: Call): Promise<void> {
   const { context } = call;

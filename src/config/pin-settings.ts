@@ -1,6 +1,6 @@
 /** What `pin` does other than setting a pin. */
-import type { SettingTable } from '../../../config/setting.ts';
-import { SWITCH, TEXT } from '../../../config/setting-types.ts';
+import type { SettingTable } from './setting.ts';
+import { SWITCH, TEXT } from './setting-types.ts';
 
 export const PIN = {
   list: { type: SWITCH, flag: '--list', help: 'show all pins', conflicts: ['remove', 'history'] },

@@ -1,9 +1,9 @@
 /** What `doctor` is told of the other parts, each of which has settings of its own. */
-import { INDEX_DIRECTORY } from '../../../config/cache-reference.ts';
-import { ADDRESS } from '../../../config/serve-settings.ts';
-import type { SettingTable } from '../../../config/setting.ts';
-import { SIGNING_KEYS } from '../../../config/signing-keys.ts';
-import { UPSTREAMS } from '../../../config/upstreams.ts';
+import { INDEX_DIRECTORY } from './cache-reference.ts';
+import { ADDRESS } from './serve-settings.ts';
+import type { SettingTable } from './setting.ts';
+import { SIGNING_KEYS } from './signing-keys.ts';
+import { UPSTREAMS } from './upstreams.ts';
 
 export const DOCTOR = {
   port: { ...ADDRESS.port, help: 'port of nixcache serve' },

@@ -1,6 +1,6 @@
 /** Where `key generate` writes. */
-import type { SettingTable } from '../../../config/setting.ts';
-import { PATH } from '../../../config/setting-types.ts';
+import type { SettingTable } from './setting.ts';
+import { PATH } from './setting-types.ts';
 
 export const GENERATE = {
   /** None: the keys' own directory, outside of any flake: what lies beside one is copied to the store with it. */

@@ -1,6 +1,6 @@
 /** Which part of a cache `list` shows. */
-import type { SettingTable } from '../../../config/setting.ts';
-import { SWITCH } from '../../../config/setting-types.ts';
+import type { SettingTable } from './setting.ts';
+import { SWITCH } from './setting-types.ts';
 
 export const LIST = {
   roots: { type: SWITCH, flag: '--roots', help: 'only the roots', conflicts: ['pins', 'entries'] },
