@@ -1,11 +1,11 @@
 /** Opens NARs, wherever their bytes are. Whatever keeps, shares or takes bytes on their way wraps an `OpenNar`. */
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable, type Transform } from 'node:stream';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NixHash } from '../nix/hash.ts';
-import { ResumedStream } from '../streams/resumed-stream.ts';
-import { readThrough, verifyStream } from '../streams/verify.ts';
+import { type Opened, openResumed } from '../streams/resumed-stream.ts';
+import { verifyRange, verifyStream } from '../streams/verify.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OpenOptions } from './answer.ts';
 
@@ -41,15 +41,15 @@ export const openNarFrom =
 
 /** Resumed when it breaks off, and checked where its narinfo gave a file hash. */
 async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions): Promise<Readable> {
-  const { upstream, url, size, fileHash } = nar;
+  const { upstream, url, size } = nar;
   const what = `${upstream.name}/${url}`;
   const { offset, length } = range ?? { offset: 0, length: size };
   let etag: string | undefined;
-  const openAt = async (position: number): Promise<Readable> => {
+  const openAt = async (position: number, stop: AbortSignal): Promise<Opened> => {
     const isAll = range === undefined && position === 0;
     const rest = length === undefined ? undefined : length - position;
     const part = { offset: offset + position, ...(range === undefined ? {} : { length: rest }) };
-    const file = await upstream.openFile(url, { signal, ...(isAll ? {} : { range: part }) });
+    const file = await upstream.openFile(url, { signal: stop, ...(isAll ? {} : { range: part }) });
     if (file === undefined) throw new NixcacheError('ERR_NOT_FOUND', `${what} is not there, although it should be`);
     if (size !== undefined && file.size !== undefined && file.size !== size) {
       file.body.destroy();
@@ -60,9 +60,22 @@ async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions)
       throw new NixcacheError('ERR_UPSTREAM', `${what} has changed while it was read`);
     }
     etag ??= file.etag;
-    return file.body;
+    return file;
   };
-  const stream = new ResumedStream(await openAt(0), { size: length, reopen: openAt, what, signal });
-  if (fileHash === undefined || range !== undefined || !fileHash.startsWith('sha256:')) return stream;
-  return readThrough(stream, verifyStream({ digest: digestOfFile(fileHash), size }), { signal });
+  return openResumed(
+    {
+      open: openAt,
+      size: () => length,
+      endedAt: (position) => new NixcacheError('ERR_UPSTREAM', `${what} ended after ${position} of ${length} bytes`),
+      signal,
+    },
+    checkOf(nar, range, what),
+  );
+}
+
+/** Of a range nothing vouches for more than its length. */
+function checkOf({ size, fileHash }: UpstreamNar, range: OpenOptions['range'], what: string): Transform {
+  if (range !== undefined) return verifyRange(range.length, what);
+  if (fileHash?.startsWith('sha256:')) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
+  return size === undefined ? new PassThrough() : verifyRange(size, what);
 }

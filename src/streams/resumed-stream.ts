@@ -1,93 +1,131 @@
 /** A download that goes on where it broke off. */
-import { Readable } from 'node:stream';
+import { Readable, type Transform } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { NixcacheError } from '../errors.ts';
+import { abortReason, type CallOptions } from '../call-options.ts';
+import { readThrough } from './verify.ts';
 
-export interface ResumedStreamOptions {
-  /** Bytes that there must be; undefined when only the end of the source tells, and then nothing is resumed. */
-  readonly size: number | undefined;
-  /** Opens the source from this byte on. */
-  reopen(offset: number): Promise<Readable>;
-  /** For messages. */
-  readonly what: string;
-  readonly signal: AbortSignal;
-  /** How often in a row it may break off without a byte; default 3. */
-  readonly attempts?: number | undefined;
-  readonly delayMs?: number | undefined;
+/** What gives bytes from some offset on. */
+export interface Opened {
+  readonly body: Readable;
+  /** Bytes of the body that lie before that offset. */
+  readonly skip?: number;
 }
 
-export class ResumedStream extends Readable {
-  readonly #options: ResumedStreamOptions;
-  #source: Readable | undefined;
+export interface Failure {
+  readonly error: unknown;
+  /** How many there were in a row without a byte, this one included. */
+  readonly fruitless: number;
+  /** Whether nothing could be opened. Otherwise what was open broke off, or ended too soon. */
+  readonly opening: boolean;
+}
+
+export interface ResumeOptions extends CallOptions {
+  /** Opens the source from this byte on; the signal ends it. */
+  open(offset: number, signal: AbortSignal): Promise<Opened>;
+  /** Bytes that there must be, as far as that is known by now; undefined while only the source's end tells. */
+  size(): number | undefined;
+  /** The error of a source that ended after so many bytes. */
+  endedAt(position: number): Error;
+  /** Returns when it is time to try again, and throws when it is not worth it. Default: three tries, where the size is known. */
+  retry?(failure: Failure, signal: AbortSignal): Promise<void>;
+  /** Whether what lies behind the size is left unread, as from a server that ignores ranges; else `check` gets to see it. */
+  readonly cut?: boolean;
+  /** Bytes that wait between the source and the reader. */
+  readonly bufferBytes?: number;
+}
+
+const ATTEMPTS = 3;
+const DELAY_MS = 200;
+
+/**
+ * What `check` lets through of the source, opened again as often as it breaks. Whatever is under way ends with it.
+ *
+ * @throws what the first `open` throws
+ */
+export async function openResumed(options: ResumeOptions, check: Transform): Promise<Readable> {
+  const { signal, bufferBytes = 256 * 1024 } = options;
+  if (signal?.aborted) throw abortReason(signal);
+  const stop = new AbortController();
+  const forward = (): void => stop.abort(signal?.reason);
+  const end = (): void => signal?.removeEventListener('abort', forward);
+  signal?.addEventListener('abort', forward, { once: true });
+  try {
+    const first = await options.open(0, stop.signal);
+    // Whoever reads it hears of it; before the first read that is nobody.
+    first.body.on('error', () => undefined);
+    const chunks = new Resumption(options, stop.signal).chunks(first);
+    const source = Readable.from(chunks, { objectMode: false, highWaterMark: bufferBytes });
+    return readThrough(source, check, { signal }).once('close', () => {
+      end();
+      stop.abort();
+      first.body.destroy();
+    });
+  } catch (error) {
+    end();
+    throw error;
+  }
+}
+
+class Resumption {
+  readonly #options: ResumeOptions;
+  readonly #signal: AbortSignal;
   #position = 0;
-  #fruitless = 0;
 
-  constructor(first: Readable, options: ResumedStreamOptions) {
-    super({ highWaterMark: 256 * 1024 });
+  constructor(options: ResumeOptions, signal: AbortSignal) {
     this.#options = options;
-    this.#attach(first);
+    this.#signal = signal;
   }
 
-  override _read(): void {
-    this.#source?.resume();
-  }
-
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#source?.destroy();
-    callback(error);
-  }
-
-  #attach(source: Readable): void {
-    const { size, what } = this.#options;
-    this.#source = source;
-    let isOver = false;
-    const over = (error: unknown): void => {
-      if (isOver) return;
-      isOver = true;
-      source.destroy();
-      if (!this.destroyed) this.#resume(error);
-    };
-    source.on('data', (chunk: Buffer) => {
-      if (isOver) return;
-      this.#position += chunk.length;
-      this.#fruitless = 0;
-      if (size !== undefined && this.#position > size) {
-        isOver = true;
-        this.destroy(new NixcacheError('ERR_UPSTREAM', `${what} goes on after its ${size} bytes`));
-      } else if (!this.push(chunk)) {
-        source.pause();
+  async *chunks(first: Opened): AsyncGenerator<Buffer> {
+    const { open, retry = this.#retryThrice } = this.#options;
+    let opened: Opened | undefined = first;
+    try {
+      for (let fruitless = 0; ; ) {
+        const before = this.#position;
+        let failure = yield* this.#read(opened);
+        if (!failure) return;
+        opened.body.destroy();
+        fruitless = this.#position > before ? 0 : fruitless;
+        for (opened = undefined; !opened; ) {
+          await retry({ ...failure, fruitless: ++fruitless }, this.#signal);
+          try {
+            opened = await open(this.#position, this.#signal);
+          } catch (error) {
+            failure = { error, opening: true };
+          }
+        }
       }
-    });
-    source.on('end', () => {
-      if (size !== undefined && this.#position < size) {
-        over(new NixcacheError('ERR_UPSTREAM', `${what} ended after ${this.#position} of ${size} bytes`));
-      } else if (!isOver) {
-        isOver = true;
-        this.push(null);
-      }
-    });
-    source.on('error', over);
-    source.on('close', () => over(new NixcacheError('ERR_NETWORK', `${what} was closed before its end`)));
-  }
-
-  #resume(error: unknown): void {
-    const { attempts = 3, delayMs = 200, reopen, signal, size } = this.#options;
-    const failure = error instanceof Error ? error : new Error(String(error));
-    this.#fruitless += 1;
-    if (size === undefined || signal.aborted || this.#fruitless >= attempts) {
-      this.destroy(failure);
-      return;
+    } finally {
+      opened?.body.destroy();
     }
-    delay(delayMs * this.#fruitless, undefined, { signal })
-      .then(() => reopen(this.#position))
-      .then(
-        (source) => {
-          if (this.destroyed) source.destroy();
-          else this.#attach(source);
-        },
-        (next: unknown) => {
-          if (!this.destroyed) this.#resume(next);
-        },
-      );
   }
+
+  /** Gives out what the body holds; returns why it broke off, or undefined when all is there. */
+  async *#read({ body, skip = 0 }: Opened): AsyncGenerator<Buffer, Omit<Failure, 'fruitless'> | undefined> {
+    const { size, endedAt, cut = false } = this.#options;
+    const chunks: AsyncIterator<Buffer> = body[Symbol.asyncIterator]();
+    for (let before = skip; ; ) {
+      const wanted = cut ? (size() ?? Number.POSITIVE_INFINITY) - this.#position : Number.POSITIVE_INFINITY;
+      if (wanted === 0) return undefined;
+      let next: IteratorResult<Buffer>;
+      try {
+        next = await chunks.next();
+      } catch (error) {
+        return { error, opening: false };
+      }
+      if (next.done === true) break;
+      const skipped = Math.min(before, next.value.length);
+      before -= skipped;
+      const chunk = next.value.subarray(skipped, skipped + wanted);
+      this.#position += chunk.length;
+      if (chunk.length > 0) yield chunk;
+    }
+    const isWhole = this.#position >= (size() ?? 0);
+    return isWhole ? undefined : { error: endedAt(this.#position), opening: false };
+  }
+
+  #retryThrice = async ({ error, fruitless }: Failure): Promise<void> => {
+    if (this.#options.size() === undefined || this.#signal.aborted || fruitless >= ATTEMPTS) throw error;
+    await delay(DELAY_MS * fruitless, undefined, { signal: this.#signal });
+  };
 }
