@@ -1,5 +1,4 @@
 import { zstdCompressSync } from 'node:zlib';
-import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { replaceCacheIndex } from '../../src/cache/write/cache-index.ts';
 import { commitSegment } from '../../src/cache/write/commit.ts';
@@ -386,23 +385,4 @@ test('a registry that fails is no damage', async () => {
     },
   });
   await expect(verify(broken)).rejects.toMatchObject({ code: 'ERR_NETWORK' });
-});
-
-test('whatever is published and collected, a cache that nobody damaged has no findings', async () => {
-  const name = fc.constantFrom('a', 'b', 'c', 'd', 'e');
-  const step = fc.record({ names: fc.uniqueArray(name, { minLength: 1 }), packed: fc.boolean(), gc: fc.boolean() });
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 5 }), async (steps) => {
-      const { store } = memoryVandal();
-      const cache = new CacheBuilder(store);
-      for (const [i, { names, packed, gc }] of steps.entries()) {
-        const paths = names.map((each, at) => ({ name: each, build: i, references: names.slice(0, at) }));
-        await cache.publish({ at: day(i), paths, packed, roots: names.slice(-1) });
-        if (gc) await gcAt(store, day(i + 0.5), { graceSeconds: 0 });
-      }
-      const { findings } = await verify(store, { contents: true, now: () => day(steps.length) });
-      expect(kindsOf(findings)).toEqual([]);
-    }),
-    { numRuns: 30 },
-  );
 });
