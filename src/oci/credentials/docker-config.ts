@@ -3,18 +3,15 @@ import * as z from 'zod/mini';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { readRegular } from '../../regular-file.ts';
 
-const authSchema = z.object({
-  auth: z.optional(z.string()),
-  username: z.optional(z.string()),
-  password: z.optional(z.string()),
-  identitytoken: z.optional(z.string()),
-  registrytoken: z.optional(z.string()),
-});
+/** Go, which wrote these files, takes null for nothing. */
+const text = z.optional(z.nullable(z.string()));
+
+const authSchema = z.object({ auth: text, username: text, password: text, identitytoken: text, registrytoken: text });
 
 const configSchema = z.object({
-  auths: z.optional(z.nullable(z.record(z.string(), authSchema))),
-  credHelpers: z.optional(z.nullable(z.record(z.string(), z.string()))),
-  credsStore: z.optional(z.nullable(z.string())),
+  auths: z.optional(z.nullable(z.record(z.string(), z.nullable(authSchema)))),
+  credHelpers: z.optional(z.nullable(z.record(z.string(), text))),
+  credsStore: text,
 });
 
 export type DockerAuth = z.infer<typeof authSchema>;
@@ -25,35 +22,38 @@ const MAX_BYTES = 4 * 1024 * 1024;
 
 /** Undefined if there is no such file. @throws {NixcacheError} ERR_USAGE when it cannot be read or is malformed */
 export async function readDockerConfig(path: string): Promise<DockerConfig | undefined> {
-  let text: string;
+  let json: string;
   try {
-    text = (await readRegular(path, { links: 'followed', maxBytes: MAX_BYTES })).toString('utf8');
+    json = (await readRegular(path, { links: 'followed', maxBytes: MAX_BYTES })).toString('utf8');
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) {
       return undefined;
     }
-    throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: ${messageOf(cause)}`, { cause });
+    const remedy = 'make it readable, or set DOCKER_CONFIG or REGISTRY_AUTH_FILE to what is';
+    throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: ${messageOf(cause)}; ${remedy}`, { cause });
   }
-  return parseDockerConfig(text, path);
+  return parseDockerConfig(json, path);
 }
 
-/** The helper that has the credentials for `host`: its own, else the one for all hosts. */
+/** The helper that has the credentials for `host`: its own, which may be none, else the one for all hosts. */
 export function helperFor(config: DockerConfig, host: string): string | undefined {
-  const own = Object.entries(config.credHelpers ?? {}).find(([key]) => hostOfKey(key) === host)?.[1];
-  return own ?? (config.credsStore || undefined);
+  const own = Object.entries(config.credHelpers ?? {}).find(([key]) => scopeOf(key).host === host);
+  return (own === undefined ? config.credsStore : own[1]) || undefined;
 }
 
-/** The entry for `host/repository`: the longest namespace that is a prefix of it (podman), or the host itself. */
+/**
+ * The entry for `host/repository`: the longest namespace that is a prefix of it (podman), or the host itself. One without
+ * any credentials, as stands beside a helper, counts for nothing.
+ */
 export function authFor(config: DockerConfig, host: string, repository: string): DockerAuth | undefined {
   let best: DockerAuth | undefined;
   let bestLength = -1;
   for (const [key, auth] of Object.entries(config.auths ?? {})) {
-    const scope = /^https?:\/\//.test(key) ? hostOfKey(key) : canonicalHost(key);
-    const matches =
-      scope === host || `${host}/${repository}`.startsWith(`${scope}/`) || scope === `${host}/${repository}`;
-    if (matches && scope.length > bestLength) {
+    const scope = scopeOf(key);
+    const matches = scope.host === host && `${repository}/`.startsWith(scope.namespace);
+    if (auth && matches && scope.namespace.length > bestLength && Object.values(auth).some((value) => value)) {
       best = auth;
-      bestLength = scope.length;
+      bestLength = scope.namespace.length;
     }
   }
   return best;
@@ -66,17 +66,27 @@ export const HUB_KEY = 'https://index.docker.io/v1/';
 export const canonicalHost = (host: string): string =>
   host.replace(/^(index|registry-1)\.docker\.io(?=$|\/)/, 'docker.io');
 
-const hostOfKey = (key: string): string => canonicalHost(key.replace(/^https?:\/\//, '').replace(/\/.*$/, ''));
+/**
+ * What a key in `auths` or `credHelpers` is about: `host`, `host:port`, `host/name/space`, or as old clients of docker write
+ * it, `https://host/v1/`, which is the host whatever the path. `namespace` ends in a slash unless it is empty.
+ */
+function scopeOf(key: string): { readonly host: string; readonly namespace: string } {
+  const [, scheme, host = '', path = ''] = /^(https?:\/\/)?([^/]*)\/*(.*?)\/*$/i.exec(key) ?? [];
+  const isHost = scheme !== undefined || path === '' || /^v[12]$/.test(path);
+  return { host: canonicalHost(host.toLowerCase()), namespace: isHost ? '' : `${path}/` };
+}
 
-function parseDockerConfig(text: string, path: string): DockerConfig {
-  let json: unknown;
+/** `path` is what messages name. @throws {NixcacheError} ERR_USAGE */
+export function parseDockerConfig(json: string, path: string): DockerConfig {
+  let value: unknown;
   try {
-    json = JSON.parse(text);
+    // PowerShell puts a byte order mark first.
+    value = JSON.parse(json.replace(/^\uFEFF/, ''));
   } catch {
     // Without the parser's message: it quotes what it read, and these are secrets.
     throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: not JSON`);
   }
-  const parsed = configSchema.safeParse(json);
+  const parsed = configSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const where = parsed.error.issues[0]?.path.map(String).join('.') ?? '';
   throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: '${where}' is not as docker writes it`);

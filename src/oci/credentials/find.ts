@@ -6,11 +6,20 @@ import { execa } from 'execa';
 import * as z from 'zod/mini';
 import { abortReason } from '../../call-options.ts';
 import { childEnvironment } from '../../child-environment.ts';
-import type { Environment } from '../../environment.ts';
+import { type Environment, variable } from '../../environment.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { Credentials, CredentialsProvider, CredentialsRequest } from '../remote/credentials.ts';
 import { type RegistryKindName, registryKind } from '../remote/registry-kinds.ts';
-import { authFor, canonicalHost, type DockerAuth, HUB_KEY, helperFor, readDockerConfig } from './docker-config.ts';
+import {
+  authFor,
+  canonicalHost,
+  type DockerAuth,
+  type DockerConfig,
+  HUB_KEY,
+  helperFor,
+  parseDockerConfig,
+  readDockerConfig,
+} from './docker-config.ts';
 
 export interface CredentialsOptions {
   /** Given by the user for this very registry; they come before everything else. */
@@ -29,7 +38,7 @@ export interface FoundCredentials {
 }
 
 /**
- * Looks in this order: the options; the file in REGISTRY_AUTH_FILE; docker's config.json
+ * Looks in this order: the options; DOCKER_AUTH_CONFIG, which holds such a file; the file in REGISTRY_AUTH_FILE; docker's config.json
  * (helper for the host, helper for all, `auths`); podman's auth.json; GITHUB_TOKEN or GH_TOKEN on registries of kind ghcr.
  *
  * The provider throws ERR_USAGE for a malformed file and ERR_UNAUTHORIZED for a helper that fails.
@@ -46,10 +55,23 @@ export async function findCredentials(
 ): Promise<FoundCredentials | undefined> {
   const { username, password, env } = options;
   if (password !== undefined) {
+    if (username === undefined && registryKind(request.host, options.kind).name !== 'ghcr') {
+      throw new NixcacheError(
+        'ERR_USAGE',
+        `there is a password for ${request.host} and no user name: give --username NAME or set NIXCACHE_USERNAME`,
+      );
+    }
     return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from: 'the command line' };
   }
+  const inline = variable(env, 'DOCKER_AUTH_CONFIG');
+  if (inline !== undefined) {
+    const from = 'DOCKER_AUTH_CONFIG';
+    const credentials = await credentialsIn(parseDockerConfig(inline, from), request, env);
+    if (credentials !== undefined) return { credentials, from };
+  }
   for (const file of credentialFiles(env)) {
-    const credentials = await credentialsIn(file, request, env);
+    const config = await readDockerConfig(file);
+    const credentials = config && (await credentialsIn(config, request, env));
     if (credentials !== undefined) return { credentials, from: file };
   }
   return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
@@ -57,22 +79,22 @@ export async function findCredentials(
 
 function credentialFiles(env: Environment): string[] {
   const home = env['HOME'] || homedir();
-  const runtime = env['XDG_RUNTIME_DIR'];
+  const user = process.getuid?.();
   return [
     ...(env['REGISTRY_AUTH_FILE'] ? [env['REGISTRY_AUTH_FILE']] : []),
     join(env['DOCKER_CONFIG'] || join(home, '.docker'), 'config.json'),
-    ...(runtime ? [join(runtime, 'containers', 'auth.json')] : []),
+    ...(env['XDG_RUNTIME_DIR'] ? [join(env['XDG_RUNTIME_DIR'], 'containers', 'auth.json')] : []),
+    // Where podman and skopeo write to when there is no session (containers/image pkg/docker/config).
+    ...(env['XDG_RUNTIME_DIR'] || user === undefined ? [] : [join('/run/containers', String(user), 'auth.json')]),
     join(env['XDG_CONFIG_HOME'] || join(home, '.config'), 'containers', 'auth.json'),
   ];
 }
 
 async function credentialsIn(
-  file: string,
+  config: DockerConfig,
   request: CredentialsRequest,
   env: Environment,
 ): Promise<Credentials | undefined> {
-  const config = await readDockerConfig(file);
-  if (config === undefined) return undefined;
   const host = canonicalHost(request.host.toLowerCase());
   const helper = helperFor(config, host);
   if (helper !== undefined) {
@@ -147,6 +169,7 @@ async function askCredentialHelper(
   if (!answer.success) throw fail('its answer is not the JSON it should be');
   const { Username: username, Secret: secret } = answer.data;
   // docker/cli: this user name says that the secret is an identity token.
+  if (secret === '') return undefined;
   if (username === '<token>') return { type: 'identity-token', token: secret };
   return { type: 'basic', username, password: secret };
 }

@@ -40,13 +40,14 @@ describe('credentials', () => {
     expect(await find(env, 'registry.example.evil')).toBeUndefined();
   });
 
-  it.each(['https://registry.example', 'https://registry.example/v2/', 'registry.example'])(
-    'are found under the key %s',
-    async (key) => {
-      const env = await homeWith({ '.docker/config.json': { auths: { [key]: encoded('a:1') } } });
-      expect(await find(env, 'registry.example')).toEqual(basic('a', '1'));
-    },
-  );
+  it.each([
+    ...['https://registry.example', 'https://registry.example/v2/', 'registry.example', 'registry.example/'],
+    ...['https://registry.example/', 'http://registry.example', 'registry.example/v1/', 'registry.example/v2'],
+    ...['Registry.Example', 'HTTPS://registry.example/v1/', 'https://registry.example/any/path'],
+  ])('are found under the key %s', async (key) => {
+    const env = await homeWith({ '.docker/config.json': { auths: { [key]: encoded('a:1') } } });
+    expect(await find(env, 'registry.example')).toEqual(basic('a', '1'));
+  });
 
   it.each(['docker.io', 'index.docker.io', 'registry-1.docker.io'])('of Docker Hub are found for %s', async (host) => {
     const env = await homeWith({ '.docker/config.json': { auths: { 'https://index.docker.io/v1/': encoded('a:1') } } });
@@ -84,6 +85,60 @@ describe('credentials', () => {
     expect(await find(withFile, 'quay.io')).toEqual(basic('first', 'x'));
   });
 
+  it.each(['quay.io/owner/', 'quay.io/owner'])('of the namespace %s are for nothing beside it', async (key) => {
+    const env = await homeWith({ '.docker/config.json': { auths: { [key]: encoded('a:1') } } });
+    expect(await find(env, 'quay.io', 'owner/repo')).toEqual(basic('a', '1'));
+    expect(await find(env, 'quay.io', 'owner')).toEqual(basic('a', '1'));
+    expect(await find(env, 'quay.io', 'owner2/repo')).toBeUndefined();
+    expect(await find(env, 'quay.io:5000', 'owner/repo')).toBeUndefined();
+  });
+
+  it.each([
+    ['null for an entry', { auths: { 'quay.io': null, 'quay.io/': encoded('a:1') } }],
+    ['null for fields', { auths: { 'quay.io': { ...encoded('a:1'), identitytoken: null, registrytoken: null } } }],
+    ['null for tables', { auths: { 'quay.io': encoded('a:1') }, credHelpers: null, credsStore: null }],
+    ['null for a helper', { auths: { 'quay.io': encoded('a:1') }, credHelpers: { 'quay.io': null } }],
+    [
+      'no helper for this host',
+      { auths: { 'quay.io': encoded('a:1') }, credHelpers: { 'quay.io': '' }, credsStore: 'absent' },
+    ],
+    ['an entry of nothing', { auths: { 'quay.io/owner': {}, 'quay.io': encoded('a:1') } }],
+    ['a pair without padding', { auths: { 'quay.io': { auth: encoded('a:1').auth.replaceAll('=', '') } } }],
+    ['a pair with a newline', { auths: { 'quay.io': { auth: `${encoded('a:1').auth}\n` } } }],
+    ['a pair in two fields', { auths: { 'quay.io': { username: 'a', password: '1', auth: '' } } }],
+    ['a byte order mark', `\uFEFF${JSON.stringify({ auths: { 'quay.io': encoded('a:1') } })}`],
+  ])('are read from a file with %s', async (_, file) => {
+    expect(await find(await homeWith({ '.docker/config.json': file }), 'quay.io')).toEqual(basic('a', '1'));
+  });
+
+  it('may be a token for the registry itself', async () => {
+    const auths = { 'quay.io': { auth: '', registrytoken: 'bearer-me' } };
+    const env = await homeWith({ '.docker/config.json': { auths } });
+    expect(await find(env, 'quay.io')).toEqual({ type: 'registry-token', token: 'bearer-me' });
+  });
+
+  it('come from DOCKER_AUTH_CONFIG before any file', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { auths: { 'quay.io': encoded('file:1'), 'x.io': encoded('x:2') } },
+    });
+    const given = { ...env, DOCKER_AUTH_CONFIG: JSON.stringify({ auths: { 'quay.io': encoded('variable:1') } }) };
+    expect(await find(given, 'quay.io')).toEqual(basic('variable', '1'));
+    expect(await find(given, 'x.io')).toEqual(basic('x', '2'));
+    await expect(find({ ...env, DOCKER_AUTH_CONFIG: 'c2VjcmV0' }, 'quay.io')).rejects.toMatchObject({
+      code: 'ERR_USAGE',
+      message: 'read credentials from DOCKER_AUTH_CONFIG: not JSON',
+    });
+  });
+
+  it('that are a password alone do for GHCR, and are an error elsewhere', async () => {
+    const provider = credentialsProvider({ password: 'mine', env: await homeWith({}) });
+    expect(await provider({ host: 'ghcr.io', repository: 'a/b' })).toMatchObject({ password: 'mine' });
+    await expect(provider({ host: 'quay.io', repository: 'a/b' })).rejects.toMatchObject({
+      code: 'ERR_USAGE',
+      message: expect.stringMatching(/quay\.io and no user name.*--username/),
+    });
+  });
+
   it('may be an identity token', async () => {
     const auths = { 'team.azurecr.io': { ...encoded('00000000:'), identitytoken: 'refresh-me' } };
     const env = await homeWith({ '.docker/config.json': { auths } });
@@ -119,7 +174,7 @@ describe('a credential helper', () => {
   it('of a host is asked on its standard input, before the one for all', async () => {
     const env = await homeWith({
       '.docker/config.json': {
-        credHelpers: { 'ghcr.io.example': 'absent', 'ghcr.io': 'own' },
+        credHelpers: { 'ghcr.io.example': 'absent', 'GHCR.io/': 'own' },
         credsStore: 'all',
       },
       'bin/docker-credential-own': answering('me', 'secret'),
@@ -136,6 +191,14 @@ describe('a credential helper', () => {
       'bin/docker-credential-all': answering('<token>', 'refresh'),
     });
     expect(await find(env, 'x.azurecr.io')).toEqual({ type: 'identity-token', token: 'refresh of x.azurecr.io' });
+  });
+
+  it('that answers with nothing has nothing', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credsStore: 'all' },
+      'bin/docker-credential-all': `#!/bin/sh\necho '{"ServerURL":"x","Username":"","Secret":""}'\n`,
+    });
+    expect(await find(env, 'quay.io')).toBeUndefined();
   });
 
   it('that knows nothing leaves it to the files', async () => {
