@@ -125,6 +125,17 @@ export interface FileAdopter {
   adoptFile(expected: Descriptor, file: string, options?: CallOptions): Promise<PushResult>;
 }
 
+/** Tells before long work whether its result could be stored. */
+export interface WriteChecker {
+  /**
+   * Returns if content may be pushed now. Nothing is stored, and nothing is left behind where that can be helped.
+   *
+   * @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN when we may not; ERR_NOT_FOUND where the repository has to be
+   *   created first; ERR_IO when the disk is full or read-only; others when it cannot be told
+   */
+  checkWrite(options?: CallOptions): Promise<void>;
+}
+
 /** What `serve` needs. */
 export interface ReadOnlyStore extends BlobFetcher, ManifestFetcher, TagLister {
   /** The cache reference as the user would write it, for messages. */

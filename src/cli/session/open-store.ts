@@ -4,7 +4,7 @@ import { type BasicCredentials, CREDENTIALS, resolveCredentials } from '../../co
 import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
-import type { ContentStore, Deleter } from '../../oci/content-store.ts';
+import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
 import type { CacheReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
 import { readStandardInput } from '../standard-input.ts';
@@ -35,7 +35,7 @@ export async function openStore(
   cache: CacheSetting,
   context: CommandContext,
   options: OpenStoreOptions,
-): Promise<ContentStore & Deleter> {
+): Promise<ContentStore & Deleter & WriteChecker> {
   const { output, env } = context;
   output.detail(`cache: ${cache.name} (${cache.from})`);
   if (cache.reference.kind === 'layout') {

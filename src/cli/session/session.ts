@@ -11,7 +11,7 @@ import type { UpstreamSetting } from '../../config/upstreams.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
-import type { ContentStore, Deleter } from '../../oci/content-store.ts';
+import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
 import { type Patience, Upstream } from '../../upstream/upstream.ts';
 import { inOrder } from '../../upstream/upstream-cache.ts';
 import type { Call } from '../command.ts';
@@ -76,7 +76,7 @@ export class Session implements AsyncDisposable {
   }
 
   /** The content store of a cache, as it is; a registry is not asked yet. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */
-  async store(options: SessionStoreOptions = {}): Promise<ContentStore & Deleter> {
+  async store(options: SessionStoreOptions = {}): Promise<ContentStore & Deleter & WriteChecker> {
     const credentials = 'credentials' in options ? options.credentials : await this.credentials();
     return openStore(options.cache ?? this.cache, this.context, {
       create: false,

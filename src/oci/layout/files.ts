@@ -11,7 +11,7 @@
  * reached through one.
  */
 import { randomUUID } from 'node:crypto';
-import { lstat, open, readdir, rename, rm } from 'node:fs/promises';
+import { access, constants, lstat, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { assertOwnDirectory, readRegular } from '../../regular-file.ts';
@@ -167,6 +167,24 @@ export async function replaceFile(files: LayoutFiles, path: string, text: string
   } catch (cause) {
     await discard(temporary);
     throw ioError('write', path, cause);
+  }
+}
+
+/** 64 KiB: less than that is no room for a segment. */
+const PROBE_BYTES = 64 * 1024;
+
+/** Returns if there is room and permission to write. @throws {NixcacheError} ERR_IO */
+export async function checkWritable(files: LayoutFiles): Promise<void> {
+  const temporary = files.temporary('probe');
+  try {
+    await files.makeIngest();
+    await writeFile(temporary, Buffer.alloc(PROBE_BYTES), { flag: 'wx' });
+    // Where blobs and tags get their names.
+    for (const directory of [files.blobs, files.root]) await access(directory, constants.W_OK);
+  } catch (cause) {
+    throw ioError('write to', files.root, cause);
+  } finally {
+    await discard(temporary);
   }
 }
 

@@ -20,6 +20,7 @@ import type {
   StoredManifest,
   Sweeper,
   SweepResult,
+  WriteChecker,
 } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, isDigest } from '../digest.ts';
@@ -29,7 +30,7 @@ import { isTag } from '../reference.ts';
 import { LayoutBlobs } from './blobs.ts';
 import { LayoutChildren } from './children.ts';
 import { type Edited, LayoutEditor } from './editor.ts';
-import { createLayout, inspectLayout, LayoutFiles } from './files.ts';
+import { checkWritable, createLayout, inspectLayout, LayoutFiles } from './files.ts';
 import { LayoutIndexFile, type LayoutTags } from './index.ts';
 import { decodeManifestContent, type ManifestContent, sniffManifest } from './references.ts';
 import { sweepLayout } from './sweep.ts';
@@ -42,7 +43,7 @@ export interface OpenLayoutOptions {
   readonly create: boolean;
 }
 
-export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter {
+export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter, WriteChecker {
   readonly name: string;
   readonly maxLayers = 1000;
   readonly #files: LayoutFiles;
@@ -85,6 +86,11 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter 
   async pushBlob(expected: Descriptor, open: OpenContent, options: CallOptions = {}): Promise<PushResult> {
     await this.#checkExists();
     return this.#blobs.write(expected, open, options);
+  }
+
+  async checkWrite(): Promise<void> {
+    await this.#checkExists();
+    await checkWritable(this.#files);
   }
 
   async ingestDirectory(): Promise<string> {

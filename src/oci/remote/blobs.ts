@@ -1,6 +1,7 @@
 /** Upload of blobs. distribution-spec v1.1.1 spec.md#pushing-blobs */
 
 import { Readable } from 'node:stream';
+import { abortReason, type CallOptions } from '../../call-options.ts';
 import { messageOf } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
 import { readBounded, readThrough, verifyRange, verifyStream } from '../../streams/verify.ts';
@@ -43,6 +44,28 @@ export async function pushBlob(
   }
   return 'pushed';
 }
+
+/**
+ * Returns if we may push: by beginning an upload, which is then called off where registries do that. GHCR answers 405, and
+ * lets sessions run out.
+ */
+export async function checkWrite(transport: Transport, { signal }: CallOptions = {}): Promise<void> {
+  const session = await transport.send({
+    ...{ method: 'POST', url: transport.url('blobs/uploads/'), actions: 'pull,push', signal, expect: [201, 202] },
+  });
+  const location = session.headers['location'];
+  if (transport.kind.deletes !== 'distribution' || session.status !== 202 || location === undefined) return;
+  try {
+    const url = transport.resolve(location, session.url, 'call off an upload');
+    const request = { method: 'DELETE', url, actions: 'pull,push,delete', signal } as const;
+    await transport.sendOnce({ ...request, expect: [200, 202, 204], timeoutMs: CANCEL_MS });
+  } catch {
+    if (signal?.aborted === true) throw abortReason(signal); // else it runs out by itself
+  }
+}
+
+/** It is a courtesy, and must hold nobody up. */
+const CANCEL_MS = 5000;
 
 const MAX_LOST_SESSIONS = 3;
 

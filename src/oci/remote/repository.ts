@@ -14,14 +14,14 @@ import type {
   PushOptions,
   PushResult,
   StoredManifest,
+  WriteChecker,
 } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
-import { IMAGE_MANIFEST } from '../manifest.ts';
 import { formatReference } from '../reference.ts';
 import { Authorizer } from './auth.ts';
 import { fetchBlob } from './blob-fetch.ts';
-import { pushBlob } from './blobs.ts';
+import { checkWrite, pushBlob } from './blobs.ts';
 import type { CredentialsProvider } from './credentials.ts';
 import { hasBlob } from './has-blob.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
@@ -55,7 +55,7 @@ const DEFAULT_CONCURRENCY = 32;
 const DEFAULT_DOCUMENT_TIMEOUT_MS = 60_000;
 
 /** A repository in an OCI registry. distribution-spec v1.1.1 */
-export class RemoteRepository implements ContentStore, Deleter {
+export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
   readonly name: string;
   readonly kind: RegistryKind;
   readonly #transport: Transport;
@@ -120,9 +120,8 @@ export class RemoteRepository implements ContentStore, Deleter {
     return probeRead(this.#transport, options);
   }
 
-  /** Returns if we may write; nothing is written. @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN */
-  probeWrite(options?: CallOptions): Promise<void> {
-    return probeWrite(this.#transport, options);
+  checkWrite(options?: CallOptions): Promise<void> {
+    return checkWrite(this.#transport, options);
   }
 
   async deleteManifest(digest: Digest, options?: CallOptions): Promise<'deleted' | 'absent'> {
@@ -150,37 +149,5 @@ async function probeRead(transport: Transport, { signal }: CallOptions = {}): Pr
   } catch (error) {
     if (error instanceof RegistryError && error.code === 'ERR_NOT_FOUND') return 'absent';
     throw error;
-  }
-}
-
-/** No manifest has this digest, and the bytes sent are no manifest: whoever may write is told so, and nothing is stored. */
-const IMPOSSIBLE_DIGEST = `sha256:${'0'.repeat(64)}`;
-/** What the specification has a registry say to bytes like that; any 400 without a code is taken for one. */
-const REFUSALS_OF_CONTENT = [
-  'MANIFEST_INVALID',
-  'DIGEST_INVALID',
-  'UNSUPPORTED',
-  'MANIFEST_UNVERIFIED',
-  'SIZE_INVALID',
-];
-
-/**
- * Returns if we may write: by offering a manifest that no registry can take. An upload would do too, but leaves a session
- * behind where registries do not cancel them.
- *
- * @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN when we may not; ERR_NOT_FOUND where the repository has to be
- *   created first; ERR_NETWORK and others when it cannot be told
- */
-async function probeWrite(transport: Transport, { signal }: CallOptions = {}): Promise<void> {
-  try {
-    await transport.send({
-      ...{ method: 'PUT', url: transport.url(`manifests/${IMPOSSIBLE_DIGEST}`), actions: 'pull,push', signal },
-      headers: { 'content-type': IMAGE_MANIFEST },
-      body: Buffer.from('{}'),
-      expect: [],
-    });
-  } catch (error) {
-    if (!(error instanceof RegistryError) || error.status !== 400) throw error;
-    if (error.errors.length > 0 && !error.has(...REFUSALS_OF_CONTENT)) throw error;
   }
 }

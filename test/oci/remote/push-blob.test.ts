@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { NixcacheError } from '../../../src/errors.ts';
 import { ghcrRateLimit, PROFILES } from '../../support/fake-registry-faults.ts';
-import { blobOf, openRepository, randomBlob, readAll } from './open-repository.ts';
+import { blobOf, nobody, openRepository, randomBlob, readAll } from './open-repository.ts';
 
 const UPLOAD = /\/blobs\/uploads\//;
 const MIB = 1024 * 1024;
@@ -228,5 +228,27 @@ describe('pushing a blob', () => {
     expect(registry.peak).toBeLessThanOrEqual(64);
     // 601 requests, 32 at once of each sort.
     expect(new Set(registry.requests.map(({ port }) => port)).size).toBeLessThanOrEqual(70);
+  });
+});
+
+describe('the question whether one may push', () => {
+  it('begins an upload and calls it off', async () => {
+    const { registry, repository } = await openRepository();
+    await repository.checkWrite();
+    expect(registry.requests.map(({ method }) => method)).toEqual(['POST', 'DELETE']);
+  });
+
+  it('does without the second where registries do not call off', async () => {
+    const { registry, repository } = await openRepository({}, { kind: 'ghcr' });
+    await repository.checkWrite();
+    expect(registry.requests.map(({ method }) => method)).toEqual(['POST']);
+  });
+
+  it('is answered by a refusal, tried once', async () => {
+    const { repository, retries } = await openRepository({ auth: 'bearer', publicRead: true }, { credentials: nobody });
+    await expect(repository.checkWrite()).rejects.toMatchObject({
+      code: expect.stringMatching(/ERR_(UNAUTHORIZED|FORBIDDEN)/),
+    });
+    expect(retries).toEqual([]);
   });
 });

@@ -1,10 +1,11 @@
 /** What `publish` and `push` need opened. */
 import type { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
+import { isNixcacheError, NixcacheError } from '../../../errors.ts';
 import type { SecretKey } from '../../../nix/signature.ts';
 import { askAhead, type NixLocalStore, openLocalStore, usualStoreDir } from '../../../nix-store/local-store.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
-import type { ContentStore } from '../../../oci/content-store.ts';
+import type { ContentStore, WriteChecker } from '../../../oci/content-store.ts';
 import { PATIENT, type Upstream } from '../../../upstream/upstream.ts';
 import type { Session } from '../../session/session.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
@@ -50,7 +51,10 @@ export async function openPublisher(
   const localStore = await opening;
   const { dryRun } = settings;
   const store = await session.store({ cache, create: !dryRun });
-  const reader = await session.writersReader(store, { dryRun, sparse });
+  const [reader] = await Promise.all([
+    session.writersReader(store, { dryRun, sparse }),
+    dryRun ? undefined : checkWrite(store, signal),
+  ]);
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
 }
@@ -61,4 +65,18 @@ async function askForClosure(texts: readonly string[], command: NixCommand, sign
   const resolved = await Promise.all(texts.map((text) => resolveStorePath(text, where).catch(() => undefined)));
   const paths = [...new Set(resolved)].filter((path) => path !== undefined);
   if (resolved.every((path) => path !== undefined)) askAhead(command, paths, { signal });
+}
+
+/** Before anything is built: hours of work would be for nothing. @throws {NixcacheError} */
+async function checkWrite(store: ContentStore & WriteChecker, signal: AbortSignal): Promise<void> {
+  try {
+    await store.checkWrite({ signal });
+  } catch (error) {
+    if (!isNixcacheError(error)) throw error;
+    throw new NixcacheError(
+      error.code,
+      `${store.name} cannot be written to, so nothing is built or published: ${error.message}`,
+      { cause: error },
+    );
+  }
 }
