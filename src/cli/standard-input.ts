@@ -41,6 +41,12 @@ export async function readPathList(args: readonly string[], { flags, context }: 
     );
   }
   const list = await readStandardInput(context, { what: 'the list of paths', maxBytes: MAX_LIST_BYTES });
-  const lines = list.split('\n').map((line) => line.trim());
-  return [...args.filter((path) => path !== '-'), ...lines.filter((line) => line !== '')];
+  const lines = list
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  if (lines.length === 0) {
+    throw new NixcacheError('ERR_USAGE', 'there are no paths on standard input: did the command before the pipe fail?');
+  }
+  return [...args.filter((path) => path !== '-'), ...lines];
 }

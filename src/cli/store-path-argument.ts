@@ -1,8 +1,9 @@
 /** Store paths as users give them: in full, as a file in one, or as a link like ./result. */
-import { readlink, realpath } from 'node:fs/promises';
+import { readlink } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseStorePath, type StorePath } from '../nix/store-path.ts';
+import { isAbsent } from '../oci/io-error.ts';
 
 export interface StorePathContext {
   readonly storeDir: string;
@@ -11,34 +12,51 @@ export interface StorePathContext {
   readonly what: string;
 }
 
-/** The store path that `text` is, lies in, or leads to as a link. @throws {NixcacheError} ERR_USAGE */
+/**
+ * The store path that `text` is, lies in, or leads to as a link: the first path in the store on that way, which may be a
+ * link itself.
+ *
+ * @throws {NixcacheError} ERR_USAGE
+ */
 export async function resolveStorePath(text: string, { storeDir, cwd, what }: StorePathContext): Promise<StorePath> {
   const isInside = (path: string): boolean => path.startsWith(`${storeDir}/`);
   try {
-    const path = resolve(cwd, text);
-    const target = isInside(path) ? path : await followLink(path, isInside);
+    const target = await followLinks(resolve(cwd, text), isInside);
     const [name = ''] = target.slice(storeDir.length + 1).split(sep);
     return parseStorePath(isInside(target) ? `${storeDir}/${name}` : target, storeDir);
   } catch (error) {
-    throw new NixcacheError('ERR_USAGE', `${what} ${text}: it is no store path: ${messageOf(error)}`, { cause: error });
+    const reason = isAbsent(error) ? 'there is no such file' : messageOf(error);
+    throw new NixcacheError('ERR_USAGE', `${what} ${text}: it is no store path: ${reason}`, { cause: error });
   }
 }
 
 /** As many as the kernel follows. */
 const MAX_LINKS = 40;
 
-/** Where `path` leads to. The store need not be mounted at its store directory, so the last link may dangle. */
-async function followLink(path: string, isEnd: (path: string) => boolean): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    let at = path;
-    for (let links = 0; links < MAX_LINKS; links++) {
-      const target = await readlink(at).catch(() => undefined);
-      if (target === undefined) throw error;
-      at = resolve(dirname(at), target);
-      if (isEnd(at)) return at;
-    }
-    throw error;
+/**
+ * Where `path` leads to, link by link, until that is `isEnd`: what lies behind is not looked at, for the store need not be
+ * mounted at its store directory.
+ */
+async function followLinks(path: string, isEnd: (path: string) => boolean): Promise<string> {
+  let at = path;
+  for (let links = 0; links <= MAX_LINKS; links++) {
+    const next = isEnd(at) ? undefined : await followFirstLink(at);
+    if (next === undefined) return at;
+    at = next;
   }
+  throw new NixcacheError('ERR_USAGE', 'links lead in a circle');
+}
+
+/** `path` with the first link in it replaced by where that leads to; undefined when none of it is a link. */
+async function followFirstLink(path: string): Promise<string | undefined> {
+  const parts = path.split(sep);
+  for (let count = 2; count <= parts.length; count++) {
+    const upTo = parts.slice(0, count).join(sep);
+    const target = await readlink(upTo).catch((error: unknown) => {
+      if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return undefined;
+      throw error;
+    });
+    if (target !== undefined) return resolve(dirname(upTo), target, ...parts.slice(count));
+  }
+  return undefined;
 }

@@ -9,6 +9,7 @@ import * as z from 'zod/mini';
 import { NixcacheError } from '../errors.ts';
 import { parseHash } from '../nix/hash.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import { isSignature } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, parseStorePath } from '../nix/store-path.ts';
 
 const Info = z.object({
@@ -52,7 +53,8 @@ function toPathInfo(path: string, info: z.infer<typeof Info>, storeDir: string):
     narSize: info.narSize,
     references: info.references.map((reference) => toBaseName(reference, storeDir)).sort(),
     ...(typeof info.deriver === 'string' && isKnown(info.deriver) && { deriver: toBaseName(info.deriver, storeDir) }),
-    sigs: info.signatures ?? [],
+    // Nix before 2.34 lets anything into its database, and later ones then refuse the path.
+    sigs: (info.signatures ?? []).filter(isSignature),
     ...(typeof info.ca === 'string' && info.ca !== '' && { ca: info.ca }),
   };
 }

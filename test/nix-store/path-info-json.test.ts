@@ -81,3 +81,12 @@ test('arbitrary JSON gives infos or a NixcacheError', () => {
     }),
   );
 });
+
+it('drops what is no signature: Nix before 2.34 keeps anything, and later ones refuse the path for it', () => {
+  const path = `/nix/store/${'a'.repeat(32)}-x`;
+  const good = `k-1:${'A'.repeat(86)}==`;
+  const signatures = ['junk', good, 'k-2:', ':AAAA', 'k:not base64', ''];
+  const narHash = `sha256:${'0'.repeat(52)}`;
+  const infos = parsePathInfoJson([{ path, narHash, narSize: 1, references: [], signatures }], '/nix/store');
+  expect(infos[0]?.sigs).toEqual([good]);
+});

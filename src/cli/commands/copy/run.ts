@@ -133,6 +133,7 @@ function copySummary(report: CopyReport): readonly string[] {
     : [
         `copied ${formatCount(copied.paths, 'path')} to ${destination} (${formatBytes(uploadedBytes)} sent); ${existed.paths} were there already`,
       ];
+  if (copied.paths + existed.paths + refused.length === 0) lines.push('the source has nothing of that');
   if (absent > 0) {
     lines.push(`${formatCount(absent, 'reference')} not in the source: clients need another cache that has them`);
   }

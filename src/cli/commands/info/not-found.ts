@@ -3,7 +3,9 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import { knownNames } from '../../../catalog/look-up.ts';
 import { nearest } from '../../../config/suggestion.ts';
 import { NixcacheError } from '../../../errors.ts';
-import type { BaseName } from '../../../nix/store-path.ts';
+import { type BaseName, baseNameOf, hashPartOf } from '../../../nix/store-path.ts';
+import type { CommandContext } from '../../context.ts';
+import { resolveStorePath } from '../../store-path-argument.ts';
 import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 
@@ -16,6 +18,23 @@ export function notFound(command: string, what: string, catalog: Catalog): Nixca
   return new NixcacheError(
     'ERR_NOT_FOUND',
     `${command} ${what}: ${catalog.reader.name} has no such path, root or pin; ${advice}`,
+  );
+}
+
+/** A path that is not in the cache as it is written: a link like ./result that leads to one. @throws {NixcacheError} */
+export async function followPath(
+  command: string,
+  text: string,
+  catalog: Catalog,
+  { cwd }: Pick<CommandContext, 'cwd'>,
+): Promise<BaseName> {
+  const { reader } = catalog;
+  if (!text.includes('/')) throw notFound(command, text, catalog);
+  const path = await resolveStorePath(text, { storeDir: reader.storeDir, cwd, what: command });
+  if (reader.has(hashPartOf(path))) return baseNameOf(path);
+  throw new NixcacheError(
+    'ERR_NOT_FOUND',
+    `${command} ${text}: ${path} is not in ${reader.name}; publish it first: nixcache push ${path}`,
   );
 }
 

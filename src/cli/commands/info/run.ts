@@ -6,11 +6,12 @@ import { reportPath } from '../../../catalog/path-report.ts';
 import { EntryGraph } from '../../../census/entry-graph.ts';
 import { RETENTION } from '../../../config/gc-settings.ts';
 import { resolveAll } from '../../../config/setting.ts';
+import { hashPartOf } from '../../../nix/store-path.ts';
 import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
-import { notFound, tellAmbiguous } from './not-found.ts';
+import { followPath, tellAmbiguous } from './not-found.ts';
 import { formatNameReport, formatPathReport, nameJson, pathJson } from './text.ts';
 
 export async function runInfo(call: Call): Promise<void> {
@@ -19,8 +20,10 @@ export async function runInfo(call: Call): Promise<void> {
   await using session = await Session.open(call);
   const { retainSeconds, keepLast } = resolveAll(RETENTION, session.sources);
   const { catalog } = await openCatalog(session, { strict: false });
-  const found = lookUp(what, catalog);
-  if (found.kind === 'absent') throw notFound('info', what, catalog);
+  let found = lookUp(what, catalog);
+  if (found.kind === 'absent') {
+    found = { kind: 'path', hashPart: hashPartOf(await followPath('info', what, catalog, call.context)) };
+  }
   if (found.kind === 'ambiguous') {
     tellAmbiguous(what, found.candidates, output);
     call.context.exitCode = EXIT.usage;

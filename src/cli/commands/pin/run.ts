@@ -5,14 +5,13 @@ import { assertPinName, noSuchPin, type PinChange, type PinOptions, removePin, s
 import { PIN } from '../../../config/pin-settings.ts';
 import { resolveAll, type Values } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
-import { type BaseName, baseNameOf, hashPartOf, toStorePath } from '../../../nix/store-path.ts';
+import { type BaseName, baseNameOf, toStorePath } from '../../../nix/store-path.ts';
 import type { Call } from '../../command.ts';
 import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
-import { resolveStorePath } from '../../store-path-argument.ts';
-import { notFound, tellAmbiguous } from '../info/not-found.ts';
+import { followPath, notFound, tellAmbiguous } from '../info/not-found.ts';
 import { formatPinHistory, pinHistoryJson } from '../info/text.ts';
 import { formatPins, pinsJson } from '../list/text.ts';
 
@@ -94,25 +93,13 @@ async function resolvePath(text: string, catalog: Catalog, context: CommandConte
     case 'ambiguous':
       return ambiguous(text, found.candidates, context);
     case 'absent':
-      return await followPath(text, catalog, context);
+      return await followPath('pin', text, catalog, context);
   }
 }
 
 function ambiguous(text: string, candidates: readonly BaseName[], context: CommandContext): undefined {
   tellAmbiguous(text, candidates, context.output);
   context.exitCode = EXIT.usage;
-}
-
-/** A link like ./result, or a path that is not in the cache. */
-async function followPath(text: string, catalog: Catalog, { cwd }: CommandContext): Promise<BaseName> {
-  const { reader } = catalog;
-  if (!text.includes('/')) throw notFound('pin', text, catalog);
-  const path = await resolveStorePath(text, { storeDir: reader.storeDir, cwd, what: 'pin' });
-  if (reader.has(hashPartOf(path))) return baseNameOf(path);
-  throw new NixcacheError(
-    'ERR_NOT_FOUND',
-    `pin ${text}: ${path} is not in ${reader.name}; publish it first: nixcache push ${path}`,
-  );
 }
 
 function tell({ name, path, before, segment }: PinChange, { reader }: Catalog, { output }: CommandContext): void {

@@ -40,6 +40,25 @@ describe('push', () => {
     for (const other of others) expect(other).toMatchObject({ pushed: [], cached: { paths: [path] } });
   });
 
+  it('takes a store object that is a link for what it is, as do pin, info and copy', async () => {
+    const { stdout: target } = await execa('nix-store', ['--add', join(cli.nix.dir, 'file')], {
+      ...{ env: cli.nix.env, extendEnv: false },
+    });
+    const link = join(cli.nix.dir, 'linked');
+    await symlink(target, link);
+    const { stdout: path } = await execa('nix-store', ['--add', link], { env: cli.nix.env, extendEnv: false });
+    await symlink(path, join(cli.flake, 'result-link'));
+    const pushed = await cli.run(['push', './result-link', '--to', cache(), '--no-upstream', '--json']);
+    expect(JSON.parse(pushed.stdout)).toMatchObject({ pushed: expect.arrayContaining([path]) });
+    const info = await cli.run(['info', './result-link', '--from', cache(), '--json']);
+    expect(JSON.parse(info.stdout)).toMatchObject({ path });
+    const pinned = await cli.run(['pin', 'it', './result-link', '--cache', cache(), '--json']);
+    expect(JSON.parse(pinned.stdout)).toMatchObject({ path });
+    const copied = await cli.run(['copy', cache(), `${cache()}-copy`, '--path', './result-link', '--json']);
+    expect(JSON.parse(copied.stdout)).toMatchObject({ copied: { paths: expect.any(Number) } });
+    expect((await cli.run(['info', path, '--from', `${cache()}-copy`])).exitCode).toBe(0);
+  });
+
   it('reaches a registry, and serve reads it from there', async () => {
     const registry = await RealRegistry.start();
     onTestFinished(() => registry.stop());
@@ -74,6 +93,9 @@ describe('push', () => {
     const twice = await cli.run(['push', '-', '/x']);
     expect(twice).toMatchObject({ exitCode: 2 });
     expect(twice.stderr).toContain("'-' stands alone");
+    const empty = await cli.run(['push', '-', '--to', cache()], {}, '\n');
+    expect(empty).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(empty.stderr).toContain('there are no paths on standard input');
     const both = await cli.run(['push', '-', '--username', 'me', '--password-stdin'], {}, 'x\n');
     expect(both.stderr).toContain('set NIXCACHE_PASSWORD instead');
   });
