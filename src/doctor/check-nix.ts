@@ -7,6 +7,7 @@ import type { PublicKey } from '../nix/signature.ts';
 import { parseBaseName, toStorePath } from '../nix/store-path.ts';
 import { openLocalStore } from '../nix-store/local-store.ts';
 import { atLeast, type NixCommand, type NixSettings } from '../nix-store/nix-command.ts';
+import { daemonTrust, type Trust, trustRemedy } from '../nix-store/trust.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
 
@@ -31,8 +32,9 @@ export async function checkNix(command: NixCommand, signal?: AbortSignal): Promi
       settings = read;
       const name = `Nix ${version.major}.${version.minor}`;
       if (!atLeast(version, 2, 8)) return { settings, findings: [problem('nix', `${name} is too old`, INSTALL)] };
-      const storeDir = await readStore(command, limit);
-      return { settings, findings: [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(settings)] };
+      const [storeDir, trust] = await Promise.all([readStore(command, limit), daemonTrust(command, options)]);
+      const findings = [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(settings)];
+      return { settings, findings: trust === undefined ? findings : [...findings, judgeUser(trust)] };
     });
   } catch (error) {
     if (!isNixcacheError(error)) throw error;
@@ -60,6 +62,12 @@ function judgeFeatures(settings: NixSettings): Finding {
   const lacking = ['nix-command', 'flakes'].filter((feature) => !on.has(feature));
   if (lacking.length === 0) return ok('features', 'flakes are on');
   return ok('features', `${lacking.join(' and ')} are off in nix.conf; nixcache turns them on for itself`);
+}
+
+function judgeUser({ isTrusted, user }: Trust): Finding {
+  if (isTrusted) return ok('daemon', `the Nix daemon trusts ${user}`);
+  const message = `the Nix daemon does not trust ${user}: it ignores substituters and keys that this user names, so publish may build what the cache has`;
+  return warning('daemon', message, trustRemedy(user));
 }
 
 export interface TrustOptions {

@@ -4,6 +4,7 @@ import { isNixcacheError, messageOf } from '../errors.ts';
 export type CheckName =
   | 'nix' //          Nix is there, and its store can be read
   | 'features' //     flakes are on
+  | 'daemon' //       whether it heeds what this user says
   | 'cache' //        which cache is meant, and whether it is there
   | 'registry' //     it answers
   | 'clock' //        ours against the registry's

@@ -22,7 +22,22 @@ const Locked = z.object({
   narHash: z.optional(z.string()),
   rev: z.optional(z.string()),
   revCount: z.optional(z.number()),
+  submodules: z.optional(z.boolean()),
+  shallow: z.optional(z.boolean()),
+  allRefs: z.optional(z.boolean()),
+  lfs: z.optional(z.boolean()),
+  exportIgnore: z.optional(z.boolean()),
 });
+
+/** What says which files of a repository belong to the flake, and Nix before 2.20 leaves out of the URLs it prints. */
+const SWITCHES = ['submodules', 'shallow', 'allRefs', 'lfs', 'exportIgnore'] as const;
+
+function withSwitches(url: string, locked: z.infer<typeof Locked> = {}): string {
+  if (!url.startsWith('git')) return url;
+  const has = new URLSearchParams(url.split('?', 2)[1] ?? '');
+  const lost = SWITCHES.filter((name) => locked[name] === true && !has.has(name)).map((name) => `${name}=1`);
+  return lost.length === 0 ? url : `${url}${url.includes('?') ? '&' : '?'}${lost.join('&')}`;
+}
 
 const Metadata = z.object({
   url: z.string(),
@@ -52,7 +67,9 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
   }
   const parsed = Metadata.safeParse(parseJson(stdout, 'nix flake metadata'));
   if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix flake metadata --json has an unknown shape');
-  const { url, resolvedUrl, path, locked, revision = parsed.data.dirtyRevision } = parsed.data;
+  const { path, locked, revision = parsed.data.dirtyRevision } = parsed.data;
+  const url = withSwitches(parsed.data.url, locked);
+  const resolvedUrl = withSwitches(parsed.data.resolvedUrl, locked);
   const lockedUrl = withoutSecrets(url) === url ? url : storeUrl(path, locked);
   return { url: withoutSecrets(resolvedUrl), lockedUrl, ...(revision !== undefined && { revision }) };
 }

@@ -8,6 +8,7 @@ import type { BuildEvent } from '../nix-store/build-log.ts';
 import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from '../nix-store/discover.ts';
 import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
+import { daemonTrust, trustRemedy } from '../nix-store/trust.ts';
 import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
 import { withWholeClosure } from './whole-closures.ts';
 
@@ -141,6 +142,7 @@ async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions
   const { reader, localStore, command, signal, onEvent, maxJobs } = options;
   onEvent({ type: 'stage', stage: 'build' });
   const substituter = reader.status().entries > 0 ? await options.startSubstituter?.() : undefined;
+  const warned = substituter && warnIfUntrusted(options);
   try {
     return await build(outputs, {
       command,
@@ -152,8 +154,17 @@ async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions
       onEvent: (event: BuildEvent) => onEvent({ type: 'build', event }),
     });
   } finally {
+    await warned;
     await substituter?.close();
   }
+}
+
+/** A daemon that does not trust us builds again what the cache has, and says nothing. */
+async function warnIfUntrusted({ command, signal, onEvent }: PublishOptions): Promise<void> {
+  const trust = await daemonTrust(command, { signal }).catch(() => undefined); // then the build says what is wrong
+  if (trust === undefined || trust.isTrusted) return;
+  const message = `the Nix daemon does not trust ${trust.user}, so builds do not substitute from the cache and may repeat what it has; ${trustRemedy(trust.user)}`;
+  onEvent({ type: 'warning', message });
 }
 
 const pathsOf = ({ outputs }: FlakeOutput): StorePath[] => Object.values(outputs);

@@ -1,4 +1,5 @@
 import { chmod, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkNix, judgeTrust, usesSubstituter } from '../../src/doctor/check-nix.ts';
@@ -62,4 +63,48 @@ it('the doctor, of a Nix that is too old, says so, and what its settings are all
   const { settings: read, findings } = await checkNix(new NixCommand({ env: { PATH: `${bin}:/bin`, HOME: bin } }));
   expect(findings).toMatchObject([{ check: 'nix', verdict: 'problem', message: 'Nix 2.7 is too old' }]);
   expect(read?.size).toBe(0);
+});
+
+describe('the doctor, of a daemon', () => {
+  /** A Nix whose `store ping --json` answers with `json`; one that cannot is an old one. */
+  async function nixWith(json: string | undefined, trustedUsers: readonly string[]): Promise<NixCommand> {
+    const bin = await tempDir();
+    const config = JSON.stringify({ 'trusted-users': { value: trustedUsers }, store: { value: 'daemon' } });
+    const ping = json === undefined ? 'exit 1' : `echo '${json}'`;
+    const script = `#!/bin/sh
+case "$*" in
+  *--version*) echo "nix (Nix) 2.26.3";;
+  *"store ping --json"*) ${ping};;
+  *"store ping"*) echo "Store URL: daemon" >&2;;
+  *validity*) ;;
+  *) echo '${config}';;
+esac
+`;
+    for (const name of ['nix', 'nix-store']) {
+      await writeFile(join(bin, name), script);
+      await chmod(join(bin, name), 0o755);
+    }
+    return new NixCommand({ env: { PATH: `${bin}:/bin`, HOME: bin, NIX_STORE_DIR: bin } });
+  }
+  const me = userInfo().username;
+
+  it.each([
+    ['trusts us', '{"url":"daemon","trusted":1}', [], 'ok'],
+    ['does not', '{"url":"daemon","trusted":0}', [], 'warning'],
+    ['says so otherwise', '{"url":"unix:///run/x","trusted":false}', ['*'], 'warning'],
+    ['does not say, and lists us', '{"url":"daemon","trusted":null}', ['root', me], 'ok'],
+    ['does not say, and lists others', '{"url":"daemon"}', ['somebody-else', '@no-such-group'], 'warning'],
+    ['is old, and lists everyone', undefined, ['*'], 'ok'],
+    ['is old, and lists others', undefined, ['somebody-else'], 'warning'],
+  ])('that %s', async (_, json, users, verdict) => {
+    const { findings } = await checkNix(await nixWith(json, users));
+    const found = findings.find(({ check }) => check === 'daemon');
+    expect(found).toMatchObject({ verdict });
+    if (verdict === 'warning') expect(found?.fix).toContain(`extra-trusted-users = ${me}`);
+  });
+
+  it('says nothing where there is none', async () => {
+    const { findings } = await checkNix(await nixWith('{"url":"local"}', []));
+    expect(findings.map(({ check }) => check)).not.toContain('daemon');
+  });
 });

@@ -1,5 +1,9 @@
-import { expect, it } from 'vitest';
-import { withoutSecrets } from '../../src/nix-store/flake-source.ts';
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { resolveFlake, withoutSecrets } from '../../src/nix-store/flake-source.ts';
+import { NixCommand } from '../../src/nix-store/nix-command.ts';
+import { tempDir } from '../support/temp-dir.ts';
 
 it.each([
   ['https://user:PW@host/f.tar.gz?token=T', 'https://host/f.tar.gz'],
@@ -23,4 +27,29 @@ it.each([
   '/home/me/project',
 ])('%s holds none', (url) => {
   expect(withoutSecrets(url)).toBe(url);
+});
+
+describe('what Nix before 2.20 leaves out of the URL', () => {
+  /** A Nix whose `flake metadata` answers with `metadata`. */
+  async function nixSaying(metadata: unknown): Promise<NixCommand> {
+    const bin = await tempDir();
+    await writeFile(join(bin, 'nix'), `#!/bin/sh\ncat <<'END'\n${JSON.stringify(metadata)}\nEND\n`);
+    await chmod(join(bin, 'nix'), 0o755);
+    return new NixCommand({ env: { PATH: `${bin}:/bin`, HOME: bin } });
+  }
+
+  it.each([
+    ['git+file:///x', { submodules: true }, 'git+file:///x?submodules=1'],
+    [
+      'git+file:///x?ref=main&rev=1',
+      { submodules: true, shallow: true },
+      'git+file:///x?ref=main&rev=1&submodules=1&shallow=1',
+    ],
+    ['git+file:///x?submodules=1', { submodules: true }, 'git+file:///x?submodules=1'],
+    ['git+file:///x', { submodules: false }, 'git+file:///x'],
+    ['path:/x', {}, 'path:/x'],
+  ])('is added to %s with %o', async (url, locked, pinned) => {
+    const source = await resolveFlake(await nixSaying({ url, resolvedUrl: url, locked, path: '/x' }), '.', {});
+    expect(source).toMatchObject({ url: pinned, lockedUrl: pinned });
+  });
 });
