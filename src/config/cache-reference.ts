@@ -66,6 +66,9 @@ export function resolveCache(sources: Sources, argument?: Given<string>): CacheS
   const registryKind = resolve(CACHE.registryKind, sources);
   const reference = parseAbsolute(found, sources);
   const plainHttp = resolve(CACHE.plainHttp, sources);
+  if (plainHttp && reference.kind === 'registry' && reference.scheme === 'https') {
+    throw new NixcacheError('ERR_USAGE', `${found.from}: https:// and --plain-http exclude each other`);
+  }
   return { reference, name: formatReference(reference), from: found.from, registryKind, plainHttp };
 }
 

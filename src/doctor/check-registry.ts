@@ -1,12 +1,13 @@
 /** The registry: does it answer, who are we to it, and what may we and others do? Nothing is written. */
 import { isNixcacheError, messageOf } from '../errors.ts';
-import { type HttpFetch, isLoopbackHost } from '../http/http-fetch.ts';
+import type { HttpFetch } from '../http/http-fetch.ts';
 import { proxyVariable } from '../http/node/proxies.ts';
 import { discardBody } from '../http/redirects.ts';
 import { type CredentialsOptions, type FoundCredentials, findCredentials } from '../oci/credentials/find.ts';
 import type { RegistryReference } from '../oci/reference.ts';
 import { apiHost, type RegistryKindName, registryKind } from '../oci/remote/registry-kinds.ts';
 import { RemoteRepository } from '../oci/remote/repository.ts';
+import { findScheme, type Scheme } from '../oci/remote/scheme.ts';
 import { CHECK_TIMEOUT_MS, within } from './deadline.ts';
 import { attempt, type Finding, isFinding, ok, problem, skipped, warning } from './finding.ts';
 
@@ -30,7 +31,13 @@ export interface StoreFindings {
 /** One attempt each: the user waits, and a flaky registry is a finding. */
 const ONCE = { policy: { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: CHECK_TIMEOUT_MS } };
 
-export async function checkRegistry(options: RegistryCheckOptions): Promise<StoreFindings> {
+/** How the registry is spoken to is known. */
+interface ReachedOptions extends RegistryCheckOptions {
+  readonly scheme: Scheme;
+}
+
+export async function checkRegistry(asked: RegistryCheckOptions): Promise<StoreFindings> {
+  const options = { ...asked, scheme: await findScheme(asked.reference, asked) };
   const reached = await reach(options);
   if (isFinding(reached)) {
     const why = 'the registry cannot be reached';
@@ -61,9 +68,9 @@ export async function checkRegistry(options: RegistryCheckOptions): Promise<Stor
 }
 
 /** `registry` and `clock`; or why there is no answer. */
-async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] | Finding> {
-  const { reference, http, now, signal } = options;
-  const url = new URL('/v2/', `${isPlain(options) ? 'http' : 'https'}://${apiHost(reference.host)}`);
+async function reach(options: ReachedOptions): Promise<readonly Finding[] | Finding> {
+  const { reference, http, now, signal, scheme } = options;
+  const url = new URL('/v2/', `${scheme}://${apiHost(reference.host)}`);
   const proxy = proxyVariable(url, process.env);
   const proxied = proxy === undefined ? '' : ` (${proxy} is set)`;
   const advice = `try: curl -v ${url}${proxied}`;
@@ -72,7 +79,7 @@ async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] 
     const response = await http.request({ url, timeoutMs: CHECK_TIMEOUT_MS, signal });
     await discardBody(response.body);
     const kind = registryKind(reference.host, options.registryKind).name;
-    const answers = `${reference.host} answers${isPlain(options) ? ' without TLS' : ''}${proxied}, and is taken for ${kind}`;
+    const answers = `${reference.host} answers${scheme === 'http' ? ' without TLS' : ''}${proxied}, and is taken for ${kind}`;
     const registry =
       response.status === 200 || response.status === 401
         ? ok('registry', answers)
@@ -80,9 +87,6 @@ async function reach(options: RegistryCheckOptions): Promise<readonly Finding[] 
     return [registry, judgeClock(response.headers['date'], (sent + now().getTime()) / 2)];
   });
 }
-
-const isPlain = ({ plainHttp, reference }: RegistryCheckOptions): boolean =>
-  plainHttp || isLoopbackHost(reference.host);
 
 /** TLS certificates, tokens and times of publishes bear a little; not more. */
 const MAX_SKEW_MS = 60_000;
@@ -100,7 +104,7 @@ function judgeClock(date: string | undefined, ours: number): Finding {
 
 type Access = 'there' | 'absent' | { readonly error: unknown };
 
-async function readAs(found: FoundCredentials | undefined, options: RegistryCheckOptions): Promise<Access> {
+async function readAs(found: FoundCredentials | undefined, options: ReachedOptions): Promise<Access> {
   try {
     return await within(CHECK_TIMEOUT_MS, 'read the repository', options.signal, (signal) =>
       repositoryFor(found, options).probeRead({ signal }),
@@ -111,11 +115,11 @@ async function readAs(found: FoundCredentials | undefined, options: RegistryChec
   }
 }
 
-function repositoryFor(found: FoundCredentials | undefined, options: RegistryCheckOptions): RemoteRepository {
-  const { reference, http, plainHttp } = options;
+function repositoryFor(found: FoundCredentials | undefined, options: ReachedOptions): RemoteRepository {
+  const { reference, http, scheme } = options;
   const { host, repository } = reference;
   return new RemoteRepository({
-    ...{ host, repository, http, plainHttp, kind: options.registryKind, retry: ONCE },
+    ...{ host, repository, http, scheme, kind: options.registryKind, retry: ONCE },
     credentials: async () => found?.credentials,
   });
 }
@@ -178,7 +182,7 @@ function settingsUrl({ repository }: RegistryReference): string {
   return `https://github.com/users/${owner}/packages/container/${name}/settings (for an organisation /orgs/ instead of /users/)`;
 }
 
-async function checkPush(found: FoundCredentials | undefined, options: RegistryCheckOptions): Promise<Finding> {
+async function checkPush(found: FoundCredentials | undefined, options: ReachedOptions): Promise<Finding> {
   const { reference } = options;
   const isGhcr = registryKind(reference.host, options.registryKind).name === 'ghcr';
   try {

@@ -1,6 +1,6 @@
 /**
  * Cache references: where a cache lies, as users write it. A directory is `oci:PATH`, as in skopeo and umoci; anything
- * else is a repository in a registry, without tag, digest or scheme.
+ * else is a repository in a registry, without tag or digest; https:// or http:// may stand before it.
  *
  * Grammar of repositories: opencontainers/distribution-spec v1.1.1 spec.md, "Pulling manifests".
  */
@@ -19,6 +19,8 @@ export interface RegistryReference {
   readonly host: string;
   /** In lower case, without leading or trailing slash. */
   readonly repository: string;
+  /** Where one was written before the host. */
+  readonly scheme?: 'https' | 'http' | undefined;
 }
 
 export type CacheReference = LayoutReference | RegistryReference;
@@ -37,6 +39,14 @@ export const isTag = (text: string): boolean => TAG.test(text);
 /** @throws {NixcacheError} ERR_USAGE, saying what to write instead */
 export function parseReference(text: string): CacheReference {
   if (/^oci:(?!\/\/)/.test(text)) return parseLayout(text);
+  const [prefix, scheme] = /^(https?):\/\/(?=[^/])/i.exec(text) ?? [];
+  if (prefix !== undefined) {
+    const reference = parseReference(text.slice(prefix.length));
+    if (reference.kind === 'registry' && reference.scheme === undefined) {
+      return { ...reference, scheme: scheme?.toLowerCase() === 'http' ? 'http' : 'https' };
+    }
+    throw usage(`the scheme '${scheme}:' stands before a registry and nothing else; write HOST/REPOSITORY or oci:PATH`);
+  }
   const slash = text.indexOf('/');
   const authority = slash < 0 ? text : text.slice(0, slash);
   if (/@(?!sha\d)/.test(authority)) {
@@ -81,10 +91,9 @@ function refuseScheme(text: string): void {
   const rest = text.slice(prefix.length).replace(/^[^/]*@/, '');
   switch (name.toLowerCase()) {
     case 'https':
+    case 'http':
     case 'docker':
       throw usage(`a cache reference has no '${name}:' before it; write ${rest}`);
-    case 'http':
-      throw usage(`a cache reference has no 'http:' before it; write ${rest} and add --plain-http`);
     case 'oci':
       throw usage(`'oci://' is not understood; write oci:${rest} for a directory, or ${rest} for a registry`);
     case 'file':

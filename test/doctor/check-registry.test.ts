@@ -161,7 +161,7 @@ describe('the doctor, of a registry', () => {
 
   it('says what is no registry', async () => {
     const { registry, check } = await setUp({});
-    registry.inject({ path: /^\/v2\/$/, act: { type: 'answer', status: 404 } });
+    registry.inject({ path: /^\/v2\/$/, times: 2, act: { type: 'answer', status: 404 } });
     const [first] = (await check(nobody)).findings;
     expect(first).toMatchObject({ verdict: 'problem', message: expect.stringContaining('may be no registry') });
   });

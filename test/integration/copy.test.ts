@@ -125,7 +125,7 @@ it('a cache of the older layout is served, and converted by the first push', asy
   const cache = `${registry.host}/${repository}`;
   const http = new HttpClient();
   try {
-    const store = new RemoteRepository({ host: registry.host, repository, http, plainHttp: true });
+    const store = new RemoteRepository({ host: registry.host, repository, http, scheme: 'http' });
     const paths = await Promise.all(
       [inner, outer].map(async (path) => {
         const file = join(nix.realStoreDir, basename(path));

@@ -23,6 +23,15 @@ describe('a cache reference', () => {
   });
 
   it.each([
+    ['https://GHCR.io/Owner/repo', 'ghcr.io', 'owner/repo', 'https'],
+    ['HTTPS://localhost:5000/x', 'localhost:5000', 'x', 'https'],
+    ['http://10.0.0.1/x', '10.0.0.1', 'x', 'http'],
+  ])('%s may say how to speak with the registry', (text, host, repository, scheme) => {
+    expect(parseReference(text)).toEqual({ kind: 'registry', host, repository, scheme });
+    expect(formatReference(parseReference(text))).toBe(`${host}/${repository}`);
+  });
+
+  it.each([
     ['oci:./cache', './cache'],
     ['oci:/var/cache/Nix', '/var/cache/Nix'],
     ['oci:cache', 'cache'],
@@ -33,9 +42,11 @@ describe('a cache reference', () => {
   });
 
   it.each([
-    ['https://ghcr.io/owner/repo', 'write ghcr.io/owner/repo'],
-    ['https://10.0.0.1/x', 'write 10.0.0.1/x'],
-    ['http://localhost:5000/x', 'write localhost:5000/x and add --plain-http'],
+    ['https:ghcr.io/owner/repo', 'write ghcr.io/owner/repo'],
+    ['https:///x', 'write /x'],
+    ['https://http://x.example/y', 'before a registry and nothing else'],
+    ['https://oci:/x', 'before a registry and nothing else'],
+    ['https://ghcr.io', 'write ghcr.io/OWNER/REPO/nix-cache'],
     ['docker://ghcr.io/owner/repo', 'write ghcr.io/owner/repo'],
     ['oci://ghcr.io/owner/repo', 'write oci:ghcr.io/owner/repo for a directory, or ghcr.io/owner/repo for a registry'],
     ['file:///var/cache', 'write oci:/var/cache'],

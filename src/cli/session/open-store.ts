@@ -23,30 +23,36 @@ export interface OpenStoreOptions {
 
 const loadLayouts = () => import('../../oci/layout/layout-store.ts');
 const loadRegistries = () =>
-  Promise.all([import('../../oci/remote/repository.ts'), import('../../oci/credentials/find.ts')]);
+  Promise.all([
+    import('../../oci/remote/repository.ts'),
+    import('../../oci/remote/scheme.ts'),
+    import('../../oci/credentials/find.ts'),
+  ]);
 
 /** Loads what `openStore` needs. */
 export async function loadStore({ kind }: CacheReference): Promise<void> {
   await (kind === 'layout' ? loadLayouts() : loadRegistries());
 }
 
-/** @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO; a registry is not asked yet */
+/** @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO; one on this machine is asked for no more than whether it speaks TLS, others for nothing */
 export async function openStore(
   cache: CacheSetting,
   context: CommandContext,
   options: OpenStoreOptions,
 ): Promise<ContentStore & Deleter & WriteChecker> {
-  const { output, env } = context;
+  const { output, env, signal } = context;
   output.detail(`cache: ${cache.name} (${cache.from})`);
   if (cache.reference.kind === 'layout') {
     const { LayoutStore } = await loadLayouts();
     return LayoutStore.open(cache.reference.path, { create: options.create });
   }
-  const [{ RemoteRepository }, { credentialsProvider }] = await loadRegistries();
+  const [{ RemoteRepository }, { findScheme }, { credentialsProvider }] = await loadRegistries();
   const { host, repository } = cache.reference;
+  const { plainHttp } = cache;
+  const { http } = options;
   const kind = cache.registryKind;
   return new RemoteRepository({
-    ...{ host, repository, kind, http: options.http, plainHttp: cache.plainHttp },
+    ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
     ...{ deleter: options.deleter, retry: { onRetry: tellRetries(output), ...options.retry } },
     credentials: credentialsProvider({ ...options.credentials, kind, env }),
   });

@@ -4,6 +4,7 @@ import type { ErrorCode } from '../../errors.ts';
 import { HttpError, type HttpErrorFacts, readRefusal } from '../../http/http-error.ts';
 import type { HttpMethod, HttpResponse } from '../../http/http-fetch.ts';
 import type { RegistryKind } from './registry-kinds.ts';
+import { wantsTls } from './scheme.ts';
 
 export interface RegistryErrorEntry {
   readonly code: string;
@@ -93,7 +94,7 @@ function errorCode({ method, url, status }: HttpErrorFacts, errors: readonly Reg
 
 function hintFor(
   code: ErrorCode,
-  { method, url, status }: HttpErrorFacts,
+  { method, url, status, bodyExcerpt }: HttpErrorFacts,
   errors: readonly RegistryErrorEntry[],
   kind: RegistryKind,
 ): string | undefined {
@@ -114,6 +115,8 @@ function hintFor(
   if (status === 404 && code === 'ERR_REGISTRY') {
     return 'that is not a registry’s word that it is absent: is the address right, and does a proxy answer?';
   }
+  if (status === 400 && wantsTls(bodyExcerpt))
+    return 'that port wants TLS: write https:// before the host, without --plain-http';
   if (status === 413) return 'the registry, or a proxy in front of it, limits the size of uploads';
   if (status === 404 && writes && errors.some((error) => error.code === 'NAME_UNKNOWN')) {
     return 'does the repository have to be created first?';

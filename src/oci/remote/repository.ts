@@ -27,6 +27,7 @@ import { hasBlob } from './has-blob.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
 import { RegistryError } from './registry-error.ts';
 import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
+import type { Scheme } from './scheme.ts';
 import { listTags } from './tags.ts';
 import { Transport } from './transport.ts';
 
@@ -35,8 +36,8 @@ export interface RemoteRepositoryOptions {
   readonly host: string;
   readonly repository: string;
   readonly http: HttpFetch;
-  /** Plain http for a host that is not loopback, which has it anyway. */
-  readonly plainHttp?: boolean | undefined;
+  /** Default: https, but plain http for loopback. */
+  readonly scheme?: Scheme | undefined;
   /** Overrides what the host name says. */
   readonly kind?: RegistryKindName | undefined;
   /** Default: anonymous. */
@@ -62,11 +63,12 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
   readonly #deleter: Deleter | undefined;
 
   constructor(options: RemoteRepositoryOptions) {
-    const { host, repository, http, plainHttp = false, concurrency = DEFAULT_CONCURRENCY } = options;
+    const { host, repository, http, concurrency = DEFAULT_CONCURRENCY } = options;
     this.name = formatReference({ kind: 'registry', host, repository });
     this.kind = registryKind(host, options.kind);
     this.#deleter = options.deleter;
-    const registry = new URL(`${plainHttp || isLoopbackHost(host) ? 'http' : 'https'}://${apiHost(host)}/`);
+    const scheme = options.scheme ?? (isLoopbackHost(host) ? 'http' : 'https');
+    const registry = new URL(`${scheme}://${apiHost(host)}/`);
     const retrier = new Retrier(options.retry);
     const { clock } = retrier;
     const { credentials = async () => undefined } = options;

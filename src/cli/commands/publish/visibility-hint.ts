@@ -6,6 +6,7 @@ import type { HttpFetch } from '../../../http/http-fetch.ts';
 import type { TagLister } from '../../../oci/content-store.ts';
 import { registryKind } from '../../../oci/remote/registry-kinds.ts';
 import type { RemoteRepository } from '../../../oci/remote/repository.ts';
+import { schemeOf } from '../../../oci/remote/scheme.ts';
 import type { CommandContext } from '../../context.ts';
 
 export interface VisibilityHintOptions {
@@ -38,7 +39,14 @@ export async function hintVisibility(
     if (tags.some((tag) => tag.startsWith('seg-') && !own.has(tag))) return;
     const { RemoteRepository } = await import('../../../oci/remote/repository.ts');
     const credentials = async (): Promise<undefined> => undefined;
-    const anonymous = new RemoteRepository({ host, repository, http, kind, plainHttp, credentials });
+    const anonymous = new RemoteRepository({
+      host,
+      repository,
+      http,
+      kind,
+      scheme: schemeOf(reference, plainHttp),
+      credentials,
+    });
     if (await isReadable(anonymous, signal)) return;
     output.warn(
       `${cache.name} is private, as GitHub makes every new package: readers need a token. To let anyone read it, which ` +
