@@ -1,6 +1,7 @@
 /** The process: arguments in, exit code out. */
 import { type Command, CommanderError } from 'commander';
 import { OWN_SECRETS } from '../child-environment.ts';
+import { TWO_WORD_FLAGS } from '../config/publish-settings.ts';
 import { suggest } from '../config/suggestion.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
@@ -53,7 +54,7 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
   const usage = new UsageText();
   const program = buildProgram(context, usage);
   try {
-    await program.parseAsync([...argv]);
+    await program.parseAsync(joinPairs(argv, TWO_WORD_FLAGS));
     return context.exitCode ?? EXIT.done;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
@@ -61,6 +62,17 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
     reportUsage(usage.text, reachedCommand(program, argv), context.output);
     return EXIT.usage;
   }
+}
+
+/** `--option NAME VALUE` as one word after the flag: no parser of ours takes two. */
+function joinPairs(argv: readonly string[], flags: readonly string[]): string[] {
+  const joined = [...argv];
+  for (let at = 0; at < joined.length && joined[at] !== '--'; at++) {
+    const [flag = '', name = '', value] = joined.slice(at, at + 3);
+    if (flags.includes(flag) && value !== undefined && /^[^-=][^=]*$/.test(name))
+      joined.splice(at + 1, 2, `${name}=${value}`);
+  }
+  return joined;
 }
 
 /** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */

@@ -42,6 +42,32 @@ export const DISCOVER = {
   },
 } as const satisfies SettingTable;
 
+/** Name and value in one: `main` joins the two words that flags like `--option NAME VALUE` take, as Nix has them. */
+const pairs = (flag: string, words: string) =>
+  texts((given) => given.map((pair) => parsePair(pair, flag, words)), [] as readonly (readonly [string, string])[]);
+
+const NIX = 'Passed on to Nix:';
+
+/** What `nix build` takes too. */
+export const EVALUATION = {
+  overrideInputs: {
+    ...{ type: pairs('--override-input', 'NAME FLAKE'), flag: '--override-input <name flake>', group: NIX },
+    help: 'use another flake for an input',
+  },
+  impure: { type: SWITCH, flag: '--impure', group: NIX, help: 'let the evaluation see the environment and files' },
+  nixOptions: {
+    ...{ type: pairs('--option', 'NAME VALUE'), flag: '--option <name value>', group: NIX },
+    help: 'set a setting of nix.conf',
+  },
+  acceptFlakeConfig: {
+    ...{ type: SWITCH, flag: '--accept-flake-config', group: NIX },
+    help: 'take on the nixConfig of the flake',
+  },
+} as const satisfies SettingTable;
+
+/** The flags above that take two words. */
+export const TWO_WORD_FLAGS: readonly string[] = ['--override-input', '--option'];
+
 export const MATRIX = {
   matrix: {
     ...{ type: SWITCH, flag: '--matrix' },
@@ -119,7 +145,7 @@ export const BUILD = {
   build: { type: ON, flag: '--no-build', help: 'publish what is in the store already, and build nothing' },
 } as const satisfies SettingTable;
 
-export type DiscoverSettings = Values<typeof DISCOVER & typeof MATRIX> & { readonly flake: string };
+export type DiscoverSettings = Values<typeof DISCOVER & typeof EVALUATION & typeof MATRIX> & { readonly flake: string };
 export type PushSettings = Values<typeof PUSH & typeof ROOT_NAME>;
 export type PublishSettings = Omit<DiscoverSettings, 'matrix'> & PushSettings & Values<typeof BUILD>;
 
@@ -141,7 +167,7 @@ export const discoverSettings = (
   hasFlake: (directory: string) => boolean,
 ): DiscoverSettings => ({
   flake: flake ?? resolveFlake(sources, hasFlake),
-  ...resolveAll({ ...DISCOVER, ...MATRIX }, sources),
+  ...resolveAll({ ...DISCOVER, ...EVALUATION, ...MATRIX }, sources),
 });
 
 /** @throws {NixcacheError} ERR_USAGE */
@@ -169,6 +195,12 @@ function resolveFlake(sources: Sources, hasFlake: (directory: string) => boolean
     'ERR_USAGE',
     `there is no flake.nix in ${cwd} nor in its config/; go to a flake or name one: nixcache publish FLAKE`,
   );
+}
+
+function parsePair(text: string, flag: string, words: string): readonly [string, string] {
+  const [, name, value] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
+  if (name !== undefined && value !== undefined) return [name, value];
+  throw new NixcacheError('ERR_USAGE', `${flag} takes two words: write ${flag} ${words}`);
 }
 
 function parseKinds(given: readonly string[]): readonly OutputKind[] {

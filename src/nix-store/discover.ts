@@ -9,7 +9,8 @@ import pLimit from 'p-limit';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type AttrPathFilter, AttrPathMatcher, formatAttrPath, type UnmatchedGlob } from '../nix/attr-path.ts';
 import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../nix/store-path.ts';
-import { type Evaluated, FlakeEvaluator } from './flake-evaluator.ts';
+import { withFlakeConfig } from './flake-config.ts';
+import { type Evaluated, type EvaluationFlags, FlakeEvaluator } from './flake-evaluator.ts';
 import { DEFAULT_KINDS, type OutputKind, SCOPES, type Scope, type Target } from './flake-expression.ts';
 import { refuseSecretFiles } from './flake-secrets.ts';
 import { type FlakeSource, resolveFlake } from './flake-source.ts';
@@ -38,16 +39,20 @@ export interface Discovery {
   /** Sorted by attribute path. */
   readonly outputs: readonly FlakeOutput[];
   readonly failures: readonly DiscoveryFailure[];
+  /** What builds are to be run with: the command given, with what the flake's own settings add. */
+  readonly command: NixCommand;
 }
 
 export type DiscoverEvent =
+  /** The flake has settings that the user has not accepted. */
+  | { readonly type: 'config-ignored'; readonly message: string }
   | { readonly type: 'flake'; readonly source: FlakeSource }
   | { readonly type: 'evaluating'; readonly outputs: number | undefined }
   | { readonly type: 'failed'; readonly failure: DiscoveryFailure }
   /** A glob that selected nothing, though others did. */
   | { readonly type: 'unmatched'; readonly message: string };
 
-export interface DiscoverOptions extends AttrPathFilter {
+export interface DiscoverOptions extends AttrPathFilter, EvaluationFlags {
   readonly command?: NixCommand;
   /** Default: the machine's. `'all'` takes every system the flake has. */
   readonly systems?: readonly string[] | 'all';
@@ -66,15 +71,20 @@ const MAX_EXPLAINED = 64;
  *   ERR_USAGE when none of `only` selects anything
  */
 export async function discover(flakeRef: string, options: DiscoverOptions = {}): Promise<Discovery> {
-  const { command = new NixCommand(), kinds = DEFAULT_KINDS, signal, onEvent } = options;
+  const { kinds = DEFAULT_KINDS, signal, onEvent } = options;
+  const given = options.command ?? new NixCommand();
   const filter = new AttrPathMatcher(options);
-  await refuseSecretFiles(command, flakeRef, { files: options.secretFiles ?? [], signal });
+  await refuseSecretFiles(given, flakeRef, { files: options.secretFiles ?? [], signal });
   const [source, systems] = await Promise.all([
-    resolveFlake(command, flakeRef, { signal }),
-    options.systems ?? command.currentSystem({ signal }).then((system) => [system]),
+    resolveFlake(given, flakeRef, { signal }),
+    options.systems ?? given.currentSystem({ signal }).then((system) => [system]),
   ]);
   onEvent?.({ type: 'flake', source });
-  const evaluator = new FlakeEvaluator(command, source, systems === 'all' ? undefined : systems, signal);
+  const command = await withFlakeConfig(given, source, {
+    ...options,
+    onIgnored: (message) => onEvent?.({ type: 'config-ignored', message }),
+  });
+  const evaluator = new FlakeEvaluator(command, source, systems === 'all' ? undefined : systems, signal, options);
   const search = new Search(evaluator, onEvent);
   await evaluator.use(async () => {
     const scopes = SCOPES.filter(({ kind }) => kinds.includes(kind));
@@ -92,7 +102,7 @@ export async function discover(flakeRef: string, options: DiscoverOptions = {}):
     if (!namesOtherSystem(unmatched, systems)) onEvent?.({ type: 'unmatched', message });
   }
   return {
-    source,
+    ...{ source, command },
     outputs: withoutAliases(search.outputs.filter(isAsked)).sort(byAttrPath),
     failures: failures.map(({ path, error }) => ({ attrPath: formatAttrPath(path), error })).sort(byAttrPath),
   };

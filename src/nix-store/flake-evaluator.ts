@@ -43,11 +43,19 @@ export interface Named {
 /** Evaluating a fleet of NixOS hosts takes tens of minutes. */
 const EVAL_TIMEOUT_MS = 2 * 60 * 60_000;
 
+/** What `nix build` has flags of the same names for. */
+export interface EvaluationFlags {
+  readonly impure?: boolean | undefined;
+  /** `[name, flake reference]`; the name of an input of an input has slashes. */
+  readonly overrideInputs?: readonly (readonly [string, string])[] | undefined;
+}
+
 export class FlakeEvaluator {
   readonly #command: NixCommand;
   readonly #source: FlakeSource;
   readonly #systems: readonly string[] | undefined;
   readonly #signal: AbortSignal | undefined;
+  readonly #flags: EvaluationFlags;
   #dir: string | undefined;
 
   /** `systems` undefined means all the flake has. */
@@ -56,7 +64,9 @@ export class FlakeEvaluator {
     source: FlakeSource,
     systems: readonly string[] | undefined,
     signal: AbortSignal | undefined,
+    flags: EvaluationFlags = {},
   ) {
+    this.#flags = flags;
     this.#command = command;
     this.#source = source;
     this.#systems = systems;
@@ -84,6 +94,11 @@ export class FlakeEvaluator {
         { cause: error },
       );
     });
+  }
+
+  /** Settings that the flake, whose flake.nix lies in `directory` of its tree, would have Nix take on. */
+  nixConfig(directory: string): Promise<Readonly<Record<string, unknown>>> {
+    return this.#ask({ ask: 'nixConfig', directory }, z.record(z.string(), z.unknown()));
   }
 
   names(scopes: readonly Scope[]): Promise<readonly Named[]> {
@@ -115,7 +130,10 @@ export class FlakeEvaluator {
     await writeFile(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
     await writeFile(join(dir, 'answer.nix'), ANSWER_NIX);
     // No evaluation cache: it would remember failures, and the answer is asked for once.
-    const args = ['eval', '--json', '--no-write-lock-file', '--no-eval-cache', `path:${encodeURI(dir)}#answer`];
+    const { impure = false, overrideInputs = [] } = this.#flags;
+    const overrides = overrideInputs.flatMap(([name, ref]) => ['--override-input', `target/${name}`, ref]);
+    const flags = ['--no-write-lock-file', '--no-eval-cache', ...(impure ? ['--impure'] : []), ...overrides];
+    const args = ['eval', '--json', ...flags, `path:${encodeURI(dir)}#answer`];
     const text = await this.#command.nix(args, { signal: this.#signal, timeoutMs: EVAL_TIMEOUT_MS });
     const parsed = schema.safeParse(parseJson(text, 'nix eval'));
     if (parsed.success) return parsed.data;

@@ -56,6 +56,7 @@ export const SCOPES: readonly Scope[] = [
 /** A question to the flake; `systems` undefined means every system it has. */
 export type Question =
   | { readonly ask: 'root' }
+  | { readonly ask: 'nixConfig'; readonly directory: string }
   | { readonly ask: 'names' | 'all'; readonly scopes: readonly Scope[]; readonly systems?: readonly string[] }
   | { readonly ask: 'outputs'; readonly targets: readonly Target[] };
 
@@ -147,6 +148,7 @@ let
 in
 getAttr question.ask {
   root = attrNames flake;
+  nixConfig = (import (flake.sourceInfo.outPath + "/" + question.directory + "/flake.nix")).nixConfig or { };
   names = named (perhaps question.scopes);
   all = map (found: found // { outputs = evaluated careful (found.result.value or [ ]); }) (named careful);
   outputs = evaluated (perhaps question.targets) question.targets;

@@ -14,6 +14,10 @@ export interface FlakeSource {
   readonly lockedUrl: string;
   /** The git commit; with `-dirty` behind it when the tree has changes (since Nix 2.17; before that it is left out). */
   readonly revision?: string;
+  /** Where Nix put its tree in the store, if it did. */
+  readonly path?: string;
+  /** Where in the tree flake.nix lies; undefined at its top. */
+  readonly directory?: string;
 }
 
 const Locked = z.object({
@@ -71,7 +75,12 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
   const url = withSwitches(parsed.data.url, locked);
   const resolvedUrl = withSwitches(parsed.data.resolvedUrl, locked);
   const lockedUrl = withoutSecrets(url) === url ? url : storeUrl(path, locked);
-  return { url: withoutSecrets(resolvedUrl), lockedUrl, ...(revision !== undefined && { revision }) };
+  return {
+    ...{ url: withoutSecrets(resolvedUrl), lockedUrl },
+    ...(revision !== undefined && { revision }),
+    ...(path !== undefined && { path }),
+    ...(locked?.dir ? { directory: locked.dir } : {}),
+  };
 }
 
 /** What says which flake is meant (Nix's manual, flake references); any other parameter of a URL may be a token. */

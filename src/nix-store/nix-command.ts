@@ -38,7 +38,14 @@ export interface NixCommandOptions {
   readonly cwd?: string;
   /** Between asking a program to stop and killing it. Nix takes a moment to stop its builders. */
   readonly killGraceMs?: number;
+  /** As `--option NAME VALUE`, for evaluations and builds alike. */
+  readonly settings?: readonly NixSetting[] | undefined;
+  /** As `--accept-flake-config`. */
+  readonly acceptFlakeConfig?: boolean | undefined;
 }
+
+/** Name and value. */
+export type NixSetting = readonly [string, string];
 
 /** A nix program ended with another exit code than 0. */
 export class NixFailure extends NixcacheError {
@@ -67,6 +74,7 @@ const FEATURES = ['--extra-experimental-features', 'nix-command flakes'];
 
 export class NixCommand {
   readonly env: Environment;
+  readonly #options: NixCommandOptions;
   readonly #cwd: string | undefined;
   readonly #killGraceMs: number;
   readonly #ahead = new Map<string, Promise<string>>();
@@ -76,8 +84,15 @@ export class NixCommand {
   constructor(options: NixCommandOptions = {}) {
     const env = childEnvironment('nix', options.env ?? process.env);
     this.env = { ...env, PATH: [env['PATH'] ?? '', ...USUAL_PLACES].filter((place) => place !== '').join(':') };
+    this.#options = options;
     this.#cwd = options.cwd;
     this.#killGraceMs = options.killGraceMs ?? DEFAULT_KILL_GRACE_MS;
+  }
+
+  /** The same with more settings. */
+  with(settings: readonly NixSetting[]): NixCommand {
+    if (settings.length === 0) return this;
+    return new NixCommand({ ...this.#options, settings: [...(this.#options.settings ?? []), ...settings] });
   }
 
   /** Directory that relative flake references are relative to. */
@@ -118,7 +133,7 @@ export class NixCommand {
     const { signal, timeoutMs = QUERY_TIMEOUT_MS } = options;
     throwIfAborted(program, signal);
     const tail = new StderrTail(options.onStderrLine);
-    const child = execa(program, program === 'nix' ? [...FEATURES, ...args] : args, this.#execaOptions());
+    const child = execa(program, [...this.#flagsOf(program), ...args], this.#execaOptions());
     child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
     const stop = groupStopper(child.pid, this.#killGraceMs);
     const deadline = setTimeout(stop.now, timeoutMs);
@@ -177,6 +192,14 @@ export class NixCommand {
     const parsed = NixConfigJson.safeParse(parseJson(text, 'nix config'));
     if (!parsed.success) throw new NixcacheError('ERR_NIX', 'nix config --json has an unknown shape');
     return new Map(Object.entries(parsed.data).map(([name, { value }]) => [name, value]));
+  }
+
+  #flagsOf(program: 'nix' | 'nix-store' | 'git'): readonly string[] {
+    if (program === 'git') return [];
+    const { settings = [], acceptFlakeConfig = false } = this.#options;
+    const given = settings.flatMap(([name, value]) => ['--option', name, value]);
+    if (program === 'nix-store') return given;
+    return [...FEATURES, ...(acceptFlakeConfig ? ['--accept-flake-config'] : []), ...given];
   }
 
   #execaOptions() {

@@ -14,7 +14,7 @@ import { withWholeClosure } from './whole-closures.ts';
 
 export interface PublishOptions
   extends Omit<PublishPathsOptions, 'paths' | 'roots' | 'buildClosureOf' | 'cachedPaths' | 'source' | 'revision'>,
-    Pick<DiscoverOptions, 'kinds' | 'only' | 'exclude'> {
+    Pick<DiscoverOptions, 'kinds' | 'only' | 'exclude' | 'impure' | 'overrideInputs'> {
   readonly flake: string;
   /** Empty: this machine's. */
   readonly systems: readonly string[];
@@ -62,6 +62,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
       command,
       signal,
       secretFiles: options.secretFiles,
+      ...{ impure: options.impure, overrideInputs: options.overrideInputs },
       ...(options.kinds ? { kinds: options.kinds } : {}),
       ...(options.only ? { only: options.only } : {}),
       ...(options.exclude ? { exclude: options.exclude } : {}),
@@ -70,7 +71,8 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
         if (event.type === 'failed') {
           const { attrPath, error } = event.failure;
           onEvent({ type: 'evaluation-failed', attrPath, error });
-        } else if (event.type === 'unmatched') onEvent({ type: 'warning', message: event.message });
+        } else if (event.type === 'unmatched' || event.type === 'config-ignored')
+          onEvent({ type: 'warning', message: event.message });
       },
     }),
     reader.refresh({ signal }),
@@ -82,7 +84,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
       `${options.flake} has nothing to publish for ${options.systems.join(', ') || 'this system'}; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
     );
   }
-  const { reports, release } = await realise(discovery.outputs, options);
+  const { reports, release } = await realise(discovery.outputs, { ...options, command: discovery.command });
   try {
     const published = await publishPaths({
       ...options,

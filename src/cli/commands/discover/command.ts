@@ -1,6 +1,6 @@
 /** `nixcache discover`. */
 import { OUTPUT } from '../../../config/output.ts';
-import { DISCOVER, MATRIX } from '../../../config/publish-settings.ts';
+import { DISCOVER, EVALUATION, MATRIX } from '../../../config/publish-settings.ts';
 import { type CommandSpec, GLOBS } from '../../command.ts';
 export const DISCOVER_COMMAND: CommandSpec = {
   name: 'discover',
@@ -9,7 +9,7 @@ export const DISCOVER_COMMAND: CommandSpec = {
     'Evaluates a flake and lists its outputs with the store paths they will have. Outputs that fail to evaluate are ' +
     'listed apart and hide no others.',
   arguments: [['[flake]', 'flake reference (default: . if it has a flake.nix, else ./config)']],
-  settings: [DISCOVER, MATRIX, OUTPUT],
+  settings: [DISCOVER, EVALUATION, MATRIX, OUTPUT],
   examples: [
     ['nixcache discover', 'what this flake would publish for this system'],
     ['nixcache discover --kinds packages,checks --system all github:owner/repo', 'packages and checks of all systems'],

@@ -17,11 +17,12 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
   const { output, signal, cwd } = context;
   const sources = await sourcesOf(flags, context);
   const settings = discoverSettings(args[0], sources, hasFlake);
-  const { kinds, only, exclude } = settings;
+  const { kinds, only, exclude, impure, overrideInputs, nixOptions, acceptFlakeConfig } = settings;
   // A matrix has an entry for each system, unless some were asked for.
   const systems = settings.systems.length > 0 ? settings.systems : settings.matrix ? 'all' : undefined;
   const discovery = await discover(settings.flake, {
-    ...{ kinds, only, exclude, signal, command: new NixCommand({ cwd }) },
+    ...{ kinds, only, exclude, impure, overrideInputs, signal },
+    command: new NixCommand({ cwd, settings: nixOptions, acceptFlakeConfig }),
     ...(systems === undefined ? {} : { systems }),
     onEvent: (event) => tell(event, output),
   });
@@ -41,7 +42,7 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
 function tell(event: DiscoverEvent, output: Output): void {
   if (event.type === 'flake') output.detail(`flake: ${event.source.lockedUrl}`);
   if (event.type === 'evaluating') output.detail(`evaluating ${event.outputs ?? 'all'} outputs`);
-  if (event.type === 'unmatched') output.warn(event.message);
+  if (event.type === 'unmatched' || event.type === 'config-ignored') output.warn(event.message);
   if (event.type === 'failed') output.warn(`${event.failure.attrPath} does not evaluate: ${event.failure.error}`);
 }
 

@@ -1,5 +1,5 @@
 /** `nixcache publish`. */
-import { BUILD, DISCOVER, PUSH } from '../../../config/publish-settings.ts';
+import { BUILD, DISCOVER, EVALUATION, PUSH } from '../../../config/publish-settings.ts';
 import { type CommandSpec, GLOBS, TO_CACHE } from '../../command.ts';
 export const PUBLISH_COMMAND: CommandSpec = {
   name: 'publish',
@@ -8,7 +8,7 @@ export const PUBLISH_COMMAND: CommandSpec = {
     'Builds the outputs of a flake and publishes their closure: signed, compressed, without what upstream caches and ' +
     'the cache itself have already. Any number of publishers may run at once.',
   arguments: [['[flake]', 'flake reference (default: . if it has a flake.nix, else ./config)']],
-  settings: [DISCOVER, BUILD, PUSH, TO_CACHE],
+  settings: [DISCOVER, EVALUATION, BUILD, PUSH, TO_CACHE],
   examples: [
     ['nixcache publish', 'build this flake and publish it; in GitHub Actions to ghcr.io/OWNER/REPO/nix-cache'],
     [

@@ -4,7 +4,7 @@ import type { PushSettings } from '../../../config/publish-settings.ts';
 import { isNixcacheError, NixcacheError } from '../../../errors.ts';
 import type { SecretKey } from '../../../nix/signature.ts';
 import { askAhead, type NixLocalStore, openLocalStore, usualStoreDir } from '../../../nix-store/local-store.ts';
-import { NixCommand } from '../../../nix-store/nix-command.ts';
+import { NixCommand, type NixCommandOptions } from '../../../nix-store/nix-command.ts';
 import type { ContentStore, WriteChecker } from '../../../oci/content-store.ts';
 import { PATIENT, type Upstream } from '../../../upstream/upstream.ts';
 import type { Session } from '../../session/session.ts';
@@ -24,17 +24,19 @@ export interface OpenPublisherOptions {
   readonly sparse?: boolean;
   /** Store paths as the user gave them, whose closure is going to be asked for: Nix may start with it at once. */
   readonly paths?: readonly string[];
+  /** What the user has passed on to Nix. */
+  readonly nix?: Pick<NixCommandOptions, 'settings' | 'acceptFlakeConfig'>;
 }
 
 /** Reads keys first and reaches out last, so that what the user must change is said at once. */
 export async function openPublisher(
   session: Session,
   settings: PushSettings,
-  { sparse = false, paths = [] }: OpenPublisherOptions = {},
+  { sparse = false, paths = [], nix = {} }: OpenPublisherOptions = {},
 ): Promise<Publisher> {
   const { output, signal, cwd } = session.context;
   const { cache } = session; // a wrong reference is said first
-  const command = new NixCommand({ cwd });
+  const command = new NixCommand({ cwd, ...nix });
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
   await askForClosure(paths, command, signal); // first, for it takes longest
   const opening = openLocalStore({ command, signal });

@@ -26,7 +26,8 @@ export async function runPublish(call: Call): Promise<void> {
       '--system all: publish builds, so name the systems that this machine or its builders can build; discover takes all',
     );
   }
-  const publisher = await openPublisher(session, settings);
+  const { nixOptions, acceptFlakeConfig } = settings;
+  const publisher = await openPublisher(session, settings, { nix: { settings: nixOptions, acceptFlakeConfig } });
   using story = new Story(context.output, publishTelling());
   const published = await publish({
     ...settings,
