@@ -14,10 +14,12 @@ export interface RetryPolicy {
   readonly maxDelayMs: number;
   /** No attempt starts later than this after the first one. */
   readonly deadlineMs: number;
+  /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
+  readonly firstContactMs?: number | undefined;
 }
 
 /** A minute of outage is survived, a dead registry is reported within a few minutes. */
-const DEFAULT_RETRY_POLICY: RetryPolicy = {
+export const DEFAULT_RETRY_POLICY: RetryPolicy = {
   attempts: 8,
   baseDelayMs: 500,
   maxDelayMs: 30_000,
@@ -51,6 +53,7 @@ export class Retrier {
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly #onRetry: (event: RetryEvent) => void;
+  #hasAnswered = false;
 
   constructor(options: RetrierOptions = {}) {
     this.policy = options.policy ?? DEFAULT_RETRY_POLICY;
@@ -60,18 +63,22 @@ export class Retrier {
 
   /** Runs `attempt`, which gets its number from 1, until it succeeds or fails for good; the last error is thrown. */
   async run<T>(attempt: (number: number) => Promise<T>, call: RetryCall = {}): Promise<T> {
-    const { attempts, deadlineMs } = this.policy;
+    const { attempts, deadlineMs, firstContactMs = Number.POSITIVE_INFINITY } = this.policy;
     const start = this.clock.now();
     for (let number = 1; ; number += 1) {
       if (call.signal?.aborted === true) throw abortReason(call.signal);
       try {
-        return await attempt(number);
+        const value = await attempt(number);
+        this.#hasAnswered = true;
+        return value;
       } catch (error) {
+        if (error instanceof HttpError) this.#hasAnswered = true;
         const worthIt = isRetryable(error) || call.alsoRetry?.(error) === true;
         if (!(error instanceof Error) || !worthIt) throw error;
         const askedMs = error instanceof HttpError ? error.retryAfterMs : undefined;
         const delayMs = (askedMs ?? 0) + this.backoffMs(number);
-        if (number >= attempts || this.clock.now() + delayMs - start > deadlineMs) throw tried(error, number);
+        const untilMs = this.#hasAnswered ? deadlineMs : Math.min(deadlineMs, firstContactMs);
+        if (number >= attempts || this.clock.now() + delayMs - start > untilMs) throw tried(error, number);
         await this.pause({ error, attempt: number, attempts, delayMs, asked: askedMs !== undefined }, call.signal);
       }
     }

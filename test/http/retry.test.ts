@@ -40,6 +40,32 @@ describe('retrying', () => {
     expect(clock.sleeps).toEqual([0, 0]);
   });
 
+  it('gives up soon on what never answered, and waits for what did', async () => {
+    const clock = new ManualClock({ random: () => 0.999_999 });
+    const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });
+    const all = Array.from({ length: 9 }, broken);
+    await expect(retrier.run(failing(all))).rejects.toThrow('the connection broke');
+    expect(clock.sleeps.map(Math.round)).toEqual([500, 1000]);
+    // Any answer counts, a refusal too.
+    await retrier.run(failing([refused()]));
+    clock.sleeps.length = 0;
+    await retrier.run(failing(all.slice(0, 4)));
+    expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 2000, 3000]);
+  });
+
+  it('waits once for what takes its time not to answer', async () => {
+    const clock = new ManualClock();
+    const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });
+    let attempts = 0;
+    const silent = async (): Promise<never> => {
+      attempts += 1;
+      await clock.sleep(60_000);
+      throw broken();
+    };
+    await expect(retrier.run(silent)).rejects.toThrow('the connection broke');
+    expect(attempts).toBe(1);
+  });
+
   it('never comes back sooner than asked', async () => {
     const clock = new ManualClock({ random: () => 0 });
     await new Retrier({ policy, clock }).run(failing([refused(12_000)]));

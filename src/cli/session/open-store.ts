@@ -3,7 +3,7 @@ import type { CacheSetting } from '../../config/cache-reference.ts';
 import { type BasicCredentials, CREDENTIALS, resolveCredentials } from '../../config/credentials.ts';
 import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
-import { formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
+import { DEFAULT_RETRY_POLICY, formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
 import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
 import type { CacheReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
@@ -53,10 +53,16 @@ export async function openStore(
   const kind = cache.registryKind;
   return new RemoteRepository({
     ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
-    ...{ deleter: options.deleter, retry: { onRetry: tellRetries(output), ...options.retry } },
+    ...{ deleter: options.deleter, retry: { policy: USUAL_RETRIES, onRetry: tellRetries(output), ...options.retry } },
     credentials: credentialsProvider({ ...options.credentials, kind, env }),
   });
 }
+
+/**
+ * A registry that goes away while it is being used is waited for. One that never was there has a wrong name, or no server
+ * running: that is said while whoever asked still looks.
+ */
+const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000 };
 
 /** Many requests fail together, and none of them is worth more than a line in this time. */
 const MIN_RETRY_LINE_MS = 5000;

@@ -19,7 +19,7 @@ export function schemeOf({ host, scheme }: RegistryReference, plainHttp: boolean
 }
 
 /** A registry on this machine answers at once, or not at all. */
-const PROBE_MS = 5000;
+const PROBE_MS = 3000;
 
 /** Asks the registry where the reference does not tell. What is wrong with it, the first proper request says. */
 export async function findScheme(
@@ -30,6 +30,7 @@ export async function findScheme(
 }
 
 async function askScheme(host: string, http: HttpFetch, signal: AbortSignal | undefined): Promise<Scheme> {
+  const startedMs = performance.now();
   const request = { timeoutMs: PROBE_MS, maxRedirects: 0, signal };
   try {
     const response = await http.request({ ...request, url: `http://${host}/v2/` });
@@ -42,6 +43,7 @@ async function askScheme(host: string, http: HttpFetch, signal: AbortSignal | un
   } catch (error) {
     if (isAborted(signal) || isNixcacheError(error, 'ERR_USAGE')) throw error;
   }
+  if (performance.now() - startedMs >= PROBE_MS) return 'http'; // nobody answers: one wait is enough
   // No HTTP came back: a hang-up, or an alert of TLS. Whoever answers in TLS speaks it.
   try {
     const response = await http.request({ ...request, url: `https://${host}/v2/` });

@@ -77,10 +77,15 @@ export function formatSummary({ cache, published, durationMs }: PublishReport): 
   const { plan, outcome } = published;
   if (outcome === undefined) return ['dry run: nothing was published'];
   const bytes = `${formatBytes(outcome.uploadedBytes)} uploaded`;
+  const skipped = plan.cached.length + plan.upstream.length + plan.excluded.length;
   const existed = outcome.existedBytes > 0 ? `, ${formatBytes(outcome.existedBytes)} were there already` : '';
   return [
     `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
-    `not needed: ${plan.cached.length} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
+    ...(skipped === 0
+      ? []
+      : [
+          `not needed: ${formatCount(plan.cached.length, 'path')} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
+        ]),
     `use it: nixcache serve --from ${cache}`,
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
   ];

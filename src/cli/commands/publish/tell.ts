@@ -4,6 +4,7 @@ import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import type { Session } from '../../session/session.ts';
 import { markdownCode } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
+import { formatTable } from '../../ui/table.ts';
 import type { Publisher } from './open-publisher.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from './summary.ts';
 import { hintVisibility } from './visibility-hint.ts';
@@ -25,9 +26,10 @@ export async function tellPublished(
   const publicKeys = keys.map(({ publicKey }) => publicKey.text);
   const report = { cache: store.name, dryRun, published, publicKeys, durationMs };
   output.result({ ...publishJson(report), ...(flake && outputsJson(flake)) }, () =>
-    dryRun ? formatPlan(published.plan, output.tableWidth) : '',
+    dryRun ? [formatPlan(published.plan, output.tableWidth), ...(flake ? formatToBuild(flake) : [])].join('\n\n') : '',
   );
   if (flake) tellOutputs(flake, output);
+  if (flake && !dryRun) tellNothing(flake, output);
   for (const line of formatSummary(report)) output.info(line);
   await output.stepSummary([formatMarkdown(report), ...(flake ? [outputsMarkdown(flake)] : [])].join('\n\n'));
   await output.stepOutputs({ ...stepOutputs(report), ...(flake && outputCounts(flake)) });
@@ -78,6 +80,22 @@ function formatCounts(outputs: readonly OutputReport[], unevaluated: number): st
   for (const { status } of outputs) counts.set(WORDS[status], (counts.get(WORDS[status]) ?? 0) + 1);
   if (unevaluated > 0) counts.set('failed to evaluate', unevaluated);
   return [...counts].map(([word, count]) => `${count} ${word}`).join(', ') || 'none';
+}
+
+/** `--dry-run` on stdout: what else would come to be published is not known before that is built. */
+function formatToBuild({ outputs }: Outputs): readonly string[] {
+  const rows = outputs
+    .filter(({ status }) => status === 'to-build')
+    .map(({ output }) => [output.attrPath, output.system]);
+  return rows.length === 0 ? [] : [formatTable(['WOULD BE BUILT, THEN PUSHED', 'SYSTEM'], rows)];
+}
+
+/** Why a publish did nothing, where it did. */
+function tellNothing({ outputs, outcome }: PublishResult, output: Output): void {
+  if (outcome === undefined || outcome.pushed.length + outcome.failed.size > 0) return;
+  const isAll = (status: OutputStatus): boolean => outputs.every((report) => report.status === status);
+  if (isAll('skipped')) output.warn('nothing was published: no output is built, and --no-build was given');
+  else if (isAll('cached')) output.info('nothing to push: the cache has all of it');
 }
 
 const SYSTEM = /^[\w-]+$/;

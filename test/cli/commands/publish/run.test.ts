@@ -60,6 +60,25 @@ describe('publish, then serve', () => {
     expect(stderr).not.toContain('\u001b');
   });
 
+  it('says what it would build, and why it did nothing', async () => {
+    const args = [
+      'publish',
+      '--to',
+      `oci:${join(cli.nix.dir, 'nothing')}`,
+      '--no-upstream',
+      '--only',
+      'packages.*.bad',
+    ];
+    const planned = await cli.run([...args, '--dry-run']);
+    expect(planned.stdout).toMatch(/WOULD BE BUILT, THEN PUSHED +SYSTEM\npackages\.x86_64-linux\.bad +x86_64-linux$/);
+    const unbuilt = await cli.run([...args, '--no-build', '-q']);
+    expect(unbuilt).toMatchObject({ exitCode: 0, stdout: '' });
+    expect(unbuilt.stderr).toContain('warning: nothing was published: no output is built, and --no-build was given');
+    const again = await cli.run(['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good']);
+    expect(again.stderr).toContain('nothing to push: the cache has all of it');
+    expect(again.stderr).not.toContain('not needed');
+  });
+
   it('warns loudly when it signs nothing, even when quiet', async () => {
     const { stderr } = await cli.run(['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good', '-q']);
     expect(stderr).toMatch(/^warning: there is no signing key: /);
