@@ -63,7 +63,13 @@ describe('the answer', () => {
     const known = [...derivations.matchAll(/^ {4}(\w+) = value:/gm)].map(([, kind]) => kind);
     expect([...known, 'apps'].sort()).toEqual([...KINDS].sort()); // apps are described otherwise
     const answers = /getAttr question\.ask \{\n([\s\S]*)\n\}/.exec(ANSWER_NIX)?.[1] ?? '';
-    expect([...answers.matchAll(/^ {2}(\w+) =/gm)].map(([, ask]) => ask)).toEqual(['root', 'nixConfig', 'names', 'all', 'outputs']);
+    expect([...answers.matchAll(/^ {2}(\w+) =/gm)].map(([, ask]) => ask)).toEqual([
+      'root',
+      'nixConfig',
+      'names',
+      'all',
+      'outputs',
+    ]);
   });
 
   it('knows each shape of a scope', () => {

@@ -46,8 +46,12 @@ const nix = async (args: readonly string[], env: Readonly<Record<string, string>
   const features = ['--extra-experimental-features', 'nix-command flakes'];
   const all = { ...cli.nix.env, ...env };
   const attribute = `${flakeRef()}#packages.x86_64-linux.it.drvPath`;
-  return (await execa('nix', [...features, 'eval', '--no-write-lock-file', '--raw', attribute, ...args], { env: all, extendEnv: false }))
-    .stdout;
+  return (
+    await execa('nix', [...features, 'eval', '--no-write-lock-file', '--raw', attribute, ...args], {
+      env: all,
+      extendEnv: false,
+    })
+  ).stdout;
 };
 const flakeRef = (): string => `git+file://${join(cli.nix.dir, 'configured')}?dir=sub`;
 const discover = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {

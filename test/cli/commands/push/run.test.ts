@@ -54,7 +54,7 @@ describe('push', () => {
     expect(JSON.parse(info.stdout)).toMatchObject({ path });
     const pinned = await cli.run(['pin', 'it', './result-link', '--cache', cache(), '--json']);
     expect(JSON.parse(pinned.stdout)).toMatchObject({ path });
-    const copied = await cli.run(['copy', cache(), `${cache()}-copy`, '--path', './result-link', '--json']);
+    const copied = await cli.run(['copy', cache(), `${cache()}-copy`, './result-link', '--json']);
     expect(JSON.parse(copied.stdout)).toMatchObject({ copied: { paths: expect.any(Number) } });
     expect((await cli.run(['info', path, '--from', `${cache()}-copy`])).exitCode).toBe(0);
   });
