@@ -55,7 +55,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
   // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.
   serve: {
-    may: [...FORMATS, 'streams', 'cache/read', 'upstream', 'hono', 'lru-cache'],
+    may: [...FORMATS, 'streams', 'nar', 'cache/read', 'upstream', 'hono', 'lru-cache'],
     node: ['node:crypto', 'node:stream'],
   },
   'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },

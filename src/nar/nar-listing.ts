@@ -39,6 +39,12 @@ const MAX_DEPTH = 1024;
  * As Nix before 2.35 does, it has `executable` only where it is true.
  */
 export function packNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Uint8Array | undefined {
+  const text = formatNarListing(root, maxBytes);
+  return text && zstdCompressSync(text);
+}
+
+/** The same as JSON text. */
+export function formatNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Buffer | undefined {
   const parts: string[] = [];
   let length = 0;
   for (const piece of pieces(root)) {
@@ -47,7 +53,7 @@ export function packNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Uin
     if (length > maxBytes) return undefined;
   }
   const text = Buffer.from(parts.join(''));
-  return text.length > maxBytes ? undefined : zstdCompressSync(text);
+  return text.length > maxBytes ? undefined : text;
 }
 
 function* pieces(root: NarNode): Generator<string> {

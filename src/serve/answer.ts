@@ -9,11 +9,12 @@ export interface FileBody {
   /** Bytes of the whole; undefined when only the end of the stream will tell. */
   readonly size: number | undefined;
   /**
-   * Opens the whole, or a `range` of it when `size` is known. The stream ends in an error unless it was complete.
+   * Opens the whole, or a `range` of it when `size` is known: as bytes, or as a stream that ends in an error unless it was
+   * complete.
    *
    * @throws {NixcacheError} before anything was sent: ERR_NOT_FOUND and others
    */
-  open(options: OpenOptions): Promise<Readable>;
+  open(options: OpenOptions): Promise<Readable | Buffer>;
 }
 
 export interface OpenOptions {

@@ -9,13 +9,15 @@ import { IndexRefresher } from './index-refresher.ts';
 import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
 import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
-import { openNarFrom } from './open-nar.ts';
+import { type Nar, openNarFrom } from './open-nar.ts';
 import { pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
 import { Trust } from './trust.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import { UpstreamNars } from './upstream-nars.ts';
+import { VerifiedNars } from './verified-nars.ts';
+import { Withheld } from './withheld.ts';
 
 const DEFAULT_PRIORITY = 30;
 const DEFAULT_INDEX_TTL_MS = 300_000;
@@ -46,11 +48,24 @@ export class App {
     this.#onEvent = onEvent;
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
-    const shared = { reader, upstreams, upstreamNars, trust, counters, headStartMs, timeoutMs, onEvent };
+    const withheld = new Withheld();
+    const onLost = (nar: Nar, error: Error): void => {
+      if (!('entry' in nar)) return;
+      const { fileHash, url } = nar.entry.narInfo;
+      if (!withheld.add(fileHash)) return;
+      narInfos.clear();
+      onEvent({ type: 'damaged', path: `/${url}`, error: messageOf(error) });
+    };
+    const verified = new VerifiedNars({ open: openNarFrom(reader), onLost });
+    const shared = { reader, upstreams, upstreamNars, trust, withheld, counters, headStartMs, timeoutMs, onEvent };
     const narInfos = new NarInfos({ ...shared, upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs }) });
-    const nars = new Nars({ ...shared, open: openNarFrom(reader) });
+    const nars = new Nars({ ...shared, verified });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
-    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange: () => narInfos.clear() });
+    const onChange = (): void => {
+      withheld.clear();
+      narInfos.clear();
+    };
+    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange });
     this.narInfos = narInfos;
     this.refresher = refresher;
 

@@ -2,6 +2,7 @@
 import type { CacheReader, CacheStatus } from '../cache/read/cache-reader.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
+import { formatNarListing, parseNarListing } from '../nar/nar-listing.ts';
 import { formatNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
@@ -63,8 +64,9 @@ export async function listingAnswer(
     const listing = await withDeadline(timeoutMs, late(timeoutMs), signal, (signal) =>
       reader.fetchListing(entry, { signal }),
     );
-    if (listing === undefined) return NOT_FOUND;
-    return textAnswer(listing.toString('utf8'), 'application/json', SHORT_LIVED);
+    // Parsed and written anew: whoever made it, what clients get is a listing and nothing else.
+    const text = listing && formatNarListing(parseNarListing(listing.toString('utf8')));
+    return text === undefined ? NOT_FOUND : textAnswer(text.toString('utf8'), 'application/json', SHORT_LIVED);
   } catch (error) {
     onEvent({ type: 'answer-failed', path, error: messageOf(error) });
     return NOT_FOUND;

@@ -1,19 +1,24 @@
 /** `/<32 characters>.narinfo`: from the cache, else from the upstreams, else 404. Trouble is a miss, never a 5xx. */
 import { LRUCache } from 'lru-cache';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
+import { type Entry, narUrl } from '../cache-index/entry.ts';
 import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
-import { HASH_PART_LENGTH, type HashPart, isHashPart } from '../nix/store-path.ts';
+import { formatNarInfo } from '../nix/nar-info.ts';
+import { HASH_PART_LENGTH, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import { type Answer, NOT_FOUND } from './answer.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
+import { faultOf } from './nar-info-faults.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { Trust } from './trust.ts';
 import type { UpstreamNarInfos } from './upstream-nar-infos.ts';
+import type { Withheld } from './withheld.ts';
 
 export interface NarInfosOptions {
-  readonly reader: Pick<CacheReader, 'findNarInfoText' | 'findEntry'>;
+  readonly reader: Pick<CacheReader, 'findEntry'>;
   readonly upstreams: Pick<UpstreamNarInfos, 'find'>;
   readonly trust: Trust;
+  readonly withheld: Pick<Withheld, 'has'>;
   readonly counters: Counters;
   readonly onEvent: (event: ServeEvent) => void;
 }
@@ -26,7 +31,7 @@ const MAX_REFUSED = 16_384;
 export class NarInfos {
   readonly #options: NarInfosOptions;
   readonly #ready = keptAnswers();
-  /** Entries that no trusted key signed, so that each is verified and reported once. */
+  /** Entries that are not served, so that each is looked at and reported once. */
   readonly #refused = new LRUCache<HashPart, true>({ max: MAX_REFUSED });
 
   constructor(options: NarInfosOptions) {
@@ -50,7 +55,7 @@ export class NarInfos {
       : this.#answerWith(text, path, hashPart, options);
   }
 
-  /** Forgets what the index said before. */
+  /** Forgets what was answered from the index before. */
   clear(): void {
     this.#ready.clear();
     this.#refused.clear();
@@ -79,31 +84,28 @@ export class NarInfos {
     return answer ?? NOT_FOUND;
   }
 
-  /** The text that the cache has and that may be served. */
+  /** The text of what the cache has and may be served, written anew from what was checked. */
   #find(path: string, hashPart: HashPart): string | undefined | Promise<string | undefined> {
-    const { reader, trust } = this.#options;
     if (this.#refused.has(hashPart)) return undefined;
     try {
-      const text = reader.findNarInfoText(hashPart);
-      if (text === undefined || (typeof text === 'string' && !trust.isOn)) return text;
-      return this.#trusted(text, path, hashPart).catch((error: unknown) => this.#failed(path, error));
+      const entry = this.#options.reader.findEntry(hashPart);
+      if (!(entry instanceof Promise)) return this.#render(entry, path, hashPart);
+      const text = entry.then((entry) => this.#render(entry, path, hashPart));
+      return text.catch((error: unknown) => this.#failed(path, error));
     } catch (error) {
       return this.#failed(path, error);
     }
   }
 
-  async #trusted(
-    found: string | Promise<string | undefined>,
-    path: string,
-    hashPart: HashPart,
-  ): Promise<string | undefined> {
-    const { reader, trust, onEvent } = this.#options;
-    const text = await found;
-    if (text === undefined || !trust.isOn) return text;
-    const entry = await reader.findEntry(hashPart);
-    if (entry !== undefined && trust.allows(entry.narInfo)) return text;
+  #render(entry: Entry | undefined, path: string, hashPart: HashPart): string | undefined {
+    const { trust, withheld, onEvent } = this.#options;
+    if (entry === undefined || withheld.has(entry.narInfo.fileHash)) return undefined;
+    const { narInfo } = entry;
+    const text = formatNarInfo({ ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) });
+    const reason = hashPartOf(narInfo.path) === hashPart ? faultOf(narInfo, text) : `it is about ${narInfo.path}`;
+    if (reason === undefined && trust.allows(narInfo)) return text;
     this.#refused.set(hashPart, true);
-    onEvent({ type: 'refused', path, reason: 'no trusted key signed it' });
+    onEvent({ type: 'refused', path, reason: reason ?? 'no trusted key signed it' });
     return undefined;
   }
 

@@ -9,14 +9,17 @@ import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
 import { firstOf } from './first-of.ts';
-import type { CacheNar, OpenNar, UpstreamNar } from './open-nar.ts';
+import type { CacheNar, Nar, UpstreamNar } from './open-nar.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { Trust } from './trust.ts';
-import { namesFileHash, type UpstreamNars } from './upstream-nars.ts';
+import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
+import type { VerifiedNars } from './verified-nars.ts';
+import type { Withheld } from './withheld.ts';
 
 export interface NarsOptions {
   readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry'>;
-  readonly open: OpenNar;
+  readonly verified: Pick<VerifiedNars, 'open'>;
+  readonly withheld: Pick<Withheld, 'has'>;
   readonly upstreams: readonly Upstream[];
   readonly upstreamNars: UpstreamNars;
   readonly trust: Trust;
@@ -25,10 +28,6 @@ export interface NarsOptions {
   readonly timeoutMs: number;
   readonly onEvent: (event: ServeEvent) => void;
 }
-
-const PREFIX = 'nar/';
-/** Characters of nix base-32 in a SHA-256. */
-const HASH_LENGTH = 52;
 
 export class Nars {
   readonly #options: NarsOptions;
@@ -40,25 +39,26 @@ export class Nars {
   /** Whether `path` is of a kind that NARs have, so that it is worth asking for. */
   names(path: string): boolean {
     const url = path.slice(1);
-    return namesFileHash(url) || this.#options.upstreamNars.find(url) !== undefined;
+    return fileHashIn(url) !== undefined || this.#options.upstreamNars.find(url) !== undefined;
   }
 
   /** What `path` gets, which names a NAR. Not opened yet. */
   async answer(path: string, options: CallOptions): Promise<Answer> {
-    const { open, counters } = this.#options;
+    const { verified, counters } = this.#options;
     const url = path.slice(1);
-    const own = namesFileHash(url) ? await this.#find(url) : undefined;
+    const fileHash = fileHashIn(url);
+    const own = fileHash === undefined ? undefined : await this.#find(url, fileHash);
     const nar = own ?? (await this.#findUpstream(url, options));
     if (nar === undefined) counters.narMisses += 1;
     else if ('entry' in nar) counters.narHits += 1;
     else counters.narUpstreamHits += 1;
-    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, open);
+    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, verified);
   }
 
   /** The cache's own, under the name that its compression gives it. */
-  async #find(url: string): Promise<CacheNar | undefined> {
-    const { reader, trust, onEvent } = this.#options;
-    const fileHash = `sha256:${url.slice(PREFIX.length, PREFIX.length + HASH_LENGTH)}` as NixHash;
+  async #find(url: string, fileHash: NixHash): Promise<CacheNar | undefined> {
+    const { reader, trust, withheld, onEvent } = this.#options;
+    if (withheld.has(fileHash)) return undefined;
     try {
       const file = await reader.findNarFile(fileHash);
       if (file === undefined || narUrl(fileHash, file.entry.narInfo.compression) !== url) return undefined;
@@ -95,7 +95,7 @@ export class Nars {
     const { upstreamNars, upstreams, headStartMs, onEvent } = this.#options;
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<UpstreamNar | undefined> => {
       const facts = await upstream.statFile(url, { signal });
-      return facts === undefined ? undefined : { upstream, url, size: facts.size };
+      return facts === undefined ? undefined : { upstream, url, size: facts.size, fileHash: fileHashIn(url) };
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => {
       if (error instanceof CircuitOpenError) return;
@@ -113,13 +113,13 @@ export class Nars {
   }
 }
 
-function narAnswer(nar: CacheNar | UpstreamNar, url: string, open: OpenNar): Answer {
-  const isByHash = namesFileHash(url);
-  const name = nar.fileHash === undefined ? (isByHash ? url : undefined) : hashToBase32(nar.fileHash);
+function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>): Answer {
+  const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
+  const isByHash = fileHashIn(url) !== undefined;
   return {
     status: 200,
     headers: ['Content-Type', 'application/x-nix-nar', 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
-    body: { size: nar.size, open: (options) => open(nar, options) },
+    body: { size: nar.size, open: (options) => verified.open(nar, options) },
     etag: name === undefined ? undefined : `"${name}"`,
   };
 }

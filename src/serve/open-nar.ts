@@ -4,35 +4,42 @@ import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NixHash } from '../nix/hash.ts';
+import type { Pieces } from '../streams/pieces.ts';
 import { type Opened, openResumed } from '../streams/resumed-stream.ts';
 import { verifyRange, verifyStream } from '../streams/verify.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OpenOptions } from './answer.ts';
 
-interface Nar {
+interface NarFacts {
   /** Bytes; undefined where nobody said. */
   readonly size?: number | undefined;
+  /** What the compressed NAR has to be. */
   readonly fileHash?: NixHash | undefined;
+  /** Known digests of its pieces. */
+  readonly pieces?: Pieces | undefined;
 }
 
 /** A NAR that the cache has. */
-export interface CacheNar extends Nar {
+export interface CacheNar extends NarFacts {
   readonly entry: Entry;
 }
 
 /** A NAR that an upstream has, or at least should have. */
-export interface UpstreamNar extends Nar {
+export interface UpstreamNar extends NarFacts {
   readonly upstream: Upstream;
   /** As the upstream's narinfo names it. */
   readonly url: string;
 }
 
+export type Nar = CacheNar | UpstreamNar;
+
 /**
- * Opens a NAR, or a range of it. A whole one ends in an error, its last bytes withheld, unless it has its file hash.
+ * Opens a NAR, or a range of it: a whole one ends in an error, its last bytes withheld, unless it has its file hash. A range
+ * is as long as it should be, and no more is known of it.
  *
  * @throws {NixcacheError} ERR_NOT_FOUND, ERR_NETWORK, ERR_UPSTREAM and others
  */
-export type OpenNar = (nar: CacheNar | UpstreamNar, options: OpenOptions) => Promise<Readable>;
+export type OpenNar = (nar: Nar, options: OpenOptions) => Promise<Readable>;
 
 export const openNarFrom =
   (reader: Pick<CacheReader, 'openNar'>): OpenNar =>

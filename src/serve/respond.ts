@@ -1,5 +1,5 @@
 /** From a reply to a `Response`, whose bytes an adapter may also take as a Node stream. */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { readThrough, verifyRange } from '../streams/verify.ts';
 import { type Answer, type FileBody, isFileBody, NOT_FOUND, type Reply } from './answer.ts';
 import { negotiate, wholeReply } from './negotiate.ts';
@@ -31,7 +31,7 @@ async function stream(
   onFailure: ReportFailure,
 ): Promise<Response> {
   const { size } = reply.body;
-  let source: Readable;
+  let source: Readable | Buffer;
   try {
     source = await reply.body.open({ signal });
   } catch (error) {
@@ -39,10 +39,23 @@ async function stream(
     const miss = wholeReply(NOT_FOUND);
     return new Response(String(miss.body), initOf(miss));
   }
+  if (Buffer.isBuffer(source)) {
+    const bytes = source;
+    return carry(
+      new Response(
+        webBody(() => Readable.from([bytes], { objectMode: false })),
+        initOf(reply),
+      ),
+      bytes,
+    );
+  }
   const exact = size === undefined ? source : readThrough(source, verifyRange(size, path));
   // It may break before anyone reads it; whoever reads it then meets the error.
   exact.on('error', () => {});
-  const body = webBody(exact, (error) => onFailure(path, error));
+  const body = webBody(
+    () => exact,
+    (error) => onFailure(path, error),
+  );
   return carry(new Response(body, initOf(reply)), exact);
 }
 
@@ -60,14 +73,14 @@ function carry(response: Response, body: string | Buffer | Readable): Response {
  */
 export const bodyOf = (response: Response): string | Buffer | Readable | undefined => carried.get(response);
 
-/** `source` as a web stream, which touches it only once it is read. */
-function webBody(source: Readable, onFailure: (error: unknown) => void): ReadableStream<Uint8Array> {
+/** What `open` gives as a web stream, which touches it only once it is read, or left. */
+function webBody(open: () => Readable, onFailure: (error: unknown) => void = () => {}): ReadableStream<Uint8Array> {
   let chunks: AsyncIterator<Buffer> | undefined;
   let isLeft = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller): Promise<void> {
-        chunks ??= source[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+        chunks ??= open()[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
         try {
           const next = await chunks.next();
           if (next.done === true) controller.close();
@@ -79,7 +92,7 @@ function webBody(source: Readable, onFailure: (error: unknown) => void): Readabl
       },
       cancel(): void {
         isLeft = true;
-        source.destroy();
+        open().destroy();
       },
     },
     { highWaterMark: 0 },

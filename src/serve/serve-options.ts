@@ -36,6 +36,8 @@ export type ServeEvent =
   | { readonly type: 'upstream-failed'; readonly upstream: string; readonly path: string; readonly error: string }
   /** An entry or narinfo that is there and is not served. */
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
+  /** A NAR of the cache is not what its hash says, or gone: it is not offered from now on, until the index changes. */
+  | { readonly type: 'damaged'; readonly path: string; readonly error: string }
   /** An answer that was cut off, or could not be begun. */
   | { readonly type: 'answer-failed'; readonly path: string; readonly error: string };
 

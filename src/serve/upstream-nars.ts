@@ -6,6 +6,7 @@
  * narinfos for 30 days, far longer than we do.
  */
 import { LRUCache } from 'lru-cache';
+import type { NixHash } from '../nix/hash.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { resolveInside } from '../upstream/file-source.ts';
@@ -13,7 +14,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import type { UpstreamNar } from './open-nar.ts';
 
 /** The first digit of 256 bits in base 32 is 0 or 1. */
-const BY_FILE_HASH = new RegExp(`^nar/[01][${ALPHABET}]{51}\\.nar(\\.[0-9a-z]{1,8})?$`);
+const BY_FILE_HASH = new RegExp(`^nar/([01][${ALPHABET}]{51})\\.nar(?:\\.[0-9a-z]{1,8})?$`);
 const FOREIGN = /^nar\/u\/([0-9a-f]{12})\/([0-9A-Za-z_-]{1,2000})$/;
 /** 32 768 NARs of 300 bytes each are 10 MB. */
 const MAX_REMEMBERED = 32_768;
@@ -53,5 +54,8 @@ export class UpstreamNars {
   }
 }
 
-/** Whether `url` names a NAR by its file hash, so that any upstream may be asked for it. */
-export const namesFileHash = (url: string): boolean => BY_FILE_HASH.test(url);
+/** The file hash that `url` names a NAR by, so that any upstream may be asked for it; undefined for other names. */
+export function fileHashIn(url: string): NixHash | undefined {
+  const hash = BY_FILE_HASH.exec(url)?.[1];
+  return hash === undefined ? undefined : (`sha256:${hash}` as NixHash);
+}

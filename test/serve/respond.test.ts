@@ -16,7 +16,7 @@ describe('the body of a NAR as a web stream', () => {
 
   it('ends in an error when it is shorter than announced, and that is told', async () => {
     const { reader, app, events } = setUpApp();
-    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(200_000, 1) });
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(2_000_000, 1) });
     reader.faults.endAfter = 100_000;
     const response = await app.fetch(new Request(`http://cache/${narInfo.url}`));
     await expect(response.arrayBuffer()).rejects.toThrow();

@@ -113,12 +113,18 @@ export class LoadedEntries {
     return loaded;
   }
 
-  /** As any one entry says. */
+  /** As most entries say, going by the first of each segment: a wrong one must not hide all the others. */
   #readStoreDir(): string | undefined {
-    for (const row of this.#table.rows()) {
-      const [, storeDir] = /^StorePath: (.*)\/[^/\n]*\n/.exec(this.#read(row)) ?? [];
-      return storeDir ?? DEFAULT_STORE_DIR;
+    const votes = new Map<string, number>();
+    for (const { segment } of this.#segments) {
+      const { count, offsets, lengths } = segment.rows;
+      const text = count === 0 ? '' : segment.read(offsets[0] ?? 0, lengths[0] ?? 0);
+      const [, storeDir] = STORE_DIR.exec(text) ?? [];
+      if (storeDir !== undefined) votes.set(storeDir, (votes.get(storeDir) ?? 0) + count);
     }
-    return undefined;
+    return [...votes].toSorted(([, a], [, b]) => b - a)[0]?.[0];
   }
 }
+
+/** Of an entry's text. */
+const STORE_DIR = /^StorePath: (\/[!-~]+)\/[^/\n]*\n/;

@@ -102,6 +102,11 @@ function tell(event: ServerEvent, { output, reader, hasUpstreams }: Serving): vo
     case 'refused':
       output.warn(`${event.path} is not served: ${event.reason}`);
       break;
+    case 'damaged':
+      output.warn(
+        `${event.path} is not what the cache says and is not offered for now: ${event.error}; 'nixcache verify --contents' finds all that is so`,
+      );
+      break;
     case 'accept-failed':
       output.warn(`connections cannot be accepted: ${event.error}`);
       break;

@@ -1,0 +1,97 @@
+/**
+ * Opens NARs so that nothing wrong passes for right. A small one is read and checked before its first byte is handed on. Of
+ * a large one whose pieces have known digests each piece is. Of any other, the whole is checked on its way, its last bytes
+ * withheld; a part is handed on only after the whole was read once, for that tells the digests of its pieces.
+ */
+import type { Readable } from 'node:stream';
+import { LRUCache } from 'lru-cache';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
+import type { NixHash } from '../nix/hash.ts';
+import { untilIntact } from '../oci/read-blob.ts';
+import { SharedWork } from '../shared-work.ts';
+import type { ByteRange } from '../streams/byte-range.ts';
+import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/pieces.ts';
+import { readBounded } from '../streams/verify.ts';
+import type { OpenOptions } from './answer.ts';
+import type { Nar, OpenNar } from './open-nar.ts';
+
+export interface VerifiedNarsOptions {
+  /** Of wholes, checks all and withholds the end; of ranges, only the length. */
+  readonly open: OpenNar;
+  /** `nar` is not what its hash says, or not there: told each time that it shows. */
+  readonly onLost: (nar: Nar, error: Error) => void;
+}
+
+/** 16 MiB of digests are of 1 TiB of NARs. */
+const MAX_KNOWN_BYTES = 16 * 1024 * 1024;
+
+export class VerifiedNars {
+  readonly #options: VerifiedNarsOptions;
+  readonly #known = new LRUCache<NixHash, Pieces>({
+    maxSize: MAX_KNOWN_BYTES,
+    sizeCalculation: ({ digests }) => digests.length + 200,
+  });
+  readonly #reading = new Map<NixHash, SharedWork<Pieces>>();
+
+  constructor(options: VerifiedNarsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A NAR or a range of it: as bytes, or as a stream that ends in an error unless all was right.
+   *
+   * @throws {NixcacheError} as `OpenNar`; ERR_DIGEST_MISMATCH when the beginning is known to be wrong
+   */
+  async open(nar: Nar, options: OpenOptions): Promise<Readable | Buffer> {
+    const told = (error: unknown): void => {
+      if (isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND', 'ERR_RANGE')) this.#options.onLost(nar, error);
+    };
+    try {
+      const opened = await this.#open(nar, options);
+      if (!Buffer.isBuffer(opened)) opened.once('error', told);
+      return opened;
+    } catch (error) {
+      if (!options.signal.aborted) told(error);
+      throw error;
+    }
+  }
+
+  async #open(nar: Nar, { range, signal }: OpenOptions): Promise<Readable | Buffer> {
+    const { size, fileHash } = nar;
+    const { open } = this.#options;
+    if (fileHash === undefined) return await open(nar, { signal, range });
+    const what = 'entry' in nar ? nar.entry.narInfo.url : `${nar.upstream.name}/${nar.url}`;
+    if (size !== undefined && size <= PIECE_BYTES) {
+      const whole = await untilIntact(async () => {
+        const bytes = await readBounded(await open(nar, { signal }), PIECE_BYTES, what);
+        if (bytes.length === size) return bytes;
+        throw new NixcacheError('ERR_DIGEST_MISMATCH', `${what} has ${bytes.length} bytes instead of ${size}`);
+      });
+      return range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
+    }
+    const isWhole = range === undefined || range.length === size;
+    const known = nar.pieces ?? this.#known.get(fileHash);
+    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, fileHash, signal));
+    if (pieces === undefined) return await open(nar, { signal });
+    const openPart = (part: ByteRange): Promise<Readable> => open(nar, { signal, range: part });
+    return await readPieces({ pieces, range: range ?? { offset: 0, length: pieces.size }, open: openPart, what });
+  }
+
+  /** Reads all of `nar`, once for all who wait for it, and keeps the digests of its pieces. */
+  #readAll(nar: Nar, fileHash: NixHash, signal: AbortSignal): Promise<Pieces> {
+    let reading = this.#reading.get(fileHash);
+    if (reading === undefined) {
+      const read = async (signal: AbortSignal): Promise<Pieces> => {
+        const digester = new PieceDigester();
+        const whole = await this.#options.open(nar, { signal });
+        for await (const chunk of whole as AsyncIterable<Buffer>) digester.update(chunk);
+        const pieces = digester.finish();
+        this.#known.set(fileHash, pieces);
+        return pieces;
+      };
+      reading = new SharedWork((signal) => read(signal).finally(() => this.#reading.delete(fileHash)));
+      this.#reading.set(fileHash, reading);
+    }
+    return reading.join({ signal });
+  }
+}
