@@ -50,7 +50,11 @@ export class App {
     const upstreamNars = new UpstreamNars(upstreams);
     const withheld = new Withheld();
     const onLost = (nar: Nar, error: Error): void => {
-      if (!('entry' in nar)) return;
+      if (!('entry' in nar)) {
+        upstreamNars.forget(nar);
+        if (nar.hashPart !== undefined) upstreamNarInfos.forget(nar.hashPart);
+        return; // the answer that fails is told of
+      }
       const { fileHash, url } = nar.entry.narInfo;
       if (!withheld.add(fileHash)) return;
       narInfos.clear();
@@ -58,7 +62,8 @@ export class App {
     };
     const verified = new VerifiedNars({ open: openNarFrom(reader), onLost });
     const shared = { reader, upstreams, upstreamNars, trust, withheld, counters, headStartMs, timeoutMs, onEvent };
-    const narInfos = new NarInfos({ ...shared, upstreams: new UpstreamNarInfos({ ...shared, negativeTtlMs }) });
+    const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
+    const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
     const nars = new Nars({ ...shared, verified });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {

@@ -95,14 +95,15 @@ export class Nars {
     const { upstreamNars, upstreams, headStartMs, onEvent } = this.#options;
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<UpstreamNar | undefined> => {
       const facts = await upstream.statFile(url, { signal });
-      return facts === undefined ? undefined : { upstream, url, size: facts.size, fileHash: fileHashIn(url) };
+      return facts && { upstream, url, ours: url, size: facts.size, fileHash: fileHashIn(url) };
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => {
       if (error instanceof CircuitOpenError) return;
       onEvent({ type: 'upstream-failed', upstream: name, path: `/${url}`, error: messageOf(error) });
     };
-    const nar = await this.#inTime(options, (signal) => firstOf(upstreams, ask, { headStartMs, signal, onFailure }));
-    if (nar !== undefined) upstreamNars.remember(url, nar);
+    const candidates = upstreams.filter((upstream) => !upstreamNars.isWrong(upstream, url));
+    const nar = await this.#inTime(options, (signal) => firstOf(candidates, ask, { headStartMs, signal, onFailure }));
+    if (nar !== undefined) upstreamNars.remember(nar);
     return nar;
   }
 

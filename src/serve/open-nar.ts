@@ -3,7 +3,10 @@ import { PassThrough, type Readable, type Transform } from 'node:stream';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
+import { canDecompress } from '../nar/decompress.ts';
+import { type Unpacked, verifyPacked } from '../nar/verify-packed.ts';
 import type { NixHash } from '../nix/hash.ts';
+import type { HashPart } from '../nix/store-path.ts';
 import type { Pieces } from '../streams/pieces.ts';
 import { type Opened, openResumed } from '../streams/resumed-stream.ts';
 import { verifyRange, verifyStream } from '../streams/verify.ts';
@@ -29,6 +32,13 @@ export interface UpstreamNar extends NarFacts {
   readonly upstream: Upstream;
   /** As the upstream's narinfo names it. */
   readonly url: string;
+  /** As we name it. */
+  readonly ours: string;
+  /** Of the path whose narinfo named it; undefined where our own URL is all that is known. */
+  readonly hashPart?: HashPart | undefined;
+  readonly narHash?: NixHash | undefined;
+  /** What it has to unpack to, where that is checked. */
+  readonly unpacked?: Unpacked | undefined;
 }
 
 export type Nar = CacheNar | UpstreamNar;
@@ -46,7 +56,7 @@ export const openNarFrom =
   (nar, options) =>
     'entry' in nar ? reader.openNar(nar.entry, options) : openUpstreamNar(nar, options);
 
-/** Resumed when it breaks off, and checked where its narinfo gave a file hash. */
+/** Resumed when it breaks off; a whole one is checked. */
 async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions): Promise<Readable> {
   const { upstream, url, size } = nar;
   const what = `${upstream.name}/${url}`;
@@ -60,7 +70,7 @@ async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions)
     if (file === undefined) throw new NixcacheError('ERR_NOT_FOUND', `${what} is not there, although it should be`);
     if (size !== undefined && file.size !== undefined && file.size !== size) {
       file.body.destroy();
-      throw new NixcacheError('ERR_UPSTREAM', `${what} has ${file.size} bytes, not ${size} as announced`);
+      throw new NixcacheError('ERR_DIGEST_MISMATCH', `${what} has ${file.size} bytes, not ${size} as announced`);
     }
     if (etag !== undefined && file.etag !== undefined && file.etag !== etag) {
       file.body.destroy();
@@ -69,7 +79,7 @@ async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions)
     etag ??= file.etag;
     return file;
   };
-  return openResumed(
+  const source = await openResumed(
     {
       open: openAt,
       size: () => length,
@@ -78,11 +88,20 @@ async function openUpstreamNar(nar: UpstreamNar, { signal, range }: OpenOptions)
     },
     checkOf(nar, range, what),
   );
+  return range === undefined ? await unpacking(source, nar, what) : source;
 }
 
 /** Of a range nothing vouches for more than its length. */
 function checkOf({ size, fileHash }: UpstreamNar, range: OpenOptions['range'], what: string): Transform {
   if (range !== undefined) return verifyRange(range.length, what);
-  if (fileHash?.startsWith('sha256:')) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
+  if (fileHash !== undefined) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
   return size === undefined ? new PassThrough() : verifyRange(size, what);
+}
+
+/** `source`, checked by what it unpacks to as well. @throws {NixcacheError} ERR_UPSTREAM when nothing can be checked */
+async function unpacking(source: Readable, { fileHash, unpacked }: UpstreamNar, what: string): Promise<Readable> {
+  if (unpacked !== undefined && (await canDecompress(unpacked.compression))) return verifyPacked(source, unpacked, what);
+  if (fileHash !== undefined) return source;
+  source.destroy();
+  throw new NixcacheError('ERR_UPSTREAM', `${what} has no file hash, and cannot be unpacked here to check it`);
 }

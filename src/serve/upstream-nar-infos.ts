@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
+import type { NarInfo } from '../nix/nar-info.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
@@ -53,6 +53,11 @@ export class UpstreamNarInfos {
     return running.join(options).catch(() => undefined); // only who left gets an error, and reads no answer
   }
 
+  /** What was said of this path is not so. */
+  forget(hashPart: HashPart): void {
+    this.#kept.delete(hashPart);
+  }
+
   async #ask(hashPart: HashPart, signal: AbortSignal): Promise<Answer | undefined> {
     const { upstreams, headStartMs, timeoutMs, onEvent } = this.#options;
     const path = `/${hashPart}.narinfo`;
@@ -81,17 +86,13 @@ export class UpstreamNarInfos {
     return answer;
   }
 
-  #adopt(upstream: Upstream, info: NarInfo, path: string): Answer | undefined {
+  async #adopt(upstream: Upstream, info: NarInfo, path: string): Promise<Answer | undefined> {
     const { upstreamNars, trust, onEvent } = this.#options;
-    if (!trust.allows(info)) {
-      onEvent({ type: 'refused', path, reason: `no trusted key signed what ${upstream.name} has` });
-      return undefined;
-    }
-    const url = upstreamNars.adopt(upstream, info);
-    if (url === undefined) {
-      onEvent({ type: 'refused', path, reason: `its NAR at ${upstream.name} lies outside that cache` });
-      return undefined;
-    }
-    return narInfoAnswer(formatNarInfo({ ...info, url }));
+    const adopted = trust.allows(info)
+      ? await upstreamNars.adopt(upstream, info)
+      : { refused: `no trusted key signed what ${upstream.name} has` };
+    if ('text' in adopted) return narInfoAnswer(adopted.text);
+    onEvent({ type: 'refused', path, reason: adopted.refused });
+    return undefined;
   }
 }

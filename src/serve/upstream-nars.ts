@@ -1,58 +1,136 @@
 /**
- * NARs of upstreams, under URLs of ours.
+ * NARs of upstreams, under URLs of ours, each of which says what its bytes have to be.
  *
- * A NAR named by its file hash keeps its URL, `nar/<52 characters>.nar.xz`, wherever it comes from. Every other URL
- * becomes `nar/u/<upstream id>/<base64url of theirs>`, which says by itself whom to ask for what: Nix remembers
- * narinfos for 30 days, far longer than we do.
+ * A NAR named by its file hash keeps its URL, `nar/<52 characters>.nar.xz`, wherever it comes from. Every other becomes
+ * `nar/u/<upstream id>/<NAR hash>-<NAR size>-<compression>[-<file hash>]/<base64url of theirs>`, which says by itself whom to
+ * ask for what, and what has to come: Nix remembers narinfos for 30 days, far longer than we do.
+ *
+ * Only the NAR hash and size are signed. So what one upstream says of a URL holds for what that upstream gives, and two that
+ * say of one file that it holds different NARs never share a URL.
  */
 import { LRUCache } from 'lru-cache';
-import type { NixHash } from '../nix/hash.ts';
-import type { NarInfo } from '../nix/nar-info.ts';
+import { canDecompress } from '../nar/decompress.ts';
+import type { Unpacked } from '../nar/verify-packed.ts';
+import { hashToBase32, type NixHash } from '../nix/hash.ts';
+import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
+import { hashPartOf } from '../nix/store-path.ts';
 import { resolveInside } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { faultOf } from './nar-info-faults.ts';
 import type { UpstreamNar } from './open-nar.ts';
 
 /** The first digit of 256 bits in base 32 is 0 or 1. */
-const BY_FILE_HASH = new RegExp(`^nar/([01][${ALPHABET}]{51})\\.nar(?:\\.[0-9a-z]{1,8})?$`);
-const FOREIGN = /^nar\/u\/([0-9a-f]{12})\/([0-9A-Za-z_-]{1,2000})$/;
-/** 32 768 NARs of 300 bytes each are 10 MB. */
+const HASH = `[01][${ALPHABET}]{51}`;
+const BY_FILE_HASH = new RegExp(`^nar/(${HASH})\\.nar(?:\\.[0-9a-z]{1,8})?$`);
+const FOREIGN = new RegExp(
+  `^nar/u/([0-9a-f]{12})/(${HASH})-([1-9][0-9]{0,15})-([0-9a-z]{1,8})(?:-(${HASH}))?/([0-9A-Za-z_-]{1,2000})$`,
+);
+/** 32 768 NARs of 400 bytes each are 13 MB. */
 const MAX_REMEMBERED = 32_768;
+/** Ten minutes, as for what our own cache has lost. */
+const WRONG_TTL_MS = 600_000;
+
+/** A narinfo of ours, or why there is none. */
+export type Adopted = { readonly text: string } | { readonly refused: string };
 
 export class UpstreamNars {
   readonly #upstreams: ReadonlyMap<string, Upstream>;
-  readonly #remembered = new LRUCache<string, UpstreamNar>({ max: MAX_REMEMBERED });
+  /** What upstreams say is under a URL of ours; all of them say that it holds the same NAR. */
+  readonly #claims = new LRUCache<string, readonly UpstreamNar[]>({ max: MAX_REMEMBERED });
+  /** Which upstream gave something wrong, or nothing, for which URL of its own, and as which NAR. */
+  readonly #wrong = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: WRONG_TTL_MS });
 
   constructor(upstreams: readonly Upstream[]) {
     this.#upstreams = new Map(upstreams.map((upstream) => [upstream.id, upstream]));
   }
 
-  /** The URL under which we serve the NAR of `info`, remembered from now on; undefined when it is outside the upstream. */
-  adopt(upstream: Upstream, info: NarInfo): string | undefined {
-    if (resolveInside(upstream.cache.url, info.url) === undefined) return undefined;
-    const encoded = Buffer.from(info.url).toString('base64url');
-    const url = BY_FILE_HASH.test(info.url) ? info.url : `nar/u/${upstream.id}/${encoded}`;
-    if (url !== info.url && !FOREIGN.test(url)) return undefined; // too long
-    const { fileHash, fileSize: size } = info;
-    this.remember(url, { upstream, url: info.url, size, fileHash });
-    return url;
+  /** The narinfo that we give for `info`, whose NAR is remembered from now on. */
+  async adopt(upstream: Upstream, info: NarInfo): Promise<Adopted> {
+    if (resolveInside(upstream.cache.url, info.url) === undefined) {
+      return { refused: `its NAR at ${upstream.name} lies outside that cache` };
+    }
+    const fault = faultOf(info, formatNarInfo(info));
+    if (fault !== undefined) return { refused: `at ${upstream.name} ${fault}` };
+    const isPlain = info.compression === 'none';
+    const fileHash = info.fileHash ?? (isPlain ? info.narHash : undefined);
+    const size = info.fileSize ?? (isPlain ? info.narSize : undefined);
+    if (fileHash === undefined && !(await canDecompress(info.compression))) {
+      return {
+        refused: `${upstream.name} gives no FileHash, and what is compressed with ${info.compression} cannot be checked here`,
+      };
+    }
+    const ours = this.#ownUrl(upstream, info, fileHash);
+    if (ours.length > MAX_URL) return { refused: `the URL of its NAR at ${upstream.name} is too long` };
+    if (this.isWrong(upstream, info.url, info.narHash))
+      return { refused: `what ${upstream.name} has of it was wrong or gone` };
+    const { path, url, narHash } = info;
+    const facts = { size, fileHash, narHash, unpacked: unpackedOf(info, fileHash, ours) };
+    this.remember({ upstream, url, ours, hashPart: hashPartOf(path), ...facts });
+    return { text: formatNarInfo({ ...info, url: ours }) };
   }
 
-  remember(url: string, nar: UpstreamNar): void {
-    this.#remembered.set(url, nar);
+  #ownUrl(upstream: Upstream, info: NarInfo, fileHash: NixHash | undefined): string {
+    const { url, narHash, narSize, compression } = info;
+    const said = this.#claims.get(url) ?? [];
+    const isShared = said.every((claim) => claim.narHash === undefined || claim.narHash === narHash);
+    if (fileHash !== undefined && fileHashIn(url) === fileHash && isShared) return url;
+    const what = [hashToBase32(narHash), narSize, compression, ...(fileHash ? [hashToBase32(fileHash)] : [])];
+    return `nar/u/${upstream.id}/${what.join('-')}/${Buffer.from(url).toString('base64url')}`;
+  }
+
+  remember(nar: UpstreamNar): void {
+    const others = (this.#claims.get(nar.ours) ?? []).filter(({ upstream }) => upstream !== nar.upstream);
+    this.#claims.set(nar.ours, [...others, nar]);
+  }
+
+  /** What `nar` named is not there, or something else. */
+  forget(nar: UpstreamNar): void {
+    this.#wrong.set(wrongKey(nar.upstream, nar.url, nar.narHash), true);
+    const others = (this.#claims.get(nar.ours) ?? []).filter(({ upstream }) => upstream !== nar.upstream);
+    if (others.length > 0) this.#claims.set(nar.ours, others);
+    else this.#claims.delete(nar.ours);
+  }
+
+  /** Whether the upstream was seen not to have at its `url` what that names, or the NAR with this hash. */
+  isWrong(upstream: Upstream, url: string, narHash?: NixHash): boolean {
+    return this.#wrong.has(wrongKey(upstream, url, narHash));
   }
 
   /** What our `url` names, if that is known or stands in it. */
   find(url: string): UpstreamNar | undefined {
-    const remembered = this.#remembered.get(url);
-    if (remembered !== undefined) return remembered;
-    const [, id = '', encoded = ''] = FOREIGN.exec(url) ?? [];
+    const claim = this.#claims.get(url)?.[0];
+    if (claim !== undefined) return claim;
+    const [, id = '', nar, size, compression = '', file, encoded = ''] = FOREIGN.exec(url) ?? [];
     const upstream = this.#upstreams.get(id);
     if (upstream === undefined) return undefined;
     const theirs = Buffer.from(encoded, 'base64url').toString('utf8');
-    return resolveInside(upstream.cache.url, theirs) === undefined ? undefined : { upstream, url: theirs };
+    const narHash = `sha256:${nar}` as NixHash;
+    if (resolveInside(upstream.cache.url, theirs) === undefined) return undefined;
+    if (this.isWrong(upstream, theirs, narHash)) return undefined;
+    const isPlain = compression === 'none';
+    const fileHash = file === undefined ? (isPlain ? narHash : undefined) : (`sha256:${file}` as NixHash);
+    const unpacked = isPlain ? undefined : { compression, narHash, narSize: Number(size) };
+    return { upstream, url: theirs, ours: url, size: isPlain ? Number(size) : undefined, fileHash, narHash, unpacked };
   }
 }
+
+/** As long as FOREIGN allows. */
+const MAX_URL = 2200;
+
+/**
+ * What the NAR has to be checked for beside its file hash, which nobody signs. xz takes as long to unpack as a client takes
+ * for it, so that there the file hash is enough where the URL is that hash.
+ */
+function unpackedOf(info: NarInfo, fileHash: NixHash | undefined, ours: string): Unpacked | undefined {
+  const { compression, narHash, narSize } = info;
+  if (compression === 'none') return undefined;
+  return compression === 'xz' && fileHash !== undefined && fileHashIn(ours) === fileHash
+    ? undefined
+    : { compression, narHash, narSize };
+}
+
+const wrongKey = ({ id }: Upstream, url: string, narHash = ''): string => `${id} ${url} ${narHash}`;
 
 /** The file hash that `url` names a NAR by, so that any upstream may be asked for it; undefined for other names. */
 export function fileHashIn(url: string): NixHash | undefined {

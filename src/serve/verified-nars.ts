@@ -6,7 +6,6 @@
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import type { NixHash } from '../nix/hash.ts';
 import { untilIntact } from '../oci/read-blob.ts';
 import { SharedWork } from '../shared-work.ts';
 import type { ByteRange } from '../streams/byte-range.ts';
@@ -27,11 +26,11 @@ const MAX_KNOWN_BYTES = 16 * 1024 * 1024;
 
 export class VerifiedNars {
   readonly #options: VerifiedNarsOptions;
-  readonly #known = new LRUCache<NixHash, Pieces>({
+  readonly #known = new LRUCache<string, Pieces>({
     maxSize: MAX_KNOWN_BYTES,
     sizeCalculation: ({ digests }) => digests.length + 200,
   });
-  readonly #reading = new Map<NixHash, SharedWork<Pieces>>();
+  readonly #reading = new Map<string, SharedWork<Pieces>>();
 
   constructor(options: VerifiedNarsOptions) {
     this.#options = options;
@@ -44,7 +43,10 @@ export class VerifiedNars {
    */
   async open(nar: Nar, options: OpenOptions): Promise<Readable | Buffer> {
     const told = (error: unknown): void => {
-      if (isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND', 'ERR_RANGE')) this.#options.onLost(nar, error);
+      if (!isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND', 'ERR_RANGE')) return;
+      // Without a file hash, other bytes may be right the next time.
+      this.#known.delete(keyOf(nar));
+      this.#options.onLost(nar, error);
     };
     try {
       const opened = await this.#open(nar, options);
@@ -57,9 +59,9 @@ export class VerifiedNars {
   }
 
   async #open(nar: Nar, { range, signal }: OpenOptions): Promise<Readable | Buffer> {
-    const { size, fileHash } = nar;
+    const { size } = nar;
     const { open } = this.#options;
-    if (fileHash === undefined) return await open(nar, { signal, range });
+    const key = keyOf(nar);
     const what = 'entry' in nar ? nar.entry.narInfo.url : `${nar.upstream.name}/${nar.url}`;
     if (size !== undefined && size <= PIECE_BYTES) {
       const whole = await untilIntact(async () => {
@@ -70,28 +72,32 @@ export class VerifiedNars {
       return range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
     }
     const isWhole = range === undefined || range.length === size;
-    const known = nar.pieces ?? this.#known.get(fileHash);
-    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, fileHash, signal));
+    const known = nar.pieces ?? this.#known.get(key);
+    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, key, signal));
     if (pieces === undefined) return await open(nar, { signal });
     const openPart = (part: ByteRange): Promise<Readable> => open(nar, { signal, range: part });
     return await readPieces({ pieces, range: range ?? { offset: 0, length: pieces.size }, open: openPart, what });
   }
 
   /** Reads all of `nar`, once for all who wait for it, and keeps the digests of its pieces. */
-  #readAll(nar: Nar, fileHash: NixHash, signal: AbortSignal): Promise<Pieces> {
-    let reading = this.#reading.get(fileHash);
+  #readAll(nar: Nar, key: string, signal: AbortSignal): Promise<Pieces> {
+    let reading = this.#reading.get(key);
     if (reading === undefined) {
       const read = async (signal: AbortSignal): Promise<Pieces> => {
         const digester = new PieceDigester();
         const whole = await this.#options.open(nar, { signal });
         for await (const chunk of whole as AsyncIterable<Buffer>) digester.update(chunk);
         const pieces = digester.finish();
-        this.#known.set(fileHash, pieces);
+        this.#known.set(key, pieces);
         return pieces;
       };
-      reading = new SharedWork((signal) => read(signal).finally(() => this.#reading.delete(fileHash)));
-      this.#reading.set(fileHash, reading);
+      reading = new SharedWork((signal) => read(signal).finally(() => this.#reading.delete(key)));
+      this.#reading.set(key, reading);
     }
     return reading.join({ signal });
   }
 }
+
+/** The same for NARs that have to be the same bytes. */
+const keyOf = (nar: Nar): string =>
+  nar.fileHash ?? ('entry' in nar ? nar.entry.narInfo.fileHash : `${nar.upstream.id} ${nar.ours}`);

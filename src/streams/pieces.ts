@@ -10,7 +10,7 @@ import type { ByteRange } from './byte-range.ts';
 
 /** 1 MiB: what a reader holds back of each stream, at 22 characters of digest for each MiB. */
 export const PIECE_BYTES = 1024 * 1024;
-export const PIECE_DIGEST_BYTES = 16;
+const PIECE_DIGEST_BYTES = 16;
 
 /** What content of `size` bytes has to be: each `pieceBytes` of it have one of `digests`, which lie end to end. */
 export interface Pieces {
