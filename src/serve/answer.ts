@@ -54,7 +54,12 @@ export function statusAnswer(status: keyof typeof PHRASES, headers: readonly str
   return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body: `${PHRASES[status]}\n` };
 }
 
-const PHRASES = { 404: 'Not Found', 405: 'Method Not Allowed', 500: 'Internal Server Error' } as const;
+const PHRASES = {
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  500: 'Internal Server Error',
+  505: 'HTTP Version Not Supported',
+} as const;
 const PLAIN = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'] as const;
 
 export const NOT_FOUND: Answer = statusAnswer(404);

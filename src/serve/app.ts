@@ -60,7 +60,7 @@ export class App {
       narInfos.clear();
       onEvent({ type: 'damaged', path: `/${url}`, error: messageOf(error) });
     };
-    const verified = new VerifiedNars({ open: openNarFrom(reader), onLost });
+    const verified = new VerifiedNars({ open: openNarFrom(reader), onLost, maxOpen: options.maxOpenNars });
     const shared = { reader, upstreams, upstreamNars, trust, withheld, counters, headStartMs, timeoutMs, onEvent };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });

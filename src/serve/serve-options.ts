@@ -21,6 +21,8 @@ export interface ServeOptions {
   readonly narInfoTimeoutMs?: number | undefined;
   /** How long it is believed that no upstream has a path; default 60 s. */
   readonly negativeTtlMs?: number | undefined;
+  /** Large NARs that are read at once; others wait for their turn. Default: as many as are asked for. */
+  readonly maxOpenNars?: number | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;

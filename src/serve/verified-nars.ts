@@ -13,12 +13,15 @@ import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/
 import { readBounded } from '../streams/verify.ts';
 import type { OpenOptions } from './answer.ts';
 import type { Nar, OpenNar } from './open-nar.ts';
+import { Slots } from './slots.ts';
 
 export interface VerifiedNarsOptions {
   /** Of wholes, checks all and withholds the end; of ranges, only the length. */
   readonly open: OpenNar;
   /** `nar` is not what its hash says, or not there: told each time that it shows. */
   readonly onLost: (nar: Nar, error: Error) => void;
+  /** NARs that are open at once. */
+  readonly maxOpen?: number | undefined;
 }
 
 /** 16 MiB of digests are of 1 TiB of NARs. */
@@ -26,6 +29,7 @@ const MAX_KNOWN_BYTES = 16 * 1024 * 1024;
 
 export class VerifiedNars {
   readonly #options: VerifiedNarsOptions;
+  readonly #slots: Slots;
   readonly #known = new LRUCache<string, Pieces>({
     maxSize: MAX_KNOWN_BYTES,
     sizeCalculation: ({ digests }) => digests.length + 200,
@@ -34,6 +38,7 @@ export class VerifiedNars {
 
   constructor(options: VerifiedNarsOptions) {
     this.#options = options;
+    this.#slots = new Slots(options.maxOpen ?? Number.POSITIVE_INFINITY);
   }
 
   /**
@@ -48,11 +53,14 @@ export class VerifiedNars {
       this.#known.delete(keyOf(nar));
       this.#options.onLost(nar, error);
     };
+    const release = await this.#slots.take(options);
     try {
       const opened = await this.#open(nar, options);
-      if (!Buffer.isBuffer(opened)) opened.once('error', told);
+      if (Buffer.isBuffer(opened)) release();
+      else opened.once('error', told).once('close', release);
       return opened;
     } catch (error) {
+      release();
       if (!options.signal.aborted) told(error);
       throw error;
     }

@@ -4,7 +4,7 @@ import { pipeline, Readable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError } from '../../errors.ts';
-import type { Answer } from '../answer.ts';
+import { type Answer, statusAnswer } from '../answer.ts';
 import type { App } from '../app.ts';
 import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
@@ -65,6 +65,13 @@ function sendResponse(app: App, target: string, response: ServerResponse, answer
   if (response.destroyed) {
     // The client left while the answer was made.
     if (body instanceof Readable) body.destroy();
+    return;
+  }
+  if (body instanceof Readable && !answer.headers.has('content-length') && !response.useChunkedEncodingByDefault) {
+    // To HTTP/1.0 the end of the connection is the end of the answer: half of it would look whole.
+    body.destroy();
+    const { status, headers, body: text } = wholeReply(statusAnswer(505));
+    response.writeHead(status, headers as string[]).end(text);
     return;
   }
   const headers = [...answer.headers].flatMap(([name, value]) => [wireName(name), value]);

@@ -4,6 +4,8 @@ import type { AddressInfo, Socket } from 'node:net';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { App } from '../app.ts';
 import type { ServeEvent, ServeOptions } from '../serve-options.ts';
+import { inTurn } from './in-turn.ts';
+import { cutSlowReaders, defaultLimits, type ServerLimits, SLOW_READER, type SlowReaderPolicy } from './limits.ts';
 import { listenerOf } from './listener.ts';
 import { RefreshTimer } from './refresh-timer.ts';
 
@@ -17,6 +19,9 @@ export interface ServerOptions extends ServeOptions {
   /** How long `close` lets running requests go on; default 30 s. */
   readonly drainMs?: number | undefined;
   readonly onEvent?: ((event: ServerEvent) => void) | undefined;
+  /** Default: by how many files the process may open. */
+  readonly limits?: ServerLimits | undefined;
+  readonly slowReaders?: SlowReaderPolicy | undefined;
   /** Whether each request makes an event; off by default, for it costs. */
   readonly logRequests?: boolean | undefined;
 }
@@ -67,7 +72,8 @@ const DRAIN_POLL_MS = 20;
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
-  const app = new App(options);
+  const limits = options.limits ?? defaultLimits();
+  const app = new App({ maxOpenNars: limits.nars, ...options });
   const timer = new RefreshTimer(app.refresher);
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -77,7 +83,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     noDelay: true,
   });
   server.timeout = IDLE_TIMEOUT_MS;
-  const listener = listenerOf(app);
+  server.maxConnections = limits.connections;
+  const stopCutting = cutSlowReaders(server, options.slowReaders ?? SLOW_READER);
+  const listener = inTurn(listenerOf(app));
   const handle: typeof listener = (request, response) => {
     if (options.logRequests === true) reportRequest(request, response, onEvent);
     listener(request, response);
@@ -96,12 +104,18 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await listen(server, host, port);
   } catch (cause) {
     timer.stop();
+    stopCutting();
     throw new NixcacheError(
       'ERR_USAGE',
       `listen on ${host} port ${port}: ${messageOf(cause)}; choose another with --listen or --port`,
       { cause },
     );
   }
+  server.on('drop', () => {
+    // Who comes next finds room, if anyone can spare it.
+    server.closeIdleConnections();
+    onEvent({ type: 'accept-failed', error: `there are ${limits.connections} already, the most there may be` });
+  });
   // Without a listener, one connection too many would end the process.
   server.on('error', (error) => onEvent({ type: 'accept-failed', error: messageOf(error) }));
   const address = server.address() as AddressInfo;
@@ -113,6 +127,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port: address.port,
     close: () => {
       timer.stop();
+      stopCutting();
       closing ??= drain(server, sockets, options.drainMs ?? DEFAULT_DRAIN_MS);
       return closing;
     },
