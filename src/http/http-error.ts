@@ -54,9 +54,13 @@ export async function readRefusal(method: string, response: HttpResponse, now: n
 
 /** Of all other statuses no better answer is to be expected. GitHub signals a secondary rate limit with 403. */
 const isRetryableStatus = (status: number, body: string): boolean =>
-  RETRYABLE_STATUSES.has(status) || (status === 403 && /secondary rate limit/i.test(body));
+  status === 408 ||
+  status === 429 ||
+  (status >= 500 && !LASTING_STATUSES.has(status)) ||
+  (status === 403 && /secondary rate limit/i.test(body));
 
-const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** The server cannot do it at all; all else of its kind, those of content networks (520 to 530) included, may pass. */
+const LASTING_STATUSES: ReadonlySet<number> = new Set([501, 505, 508, 511]);
 
 /** 8 KiB: errors of registries are a line of JSON; more is an HTML page that no one reads. */
 const MAX_EXCERPT_BYTES = 8 * 1024;

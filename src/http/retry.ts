@@ -12,10 +12,12 @@ export interface RetryPolicy {
   readonly attempts: number;
   readonly baseDelayMs: number;
   readonly maxDelayMs: number;
-  /** No attempt starts later than this after the first one. */
+  /** No attempt starts later than this after the first one; the last one as late. */
   readonly deadlineMs: number;
   /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
   readonly firstContactMs?: number | undefined;
+  /** The same where the server itself says when to come again; default `deadlineMs`. */
+  readonly askedDeadlineMs?: number | undefined;
 }
 
 /** A minute of outage is survived, a dead registry is reported within a few minutes. */
@@ -63,7 +65,8 @@ export class Retrier {
 
   /** Runs `attempt`, which gets its number from 1, until it succeeds or fails for good; the last error is thrown. */
   async run<T>(attempt: (number: number) => Promise<T>, call: RetryCall = {}): Promise<T> {
-    const { attempts, deadlineMs, firstContactMs = Number.POSITIVE_INFINITY } = this.policy;
+    const { attempts, deadlineMs, askedDeadlineMs = deadlineMs } = this.policy;
+    const { firstContactMs = Number.POSITIVE_INFINITY } = this.policy;
     const start = this.clock.now();
     for (let number = 1; ; number += 1) {
       if (call.signal?.aborted === true) throw abortReason(call.signal);
@@ -76,9 +79,11 @@ export class Retrier {
         const worthIt = isRetryable(error) || call.alsoRetry?.(error) === true;
         if (!(error instanceof Error) || !worthIt) throw error;
         const askedMs = error instanceof HttpError ? error.retryAfterMs : undefined;
-        const delayMs = (askedMs ?? 0) + this.backoffMs(number);
-        const untilMs = this.#hasAnswered ? deadlineMs : Math.min(deadlineMs, firstContactMs);
-        if (number >= attempts || this.clock.now() + delayMs - start > untilMs) throw tried(error, number);
+        const allowedMs = askedMs === undefined ? deadlineMs : askedDeadlineMs;
+        const untilMs = this.#hasAnswered ? allowedMs : Math.min(allowedMs, firstContactMs);
+        const leftMs = start + untilMs - this.clock.now();
+        const delayMs = Math.min((askedMs ?? 0) + this.backoffMs(number), Math.max(askedMs ?? 0, leftMs));
+        if (number >= attempts || leftMs <= 0 || delayMs > leftMs) throw tried(error, number);
         await this.pause({ error, attempt: number, attempts, delayMs, asked: askedMs !== undefined }, call.signal);
       }
     }

@@ -22,7 +22,8 @@ import { Withheld } from './withheld.ts';
 const DEFAULT_PRIORITY = 30;
 const DEFAULT_INDEX_TTL_MS = 300_000;
 const DEFAULT_HEAD_START_MS = 150;
-const DEFAULT_TIMEOUT_MS = 10_000;
+/** Each upstream has shorter limits of its own; this is for all that they add up to. */
+const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_NEGATIVE_TTL_MS = 60_000;
 
 const READ: readonly string[] = ['GET', 'HEAD'];

@@ -17,7 +17,7 @@ export interface ServeOptions {
   readonly indexTtlMs?: number | undefined;
   /** By how much an upstream is asked before the next; default 150 ms. */
   readonly headStartMs?: number | undefined;
-  /** For all upstreams together to come up with a narinfo, after which it is a miss; default 10 s. */
+  /** For all upstreams together to come up with a narinfo, after which it is a miss; default 30 s. */
   readonly narInfoTimeoutMs?: number | undefined;
   /** How long it is believed that no upstream has a path; default 60 s. */
   readonly negativeTtlMs?: number | undefined;

@@ -1,10 +1,12 @@
 /**
  * Stops asking a far side that keeps failing, and tries it again with one request after a while.
  *
- * closed --(failures in a row)--> open --(time)--> half-open --(success)--> closed, or --(failure)--> open, twice as long.
+ * closed --(nothing but failures for a while)--> open --(time)--> half-open --(success)--> closed, or --(failure)--> open, twice as
+ * long. Whoever comes shortly before it is tried again, or while that is under way, waits for the outcome.
  */
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { Clock } from '../http/clock.ts';
+import { abortable } from '../http/network-error.ts';
 
 export interface BreakerPolicy {
   /** Failures in a row that open it. */
@@ -14,6 +16,8 @@ export interface BreakerPolicy {
   /** How long it stays open the first time; doubled each time the probe fails. */
   readonly openMs: number;
   readonly maxOpenMs: number;
+  /** How long a request waits for it to close, when that may be so soon; default 0. */
+  readonly waitMs?: number | undefined;
 }
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -22,7 +26,9 @@ export interface BreakerOptions {
   /** Whom it guards, for messages. */
   readonly name: string;
   readonly policy: BreakerPolicy;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'sleep'>;
+  /** Whether an error speaks against the far side as a whole; any other is an answer of it. Default: every one does. */
+  readonly isOutage?: ((error: unknown) => boolean) | undefined;
   readonly onChange?: ((state: BreakerState, lastError: string | undefined) => void) | undefined;
 }
 
@@ -33,14 +39,21 @@ export class CircuitOpenError extends NixcacheError {
   }
 }
 
+interface Probe {
+  readonly startedAt: number;
+  readonly ended: PromiseWithResolvers<void>;
+}
+
 export class CircuitBreaker {
   readonly #options: BreakerOptions;
   #failures = 0;
   #firstFailureAt = 0;
+  #lastFailureAt = 0;
   /** Undefined while closed. */
   #openUntil: number | undefined;
+  #openedAt = 0;
   #openMs: number;
-  #probing = false;
+  #probe: Probe | undefined;
   #lastError: string | undefined;
 
   constructor(options: BreakerOptions) {
@@ -61,28 +74,67 @@ export class CircuitBreaker {
   /**
    * Runs `act` and learns from its outcome; what fails after `signal` aborted says nothing about the far side.
    *
-   * @throws {CircuitOpenError} at once while open, and while half-open with the one probe under way
+   * @throws {CircuitOpenError} while open, and while half-open with the one probe under way
    */
   async run<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const isProbe = this.#enter();
+    const { clock, isOutage = () => true } = this.#options;
+    const probe = await this.#enter(signal);
+    const startedAt = clock.now();
     try {
       const value = await act();
       this.#succeeded();
       return value;
     } catch (error) {
-      if (signal?.aborted !== true) this.#failed(error);
+      if (signal?.aborted !== true) {
+        if (isOutage(error)) this.#failed(error, startedAt);
+        else this.#succeeded();
+      }
       throw error;
     } finally {
-      if (isProbe) this.#probing = false;
+      if (probe !== undefined) {
+        this.#probe = undefined;
+        probe.ended.resolve();
+      }
     }
   }
 
-  #enter(): boolean {
-    const { state } = this;
-    if (state === 'closed') return false;
-    if (state === 'open' || this.#probing) throw new CircuitOpenError(this.#options.name, this.#lastError);
-    this.#probing = true;
-    return true;
+  /** Lets one request pass, or all when closed; the probe is given to the one that is to find out. */
+  async #enter(signal: AbortSignal | undefined): Promise<Probe | undefined> {
+    const { clock, policy, name } = this.#options;
+    const giveUpAt = clock.now() + (policy.waitMs ?? 0);
+    for (;;) {
+      const { state } = this;
+      if (state === 'closed') return undefined;
+      const now = clock.now();
+      if (state === 'half-open' && this.#probe === undefined) {
+        this.#probe = { startedAt: now, ended: Promise.withResolvers() };
+        return this.#probe;
+      }
+      // A probe that takes longer than this will not end well.
+      const decidedAt =
+        this.#probe === undefined ? (this.#openUntil ?? now) : this.#probe.startedAt + (policy.waitMs ?? 0);
+      if (now >= giveUpAt || (this.#probe === undefined ? decidedAt > giveUpAt : decidedAt <= now)) {
+        throw new CircuitOpenError(name, this.#lastError);
+      }
+      await this.#pause(Math.min(decidedAt, giveUpAt) - now, signal);
+    }
+  }
+
+  /** Until the probe under way has ended, or for `ms`. */
+  async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const { clock } = this.#options;
+    const probe = this.#probe;
+    if (probe === undefined) {
+      await clock.sleep(ms, signal);
+      return;
+    }
+    const stop = new AbortController();
+    const slept = clock.sleep(ms, stop.signal).catch(() => undefined);
+    try {
+      await abortable(Promise.race([probe.ended.promise, slept]), signal);
+    } finally {
+      stop.abort();
+    }
   }
 
   #succeeded(): void {
@@ -94,22 +146,29 @@ export class CircuitBreaker {
     if (wasOpen) this.#options.onChange?.('closed', undefined);
   }
 
-  #failed(error: unknown): void {
-    const { policy, clock, onChange } = this.#options;
+  #failed(error: unknown, startedAt: number): void {
+    const { policy, clock } = this.#options;
     const now = clock.now();
     this.#lastError = messageOf(error);
     if (this.#openUntil !== undefined) {
-      if (now < this.#openUntil) return; // a request that began before it opened
+      if (now < this.#openUntil || startedAt < this.#openedAt) return; // a request that began before it opened
       this.#openMs = Math.min(this.#openMs * 2, policy.maxOpenMs);
-      this.#openUntil = now + this.#openMs;
-      onChange?.('open', this.#lastError);
+      this.#open(now);
       return;
     }
-    if (this.#failures === 0) this.#firstFailureAt = now;
-    this.#failures += 1;
-    if (this.#failures >= policy.failures && now - this.#firstFailureAt >= policy.spanMs) {
-      this.#openUntil = now + this.#openMs;
-      onChange?.('open', this.#lastError);
+    // Failures with a long silence between them are several accidents.
+    if (this.#failures === 0 || startedAt - this.#lastFailureAt > policy.spanMs + policy.openMs) {
+      this.#failures = 0;
+      this.#firstFailureAt = startedAt;
     }
+    this.#lastFailureAt = now;
+    this.#failures += 1;
+    if (this.#failures >= policy.failures && now - this.#firstFailureAt >= policy.spanMs) this.#open(now);
+  }
+
+  #open(now: number): void {
+    this.#openedAt = now;
+    this.#openUntil = now + this.#openMs;
+    this.#options.onChange?.('open', this.#lastError);
   }
 }

@@ -4,13 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type HashPart, isHashPart } from '../nix/store-path.ts';
 import { NotRegular, openRegular } from '../regular-file.ts';
-import {
-  type FileSource,
-  type OpenFileOptions,
-  resolveInside,
-  type SourceFacts,
-  type SourceFile,
-} from './file-source.ts';
+import { type FileSource, type OpenFileOptions, resolveInside, type SourceFile } from './file-source.ts';
 
 export class DirectorySource implements FileSource {
   readonly #url: string;
@@ -34,20 +28,10 @@ export class DirectorySource implements FileSource {
         end: Math.max(offset, end - 1),
         ...(signal && { signal }),
       });
-      return { body, size, etag: undefined, encoding: undefined };
+      return { body, size, etag: undefined };
     } catch (error) {
       await handle.close();
       throw error;
-    }
-  }
-
-  async stat(url: string): Promise<SourceFacts | undefined> {
-    const handle = await this.#openFile(url);
-    if (handle === undefined) return undefined;
-    try {
-      return { size: (await handle.stat()).size, etag: undefined, encoding: undefined };
-    } finally {
-      await handle.close();
     }
   }
 

@@ -9,8 +9,6 @@ export interface SourceFacts {
   readonly size: number | undefined;
   /** A strong entity tag. */
   readonly etag: string | undefined;
-  /** Content-Encoding of the bytes, which `size` counts: undefined for none, as everything but texts should be. */
-  readonly encoding: string | undefined;
 }
 
 export interface SourceFile extends SourceFacts {
@@ -20,16 +18,20 @@ export interface SourceFile extends SourceFacts {
 
 export interface OpenFileOptions extends CallOptions {
   readonly range?: OpenRange | undefined;
+  /** A NAR: it may be large, and its reader slow. */
+  readonly bulk?: boolean | undefined;
+  /** Value of the Via header: through whom the request came, ourselves last. */
+  readonly via?: string | undefined;
 }
 
 export interface FileSource {
   /**
-   * Opens a file; undefined when the cache says that it has none.
+   * Opens a file; undefined when the cache says that it has none. `url` is as a narinfo names it: over HTTP it may be
+   * absolute, and then leads wherever it says, without the cache's credentials where that is another origin.
    *
    * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK; ERR_RANGE when `range` lies outside the file
    */
   open(url: string, options?: OpenFileOptions): Promise<SourceFile | undefined>;
-  stat(url: string, options?: CallOptions): Promise<SourceFacts | undefined>;
 }
 
 /**

@@ -15,8 +15,11 @@ export interface UpstreamCache {
   readonly timeoutMs: number;
 }
 
-/** A healthy cache answers in well under a second, a far one with TLS set-up in two; a client waits for us meanwhile. */
-export const DEFAULT_TIMEOUT_MS = 8000;
+/**
+ * A healthy cache answers in well under a second, one that first asks another or starts from cold in some seconds. Nix waits
+ * for an answer without end; that there is no connection at all shows earlier.
+ */
+export const DEFAULT_TIMEOUT_MS = 15_000;
 
 /** Keys of caches that everyone uses, so that naming the URL is enough. Source: NixOS/nix globals.hh. */
 const KNOWN_KEYS: ReadonlyMap<string, string> = new Map([

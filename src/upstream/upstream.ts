@@ -5,29 +5,37 @@ import type { Readable } from 'node:stream';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
+import { HttpError } from '../http/http-error.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
-import { timeoutError } from '../http/network-error.ts';
-import { Retrier, type RetryPolicy } from '../http/retry.ts';
+import { NetworkError, timeoutError } from '../http/network-error.ts';
+import { Retrier, type RetryCall, type RetryPolicy } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
-import { type BreakerPolicy, type BreakerState, CircuitBreaker } from './circuit-breaker.ts';
+import { readBounded } from '../streams/verify.ts';
+import { type BreakerPolicy, type BreakerState, CircuitBreaker, CircuitOpenError } from './circuit-breaker.ts';
 import { DirectorySource } from './directory-source.ts';
 import type { FileSource, OpenFileOptions, SourceFacts, SourceFile } from './file-source.ts';
 import { HttpSource } from './http-source.ts';
-import { readText } from './text-body.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
 
 /** How much trouble is put up with. */
 export interface Patience {
   readonly retry: RetryPolicy;
+  /** For what a client was told to be there, an open breaker included; default `retry`. */
+  readonly announced?: RetryPolicy | undefined;
   readonly breaker: BreakerPolicy;
 }
 
-/** For `serve`: a client waits, and there are other caches. */
+/**
+ * For `serve`: a client waits, and there are other caches. What Nix itself rides out (five attempts in some five seconds) is
+ * ridden out; then a cache that keeps failing costs nothing any more, and is looked at again after a second, two, four ….
+ * A miss is remembered by Nix for an hour, and a NAR that fails may end a build: that is worth half a minute.
+ */
 export const PROMPT: Patience = {
-  retry: { attempts: 2, baseDelayMs: 100, maxDelayMs: 500, deadlineMs: 5000 },
-  breaker: { failures: 3, spanMs: 0, openMs: 30_000, maxOpenMs: 300_000 },
+  retry: { attempts: 20, baseDelayMs: 250, maxDelayMs: 1500, deadlineMs: 5000, askedDeadlineMs: 15_000 },
+  announced: { attempts: 60, baseDelayMs: 250, maxDelayMs: 2000, deadlineMs: 30_000 },
+  breaker: { failures: 2, spanMs: 4900, openMs: 1000, maxOpenMs: 10_000, waitMs: 1000 },
 };
 
 /** For `publish`: what is not known has to be built or pushed, so a short outage is waited out; a long one costs seconds. */
@@ -54,6 +62,16 @@ export interface UpstreamHealth {
   readonly latencyMs: number | undefined;
 }
 
+/** Through whom the request comes, for those that are asked on behalf of others. */
+export type AskOptions = Pick<OpenFileOptions, 'signal' | 'via'>;
+
+/**
+ * Whether `error` says that nothing is to be had of the cache at all now. Every answer about one file, garbage included, says
+ * the opposite, and so does a request to come again later.
+ */
+const isOutage = (error: unknown): boolean =>
+  error instanceof NetworkError || (error instanceof HttpError && error.retryable && error.status >= 500);
+
 /** 64 KiB: a nix-cache-info has three short lines. */
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
 
@@ -64,6 +82,7 @@ export class Upstream {
   readonly #source: FileSource;
   readonly #breaker: CircuitBreaker;
   readonly #retrier: Retrier;
+  readonly #announced: Retrier;
   readonly #clock: Clock;
   readonly #storeDir: string;
   #latencyMs: number | undefined;
@@ -78,10 +97,12 @@ export class Upstream {
       ? new DirectorySource(cache.url)
       : new HttpSource(cache, http, this.#clock);
     this.#retrier = new Retrier({ policy: patience.retry, clock });
+    this.#announced = new Retrier({ policy: patience.announced ?? patience.retry, clock });
     this.#breaker = new CircuitBreaker({
       name: cache.url,
       policy: patience.breaker,
       clock,
+      isOutage,
       onChange: () => onHealthChange?.(this.health()),
     });
   }
@@ -106,7 +127,7 @@ export class Upstream {
    *
    * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK
    */
-  async fetchNarInfo(hashPart: HashPart, options: CallOptions = {}): Promise<NarInfo | undefined> {
+  async fetchNarInfo(hashPart: HashPart, options: AskOptions = {}): Promise<NarInfo | undefined> {
     const parse = (text: string): NarInfo => parseNarInfo(text, this.#storeDir);
     return await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
   }
@@ -123,40 +144,45 @@ export class Upstream {
   }
 
   /**
-   * Opens the file at `url` as a narinfo of this cache names it; undefined if it has none.
+   * Opens the NAR at `url` as a narinfo of this cache names it; undefined if it has none. What is `isAnnounced` is waited for
+   * longer, since who asks has been told that it is there.
    *
    * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK, ERR_RANGE
    */
-  async openFile(url: string, options: OpenFileOptions = {}): Promise<SourceFile | undefined> {
-    return await this.#guarded(async () => {
-      const file = await this.#source.open(url, options);
-      if (file?.encoding !== undefined) {
-        file.body.destroy();
-        throw this.#unreadable(url, `it is sent with Content-Encoding ${file.encoding}, which we did not ask for`);
-      }
-      return file;
-    }, options.signal);
+  async openFile(
+    url: string,
+    { isAnnounced = false, ...options }: OpenFileOptions & { readonly isAnnounced?: boolean | undefined } = {},
+  ): Promise<SourceFile | undefined> {
+    const retrier = isAnnounced ? this.#announced : this.#retrier;
+    const alsoRetry = (error: unknown): boolean => isAnnounced && error instanceof CircuitOpenError;
+    return await this.#guarded(() => this.#source.open(url, { bulk: true, ...options }), options.signal, {
+      retrier,
+      alsoRetry,
+    });
   }
 
-  async statFile(url: string, options: CallOptions = {}): Promise<SourceFacts | undefined> {
-    return await this.#guarded(() => this.#source.stat(url, options), options.signal);
+  /** What the answer to a GET says of a file, for a HEAD is not to be had everywhere: a signed URL is for one method. */
+  async statFile(url: string, options: AskOptions = {}): Promise<SourceFacts | undefined> {
+    const file = await this.openFile(url, options);
+    file?.body.destroy();
+    return file;
   }
 
   async #readText<T extends object>(
     url: string,
     maxBytes: number,
     parse: (text: string) => T,
-    { signal }: CallOptions,
+    { signal, via }: AskOptions,
     hashPart?: HashPart,
   ): Promise<T | undefined> {
     const { timeoutMs } = this.cache;
     const expired = (): Error =>
       timeoutError('no whole answer in time', { method: 'GET', url: new URL(`${this.cache.url}/${url}`) });
     const read = async (signal: AbortSignal): Promise<T | undefined> => {
-      const file = await this.#source.open(url, { signal });
+      const file = await this.#source.open(url, { signal, via });
       if (file === undefined) return undefined;
-      const text = await readText(file, maxBytes, `${this.name}/${url}`);
-      return this.#parsed(url, () => parse(text), hashPart);
+      const bytes = await readBounded(file.body, maxBytes, `${this.name}/${url}`, 'ERR_UPSTREAM');
+      return this.#parsed(url, () => parse(bytes.toString('utf8')), hashPart);
     };
     return await this.#guarded(() => withDeadline(timeoutMs, expired, signal, read), signal);
   }
@@ -178,14 +204,18 @@ export class Upstream {
     return new NixcacheError('ERR_UPSTREAM', `${this.name}/${url} cannot be used: ${what}`, { cause });
   }
 
-  async #guarded<T>(act: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  async #guarded<T>(
+    act: () => Promise<T>,
+    signal: AbortSignal | undefined,
+    { retrier = this.#retrier, ...call }: Pick<RetryCall, 'alsoRetry'> & { readonly retrier?: Retrier } = {},
+  ): Promise<T> {
     const attempt = async (): Promise<T> => {
       const start = this.#clock.now();
       const value = await act();
       this.#latencyMs = this.#clock.now() - start;
       return value;
     };
-    return await this.#retrier.run(() => this.#breaker.run(attempt, signal), { signal });
+    return await retrier.run(() => this.#breaker.run(attempt, signal), { ...call, signal });
   }
 }
 

@@ -4,12 +4,18 @@ import { hashFromBytes, hashToBase32, hashToHex } from '../../src/nix/hash.ts';
 import { type NarInfo, parseNarInfo } from '../../src/nix/nar-info.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';
 import type { ServeOptions } from '../../src/serve/serve-options.ts';
-import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
+import { type Patience, Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { noise } from '../support/bytes.ts';
 import { addPath, type FakeUpstream, startFakeUpstream } from '../support/fake-upstream.ts';
 import { type Asked, baseName, bodyOf, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
 
+/** As `serve` has it, a hundred times as fast. */
+const QUICK: Patience = {
+  retry: { attempts: 20, baseDelayMs: 5, maxDelayMs: 20, deadlineMs: 100 },
+  announced: { attempts: 60, baseDelayMs: 5, maxDelayMs: 40, deadlineMs: 1000 },
+  breaker: { failures: 2, spanMs: 95, openMs: 20, maxOpenMs: 200, waitMs: 20 },
+};
 const KEY = newKey('far-1');
 const NAR = noise(300_000, 7);
 /** Too large to be read before it is sent. */
@@ -18,7 +24,7 @@ const LARGE = noise(3_000_000, 8);
 function open(url: string, timeoutMs = 1000): Upstream {
   const http = new HttpClient();
   onTestFinished(() => http.destroy());
-  return new Upstream({ ...parseUpstream(url), timeoutMs }, { http, patience: PROMPT });
+  return new Upstream({ ...parseUpstream(url), timeoutMs }, { http, patience: QUICK });
 }
 
 const setUp = (fars: readonly FakeUpstream[], options: Partial<ServeOptions> = {}) =>
@@ -108,12 +114,14 @@ describe('narinfos of upstreams', () => {
     const far = await startFakeUpstream();
     far.faults.status = 500;
     const { ask, events } = setUp([far]);
-    for (let seed = 0; seed < 20; seed++) await ask(`/${hashPart(seed)}.narinfo`);
-    expect(far.requests.length).toBeLessThanOrEqual(4);
+    await Promise.all(Array.from({ length: 20 }, (_, seed) => ask(`/${hashPart(seed)}.narinfo`)));
+    [far.requests.length, events.length] = [0, 0];
+    await Promise.all(Array.from({ length: 200 }, (_, seed) => ask(`/${hashPart(seed)}.narinfo`)));
+    expect(far.requests.length).toBeLessThanOrEqual(2);
     expect(events.length).toBeLessThanOrEqual(2);
     const status = JSON.parse(String((await ask('/_status')).body));
     expect(status.upstreams).toMatchObject([
-      { url: far.url, state: 'open', lastError: expect.stringContaining('500') },
+      { url: far.url, state: expect.stringMatching(/open/), lastError: expect.stringContaining('500') },
     ]);
   });
 
@@ -138,6 +146,29 @@ describe('narinfos of upstreams', () => {
       expect(events.map(({ type }) => type)).toEqual(['refused']);
     },
   );
+});
+
+describe('one upstream in passing trouble', () => {
+  it('that fails six narinfos at once has them all a moment later', async () => {
+    const far = await startFakeUpstream();
+    for (let seed = 0; seed < 6; seed++) addPath(far, { baseName: baseName(seed), nar: NAR });
+    Object.assign(far.faults, { status: 503, times: 12 });
+    const { ask, events } = setUp([far]);
+    const replies = await Promise.all(Array.from({ length: 6 }, (_, seed) => ask(`/${hashPart(seed)}.narinfo`)));
+    expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200]);
+    expect(events).toEqual([]);
+  });
+
+  it('that answers garbage for some paths has the others', async () => {
+    const far = await startFakeUpstream();
+    const { ask, events } = setUp([far]);
+    for (let seed = 0; seed < 6; seed++) {
+      addPath(far, { baseName: baseName(seed), nar: NAR });
+      if (seed < 5) far.files.set(`/${hashPart(seed)}.narinfo`, '<html>\n');
+      expect((await ask(`/${hashPart(seed)}.narinfo`)).status).toBe(seed < 5 ? 404 : 200);
+    }
+    expect(events.map(({ type }) => type)).toEqual(Array.from({ length: 5 }, () => 'upstream-failed'));
+  });
 });
 
 describe('NARs of upstreams', () => {
@@ -208,7 +239,7 @@ describe('NARs of upstreams', () => {
     addPath(far, { baseName: baseName(1), nar: LARGE, terse: true });
     const { ask } = setUp([far]);
     const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
-    Object.assign(far.faults, { breakOffAfter: 100_000, breakOffs: 1, etag: '"one"' });
+    Object.assign(far.faults, { breakOffAfter: 100_000, breakOffs: 2, etag: '"one"' });
     const body = bodyOf((await ask(`/${url}`)).body);
     setTimeout(() => {
       far.faults.etag = '"two"';

@@ -12,6 +12,8 @@ import { type BaseName, hashPartOf, parseBaseName, toStorePath } from '../../src
 interface UpstreamFaults {
   /** Every answer has this status. */
   status?: number;
+  /** Value of Retry-After in answers with `status`. */
+  retryAfter?: string;
   /** For the next so many requests only; counts down. */
   times?: number;
   /** Answers come this late. */
@@ -94,7 +96,8 @@ function answer(
   const isFaulty = faults.times === undefined || faults.times > 0;
   if (faults.status !== undefined && isFaulty) {
     if (faults.times !== undefined) faults.times -= 1;
-    response.writeHead(faults.status).end('the body of an error\n');
+    const { retryAfter } = faults;
+    response.writeHead(faults.status, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end('an error\n');
     return;
   }
   if (method === 'HEAD' && faults.noHead === true) {

@@ -24,6 +24,9 @@ function setUp(policy: BreakerPolicy = POLICY) {
   return { clock, changes, breaker, fail, succeed, calls: () => calls };
 }
 
+/** What was asked for a moment ago is under way. */
+const begun = () => new Promise((resolve) => setImmediate(resolve));
+
 describe('a circuit breaker', () => {
   it('opens after failures in a row, and then asks no more', async () => {
     const { breaker, fail, succeed, calls, changes } = setUp();
@@ -72,6 +75,43 @@ describe('a circuit breaker', () => {
     }
   });
 
+  it('takes what is no outage for a sign of life', async () => {
+    const clock = new ManualClock();
+    const isOutage = (error: unknown): boolean => String(error).includes('down');
+    const breaker = new CircuitBreaker({ name: 'far', policy: POLICY, clock, isOutage });
+    const fail = (what: string) => breaker.run(() => Promise.reject(new Error(what))).catch(() => {});
+    for (const what of ['down', 'down', 'garbage', 'down', 'down', 'garbage', 'garbage', 'garbage']) await fail(what);
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('takes failures with a long silence between them for several accidents', async () => {
+    const { breaker, clock, fail } = setUp({ ...POLICY, spanMs: 500 });
+    for (let i = 0; i < 10; i++) {
+      await fail();
+      clock.advance(60_000);
+    }
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('has who comes shortly before the probe wait and do it, and who comes during it wait for how it ends', async () => {
+    const { breaker, clock, fail, succeed, calls } = setUp({ ...POLICY, waitMs: 1000 });
+    for (let i = 0; i < 3; i++) await fail();
+    clock.advance(400);
+    expect(await succeed()).toBe('up');
+    expect(clock.sleeps).toEqual([600]);
+    for (let i = 0; i < 3; i++) await fail();
+    clock.advance(1000);
+    let finish = (): void => {};
+    const probe = breaker.run(() => new Promise<void>((resolve) => (finish = resolve)));
+    clock.sleep = () => new Promise(() => {});
+    const waiting = succeed();
+    await begun();
+    finish();
+    await probe;
+    expect(await waiting).toBe('up');
+    expect(calls()).toBe(8);
+  });
+
   it('does not take a burst for an outage', async () => {
     const { breaker, clock, fail } = setUp({ ...POLICY, spanMs: 500 });
     for (let i = 0; i < 10; i++) await fail();
@@ -95,8 +135,14 @@ describe('a circuit breaker', () => {
 
   it('is not kept open longer by requests that began before it opened', async () => {
     const { breaker, clock, fail } = setUp();
-    for (let i = 0; i < 9; i++) await fail();
+    const late = Promise.withResolvers<never>();
+    const straggler = breaker.run(() => late.promise).catch(() => {});
+    await begun();
+    clock.advance(1);
+    for (let i = 0; i < 3; i++) await fail();
     clock.advance(1000);
+    late.reject(new Error('down'));
+    await straggler;
     expect(breaker.state).toBe('half-open');
   });
 });

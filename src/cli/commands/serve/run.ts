@@ -17,9 +17,12 @@ import type { Output } from '../../ui/output.ts';
 /** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
 const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
 
+/** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
+const CONNECT_TIMEOUT_MS = 5000;
+
 export async function runServe(call: Call): Promise<void> {
   const { output, signal } = call.context;
-  await using session = await Session.open(call);
+  await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const settings = serveSettings(session.sources, session.cache.name);
   refuseWhatIsNotThere(settings);
   const keys = await session.signingKeys(settings.signingKeys);
