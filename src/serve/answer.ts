@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import type { CallOptions } from '../call-options.ts';
 import type { ByteRange } from '../streams/byte-range.ts';
 
 /** Bytes that are fetched when they are sent. */
@@ -17,7 +18,13 @@ export interface FileBody {
   open(options: OpenOptions): Promise<Readable | Buffer>;
 }
 
-export interface OpenOptions {
+/** What is asked on behalf of a client. */
+export interface AskOptions extends CallOptions {
+  /** Value of the Via header for requests to other caches. */
+  readonly via?: string | undefined;
+}
+
+export interface OpenOptions extends AskOptions {
   readonly signal: AbortSignal;
   readonly range?: ByteRange | undefined;
 }
@@ -59,6 +66,7 @@ const PHRASES = {
   405: 'Method Not Allowed',
   500: 'Internal Server Error',
   505: 'HTTP Version Not Supported',
+  508: 'Loop Detected',
 } as const;
 const PLAIN = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'] as const;
 

@@ -1,15 +1,16 @@
 /** The server as a function from `Request` to `Response`: no socket and no file in sight, and no timer but head starts of upstreams. */
+import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
-import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH } from '../nix/store-path.ts';
-import { type Answer, NOT_FOUND, statusAnswer } from './answer.ts';
+import { type Answer, type AskOptions, NOT_FOUND, statusAnswer } from './answer.ts';
 import { IndexRefresher } from './index-refresher.ts';
 import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
 import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
-import { type Nar, openNarFrom } from './open-nar.ts';
+import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
+import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
@@ -31,7 +32,7 @@ const POST: readonly string[] = ['POST'];
 const HASH_PART = `[${ALPHABET}]{${HASH_PART_LENGTH}}`;
 
 /** What `path`, which is decoded, gets; undefined if it names nothing. */
-type FindAnswer = (path: string, options: CallOptions) => Answer | Promise<Answer> | undefined;
+type FindAnswer = (path: string, options: AskOptions) => Answer | Promise<Answer> | undefined;
 
 export class App {
   readonly refresher: IndexRefresher;
@@ -40,6 +41,10 @@ export class App {
   readonly narInfos: NarInfos;
   readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
+  /** Ours in Via headers: what comes back with it went round in a circle. */
+  readonly #name = `nixcache-${randomUUID()}`;
+  /** For what is asked of upstreams on behalf of a client. */
+  readonly via = `1.1 ${this.#name}`;
 
   constructor(options: ServeOptions) {
     const { reader, upstreams = [], headStartMs = DEFAULT_HEAD_START_MS, onEvent = () => {} } = options;
@@ -61,11 +66,16 @@ export class App {
       narInfos.clear();
       onEvent({ type: 'damaged', path: `/${url}`, error: messageOf(error) });
     };
-    const verified = new VerifiedNars({ open: openNarFrom(reader), onLost, maxOpen: options.maxOpenNars });
+    const onGone = ({ hashPart }: UpstreamNar): void => {
+      if (hashPart !== undefined) upstreamNarInfos.forget(hashPart);
+    };
+    const { narHeadStartMs } = options;
+    const opener = new UpstreamNarOpener({ upstreams, upstreamNars, narHeadStartMs, onEvent, onGone });
+    const verified = new VerifiedNars({ open: openNarFrom(reader, opener), onLost, maxOpen: options.maxOpenNars });
     const shared = { reader, upstreams, upstreamNars, trust, withheld, counters, headStartMs, timeoutMs, onEvent };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
-    const nars = new Nars({ ...shared, verified });
+    const nars = new Nars({ ...shared, verified, opener });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {
       withheld.clear();
@@ -92,7 +102,11 @@ export class App {
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, () => ALIVE);
     this.#route('/_status', READ, stateAnswer({ ...shared, version, now }));
-    this.#route('/_refresh', POST, (_path, options) => refreshAnswer(refresher, options));
+    this.#route('/_refresh', POST, (_path, options) => {
+      upstreamNarInfos.clear();
+      upstreamNars.clear();
+      return refreshAnswer(refresher, options);
+    });
   }
 
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
@@ -117,7 +131,10 @@ export class App {
         respond(raw, path, answer ?? NOT_FOUND, this.brokeOff);
       if (!exists(path)) return send(NOT_FOUND);
       if (!methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
-      const answer = find(path, { signal: raw.signal });
+      const theirs = raw.headers.get('via');
+      if (theirs?.includes(this.#name)) return send(statusAnswer(508));
+      const via = theirs === null ? this.via : `${theirs}, ${this.via}`;
+      const answer = find(path, { signal: raw.signal, via });
       return answer instanceof Promise ? answer.then(send) : send(answer);
     });
   }

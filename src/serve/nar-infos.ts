@@ -2,11 +2,10 @@
 import { LRUCache } from 'lru-cache';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
-import type { CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { HASH_PART_LENGTH, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
-import { type Answer, NOT_FOUND } from './answer.ts';
+import { type Answer, type AskOptions, NOT_FOUND } from './answer.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
 import { faultOf } from './nar-info-faults.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
@@ -39,7 +38,7 @@ export class NarInfos {
   }
 
   /** What `path` gets, which may be a raw request target; undefined if it names no narinfo. Never throws or rejects. */
-  answer(path: string, options: CallOptions): Answer | Promise<Answer> | undefined {
+  answer(path: string, options: AskOptions): Answer | Promise<Answer> | undefined {
     const { counters } = this.#options;
     const known = this.#ready.get(path);
     if (known !== undefined) {
@@ -65,7 +64,7 @@ export class NarInfos {
     text: string | undefined,
     path: string,
     hashPart: HashPart,
-    options: CallOptions,
+    options: AskOptions,
   ): Answer | Promise<Answer> {
     const { counters, upstreams } = this.#options;
     if (text !== undefined) {

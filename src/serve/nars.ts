@@ -7,9 +7,10 @@ import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { type Answer, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
+import { type Answer, type AskOptions, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
 import { firstOf } from './first-of.ts';
 import type { CacheNar, Nar, UpstreamNar } from './open-nar.ts';
+import type { UpstreamNarOpener } from './open-upstream-nar.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { Trust } from './trust.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
@@ -19,6 +20,7 @@ import type { Withheld } from './withheld.ts';
 export interface NarsOptions {
   readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry'>;
   readonly verified: Pick<VerifiedNars, 'open'>;
+  readonly opener: Pick<UpstreamNarOpener, 'withSize'>;
   readonly withheld: Pick<Withheld, 'has'>;
   readonly upstreams: readonly Upstream[];
   readonly upstreamNars: UpstreamNars;
@@ -43,7 +45,7 @@ export class Nars {
   }
 
   /** What `path` gets, which names a NAR. Not opened yet. */
-  async answer(path: string, options: CallOptions): Promise<Answer> {
+  async answer(path: string, options: AskOptions): Promise<Answer> {
     const { verified, counters } = this.#options;
     const url = path.slice(1);
     const fileHash = fileHashIn(url);
@@ -52,7 +54,7 @@ export class Nars {
     if (nar === undefined) counters.narMisses += 1;
     else if ('entry' in nar) counters.narHits += 1;
     else counters.narUpstreamHits += 1;
-    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, verified);
+    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, verified, options.via);
   }
 
   /** The cache's own, under the name that its compression gives it. */
@@ -74,27 +76,19 @@ export class Nars {
     return undefined;
   }
 
-  async #findUpstream(url: string, options: CallOptions): Promise<UpstreamNar | undefined> {
-    const { upstreamNars, onEvent } = this.#options;
+  async #findUpstream(url: string, options: AskOptions): Promise<UpstreamNar | undefined> {
+    const { upstreamNars, opener } = this.#options;
     const nar = upstreamNars.find(url) ?? (await this.#ask(url, options));
     if (nar === undefined || nar.size !== undefined) return nar;
-    try {
-      const facts = await this.#inTime(options, (signal) => nar.upstream.statFile(nar.url, { signal }));
-      return facts && { ...nar, size: facts.size };
-    } catch (error) {
-      // Some caches know no HEAD: the NAR is then sent without saying how long it is.
-      const upstream = nar.upstream.name;
-      if (options.signal?.aborted === true) throw error;
-      onEvent({ type: 'upstream-failed', upstream, path: `/${url}`, error: messageOf(error) });
-      return nar;
-    }
+    const { signal = new AbortController().signal, via } = options;
+    return await opener.withSize(nar, { signal, via });
   }
 
   /** Which upstream has the NAR, when we do not remember (we were started anew, or it was long ago). */
-  async #ask(url: string, options: CallOptions): Promise<UpstreamNar | undefined> {
+  async #ask(url: string, options: AskOptions): Promise<UpstreamNar | undefined> {
     const { upstreamNars, upstreams, headStartMs, onEvent } = this.#options;
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<UpstreamNar | undefined> => {
-      const facts = await upstream.statFile(url, { signal });
+      const facts = await upstream.statFile(url, { signal, via: options.via });
       return facts && { upstream, url, ours: url, size: facts.size, fileHash: fileHashIn(url) };
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => {
@@ -114,13 +108,13 @@ export class Nars {
   }
 }
 
-function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>): Answer {
+function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, via?: string): Answer {
   const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
   const isByHash = fileHashIn(url) !== undefined;
   return {
     status: 200,
     headers: ['Content-Type', 'application/x-nix-nar', 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
-    body: { size: nar.size, open: (options) => verified.open(nar, options) },
+    body: { size: nar.size, open: (options) => verified.open(nar, { ...options, via }) },
     etag: name === undefined ? undefined : `"${name}"`,
   };
 }

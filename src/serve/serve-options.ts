@@ -17,6 +17,8 @@ export interface ServeOptions {
   readonly indexTtlMs?: number | undefined;
   /** By how much an upstream is asked before the next; default 150 ms. */
   readonly headStartMs?: number | undefined;
+  /** The same for a NAR that an upstream announced; default 1500 ms. */
+  readonly narHeadStartMs?: number | undefined;
   /** For all upstreams together to come up with a narinfo, after which it is a miss; default 30 s. */
   readonly narInfoTimeoutMs?: number | undefined;
   /** How long it is believed that no upstream has a path; default 60 s. */

@@ -1,13 +1,14 @@
 /** narinfos of the upstreams: asked in order with head starts, parsed, written anew, kept for a while. */
 import { LRUCache } from 'lru-cache';
-import { type CallOptions, withDeadline } from '../call-options.ts';
+import { withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
+import { LoopError } from '../upstream/http-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import type { Answer } from './answer.ts';
+import type { Answer, AskOptions } from './answer.ts';
 import { firstOf } from './first-of.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
 import type { ServeEvent } from './serve-options.ts';
@@ -33,7 +34,8 @@ export class UpstreamNarInfos {
   readonly #options: UpstreamNarInfosOptions;
   readonly #kept = keptAnswers(POSITIVE_TTL_MS);
   readonly #misses: LRUCache<HashPart, true>;
-  readonly #running = new Map<HashPart, SharedWork<Answer | undefined>>();
+  readonly #running = new Map<string, SharedWork<Answer | undefined>>();
+  readonly #loops = new Set<Upstream>();
 
   constructor(options: UpstreamNarInfosOptions) {
     this.#options = options;
@@ -41,14 +43,19 @@ export class UpstreamNarInfos {
   }
 
   /** Undefined when no upstream has it, or none that has it answers in time. Never rejects. */
-  find(hashPart: HashPart, options: CallOptions): Answer | undefined | Promise<Answer | undefined> {
+  find(hashPart: HashPart, options: AskOptions): Answer | undefined | Promise<Answer | undefined> {
     if (this.#options.upstreams.length === 0 || this.#misses.has(hashPart)) return undefined;
     const kept = this.#kept.get(hashPart);
     if (kept !== undefined) return kept;
-    let running = this.#running.get(hashPart);
+    const { via } = options;
+    // Servers that ask each other would else wait for each other.
+    const key = `${hashPart} ${via}`;
+    let running = this.#running.get(key);
     if (running === undefined) {
-      running = new SharedWork((signal) => this.#ask(hashPart, signal).finally(() => this.#running.delete(hashPart)));
-      this.#running.set(hashPart, running);
+      running = new SharedWork((signal) =>
+        this.#ask(hashPart, { signal, via }).finally(() => this.#running.delete(key)),
+      );
+      this.#running.set(key, running);
     }
     return running.join(options).catch(() => undefined); // only who left gets an error, and reads no answer
   }
@@ -58,17 +65,30 @@ export class UpstreamNarInfos {
     this.#kept.delete(hashPart);
   }
 
-  async #ask(hashPart: HashPart, signal: AbortSignal): Promise<Answer | undefined> {
+  /** Forgets what was found, and what was not. */
+  clear(): void {
+    this.#kept.clear();
+    this.#misses.clear();
+  }
+
+  async #ask(
+    hashPart: HashPart,
+    { signal: outer, via }: AskOptions & { readonly signal: AbortSignal },
+  ): Promise<Answer | undefined> {
     const { upstreams, headStartMs, timeoutMs, onEvent } = this.#options;
     const path = `/${hashPart}.narinfo`;
     let failed = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
+      if (error instanceof LoopError) {
+        this.#looped(upstream, path, error);
+        return;
+      }
       failed = true;
       if (error instanceof CircuitOpenError) return; // told when it began
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Answer | undefined> => {
-      const info = await upstream.fetchNarInfo(hashPart, { signal });
+      const info = await upstream.fetchNarInfo(hashPart, { signal, via });
       return info === undefined ? undefined : this.#adopt(upstream, info, path);
     };
     const expired = (): Error => {
@@ -77,13 +97,20 @@ export class UpstreamNarInfos {
       onEvent({ type: 'upstream-failed', upstream: upstreams.map(({ name }) => name).join(' '), path, error });
       return new NixcacheError('ERR_UPSTREAM', error);
     };
-    const answer = await withDeadline(timeoutMs, expired, signal, (signal) =>
+    const answer = await withDeadline(timeoutMs, expired, outer, (signal) =>
       firstOf(upstreams, ask, { headStartMs, signal, onFailure }),
     );
     if (answer !== undefined) this.#kept.set(hashPart, answer);
     // Only what every upstream said is remembered.
-    else if (!failed && !signal.aborted) this.#misses.set(hashPart, true);
+    else if (!failed && !outer.aborted) this.#misses.set(hashPart, true);
     return answer;
+  }
+
+  /** An upstream that is this server has nothing to add, which is said once. */
+  #looped(upstream: Upstream, path: string, error: LoopError): void {
+    if (this.#loops.has(upstream)) return;
+    this.#loops.add(upstream);
+    this.#options.onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: error.message });
   }
 
   async #adopt(upstream: Upstream, info: NarInfo, path: string): Promise<Answer | undefined> {

@@ -47,9 +47,7 @@ export class UpstreamNars {
 
   /** The narinfo that we give for `info`, whose NAR is remembered from now on. */
   async adopt(upstream: Upstream, info: NarInfo): Promise<Adopted> {
-    if (resolveInside(upstream.cache.url, info.url) === undefined) {
-      return { refused: `its NAR at ${upstream.name} lies outside that cache` };
-    }
+    if (!upstream.reaches(info.url)) return { refused: `its NAR at ${upstream.name} lies outside that cache` };
     const fault = faultOf(info, formatNarInfo(info));
     if (fault !== undefined) return { refused: `at ${upstream.name} ${fault}` };
     const isPlain = info.compression === 'none';
@@ -90,6 +88,11 @@ export class UpstreamNars {
     const others = (this.#claims.get(nar.ours) ?? []).filter(({ upstream }) => upstream !== nar.upstream);
     if (others.length > 0) this.#claims.set(nar.ours, others);
     else this.#claims.delete(nar.ours);
+  }
+
+  /** Forgets what was wrong or gone: it may be there by now. */
+  clear(): void {
+    this.#wrong.clear();
   }
 
   /** Whether the upstream was seen not to have at its `url` what that names, or the NAR with this hash. */

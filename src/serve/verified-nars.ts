@@ -66,14 +66,14 @@ export class VerifiedNars {
     }
   }
 
-  async #open(nar: Nar, { range, signal }: OpenOptions): Promise<Readable | Buffer> {
+  async #open(nar: Nar, { range, signal, via }: OpenOptions): Promise<Readable | Buffer> {
     const { size } = nar;
     const { open } = this.#options;
     const key = keyOf(nar);
     const what = 'entry' in nar ? nar.entry.narInfo.url : `${nar.upstream.name}/${nar.url}`;
     if (size !== undefined && size <= PIECE_BYTES) {
       const whole = await untilIntact(async () => {
-        const bytes = await readBounded(await open(nar, { signal }), PIECE_BYTES, what);
+        const bytes = await readBounded(await open(nar, { signal, via }), PIECE_BYTES, what);
         if (bytes.length === size) return bytes;
         throw new NixcacheError('ERR_DIGEST_MISMATCH', `${what} has ${bytes.length} bytes instead of ${size}`);
       });
@@ -81,19 +81,19 @@ export class VerifiedNars {
     }
     const isWhole = range === undefined || range.length === size;
     const known = nar.pieces ?? this.#known.get(key);
-    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, key, signal));
-    if (pieces === undefined) return await open(nar, { signal });
-    const openPart = (part: ByteRange): Promise<Readable> => open(nar, { signal, range: part });
+    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, key, { signal, via }));
+    if (pieces === undefined) return await open(nar, { signal, via });
+    const openPart = (part: ByteRange): Promise<Readable> => open(nar, { signal, range: part, via });
     return await readPieces({ pieces, range: range ?? { offset: 0, length: pieces.size }, open: openPart, what });
   }
 
   /** Reads all of `nar`, once for all who wait for it, and keeps the digests of its pieces. */
-  #readAll(nar: Nar, key: string, signal: AbortSignal): Promise<Pieces> {
+  #readAll(nar: Nar, key: string, { signal, via }: OpenOptions): Promise<Pieces> {
     let reading = this.#reading.get(key);
     if (reading === undefined) {
       const read = async (signal: AbortSignal): Promise<Pieces> => {
         const digester = new PieceDigester();
-        const whole = await this.#options.open(nar, { signal });
+        const whole = await this.#options.open(nar, { signal, via });
         for await (const chunk of whole as AsyncIterable<Buffer>) digester.update(chunk);
         const pieces = digester.finish();
         this.#known.set(key, pieces);

@@ -15,7 +15,13 @@ import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type Stor
 import { readBounded } from '../streams/verify.ts';
 import { type BreakerPolicy, type BreakerState, CircuitBreaker, CircuitOpenError } from './circuit-breaker.ts';
 import { DirectorySource } from './directory-source.ts';
-import type { FileSource, OpenFileOptions, SourceFacts, SourceFile } from './file-source.ts';
+import {
+  type FileSource,
+  type OpenFileOptions,
+  resolveInside,
+  type SourceFacts,
+  type SourceFile,
+} from './file-source.ts';
 import { HttpSource } from './http-source.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
 
@@ -159,6 +165,14 @@ export class Upstream {
       retrier,
       alsoRetry,
     });
+  }
+
+  /** Whether a NAR may be at `url`: of a cache over HTTP, wherever http leads; of one in a directory, below that. */
+  reaches(url: string): boolean {
+    const { url: base } = this.cache;
+    return base.startsWith('file:')
+      ? resolveInside(base, url) !== undefined
+      : /^https?:$/.test(URL.parse(url, `${base}/`)?.protocol ?? '');
   }
 
   /** What the answer to a GET says of a file, for a HEAD is not to be had everywhere: a signed URL is for one method. */

@@ -2,9 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
-import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError } from '../../errors.ts';
-import { type Answer, statusAnswer } from '../answer.ts';
+import { type Answer, type AskOptions, statusAnswer } from '../answer.ts';
 import type { App } from '../app.ts';
 import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
@@ -19,7 +18,7 @@ export const listenerOf =
     const { method, url = '' } = request;
     const kind = kindOf(request.rawHeaders);
     if (kind === 'plain' && (method === 'GET' || method === 'HEAD')) {
-      const answer = app.narInfos.answer(url, leaving(response));
+      const answer = app.narInfos.answer(url, leaving(response, app.via));
       if (answer instanceof Promise) void answer.then((answer) => sendNarInfo(response, method, answer));
       else if (answer !== undefined) sendNarInfo(response, method, answer);
       if (answer !== undefined) return;
@@ -42,7 +41,8 @@ function requestOf(request: IncomingMessage, signal: AbortSignal | undefined): R
 }
 
 /** The signal aborts when the client leaves. Made only if asked for: most narinfos are answered at once. */
-const leaving = (response: ServerResponse): CallOptions => ({
+const leaving = (response: ServerResponse, via?: string): AskOptions => ({
+  via,
   get signal(): AbortSignal {
     const abort = new AbortController();
     // Also comes when all is sent, and then ends nothing.
@@ -127,7 +127,9 @@ function kindOf(rawHeaders: readonly string[]): 'plain' | 'conditional' | 'body'
 
 /** By their length, which is another for each. */
 const CANDIDATES: readonly (string | undefined)[] = Array.from({ length: 32 }, (_, length) =>
-  ['range', 'if-range', 'if-none-match', 'content-length', 'transfer-encoding'].find((name) => name.length === length),
+  ['via', 'range', 'if-range', 'if-none-match', 'content-length', 'transfer-encoding'].find(
+    (name) => name.length === length,
+  ),
 );
 
 /** The client left, or we were told to stop: no failure of anyone's. */
