@@ -26,6 +26,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
   'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
+  'quantity.ts': { may: [], node: [] },
   'name-glob.ts': { may: ['picomatch'], node: [] },
   // package.json lies above all rooms.
   'version.ts': { may: ['..'], node: [] },
@@ -98,7 +99,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
 };
 const FREE = [
   ...['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'],
-  ...['name-glob.ts', 'regular-file.ts', 'temporary-directory.ts'],
+  ...['name-glob.ts', 'quantity.ts', 'regular-file.ts', 'temporary-directory.ts'],
 ];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */

@@ -25,9 +25,15 @@ export async function resolveStorePath(text: string, { storeDir, cwd, what }: St
     const [name = ''] = target.slice(storeDir.length + 1).split(sep);
     return parseStorePath(isInside(target) ? `${storeDir}/${name}` : target, storeDir);
   } catch (error) {
-    const reason = isAbsent(error) ? 'there is no such file' : messageOf(error);
-    throw new NixcacheError('ERR_USAGE', `${what} ${text}: it is no store path: ${reason}`, { cause: error });
+    throw new NixcacheError('ERR_USAGE', `${what} ${text}: ${whyNot(text, error)}`, { cause: error });
   }
+}
+
+function whyNot(text: string, error: unknown): string {
+  if (!isAbsent(error)) return `it is no store path: ${messageOf(error)}`;
+  if (!/[#:]/.test(text)) return 'it is no store path: there is no such file';
+  // What a flake reference stands for is not there before it is built.
+  return `it is a flake reference, not a store path: build it first (nix build ${text}) and push ./result, or use nixcache publish`;
 }
 
 /** As many as the kernel follows. */

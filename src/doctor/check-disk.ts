@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { messageOf } from '../errors.ts';
+import { formatBytes } from '../quantity.ts';
 import { type Finding, ok, problem, warning } from './finding.ts';
 
 const MIB = 1024 * 1024;
@@ -22,7 +23,7 @@ export async function checkDisk(directory: string): Promise<Finding> {
   }
   const { bavail, bsize } = await statfs(there);
   const free = bavail * bsize;
-  const message = `${Math.floor(free / MIB)} MiB are free for the index in ${directory}`;
+  const message = `${formatBytes(free)} free for the index in ${directory}`;
   if (free < MIN_ANY_FREE_BYTES) return problem('disk', message, fix);
   return free < MIN_FREE_BYTES ? warning('disk', message, fix) : ok('disk', message);
 }

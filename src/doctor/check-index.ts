@@ -4,6 +4,7 @@ import { FORMAT_VERSION } from '../cache-index/media-types.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { findSigner, type PublicKey, sortPublicKeys } from '../nix/signature.ts';
+import { formatCount } from '../quantity.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
 
@@ -54,7 +55,7 @@ export async function checkIndex(options: IndexCheckOptions): Promise<IndexFindi
 
 function judgeIndex(reader: IndexReader, malformed: readonly string[]): Finding {
   const { entries, segments } = reader.status();
-  const message = `${entries} entries in ${segments} segments, format ${FORMAT_VERSION}`;
+  const message = `${formatCount(entries, 'entry', 'entries')} in ${formatCount(segments, 'segment')}, format ${FORMAT_VERSION}`;
   const [text] = malformed;
   if (text === undefined) return ok('index', message);
   return warning(
@@ -81,7 +82,8 @@ function adviceFor(error: unknown): string {
   return 'see above';
 }
 
-const DAY_MS = 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * HOUR_MS;
 /** Long enough for a holiday; whoever publishes less often knows. */
 const MAX_AGE_MS = 30 * DAY_MS;
 const MAX_FUTURE_MS = 10 * 60 * 1000;
@@ -99,10 +101,14 @@ function judgeAge(reader: IndexReader, now: Date): Finding {
       'set its clock',
     );
   }
-  const age =
-    ageMs < 2 * DAY_MS ? `${Math.max(0, Math.round(ageMs / 3_600_000))} h` : `${Math.floor(ageMs / DAY_MS)} days`;
+  const age = describeAge(ageMs);
   if (ageMs <= MAX_AGE_MS) return ok('age', `the newest publish is ${age} old`);
   return warning('age', `nothing was published for ${age}`, 'does the workflow still run? else: nixcache publish');
+}
+
+function describeAge(ageMs: number): string {
+  if (ageMs < HOUR_MS) return 'less than an hour';
+  return ageMs < 2 * DAY_MS ? `${Math.round(ageMs / HOUR_MS)} h` : `${Math.floor(ageMs / DAY_MS)} days`;
 }
 
 async function judgeKey(
@@ -157,7 +163,7 @@ function judgeSignatures(reader: IndexReader, keys: readonly PublicKey[]): Findi
     }
   }
   if (sampled === 0) return skipped('signatures', 'there are no entries');
-  const of = `of ${sampled} entries`;
+  const of = `of ${formatCount(sampled, 'entry', 'entries')}`;
   if (counts.wrong > 0) {
     const message = `${counts.wrong} ${of} have a wrong signature, like ${example}`;
     return problem('signatures', message, 'look further with: nixcache verify');
@@ -176,6 +182,8 @@ function judgeSignatures(reader: IndexReader, keys: readonly PublicKey[]): Findi
   }
   return ok(
     'signatures',
-    `${sampled === SAMPLE ? `a sample of ${sampled}` : `all ${sampled}`} entries have valid signatures`,
+    sampled === 1
+      ? 'the one entry has a valid signature'
+      : `${sampled === SAMPLE ? `a sample of ${sampled}` : `all ${sampled}`} entries have valid signatures`,
   );
 }

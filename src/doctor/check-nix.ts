@@ -32,8 +32,12 @@ export async function checkNix(command: NixCommand, signal?: AbortSignal): Promi
       settings = read;
       const name = `Nix ${version.major}.${version.minor}`;
       if (!atLeast(version, 2, 8)) return { settings, findings: [problem('nix', `${name} is too old`, INSTALL)] };
-      const [storeDir, trust] = await Promise.all([readStore(command, limit), daemonTrust(command, options)]);
-      const findings = [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(settings)];
+      const [storeDir, features, trust] = await Promise.all([
+        readStore(command, limit),
+        command.configuredFeatures(options),
+        daemonTrust(command, options),
+      ]);
+      const findings = [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(features)];
       return { settings, findings: trust === undefined ? findings : [...findings, judgeUser(trust)] };
     });
   } catch (error) {
@@ -57,11 +61,14 @@ async function readStore(command: NixCommand, signal: AbortSignal): Promise<stri
   return store.storeDir;
 }
 
-function judgeFeatures(settings: NixSettings): Finding {
-  const on = new Set(words(settings.get('experimental-features')));
-  const lacking = ['nix-command', 'flakes'].filter((feature) => !on.has(feature));
+function judgeFeatures(on: readonly string[]): Finding {
+  // Without nix-command, Nix does not tell of others.
+  const lacking = ['nix-command', 'flakes'].filter((feature) => !on.includes(feature));
   if (lacking.length === 0) return ok('features', 'flakes are on');
-  return ok('features', `${lacking.join(' and ')} are off in nix.conf; nixcache turns them on for itself`);
+  return ok(
+    'features',
+    `${lacking.join(' and ')} ${lacking.length === 1 ? 'is' : 'are'} not on in nix.conf; nixcache turns on what it needs`,
+  );
 }
 
 function judgeUser({ isTrusted, user }: Trust): Finding {

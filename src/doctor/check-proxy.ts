@@ -3,6 +3,7 @@ import * as z from 'zod/mini';
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
+import { formatCount } from '../quantity.ts';
 import { readBounded } from '../streams/verify.ts';
 import { within } from './deadline.ts';
 import { type Finding, ok, problem, skipped, warning } from './finding.ts';
@@ -41,29 +42,29 @@ export async function checkProxy(options: ProxyCheckOptions): Promise<Finding> {
     if (!isNixcacheError(error)) throw error;
     if (isNixcacheError(error, 'ERR_FORMAT'))
       return problem('proxy', messageOf(error), 'choose another port: nixcache serve --port');
-    if (!isExpected) return skipped('proxy', `none runs at ${serveUrl}; nixcache serve starts one`);
+    if (!isExpected) return skipped('proxy', `nixcache serve does not run at ${serveUrl}, and nothing asks for it`);
     return problem(
       'proxy',
-      `none answers at ${serveUrl}, which Nix or the settings name: ${messageOf(error)}`,
+      `nothing answers at ${serveUrl}, where Nix or the settings expect nixcache serve: ${messageOf(error)}`,
       'start it: nixcache serve',
     );
   }
   if (cacheName !== undefined && status.cache !== cacheName) {
-    const message = `the proxy at ${serveUrl} serves ${status.cache}, not ${cacheName}`;
+    const message = `nixcache serve at ${serveUrl} serves ${status.cache}, not ${cacheName}`;
     return warning('proxy', message, `nixcache serve --from ${cacheName}, or nixcache doctor --from ${status.cache}`);
   }
   return judge(status, options);
 }
 
 function judge({ version, entries, segments, index }: Status, { serveUrl, reader }: ProxyCheckOptions): Finding {
-  const proxy = `the proxy at ${serveUrl} (${version})`;
+  const proxy = `nixcache serve at ${serveUrl} (${version})`;
   const refresh = `curl -X POST ${serveUrl}/_refresh`;
   if (index.lastError !== null)
     return warning('proxy', `${proxy} could not refresh its index: ${index.lastError}`, refresh);
   const now = reader?.status();
   if (now !== undefined && (now.entries !== entries || now.segments !== segments)) {
     const age = index.ageSeconds === null ? 'never read' : `${index.ageSeconds} s old`;
-    const message = `${proxy} has ${entries} entries in ${segments} segments, the cache ${now.entries} in ${now.segments}; its index is ${age}`;
+    const message = `${proxy} has ${formatCount(entries, 'entry', 'entries')} in ${formatCount(segments, 'segment')}, the cache ${now.entries} in ${now.segments}; its index is ${age}`;
     return warning('proxy', message, `wait for its next refresh, or: ${refresh}`);
   }
   return ok('proxy', `${proxy} serves what the cache has`);

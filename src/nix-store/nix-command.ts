@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly timeoutMs?: number;
   /** Sees every line of stderr; true keeps the line out of the error tail. */
   readonly onStderrLine?: (line: string) => boolean;
+  /** `nix` as the machine's configuration has it, without features that we turn on. */
+  readonly plain?: boolean;
 }
 
 export interface RunResult {
@@ -133,7 +135,8 @@ export class NixCommand {
     const { signal, timeoutMs = QUERY_TIMEOUT_MS } = options;
     throwIfAborted(program, signal);
     const tail = new StderrTail(options.onStderrLine);
-    const child = execa(program, [...this.#flagsOf(program), ...args], this.#execaOptions());
+    const flags = options.plain === true ? [] : this.#flagsOf(program);
+    const child = execa(program, [...flags, ...args], this.#execaOptions());
     child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
     const stop = groupStopper(child.pid, this.#killGraceMs);
     const deadline = setTimeout(stop.now, timeoutMs);
@@ -164,6 +167,16 @@ export class NixCommand {
   /** Asked once. */
   settings(options: CallOptions = {}): Promise<NixSettings> {
     return this.#settings.join(options);
+  }
+
+  /** The experimental features that nix.conf turns on. By name: the JSON of 2.8 has numbers. Without `nix-command` Nix does not tell. */
+  async configuredFeatures(options: CallOptions = {}): Promise<readonly string[]> {
+    const asked = { ...options, plain: true };
+    const old = await this.run('nix', ['show-config'], asked);
+    const [, list = ''] = /^experimental-features = (.*)$/m.exec(old.stdout) ?? [];
+    if (old.exitCode === 0) return list.split(/\s+/);
+    const { exitCode, stdout } = await this.run('nix', ['config', 'show', 'experimental-features'], asked);
+    return exitCode === 0 ? stdout.trim().split(/\s+/) : [];
   }
 
   /** `system` of the settings, for instance x86_64-linux. */

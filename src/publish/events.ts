@@ -6,6 +6,8 @@ export type PublishEvent =
   | { readonly type: 'stage'; readonly stage: PublishStage }
   | { readonly type: 'discovered'; readonly outputs: readonly FlakeOutput[] }
   | { readonly type: 'evaluation-failed'; readonly attrPath: string; readonly error: string }
+  /** `jobs` at once; undefined: not known. */
+  | { readonly type: 'building'; readonly jobs: number | 'auto' | undefined }
   | { readonly type: 'build'; readonly event: BuildEvent }
   | { readonly type: 'closure'; readonly paths: number; readonly narBytes: number }
   | { readonly type: 'upstream-asked'; readonly done: number; readonly total: number }

@@ -143,6 +143,7 @@ async function realise(
 async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions): Promise<BuildReport> {
   const { reader, localStore, command, signal, onEvent, maxJobs } = options;
   onEvent({ type: 'stage', stage: 'build' });
+  onEvent({ type: 'building', jobs: maxJobs ?? (await configuredJobs(options)) });
   const substituter = reader.status().entries > 0 ? await options.startSubstituter?.() : undefined;
   const warned = substituter && warnIfUntrusted(options);
   try {
@@ -167,6 +168,11 @@ async function warnIfUntrusted({ command, signal, onEvent }: PublishOptions): Pr
   if (trust === undefined || trust.isTrusted) return;
   const message = `the Nix daemon does not trust ${trust.user}, so builds do not substitute from the cache and may repeat what it has; ${trustRemedy(trust.user)}`;
   onEvent({ type: 'warning', message });
+}
+
+async function configuredJobs({ command, signal }: PublishOptions): Promise<number | 'auto' | undefined> {
+  const jobs = (await command.settings({ signal })).get('max-jobs');
+  return typeof jobs === 'number' || jobs === 'auto' ? jobs : undefined;
 }
 
 const pathsOf = ({ outputs }: FlakeOutput): StorePath[] => Object.values(outputs);

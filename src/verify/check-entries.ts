@@ -4,6 +4,7 @@ import type { Extent } from '../cache-index/extent.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
 import type { Digest } from '../oci/digest.ts';
+import { formatCount } from '../quantity.ts';
 import type { Findings } from './finding.ts';
 import type { RowFault, ScannedSegment } from './scanned-segment.ts';
 
@@ -41,7 +42,11 @@ export function checkEntries(segments: readonly ScannedSegment[], options: Check
   }
   for (const [path, why] of unsigned) findings.add('unsigned', path, `${path}: ${why}`);
   if (bare > 0) {
-    findings.add('unsigned-cache', 'public keys', `${bare} entries are unsigned, and the cache names no public key`);
+    findings.add(
+      'unsigned-cache',
+      'public keys',
+      `${formatCount(bare, 'entry is', 'entries are')} unsigned, and the cache names no public key`,
+    );
   }
   return { unsigned: new Set(unsigned.keys()) };
 }

@@ -9,7 +9,7 @@ describe('the doctor, of the disk', () => {
     const directory = join(await tempDir(), 'a/b');
     const found = await checkDisk(directory);
     expect(found).toMatchObject({ check: 'disk', message: expect.stringContaining(directory) });
-    expect(found.message).toMatch(/^\d+ MiB are free/);
+    expect(found.message).toMatch(/^[\d.]+ [KMGTP]iB free/);
   });
 
   it('sees that a file stands where the directory belongs', async () => {

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkLayout } from '../../src/doctor/check-layout.ts';
@@ -23,5 +23,18 @@ describe('the doctor, of a cache on disk', () => {
         { check: 'push', verdict: 'ok' },
       ],
     });
+  });
+
+  it.each([
+    ['a directory of other things', 'other', 'a directory with other things in it'],
+    ['a file', 'other/file', 'is no directory'],
+    ['below a file', 'other/file/cache', 'is no directory'],
+  ])('does not advise to publish into what publish would refuse: %s', async (_, place, why) => {
+    const path = await tempDir();
+    await mkdir(join(path, 'other'));
+    await writeFile(join(path, 'other/file'), 'x');
+    const { findings } = await checkLayout({ kind: 'layout', path: join(path, place) });
+    expect(findings).toMatchObject([{ check: 'pull', verdict: 'problem', message: expect.stringContaining(why) }]);
+    expect(findings[0]?.fix).not.toContain('nixcache publish');
   });
 });

@@ -108,3 +108,22 @@ esac
     expect(findings.map(({ check }) => check)).not.toContain('daemon');
   });
 });
+
+it.each(['experimental-features = flakes nix-command', 'experimental-features = nix-command'])(
+  'the doctor goes by the names of features, where their JSON has numbers: %s',
+  async (line) => {
+    const bin = await tempDir();
+    const script = `#!/bin/sh
+case "$*" in
+  --extra*--version) echo "nix (Nix) 2.8.1";;
+  --extra*--json*) echo '{"experimental-features":{"value":[2,3]},"system":{"value":"x86_64-linux"},"store":{"value":"auto"}}';;
+  show-config) echo "${line}";;
+  *) echo "{}";;
+esac
+`;
+    await writeFile(join(bin, 'nix'), script);
+    await chmod(join(bin, 'nix'), 0o755);
+    const command = new NixCommand({ env: { PATH: `${bin}:/bin:/usr/bin`, HOME: bin } });
+    expect(await command.configuredFeatures()).toEqual(line.split(' = ')[1]?.split(' '));
+  },
+);

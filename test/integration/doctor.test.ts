@@ -67,7 +67,7 @@ describe('doctor with docker-registry', () => {
       nix: { verdict: 'ok' },
       pull: { verdict: 'ok' },
       public: { verdict: 'ok' },
-      index: { verdict: 'ok', message: expect.stringContaining('1 entries in 1 segments') },
+      index: { verdict: 'ok', message: expect.stringContaining('1 entry in 1 segment') },
       proxy: { verdict: 'ok' },
       trust: { verdict: 'warning', message: expect.stringContaining('does not substitute') },
     });

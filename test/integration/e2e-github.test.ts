@@ -71,10 +71,31 @@ describe('a job', () => {
     const { exitCode, stderr } = await nixcache(['publish', flake, '--no-upstream'], { env: job('failing') });
     expect(exitCode).toBe(3);
     expect(stderr).toMatch(/^::(?:warning|error) title=nixcache::packages\.x86_64-linux\.b failed to build: /m);
+    expect(stderr).toMatch(/^::warning title=nixcache::.*failed to build: .*%0A50%25 of it$/m);
+    const summary = await readFile(join(nix.dir, 'failing-summary'), 'utf8');
+    expect(summary).toMatch(/\*\*`packages\.x86_64-linux\.b` failed to build\*\*: .*\n\n```\n50% of it\n```/);
     expect(await stepOutputs('failing')).toMatchObject({ built: '1', 'failed-outputs': '1', pushed: '1' });
     expect(await readFile(join(nix.dir, 'failing-summary'), 'utf8')).toContain(
       '| `packages.x86_64-linux.b` | x86_64-linux | failed to build |',
     );
+  });
+
+  it('says where all see it that what it published is unsigned', async () => {
+    const flake = await writeFlake(join(nix.dir, 'u'), '{ u = run "u" "echo u > $out"; }');
+    const env = { ...job('unsigned'), NIX_SIGNING_KEY: '' };
+    const cache = `oci:${join(nix.dir, 'unsigned')}`;
+    const { exitCode, stderr } = await nixcache(['publish', flake, '--no-upstream', '--to', cache], { env });
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/^::warning title=nixcache::there is no signing key/m);
+    expect(await readFile(join(nix.dir, 'unsigned-summary'), 'utf8')).toContain(
+      '> [!WARNING]\n> There is no signing key',
+    );
+
+    const verified = await nixcache(['verify', '--cache', cache, '--no-upstream'], { env: job('verified') });
+    expect(verified.stderr).toMatch(/^::warning title=nixcache::.*unsigned/m);
+    const doctor = await nixcache(['doctor', '--cache', cache, '--no-upstream'], { env: job('doctor') });
+    expect(doctor.stderr).toMatch(/^::warning title=nixcache::signatures: /m);
+    expect(await readFile(join(nix.dir, 'doctor-summary'), 'utf8')).toMatch(/^\| warning \| signatures \| /m);
   });
 
   it('shows what stops it as an error, on one line', async () => {

@@ -4,8 +4,8 @@ import { legacyIndexOf } from '../../cache/read/legacy-index.ts';
 import { convertLegacy } from '../../cache/write/convert-legacy.ts';
 import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
+import { formatCount } from '../../quantity.ts';
 import type { CommandContext } from '../context.ts';
-import { formatCount } from '../ui/format.ts';
 import type { Provenance } from './provenance.ts';
 
 /**

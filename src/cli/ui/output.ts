@@ -31,6 +31,16 @@ export interface OutputOptions {
 export type OutputLevel = 'quiet' | 'normal' | 'verbose';
 type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'green';
 
+/** `doctor`'s verdicts, and `verify`'s headings. */
+const ALARMING = /^(?:PROBLEM|warning|damage|STILL THERE AFTER THE REPAIR)(?=[ :\n]|$)/gm;
+/** Whether the stream is a terminal we know ourselves. */
+const UNASKED = { validateStream: false };
+
+/** A kind, of each step. */
+const MAX_ANNOTATIONS = 10;
+/** Lines of a log in an annotation. */
+const MAX_DETAILS = 10;
+
 const DEFAULT_COLUMNS = 80;
 const MIN_COLUMNS = 20;
 
@@ -41,6 +51,7 @@ export class Output {
   readonly #secrets = new Secrets();
   #level: OutputLevel = 'normal';
   #json = false;
+  readonly #annotations = new Map<string, number>();
   #liveLines = 0;
   #live: readonly string[] = [];
   #progress: Progress | undefined;
@@ -72,13 +83,13 @@ export class Output {
 
   /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
   result(value: unknown, human: () => string): void {
-    const text = this.#json ? toJson(value) : visible(human());
-    if (text !== '') this.#writeResult(text);
+    if (this.#json) this.#writeResult(toJson(value));
+    else this.line(human(), { orNothing: true });
   }
 
   /** A line of the result that is the same with and without `--json`. */
-  line(text: string): void {
-    this.#writeResult(visible(text));
+  line(text: string, { orNothing = false }: { readonly orNothing?: boolean } = {}): void {
+    if (text !== '' || !orNothing) this.#writeResult(visible(text));
   }
 
   /** A line of the story. */
@@ -91,19 +102,32 @@ export class Output {
     if (this.#level === 'verbose') this.#story(this.#paint('dim', visible(text)));
   }
 
-  /** Shown even when quiet: it asks for something to be done. */
-  warn(text: string): void {
-    if (isGitHubActions(this.#env)) this.#command('warning', text, { title: 'nixcache' });
-    else this.#story(`${this.#paint('yellow', 'warning:')} ${visible(text)}`);
+  /** Shown even when quiet: it asks for something to be done. `details` are further lines, the end of a log perhaps. */
+  warn(text: string, details: readonly string[] = []): void {
+    if (this.#annotate('warning', [text, ...details.slice(-MAX_DETAILS)])) return;
+    this.#story(`${this.#paint('yellow', 'warning:')} ${visible(text)}`);
+    for (const line of details) this.#story(`  > ${visible(line)}`);
+  }
+
+  /** On GitHub, says of a finding that is in the result what those should see who do not read the log. */
+  annotate(kind: 'error' | 'warning', text: string): void {
+    if (isGitHubActions(this.#env)) this.#annotate(kind, [text]);
+  }
+
+  /** Whether GitHub was told: it shows ten a kind of each step, and the log has to do for the rest. */
+  #annotate(kind: 'error' | 'warning', lines: readonly string[]): boolean {
+    if (!isGitHubActions(this.#env)) return false;
+    const count = (this.#annotations.get(kind) ?? 0) + 1;
+    this.#annotations.set(kind, count);
+    if (count > MAX_ANNOTATIONS) return false;
+    this.#command(kind, lines.join('\n'), { title: 'nixcache' });
+    return true;
   }
 
   /** The first line says what went wrong, the others what helps. */
   error(text: string, hints: readonly string[] = []): void {
     this.#progress?.close();
-    if (isGitHubActions(this.#env)) {
-      this.#command('error', [text, ...hints].join('\n'), { title: 'nixcache' });
-      return;
-    }
+    if (this.#annotate('error', [text, ...hints])) return;
     this.#story(`${this.#paint('red', 'nixcache:')} ${visible(text)}`);
     for (const hint of hints) this.#story(`  ${visible(hint)}`);
   }
@@ -140,6 +164,11 @@ export class Output {
     return this.#stdout.isTTY ? this.#columns(this.#stdout) : undefined;
   }
 
+  /** Whether progress redraws itself, so that a line need not stay of everything that happens. */
+  get isLive(): boolean {
+    return this.#surface().mode === 'live';
+  }
+
   /** Leaves the terminal clean. */
   close(): void {
     this.#progress?.close();
@@ -170,15 +199,24 @@ export class Output {
 
   /** https://no-color.org: set and not empty means none. */
   #paint(style: Style, text: string): string {
-    const plain = !this.#stderr.isTTY || variable(this.#env, 'NO_COLOR') || variable(this.#env, 'TERM') === 'dumb';
-    return plain ? text : styleText(style, text, { validateStream: false });
+    return this.#isPlain(this.#stderr) ? text : styleText(style, text, UNASKED);
+  }
+
+  #isPlain(stream: TextStream): boolean {
+    return !stream.isTTY || Boolean(variable(this.#env, 'NO_COLOR')) || variable(this.#env, 'TERM') === 'dumb';
   }
 
   #writeResult(text: string): void {
     const live = this.#stdout.isTTY ? this.#live : [];
     if (live.length > 0) this.#drawLive([]);
-    this.#stdout.write(`${this.#harmless(this.#secrets.redact(text))}\n`);
+    this.#stdout.write(`${this.#emphasise(this.#harmless(this.#secrets.redact(text)))}\n`);
     if (live.length > 0) this.#drawLive(live);
+  }
+
+  /** On a terminal, what nobody should overlook has a colour: the word for it begins a line. */
+  #emphasise(text: string): string {
+    if (this.#json || this.#isPlain(this.#stdout)) return text;
+    return text.replaceAll(ALARMING, (word) => styleText(word.startsWith('warning') ? 'yellow' : 'red', word, UNASKED));
   }
 
   #story(text: string): void {

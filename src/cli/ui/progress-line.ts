@@ -1,5 +1,7 @@
 /** How far work has come, as one line of text that fits: pure, so that every width can be tested. */
-import { formatBytes, formatCount, formatDuration, truncate } from './format.ts';
+import { formatBytes, formatCount } from '../../quantity.ts';
+import { formatDuration } from './format.ts';
+import { displayWidth, truncate } from './width.ts';
 
 export interface ProgressSnapshot {
   readonly title: string;
@@ -11,6 +13,10 @@ export interface ProgressSnapshot {
   readonly bytes: number;
   readonly totalBytes: number | undefined;
   readonly elapsedMs: number;
+  /** False: what is left cannot be estimated. */
+  readonly isSteady?: boolean;
+  /** What is being worked on. */
+  readonly note?: string;
 }
 
 const MIN_BAR = 8;
@@ -38,12 +44,17 @@ export function formatProgressLine(snapshot: ProgressSnapshot, width: number): s
   const tail = [...parts.values()].join('  ');
   const title = truncate(snapshot.title, Math.max(width - (tail === '' ? 0 : tail.length + 2), 0));
   const line = tail === '' ? title : `${title}  ${tail}`;
-  const room = Math.min(width - [...line].length - 2, MAX_BAR);
-  return share !== undefined && room >= MIN_BAR ? `${title}  ${formatBar(share, room)}  ${tail}` : line;
+  const room = Math.min(width - displayWidth(line) - 2, MAX_BAR);
+  if (share === undefined || room < MIN_BAR) return line;
+  const { note = '' } = snapshot;
+  // What is being worked on says more than a longer bar does.
+  const drawn = `${title}  ${formatBar(share, note === '' ? room : MIN_BAR)}  ${tail}`;
+  const left = width - displayWidth(drawn) - 2;
+  return note === '' || left < MIN_TITLE ? drawn : `${drawn}  ${truncate(note, left)}`;
 }
 
 const lengthOf = (title: string, parts: ReadonlyMap<string, string>): number =>
-  [title, ...parts.values()].reduce((sum, part) => sum + [...part].length + 2, -2);
+  [title, ...parts.values()].reduce((sum, part) => sum + displayWidth(part) + 2, -2);
 
 /** A line for a log: `push: 45%, 120 of 300 paths, 1.2 of 3.4 GiB, 80 MiB/s, 30 s left`. */
 export function formatHeartbeat(snapshot: ProgressSnapshot): string {
@@ -55,6 +66,7 @@ export function formatHeartbeat(snapshot: ProgressSnapshot): string {
     snapshot.bytes > 0 || snapshot.totalBytes !== undefined ? formatBytesDone(snapshot) : undefined,
     snapshot.bytes > 0 ? `${formatBytes(bytesPerSecond(snapshot))}/s` : undefined,
     left === undefined ? `${formatDuration(snapshot.elapsedMs)} so far` : `${formatDuration(left)} left`,
+    snapshot.note ? `now ${snapshot.note}` : undefined,
   ];
   return `${snapshot.title}: ${parts.filter((part) => part !== undefined).join(', ')}`;
 }
@@ -79,7 +91,8 @@ const SETTLED_MS = 2000;
 
 function remainingMs(snapshot: ProgressSnapshot): number | undefined {
   const share = progressShare(snapshot);
-  if (share === undefined || share <= 0 || share >= 1 || snapshot.elapsedMs < SETTLED_MS) return undefined;
+  if (snapshot.isSteady === false || share === undefined || share <= 0 || share >= 1 || snapshot.elapsedMs < SETTLED_MS)
+    return undefined;
   return (snapshot.elapsedMs / share) * (1 - share);
 }
 

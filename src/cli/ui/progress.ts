@@ -6,6 +6,8 @@ export interface ProgressOptions {
   readonly noun?: string;
   readonly totalItems?: number | undefined;
   readonly totalBytes?: number | undefined;
+  /** False where items differ so much that nobody can tell how long the rest takes. Default: true. */
+  readonly isSteady?: boolean;
 }
 
 /** What a use case tells of its progress; none of it throws or waits. */
@@ -15,6 +17,8 @@ export interface ProgressTask {
   reach(state: { readonly items: number }): void;
   /** The totals, once they are known or grown. */
   expect(totals: { readonly items?: number; readonly bytes?: number }): void;
+  /** What is being worked on. */
+  note(text: string): void;
   /** Ends the task with a line in the story; `done` twice is `done` once. */
   done(): void;
   /** Ends the task without a word: the error that follows has them. */
@@ -90,6 +94,8 @@ class Task implements ProgressTask {
   readonly #end: (task: Task, line: string | undefined) => void;
   #items = 0;
   #bytes = 0;
+  #note = '';
+  readonly #isSteady: boolean;
   #totalItems: number | undefined;
   #totalBytes: number | undefined;
 
@@ -101,6 +107,7 @@ class Task implements ProgressTask {
   ) {
     this.#title = title;
     this.#noun = options.noun ?? 'path';
+    this.#isSteady = options.isSteady ?? true;
     this.#totalItems = options.totalItems;
     this.#totalBytes = options.totalBytes;
     this.#now = now;
@@ -122,6 +129,10 @@ class Task implements ProgressTask {
     this.#totalBytes = bytes ?? this.#totalBytes;
   }
 
+  note(text: string): void {
+    this.#note = text;
+  }
+
   done(): void {
     this.#end(this, formatDone(this.snapshot()));
   }
@@ -139,6 +150,8 @@ class Task implements ProgressTask {
       bytes: this.#bytes,
       totalBytes: this.#totalBytes,
       elapsedMs: this.#now() - this.#startedMs,
+      isSteady: this.#isSteady,
+      note: this.#note,
     };
   }
 }

@@ -1,46 +1,106 @@
 /** Tables for terminals and pipes. */
-import { truncate } from './format.ts';
 import { onOneLine } from './plain-text.ts';
+import { displayWidth } from './width.ts';
+
+interface TableOptions {
+  /** Columns of the terminal; undefined (a pipe or a file): nothing is shortened. */
+  readonly width?: number | undefined;
+  /** Columns whose cells end below one another. */
+  readonly right?: readonly number[];
+}
 
 /**
- * Text in columns two spaces apart, `head` above. With a `width` the widest column gives way, so that no line wraps;
- * without one (a pipe or a file) nothing is cut.
+ * Text in columns two spaces apart, `head` above; the first column is what each row is about. Where a line would be wider
+ * than the terminal, first goes what can be read elsewhere: a column that says the same in each row, or what the name
+ * says as well. Then hashes are shortened, of which `info` takes the beginning too. What is still too wide has its cells
+ * below one another. Names are never cut.
  */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  options: { readonly width?: number | undefined; readonly right?: readonly number[] } = {},
+  { width = Number.POSITIVE_INFINITY, right = [] }: TableOptions = {},
 ): string {
-  const lines = [head, ...rows].map((row) => row.map(onOneLine));
-  const widths = head.map((_, column) => lines.reduce((most, row) => Math.max(most, length(row[column] ?? '')), 0));
-  if (options.width !== undefined) shrink(widths, options.width);
-  return lines
-    .map((row) =>
-      widths
-        .map((width, column) => {
-          const cell = truncate(row[column] ?? '', width);
-          const space = ' '.repeat(width - length(cell));
-          return options.right?.includes(column) ? space + cell : cell + space;
-        })
-        .join('  ')
-        .trimEnd(),
-    )
+  const columns = head.map((title, index): Column => {
+    const cells = rows.map((row) => onOneLine(row[index] ?? ''));
+    return { title: onOneLine(title), cells, isRight: right.includes(index) };
+  });
+  if (widthOf(columns) <= width) return inColumns(columns);
+  const { kept, said } = withoutRepeats(columns);
+  if (widthOf(kept) <= width) return [inColumns(kept), ...said].join('\n');
+  const short = kept.map((column) => ({ ...column, cells: column.cells.map(shortenHash) }));
+  if (widthOf(short) <= width) return [inColumns(short), ...said].join('\n');
+  return [stacked(short, width), ...said].join('\n');
+}
+
+interface Column {
+  readonly title: string;
+  readonly cells: readonly string[];
+  readonly isRight: boolean;
+}
+
+const columnWidth = ({ title, cells }: Column): number =>
+  cells.reduce((most, cell) => Math.max(most, displayWidth(cell)), displayWidth(title));
+
+const widthOf = (columns: readonly Column[]): number =>
+  columns.reduce((sum, column) => sum + columnWidth(column) + 2, -2);
+
+function inColumns(columns: readonly Column[]): string {
+  const widths = columns.map(columnWidth);
+  const line = (cellOf: (column: Column) => string): string =>
+    columns
+      .map((column, index) => {
+        const cell = cellOf(column);
+        const space = ' '.repeat((widths[index] ?? 0) - displayWidth(cell));
+        return column.isRight ? space + cell : cell + space;
+      })
+      .join('  ')
+      .trimEnd();
+  const count = columns[0]?.cells.length ?? 0;
+  return [
+    line(({ title }) => title),
+    ...Array.from({ length: count }, (_, row) => line(({ cells }) => cells[row] ?? '')),
+  ].join('\n');
+}
+
+/** A row alone repeats nothing. */
+const MIN_REPEATS = 2;
+
+function withoutRepeats([name, ...others]: readonly Column[]): {
+  readonly kept: readonly Column[];
+  readonly said: readonly string[];
+} {
+  if (name === undefined) return { kept: [], said: [] };
+  const said: string[] = [];
+  const kept = others.filter(({ title, cells }) => {
+    const [first = ''] = cells;
+    if (cells.every((cell, row) => cell !== '' && name.cells[row]?.split('.').includes(cell))) return false;
+    if (cells.length < MIN_REPEATS || first === '' || cells.some((cell) => cell !== first)) return true;
+    said.push(`${title} ${first}`);
+    return false;
+  });
+  return { kept: [name, ...kept], said: said.length === 0 ? [] : [said.join(', ')] };
+}
+
+/** `41nldi08…-hello-2.12` of a store path or its base name: enough to tell it from others, and to name it to `info`. */
+const shortenHash = (cell: string): string =>
+  cell.replace(/^(?:\/nix\/store\/)?([0-9abcdfghijklmnpqrsvwxyz]{8})[0-9abcdfghijklmnpqrsvwxyz]{24}(?=-)/, '$1…');
+
+/** Each row as a paragraph: the first cell, and the others below it with their titles. */
+function stacked([name, ...others]: readonly Column[], width: number): string {
+  const titles = others.reduce((most, { title }) => Math.max(most, displayWidth(title)), 0);
+  return (name?.cells ?? [])
+    .map((heading, row) => {
+      const lines = others.flatMap(({ title, cells }) => {
+        const cell = cells[row] ?? '';
+        if (cell === '') return [];
+        const line = `  ${title.toLowerCase()}${' '.repeat(titles - displayWidth(title))}  ${cell}`;
+        // A long value has a line of its own rather than be torn where the terminal ends.
+        return displayWidth(line) <= width ? [line] : [`  ${title.toLowerCase()}`, `    ${cell}`];
+      });
+      return [heading, ...lines].join('\n');
+    })
     .join('\n');
 }
-
-/** Below this a column says nothing any more. */
-const MIN_COLUMN = 6;
-
-function shrink(widths: number[], width: number): void {
-  const gaps = 2 * (widths.length - 1);
-  for (;;) {
-    const widest = Math.max(...widths);
-    if (widths.reduce((sum, each) => sum + each, gaps) <= width || widest <= MIN_COLUMN) return;
-    widths[widths.indexOf(widest)] = widest - 1;
-  }
-}
-
-const length = (text: string): number => [...text].length;
 
 /** Titles and values, the values one below the other. */
 export function formatFields(fields: readonly (readonly [string, string])[]): string {

@@ -22,6 +22,8 @@ import {
 } from './docker-config.ts';
 
 export interface CredentialsOptions {
+  /** What gave the password: a flag, a variable. */
+  readonly passwordFrom?: string | undefined;
   /** Given by the user for this very registry; they come before everything else. */
   readonly username?: string | undefined;
   readonly password?: string | undefined;
@@ -61,7 +63,8 @@ export async function findCredentials(
         `there is a password for ${request.host} and no user name: give --username NAME or set NIXCACHE_USERNAME`,
       );
     }
-    return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from: 'the command line' };
+    const from = options.passwordFrom ?? 'the command line';
+    return { credentials: { type: 'basic', username: username ?? 'nixcache', password }, from };
   }
   const inline = variable(env, 'DOCKER_AUTH_CONFIG');
   if (inline !== undefined) {

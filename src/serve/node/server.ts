@@ -107,7 +107,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     stopCutting();
     throw new NixcacheError(
       'ERR_USAGE',
-      `listen on ${host} port ${port}: ${messageOf(cause)}; choose another with --listen or --port`,
+      `listen on ${host} port ${port}: ${whyNot(cause)}; choose another with --listen or --port`,
       { cause },
     );
   }
@@ -145,6 +145,18 @@ function reportRequest(
     const { statusCode: status, writableFinished: complete } = response;
     onEvent({ type: 'request', method, path, status, durationMs: Math.round(performance.now() - start), complete });
   });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there already, perhaps another nixcache serve',
+  EACCES: 'this user may not; ports below 1024 are for root',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'there is no such address',
+};
+
+function whyNot(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return REASONS[code] ?? messageOf(error);
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

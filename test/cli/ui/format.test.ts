@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatCount, formatDuration, truncate } from '../../../src/cli/ui/format.ts';
+import { formatDuration } from '../../../src/cli/ui/format.ts';
+import { truncate } from '../../../src/cli/ui/width.ts';
+import { formatBytes, formatCount } from '../../../src/quantity.ts';
 
 describe('bytes', () => {
   it.each([
@@ -41,8 +43,8 @@ describe('counts and texts', () => {
     expect(formatCount(2, 'entry', 'entries')).toBe('2 entries');
   });
 
-  it('are cut by characters, not by code units', () => {
-    expect(truncate('añ😀ñb', 4)).toBe('añ😀…');
+  it('are cut by columns, and never within a character', () => {
+    expect(truncate('añ😀ñb', 5)).toBe('añ😀…');
     expect(truncate('abcd', 4)).toBe('abcd');
     expect(truncate('abcd', 0)).toBe('…');
   });

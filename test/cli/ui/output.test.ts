@@ -49,10 +49,48 @@ describe('colour', () => {
     expect([coloured({}, true), coloured({}, false)]).toEqual([true, false]);
   });
 
+  it('marks what nobody should overlook in a result, where there is a terminal', () => {
+    const shown = (env: Readonly<Record<string, string>>, isTTY: boolean): string => {
+      const { output, stdout } = keptOutput({ env, isTTY });
+      output.line('PROBLEM index   it is gone');
+      output.result({}, () => 'damage: blob-missing (1)\n  damage control');
+      return stdout.text;
+    };
+    const plain = 'PROBLEM index   it is gone\ndamage: blob-missing (1)\n  damage control\n';
+    expect(shown({}, true)).toBe(
+      '\u001b[31mPROBLEM\u001b[39m index   it is gone\n\u001b[31mdamage\u001b[39m: blob-missing (1)\n  damage control\n',
+    );
+    expect([shown({}, false), shown({ NO_COLOR: '1' }, true)]).toEqual([plain, plain]);
+  });
+
   it('is off with NO_COLOR, unless that is empty, and on terminals that have none', () => {
     expect(coloured({ NO_COLOR: '1' }, true)).toBe(false);
     expect(coloured({ NO_COLOR: '' }, true)).toBe(true);
     expect(coloured({ TERM: 'dumb' }, true)).toBe(false);
+  });
+});
+
+describe('annotations', () => {
+  const GITHUB = { env: { GITHUB_ACTIONS: 'true' } };
+
+  it('are ten of a kind at most; the log has the others', () => {
+    const { output, stderr } = keptOutput(GITHUB);
+    for (let i = 1; i <= 12; i++) output.warn(`warning ${i}`);
+    output.error('error 1');
+    expect(stderr.text.match(/^::warning/gm)?.length).toBe(10);
+    expect(stderr.text).toContain('\nwarning: warning 11\nwarning: warning 12\n::error title=nixcache::error 1\n');
+  });
+
+  it('have the end of a log in them, on one line', () => {
+    const { output, stderr } = keptOutput(GITHUB);
+    output.warn('it failed', ['100%', '::error::hostile']);
+    expect(stderr.text).toBe('::warning title=nixcache::it failed%0A100%25%0A::error::hostile\n');
+  });
+
+  it('of what the result says are for GitHub alone', () => {
+    const { output, stderr } = keptOutput();
+    output.annotate('error', 'damage');
+    expect(stderr.text).toBe('');
   });
 });
 

@@ -33,6 +33,16 @@ describe('a line of progress', () => {
     expect(formatProgressLine(half, width)).toBe(line);
   });
 
+  it('estimates nothing where items differ too much, and says what is worked on', () => {
+    const building = { ...half, title: 'build', noun: 'derivation', bytes: 0, totalBytes: undefined, isSteady: false };
+    expect(formatProgressLine({ ...building, note: 'hello-1, world-2' }, 80)).toBe(
+      'build  [==    ]  40%  120/300 derivations  hello-1, world-2',
+    );
+    expect(formatHeartbeat({ ...building, note: 'hello-1' })).toBe(
+      'build: 40%, 120/300 derivations, 10 s so far, now hello-1',
+    );
+  });
+
   it('draws a bar where there is room left', () => {
     expect(formatProgressLine({ ...half, bytes: 0, totalBytes: undefined }, 60)).toBe(
       'push  [=========             ]  40%  120/300 paths  ETA 15 s',

@@ -15,13 +15,60 @@ describe('a table', () => {
     expect(formatTable(['A', 'B'], [['x', '']])).toBe('A  B\nx');
   });
 
-  it('cuts the widest column to fit a terminal', () => {
-    const lines = formatTable(head, rows, { width: 20 }).split('\n');
-    expect(lines).toEqual(['NAME           SIZE', 'a              1 B', 'a-very-long-…  100 B']);
+  const hash = (letter: string): string => letter.repeat(32);
+  const roots = {
+    head: ['ROOT', 'SYSTEM', 'PUBLISHED', 'STORE PATH'],
+    rows: ['hello', 'a-rather-long-name'].map((name, i) => [
+      ...[`packages.x86_64-linux.${name}`, 'x86_64-linux', `2026-11-20 13:3${i}`, `${hash('ab'[i] ?? '')}-${name}-1.0`],
+    ]),
+  };
+
+  it('cuts nothing in a pipe', () => {
+    for (const row of roots.rows) for (const cell of row) expect(formatTable(roots.head, roots.rows)).toContain(cell);
   });
 
-  it('gives up on a terminal that is too narrow for anything', () => {
-    expect(formatTable(head, rows, { width: 5 }).split('\n')).toHaveLength(3);
+  it.each([130, 100, 80, 60, 40])('never cuts a name at %i columns, nor is it wider', (width) => {
+    const lines = formatTable(roots.head, roots.rows, { width }).split('\n');
+    for (const name of ['hello', 'a-rather-long-name']) {
+      expect(lines.some((line) => line.startsWith(`packages.x86_64-linux.${name}`))).toBe(true);
+      expect(lines.some((line) => line.includes(`-${name}-1.0`))).toBe(true);
+    }
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(Math.max(width, 40));
+  });
+
+  it('first leaves out what the name says too, then shortens hashes, and stacks cells at last', () => {
+    const at = (width: number): string => formatTable(roots.head, roots.rows, { width });
+    expect(at(130)).toContain('SYSTEM');
+    expect(at(125)).not.toContain('SYSTEM');
+    expect(at(125)).toContain(hash('a'));
+    expect(at(100)).toContain('aaaaaaaa…-hello-1.0');
+    expect(at(40).split('\n').slice(0, 3)).toEqual([
+      'packages.x86_64-linux.hello',
+      '  published   2026-11-20 13:30',
+      '  store path  aaaaaaaa…-hello-1.0',
+    ]);
+  });
+
+  it('says once what is the same in every row', () => {
+    const lines = [
+      ['hello', 'x86_64-linux', 'short'],
+      ['world', 'x86_64-linux', 'shorter'],
+    ];
+    expect(formatTable(['NAME', 'SYSTEM', 'WHAT'], lines, { width: 20 })).toBe(
+      'NAME   WHAT\nhello  short\nworld  shorter\nSYSTEM x86_64-linux',
+    );
+  });
+
+  it('knows that some characters are two columns wide, and some none', () => {
+    expect(
+      formatTable(
+        ['A', 'B'],
+        [
+          ['日本', '1'],
+          ['e\u0301', '2'],
+        ],
+      ),
+    ).toBe('A     B\n日本  1\ne\u0301     2');
   });
 });
 

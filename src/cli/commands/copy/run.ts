@@ -6,13 +6,13 @@ import type { CopyEvent, CopyOptions, CopyReport, CopyStage } from '../../../cop
 import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
 import { copyUpstream } from '../../../copy/copy-upstream.ts';
 import { DEFAULT_STORE_DIR, type StorePath } from '../../../nix/store-path.ts';
+import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
 import { PATIENT } from '../../../upstream/upstream.ts';
 import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
-import { formatBytes, formatCount, formatNumber } from '../../ui/format.ts';
 import { Story, type Telling } from '../../ui/story.ts';
 import { formatTable } from '../../ui/table.ts';
 

@@ -5,9 +5,9 @@ import { discoverSettings } from '../../../config/publish-settings.ts';
 import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store/discover.ts';
 import { planMatrix } from '../../../nix-store/matrix.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
+import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { sourcesOf } from '../../context.ts';
-import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
 
@@ -50,7 +50,11 @@ function formatDiscovery({ outputs }: Discovery, width: number | undefined): str
   if (outputs.length === 0) return '';
   return formatTable(
     ['OUTPUT', 'SYSTEM', 'STORE PATH'],
-    outputs.map(({ attrPath, system, outputs: paths }) => [attrPath, system, Object.values(paths)[0] ?? '']),
+    outputs.map(({ attrPath, system, outputs: paths }) => [
+      attrPath,
+      system,
+      paths['out'] ?? Object.values(paths)[0] ?? '',
+    ]),
     { width },
   );
 }

@@ -2,17 +2,20 @@
 
 import { isIPv6 } from 'node:net';
 import { resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
+import { CREDENTIALS } from '../../../config/credentials.ts';
 import { DOCTOR } from '../../../config/doctor-settings.ts';
-import { given, resolveAll, type Sources } from '../../../config/setting.ts';
+import { given, resolve, resolveAll, type Sources } from '../../../config/setting.ts';
 import { resolveSigningKeys } from '../../../config/signing-keys.ts';
 import { resolveUpstreams } from '../../../config/upstreams.ts';
-import { runDoctor as examine } from '../../../doctor/doctor.ts';
+import { type DoctorReport, runDoctor as examine } from '../../../doctor/doctor.ts';
 import type { Finding } from '../../../doctor/finding.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
+import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
-import { formatCount } from '../../ui/format.ts';
+import { escapeMarkdown } from '../../ui/markdown.ts';
+import type { Output } from '../../ui/output.ts';
 
 /** Whoever waits for a doctor wants to know soon. */
 const HASTY = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: 8000 };
@@ -29,7 +32,7 @@ export async function runDoctor(call: Call): Promise<void> {
   const report = await examine({
     ...{ http, serveUrl, signal, nix: new NixCommand({ cwd }) },
     cache: () => session.cache,
-    credentials: { ...credentials, kind: kindOf(sources), env },
+    credentials: { ...credentials, passwordFrom: passwordFrom(sources), kind: kindOf(sources), env },
     async openReader(cache) {
       const store = await session.store({ cache, retry: { policy: HASTY } });
       return session.reader(store, { strict: true, onWarning: undefined }, cache);
@@ -53,8 +56,30 @@ export async function runDoctor(call: Call): Promise<void> {
       ? 'all is well'
       : `${formatCount(problems, 'problem')}, ${formatCount(warnings, 'warning')}`,
   );
+  await tellGitHub(report, output);
   if (problems > 0) call.context.exitCode = EXIT.damage;
 }
+
+/** Annotations, the job's page and outputs. */
+async function tellGitHub({ cache, problems, warnings, findings }: DoctorReport, output: Output): Promise<void> {
+  const bad = findings.filter(({ verdict }) => verdict === 'problem' || verdict === 'warning');
+  const rows = bad.map(({ check, verdict, message, fix = '' }) => {
+    output.annotate(verdict === 'problem' ? 'error' : 'warning', [`${check}: ${message}`, fix].join('\n').trimEnd());
+    return `| ${WORDS[verdict]} | ${check} | ${escapeMarkdown(message)} | ${escapeMarkdown(fix)} |`;
+  });
+  const head = [
+    `### nixcache doctor: ${escapeMarkdown(cache ?? 'no cache')}`,
+    '',
+    `${formatCount(problems, 'problem')}, ${formatCount(warnings, 'warning')}.`,
+  ];
+  const table = rows.length === 0 ? [] : ['', '| | Check | Finding | Fix |', '|---|---|---|---|', ...rows];
+  await output.stepSummary([...head, ...table].join('\n'));
+  await output.stepOutputs({ problems: String(problems), warnings: String(warnings) });
+}
+
+/** What gave the password, if anything did. */
+const passwordFrom = (sources: Sources): string =>
+  resolve(CREDENTIALS.passwordStdin, sources) ? '--password-stdin' : 'NIXCACHE_PASSWORD';
 
 /** Where a client on this machine finds `serve`. */
 function serveUrlOf(sources: Sources): string {
@@ -91,7 +116,7 @@ class FindingPrinter {
   end(): void {
     const [first, ...others] = this.#skipped.splice(0);
     if (first === undefined) return;
-    const also = others.length === 0 ? '' : `; so are ${others.map(({ check }) => check).join(', ')}`;
+    const also = others.length === 0 ? '' : `; also skipped: ${others.map(({ check }) => check).join(', ')}`;
     this.#print(formatFinding({ ...first, message: `${first.message}${also}` }, this.#width));
   }
 }

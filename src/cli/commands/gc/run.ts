@@ -8,9 +8,9 @@ import type { GcEvent, GcStage } from '../../../gc/events.ts';
 import { runGc as collect } from '../../../gc/gc.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
 import { registryKind } from '../../../oci/remote/registry-kinds.ts';
+import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
-import { formatCount } from '../../ui/format.ts';
 import { Story, type Telling } from '../../ui/story.ts';
 import { formatDropped, gcMarkdown, gcOutputs, tellGc } from './summary.ts';
 

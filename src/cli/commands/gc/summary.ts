@@ -1,6 +1,6 @@
 /** What a gc did or would do, for people and for GitHub. The JSON is the report itself. */
 import type { GcReport } from '../../../gc/report.ts';
-import { formatBytes, formatCount } from '../../ui/format.ts';
+import { formatBytes, formatCount } from '../../../quantity.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';

@@ -4,9 +4,9 @@ import { knownNames } from '../../../catalog/look-up.ts';
 import { nearest } from '../../../config/suggestion.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { type BaseName, baseNameOf, hashPartOf } from '../../../nix/store-path.ts';
+import { formatCount } from '../../../quantity.ts';
 import type { CommandContext } from '../../context.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
-import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 
 const MAX_SUGGESTIONS = 5;

@@ -7,7 +7,8 @@ import type { PathReport } from '../../../catalog/path-report.ts';
 import type { ClosureSizes } from '../../../census/entry-graph.ts';
 import type { KeepReason } from '../../../census/retention.ts';
 import { type BaseName, baseNameOf, toStorePath } from '../../../nix/store-path.ts';
-import { formatBytes, formatCount, formatTime, ofSeconds } from '../../ui/format.ts';
+import { formatBytes, formatCount } from '../../../quantity.ts';
+import { formatTime, ofSeconds } from '../../ui/format.ts';
 import { formatFields, formatTable } from '../../ui/table.ts';
 
 /** Of a list that could have thousands. */

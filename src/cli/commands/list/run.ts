@@ -6,12 +6,12 @@ import { EntryGraph } from '../../../census/entry-graph.ts';
 import { LIST } from '../../../config/list-settings.ts';
 import { resolveAll } from '../../../config/setting.ts';
 import { NixcacheError } from '../../../errors.ts';
+import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
-import { formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
-import { formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, rootsJson } from './text.ts';
+import { ENTRY_HEAD, formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, rootsJson } from './text.ts';
 
 export async function runList(call: Call): Promise<void> {
   const [glob] = call.args;
@@ -77,7 +77,7 @@ const LINES_PER_WRITE = 500;
 
 /** One a line, as they come: nothing is held but what is written at once. How many there were. */
 function printEntries(entries: Iterable<ListedEntry>, output: Output): number {
-  let lines: string[] = [];
+  let lines: string[] = output.json ? [] : [ENTRY_HEAD];
   let count = 0;
   const flush = (): void => {
     if (lines.length > 0) output.line(lines.join('\n'));
@@ -88,7 +88,7 @@ function printEntries(entries: Iterable<ListedEntry>, output: Output): number {
     lines.push(output.json ? JSON.stringify(entry) : formatEntryLine(entry));
     if (lines.length === LINES_PER_WRITE) flush();
   }
-  flush();
+  if (count > 0 || output.json) flush();
   output.info(formatCount(count, 'entry', 'entries'));
   return count;
 }

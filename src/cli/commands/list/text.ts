@@ -5,7 +5,8 @@ import type { Catalog } from '../../../catalog/catalog.ts';
 import type { ListedEntry } from '../../../catalog/entry-list.ts';
 import type { CatalogSummary, RootSummary } from '../../../catalog/summary.ts';
 import { toStorePath } from '../../../nix/store-path.ts';
-import { formatBytes, formatCount, formatNumber, formatTime, ofSeconds } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
+import { formatTime, ofSeconds } from '../../ui/format.ts';
 import { formatFields, formatTable } from '../../ui/table.ts';
 
 export function formatSummary(summary: CatalogSummary, cache: string): string {
@@ -57,6 +58,9 @@ export function formatPins(pins: readonly Pin[], width: number | undefined): str
 /** `  1.2 MiB   400 KiB  2026-11-20 13:37  /nix/store/…`: NAR, compressed, last asserted. */
 export const formatEntryLine = ({ path, narBytes, fileBytes, asserted }: ListedEntry): string =>
   `${formatBytes(narBytes).padStart(8)}  ${formatBytes(fileBytes).padStart(8)}  ${formatTime(asserted)}  ${path}`;
+
+/** Above them. */
+export const ENTRY_HEAD = `${'NAR'.padStart(8)}  ${'STORED'.padStart(8)}  LAST PUSHED       STORE PATH`;
 
 export const rootsJson = (roots: readonly RootSummary[], { reader }: Catalog): unknown =>
   roots.map(({ name, system, source, newest, records, closure }) => ({

@@ -1,7 +1,7 @@
 /** What `publish` and `push` tell while they run: stages as headings, work as progress. */
 import type { BuildEvent } from '../../../nix-store/build-log.ts';
 import type { PublishEvent, PublishStage } from '../../../publish/events.ts';
-import { formatBytes, formatCount } from '../../ui/format.ts';
+import { formatBytes, formatCount } from '../../../quantity.ts';
 import type { Story, Telling } from '../../ui/story.ts';
 
 const STAGES: Readonly<Record<PublishStage, string>> = {
@@ -15,16 +15,18 @@ const STAGES: Readonly<Record<PublishStage, string>> = {
 
 export function publishTelling(): Telling<PublishEvent> {
   let planned = { paths: 0, narBytes: 0 };
+  const builds = new Builds();
   return {
     stage({ stage }, story) {
       story.stage(STAGES[stage], { folds: true });
-      if (stage === 'build') story.task('build', { noun: 'derivation' });
+      if (stage === 'build') story.task('build', { noun: 'derivation', isSteady: false });
       if (stage !== 'push' || planned.paths === 0) return;
       story.task('push', { totalItems: planned.paths, totalBytes: planned.narBytes });
     },
     discovered: ({ outputs }, { output }) => output.info(formatCount(outputs.length, 'output')),
     'evaluation-failed': ({ attrPath, error }, { output }) => output.warn(`${attrPath} does not evaluate: ${error}`),
-    build: ({ event }, story) => tellBuild(event, story),
+    building: ({ jobs }, { output }) => output.info(jobsLine(jobs)),
+    build: ({ event }, story) => builds.tell(event, story),
     closure: ({ paths, narBytes }, { output }) =>
       output.info(`closure: ${formatCount(paths, 'path')}, ${formatBytes(narBytes)}`),
     'upstream-asked': (event, story) => story.reach('upstream', 'path', event),
@@ -45,27 +47,76 @@ export function publishTelling(): Telling<PublishEvent> {
   };
 }
 
-function tellBuild(event: BuildEvent, story: Story<PublishEvent>): void {
-  const { output } = story;
-  switch (event.type) {
-    case 'build-started':
-      output.info(`building ${nameOfDerivation(event.drvPath)}`);
-      break;
-    case 'build-line':
-      output.detail(`${nameOfDerivation(event.drvPath)}> ${event.line}`);
-      break;
-    case 'fetch-started':
-      output.detail(`fetching ${event.path} from ${event.from}`);
-      break;
-    case 'progress':
-      story.running('build')?.expect({ items: event.expected });
-      story.running('build')?.reach({ items: event.done });
-      break;
-    case 'build-stopped':
-    case 'build-phase':
-    case 'fetch-stopped':
-    case 'error': // said again, and better, in the report of failures
-      break;
+/** Nix's own default is one, which few mean. */
+const jobsLine = (jobs: number | 'auto' | undefined): string =>
+  jobs === undefined
+    ? 'Nix builds as many derivations at once as max-jobs in nix.conf says'
+    : jobs === 1
+      ? 'Nix builds one derivation at a time (max-jobs = 1; set max-jobs = auto in nix.conf for one a CPU)'
+      : `Nix builds up to ${jobs === 'auto' ? 'one derivation a CPU' : `${jobs} derivations`} at once (max-jobs)`;
+
+/** Lines of a log that name a build; after so many they are only counted. */
+const MAX_NAMED = 50;
+const MAX_SHOWN = 3;
+const FAILED = /\/[0-9a-z]{32}-[^/\s']+\.drv'? failed|build of '?\/\S+\.drv/;
+
+/** What is being built: on a terminal in the line that is redrawn, in a log a line each until there are many. */
+class Builds {
+  readonly #running = new Set<string>();
+  readonly #failed = new Set<string>();
+  #named = 0;
+
+  tell(event: BuildEvent, story: Story<PublishEvent>): void {
+    const { output } = story;
+    switch (event.type) {
+      case 'build-started':
+        this.#running.add(nameOfDerivation(event.drvPath));
+        this.#show(story);
+        this.#name(event.drvPath, story);
+        break;
+      case 'build-stopped':
+        this.#running.delete(nameOfDerivation(event.drvPath));
+        this.#show(story);
+        break;
+      case 'build-line':
+        output.detail(`${nameOfDerivation(event.drvPath)}> ${event.line}`);
+        break;
+      case 'fetch-started':
+        output.detail(`fetching ${event.path} from ${event.from}`);
+        break;
+      case 'progress':
+        story.running('build')?.expect({ items: event.expected });
+        story.running('build')?.reach({ items: event.done });
+        break;
+      case 'error':
+        this.#fail(event.text, story);
+        break;
+      case 'build-phase':
+      case 'fetch-stopped':
+        break;
+    }
+  }
+
+  #show(story: Story<PublishEvent>): void {
+    const names = [...this.#running];
+    const more = names.length > MAX_SHOWN ? ` and ${names.length - MAX_SHOWN} more` : '';
+    story.running('build')?.note(`${names.slice(0, MAX_SHOWN).join(', ')}${more}`);
+  }
+
+  #name(drvPath: string, { output }: Story<PublishEvent>): void {
+    this.#named += 1;
+    const line = `building ${nameOfDerivation(drvPath)}`;
+    if (output.isLive || this.#named > MAX_NAMED) output.detail(line);
+    else output.info(line);
+    if (!output.isLive && this.#named === MAX_NAMED) output.info('further builds are counted; --verbose names each');
+  }
+
+  /** At once, and once: the report at the end has the reason and the log. */
+  #fail(text: string, { output }: Story<PublishEvent>): void {
+    const [drvPath] = FAILED.test(text) ? (/\/\S+?\.drv/.exec(text) ?? []) : [];
+    if (drvPath === undefined || this.#failed.has(drvPath)) return;
+    this.#failed.add(drvPath);
+    output.info(`failed: ${nameOfDerivation(drvPath)}`);
   }
 }
 

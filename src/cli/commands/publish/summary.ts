@@ -1,7 +1,8 @@
 /** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
 import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
-import { formatBytes, formatCount, formatDuration, formatNumber } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
+import { formatDuration } from '../../ui/format.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import { formatTable } from '../../ui/table.ts';
 
@@ -104,6 +105,10 @@ export function stepOutputs({ cache, published, publicKeys }: PublishReport): Re
   };
 }
 
+/** What nobody should overlook. */
+const UNSIGNED =
+  '> [!WARNING]\n> There is no signing key: what is published is **unsigned**, and Nix clients refuse it. Make a key with `nixcache key generate NAME`, and set the secret `NIX_SIGNING_KEY`.';
+
 /** For GITHUB_STEP_SUMMARY. */
 export function formatMarkdown(report: PublishReport): string {
   const { cache, published, publicKeys, durationMs, dryRun } = report;
@@ -123,6 +128,7 @@ export function formatMarkdown(report: PublishReport): string {
     ),
     '',
     `${formatBytes(outcome?.uploadedBytes ?? 0)} uploaded in ${formatDuration(durationMs)}.`,
+    ...(publicKeys.length === 0 ? ['', UNSIGNED] : []),
     ...(failed.length > 0 ? ['', '**Not published**', '', ...failed] : []),
     '',
     '```',

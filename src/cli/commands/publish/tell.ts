@@ -2,7 +2,7 @@
 import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import type { Session } from '../../session/session.ts';
-import { markdownCode } from '../../ui/markdown.ts';
+import { escapeMarkdown, markdownBlock, markdownCode } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
 import type { Publisher } from './open-publisher.ts';
@@ -69,8 +69,7 @@ function outputCounts({ outputs, evaluationFailures }: Outputs): Readonly<Record
 function tellOutputs({ outputs, evaluationFailures }: Outputs, output: Output): void {
   for (const { output: failed, failure } of outputs) {
     if (failure === undefined) continue;
-    output.warn(`${failed.attrPath} failed to build: ${failure.error}`);
-    for (const line of failure.logTail) output.info(`  > ${line}`);
+    output.warn(`${failed.attrPath} failed to build: ${failure.error}`, failure.logTail);
   }
   output.info(`outputs: ${formatCounts(outputs, evaluationFailures.length)}`);
 }
@@ -98,6 +97,22 @@ function tellNothing({ outputs, outcome }: PublishResult, output: Output): void 
   else if (isAll('cached')) output.info('nothing to push: the cache has all of it');
 }
 
+/** Of more failures the log tells. */
+const MAX_BLOCKS = 50;
+
+/** What failed outputs said last, each once: several may have failed for the same reason. */
+function failureBlocks(outputs: readonly OutputReport[]): readonly string[] {
+  const failed = outputs.flatMap(({ output, failure }) => (failure === undefined ? [] : [{ output, failure }]));
+  const blocks = failed.slice(0, MAX_BLOCKS).map(({ output, failure }) => {
+    const log = failure.logTail.length === 0 ? [] : [markdownBlock(failure.logTail)];
+    return [`**${markdownCode(output.attrPath)} failed to build**: ${escapeMarkdown(failure.error)}`, ...log].join(
+      '\n\n',
+    );
+  });
+  const more = failed.length - blocks.length;
+  return more > 0 ? [...blocks, `… and ${more} more that failed.`] : blocks;
+}
+
 const SYSTEM = /^[\w-]+$/;
 
 /** For GITHUB_STEP_SUMMARY. */
@@ -107,5 +122,7 @@ function outputsMarkdown({ outputs, evaluationFailures }: Outputs): string {
       `| ${markdownCode(output.attrPath)} | ${SYSTEM.test(output.system) ? output.system : markdownCode(output.system)} | ${WORDS[status]} |`,
   );
   const broken = evaluationFailures.map(({ attrPath }) => `| ${markdownCode(attrPath)} | | failed to evaluate |`);
-  return ['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n');
+  return [['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n'), ...failureBlocks(outputs)].join(
+    '\n\n',
+  );
 }

@@ -6,12 +6,12 @@ import { type ServeSettings, serveSettings } from '../../../config/serve-setting
 import { NixcacheError } from '../../../errors.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
+import { formatBytes, formatCount } from '../../../quantity.ts';
 import { type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { PROMPT } from '../../../upstream/upstream.ts';
 import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
-import { formatBytes, formatCount } from '../../ui/format.ts';
 import type { Output } from '../../ui/output.ts';
 
 /** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */

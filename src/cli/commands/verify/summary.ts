@@ -1,7 +1,9 @@
 /** What verify found and healed, for people and for GitHub. */
+
+import { formatBytes, formatCount } from '../../../quantity.ts';
 import type { Finding } from '../../../verify/finding.ts';
 import { hasDamage, outstanding, type VerifyReport } from '../../../verify/report.ts';
-import { formatBytes, formatCount } from '../../ui/format.ts';
+import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 
 /** Of one kind; `--json` lists all. */
@@ -72,6 +74,9 @@ export function tellVerify(report: VerifyReport, cache: string, output: Output):
     for (const { path, reason } of repair.failed) output.warn(`${path} could not be brought back: ${reason}`);
   }
   if (repair?.blocked !== undefined) output.warn(`nothing was dropped: ${repair.blocked}`);
+  for (const { severity, message, remedy } of outstanding(report)) {
+    if (severity !== 'info') output.annotate(severity === 'damage' ? 'error' : 'warning', `${message}; ${remedy}`);
+  }
   output.info(`verified ${cache}: ${what}; ${countsOf(report)}`);
 }
 
@@ -79,7 +84,7 @@ function countsOf(report: VerifyReport): string {
   const left = outstanding(report);
   if (left.length === 0) return 'everything is as it should be';
   const of = (severity: Finding['severity']): number => left.filter((each) => each.severity === severity).length;
-  return `${formatCount(of('damage'), 'damage', 'damages')}, ${formatCount(of('warning'), 'warning')}`;
+  return `${formatCount(of('damage'), 'finding')} of damage, ${formatCount(of('warning'), 'warning')}`;
 }
 
 /** For GITHUB_OUTPUT. */
@@ -94,5 +99,8 @@ export const verifyMarkdown = (report: VerifyReport, cache: string): string =>
     `### nixcache verify: ${cache}`,
     '',
     `${formatCount(report.checked.entries, 'entry', 'entries')}: ${countsOf(report)}.`,
-    ...[...Map.groupBy(outstanding(report), ({ kind }) => kind)].map(([kind, all]) => `- ${kind}: ${all.length}`),
+    ...[...Map.groupBy(outstanding(report), ({ kind }) => kind)].flatMap(([kind, all]) => [
+      `- ${kind}: ${all.length}`,
+      ...some(all.map(({ message }) => `  - ${escapeMarkdown(message)}`)),
+    ]),
   ].join('\n');
