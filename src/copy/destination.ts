@@ -6,7 +6,7 @@ import { CacheWriter, type CacheWriterOptions, type CommittedSegment } from '../
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
-import { findSigner, type PublicKey, type SecretKey } from '../nix/signature.ts';
+import { findSigner, hasSigned, type PublicKey, type SecretKey } from '../nix/signature.ts';
 import type { CopyOptions } from './copy-options.ts';
 
 export class Destination {
@@ -82,4 +82,4 @@ export const UNTRUSTED = 'no trusted key signed it';
 
 /** Whether each of `keys` has signed `narInfo`. */
 export const isSignedBy = (narInfo: NarInfo, keys: readonly SecretKey[]): boolean =>
-  keys.every(({ publicKey }) => findSigner(narInfo, [publicKey]) !== undefined);
+  keys.every((key) => hasSigned(key, narInfo));

@@ -109,13 +109,24 @@ export function generateKey(name: string): { readonly secret: string; readonly p
 }
 
 /** The signature of `info` by `secretKey`, as `name:base64`. */
-export function signPathInfo(
-  info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references'>,
-  secretKey: SecretKey,
-): string {
+export function signPathInfo(info: Pick<PathInfo, SignedFact>, secretKey: SecretKey): string {
   const signature = sign(null, Buffer.from(fingerprint(info)), secretKey.key);
   return `${secretKey.name}:${signature.toString('base64')}`;
 }
+
+/**
+ * Whether `secretKey` has signed `info`. Ed25519 gives one signature for one text, so it is made again and compared, at half
+ * the cost of verifying.
+ */
+export const hasSigned = (secretKey: SecretKey, info: Pick<PathInfo, SignedFact | 'sigs'>): boolean =>
+  info.sigs.some((sig) => sig.startsWith(`${secretKey.name}:`)) && info.sigs.includes(signPathInfo(info, secretKey));
+
+/** Whether a signature of the one is one of the other: they say the same of everything that it covers. */
+export const isSameSigned = (a: Pick<PathInfo, SignedFact>, b: Pick<PathInfo, SignedFact>): boolean =>
+  fingerprint(a) === fingerprint(b);
+
+/** What a signature covers. */
+type SignedFact = 'path' | 'narHash' | 'narSize' | 'references';
 
 /** Whether Nix since 2.34 reads `text` as a signature: `name:base64`, neither part empty, of whatever algorithm. */
 export const isSignature = (text: string): boolean => SIGNATURE.test(text);
@@ -124,7 +135,7 @@ const SIGNATURE = /^[^:]+:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]
 
 /** The first of `keys` that signed `info`, or undefined. Signatures that cannot be read count as absent. */
 export function findSigner(
-  info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references' | 'sigs'>,
+  info: Pick<PathInfo, SignedFact | 'sigs'>,
   keys: readonly PublicKey[],
 ): PublicKey | undefined {
   let message: Buffer | undefined;
@@ -146,7 +157,7 @@ export function findSigner(
  * The text that a signature covers: `1;<store path>;<NAR hash>;<NAR size>;<references>`, the references as full
  * paths, sorted, comma separated. Source: NixOS/nix src/libstore/path-info.cc (`fingerprint`).
  */
-export function fingerprint(info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references'>): string {
+export function fingerprint(info: Pick<PathInfo, SignedFact>): string {
   const storeDir = storeDirOf(info.path);
   const references = [...new Set(info.references)].sort().map((baseName) => `${storeDir}/${baseName}`);
   return `1;${info.path};${info.narHash};${info.narSize};${references.join(',')}`;

@@ -8,6 +8,8 @@ export interface PlanInput {
   /** Closure of what is to be published. */
   readonly closure: readonly PathInfo[];
   readonly isCached: (hashPart: HashPart) => boolean;
+  /** Whether what is cached lacks a signature of ours. */
+  readonly isToSign?: ((hashPart: HashPart) => boolean) | undefined;
   /** URL of the upstream that has a path. */
   readonly upstreamOf: ReadonlyMap<HashPart, string>;
   /** Paths whose upstreams did not answer. */
@@ -20,6 +22,8 @@ export interface PublishPlan {
   /** References first. */
   readonly push: readonly PathInfo[];
   readonly cached: readonly PathInfo[];
+  /** In the cache too, and to be signed there. */
+  readonly sign: readonly PathInfo[];
   readonly upstream: readonly PathInfo[];
   /** Those among `push` that an upstream may have but did not answer for. */
   readonly unknown: readonly PathInfo[];
@@ -29,19 +33,20 @@ export interface PublishPlan {
 interface ExcludedPath {
   readonly info: PathInfo;
   readonly reason: string;
-  /** Paths to be pushed or cached that refer to it and now lack a reference. */
+  /** Paths to be pushed, cached or signed that refer to it and now lack a reference. */
   readonly dependents: readonly BaseName[];
 }
 
 export function planPublish(input: PlanInput): PublishPlan {
   const push: PathInfo[] = [];
   const cached: PathInfo[] = [];
+  const sign: PathInfo[] = [];
   const upstream: PathInfo[] = [];
   const unknown: PathInfo[] = [];
   const left: { info: PathInfo; reason: string }[] = [];
   for (const info of infosInOrder(input.closure)) {
     const hashPart = hashPartOf(info.path);
-    if (input.isCached(hashPart)) cached.push(info);
+    if (input.isCached(hashPart)) (input.isToSign?.(hashPart) ? sign : cached).push(info);
     else if (input.upstreamOf.has(hashPart)) upstream.push(info);
     else {
       const reason = exclusionOf(info, input);
@@ -51,11 +56,11 @@ export function planPublish(input: PlanInput): PublishPlan {
     }
   }
   const dependents = new Map<BaseName, BaseName[]>(left.map(({ info }) => [baseNameOf(info.path), []]));
-  for (const { path, references } of [...push, ...cached]) {
+  for (const { path, references } of [...push, ...cached, ...sign]) {
     for (const reference of references) dependents.get(reference)?.push(baseNameOf(path));
   }
   const excluded = left.map((each) => ({ ...each, dependents: dependents.get(baseNameOf(each.info.path)) ?? [] }));
-  return { push, cached, upstream, unknown, excluded };
+  return { push, cached, sign, upstream, unknown, excluded };
 }
 
 function exclusionOf(info: PathInfo, { excludePaths, maxNarBytes }: PlanInput): string | undefined {

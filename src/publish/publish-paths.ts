@@ -18,6 +18,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
 import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
+import { Signing, type Standing } from './signing.ts';
 import { diffUpstream } from './upstream-diff.ts';
 
 export interface PublishPathsOptions extends CallOptions {
@@ -60,6 +61,10 @@ export interface PublishPathsResult {
   readonly outcome: PushOutcome | undefined;
   /** Entries listed again. */
   readonly asserted: number;
+  /** What the cache had without all of our signatures, and has with them now. */
+  readonly signed: readonly StorePath[];
+  /** What is needed of the cache although none of our keys signed it; none without keys. */
+  readonly unsigned: readonly StorePath[];
 }
 
 export async function publishPaths(options: PublishPathsOptions): Promise<PublishPathsResult> {
@@ -70,9 +75,23 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   onEvent({ type: 'closure', paths: closure.length, narBytes: closure.reduce((sum, { narSize }) => sum + narSize, 0) });
 
   onEvent({ type: 'stage', stage: 'diff' });
-  const lacking = closure.filter(({ path }) => !reader.has(hashPartOf(path)));
-  const diff = await diffUpstream(lacking, options);
-  const plan = planPublish({ ...options, closure, isCached: (hashPart) => reader.has(hashPart), ...diff });
+  const signing = await openSigning(closure, options);
+  const standings = new Map(closure.map((info) => [hashPartOf(info.path), signing.standingOf(info)]));
+  const standsAs = (...wanted: readonly Standing[]) => {
+    return (hashPart: HashPart): boolean => wanted.includes(standings.get(hashPart) ?? 'absent');
+  };
+  const [isAbsent, isOther] = [standsAs('absent'), standsAs('other')];
+  // What somebody else put in the place of a path is in the way of an upstream's, too.
+  const diff = await diffUpstream(
+    closure.filter(({ path }) => isAbsent(hashPartOf(path))),
+    options,
+  );
+  const plan = planPublish({
+    ...{ ...options, closure, ...diff },
+    isCached: standsAs('kept', 'to-sign'),
+    isToSign: standsAs('to-sign'),
+  });
+  const unsigned = plan.excluded.map(({ info }) => info.path).filter((path) => isOther(hashPartOf(path)));
   for (const { info, reason, dependents } of plan.excluded) {
     const whose = dependents.length > 0 ? `; these then lack a reference: ${dependents.join(', ')}` : '';
     onEvent({ type: 'warning', message: `${info.path} is left out: ${reason}${whose}` });
@@ -82,14 +101,22 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     paths: plan.push.length,
     narBytes: plan.push.reduce((sum, { narSize }) => sum + narSize, 0),
   });
-  if (options.dryRun) return { plan, outcome: undefined, asserted: 0 };
+  warnOfUnsigned(plan, unsigned, options);
+  if (options.dryRun) return { plan, outcome: undefined, asserted: 0, signed: [], unsigned };
 
   onEvent({ type: 'stage', stage: 'push' });
-  const cached = [...plan.cached.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf);
-  const { entries: asserted, closure: found } = await findDueEntries({
+  const local = [...plan.cached, ...plan.sign];
+  const cached = [...local.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf);
+  const { entries: due, closure: found } = await findDueEntries({
     ...{ store, reader, signal, hashParts: cached },
     before: now().getTime() / 1000 - retentionOf(options) / 2,
+    isDueToo: (entry) => signing.isToSign(entry),
   });
+  const asserted = due.flatMap((backed) => {
+    const entry = signing.formOf(backed.entry);
+    return entry ? { ...backed, entry } : [];
+  });
+  const signed = due.filter(({ entry }) => signing.isToSign(entry));
   const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
   const outcome = await pushPaths({
     ...options,
@@ -99,10 +126,45 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     closure: () => wholeClosure(closure, options),
     storeDir: localStore.storeDir,
     contentPath: ({ path }) => localStore.contentPath(path),
-    reliance: { reader, hashParts: [...new Set([...cached, ...found])], local: plan.cached },
+    reliance: {
+      reader,
+      hashParts: [...new Set([...cached, ...found])],
+      local,
+      formOf: (entry) => signing.formOf(entry),
+    },
   });
   await pointCacheIndex(options, outcome);
-  return { plan, outcome, asserted: asserted.length };
+  return { plan, outcome, asserted: asserted.length, signed: signed.map(({ entry }) => entry.narInfo.path), unsigned };
+}
+
+/** What of `closure` the cache has, and who signed that, is known afterwards. */
+async function openSigning(
+  closure: readonly PathInfo[],
+  { reader, keys, signal }: PublishPathsOptions,
+): Promise<Signing> {
+  if (keys.length > 0) {
+    const unseen = closure.map(({ path }) => hashPartOf(path)).filter((hashPart) => !reader.findEntry(hashPart));
+    await reader.loadLeftOut(unseen, Number.POSITIVE_INFINITY, { signal });
+  }
+  return new Signing(keys, reader, closure);
+}
+
+function warnOfUnsigned(
+  plan: PublishPlan,
+  unsigned: readonly StorePath[],
+  { keys, reader, onEvent }: PublishPathsOptions,
+): void {
+  const warn = (message: string): void => onEvent({ type: 'warning', message });
+  for (const path of unsigned) {
+    warn(`${path} is in ${reader.name} as somebody else put it there, unsigned, and stays so, since it is left out`);
+  }
+  const names = keys.length > 0 ? [] : (reader.view?.publicKeys ?? []).map((text) => text.replace(/:.*$/s, ''));
+  if (names.length > 0 && plan.push.length > 0) {
+    warn(
+      `${reader.name} is signed by ${names.join(', ')}, and what is pushed now is not: clients refuse it, and all that needs it, ` +
+        'until it is pushed again with the key',
+    );
+  }
 }
 
 /** What the index may be old by when the closure is compared with it. */

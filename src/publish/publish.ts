@@ -1,7 +1,7 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
 
 import { NixcacheError } from '../errors.ts';
-import type { StorePath } from '../nix/store-path.ts';
+import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type BuildReport, build } from '../nix-store/build.ts';
 import type { BuildFailure } from '../nix-store/build-failure.ts';
 import type { BuildEvent } from '../nix-store/build-log.ts';
@@ -98,7 +98,10 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
       source: options.sourceName ?? discovery.source.url,
       revision: discovery.source.revision,
     });
-    return { ...published, source: discovery.source, outputs: reports, evaluationFailures: discovery.failures };
+    const skipped = reports.filter(({ output, status }) => status === 'skipped' && isUnsigned(output, options));
+    const unsigned = [...published.unsigned, ...skipped.flatMap(({ output }) => pathsOf(output))];
+    const { source, failures: evaluationFailures } = discovery;
+    return { ...published, unsigned, source, outputs: reports, evaluationFailures };
   } finally {
     await release();
   }
@@ -118,6 +121,8 @@ async function realise(
   const isValid = (output: FlakeOutput): boolean => pathsOf(output).every((path) => valid.has(path));
   const toBuild = new Set(lacking.filter((output) => !isValid(output)));
   const willBuild = options.build && !options.dryRun;
+  const unsigned = [...toBuild].filter((output) => isUnsigned(output, options));
+  if (unsigned.length > 0) onEvent({ type: 'warning', message: unsignedMessage(unsigned, options) });
   const report = willBuild && lacking.length > 0 ? await buildAll(lacking, options) : undefined;
   // Who serves the cache to the builds may have read it anew.
   const cached = report ? findCached() : before;
@@ -138,6 +143,19 @@ async function realise(
       onEvent({ type: 'warning', message: `${output.attrPath} is not built, and --no-build was given: skipped` });
   }
   return { reports, release: async () => report?.release() };
+}
+
+/** Whether the cache has an output that is not taken for cached, where there are keys. */
+const isUnsigned = (output: FlakeOutput, { reader, keys }: PublishOptions): boolean =>
+  keys.length > 0 && pathsOf(output).every((path) => reader.has(hashPartOf(path)));
+
+function unsignedMessage(outputs: readonly FlakeOutput[], { reader, keys }: PublishOptions): string {
+  const names = outputs.map(({ attrPath }) => attrPath).join(', ');
+  const signers = keys.map(({ name }) => name).join(', ');
+  return (
+    `${reader.name} has ${names}, but without the signature of ${signers} on all that they need, and this machine lacks them: ` +
+    'what only the cache says is not signed, so they have to be built, or fetched from elsewhere'
+  );
 }
 
 async function buildAll(outputs: readonly FlakeOutput[], options: PublishOptions): Promise<BuildReport> {

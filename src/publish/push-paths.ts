@@ -7,6 +7,7 @@ import { type BackedEntry, carried } from '../cache/write/incoming.ts';
 import { keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
 import { CONCURRENT_UPLOADS } from '../cache/write/limits.ts';
 import { infosInOrder } from '../cache/write/references-first.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
@@ -59,6 +60,8 @@ interface Reliance {
   readonly hashParts: readonly HashPart[];
   /** What of it the local store has too. */
   readonly local: readonly PathInfo[];
+  /** As what an entry of the cache is listed again; undefined: not at all. */
+  readonly formOf?: ((entry: Entry) => Entry | undefined) | undefined;
 }
 
 export interface PushOutcome {
@@ -110,7 +113,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
     await addAll(push);
     const lost: PathInfo[] = [];
     const guard = options.reliance && {
-      ...{ store, writer, signal, reader: options.reliance.reader },
+      ...{ store, writer, signal, reader: options.reliance.reader, formOf: options.reliance.formOf },
       againOf: (backed: BackedEntry) => () => writer.take(lostNar(backed, nars)),
       pushAgain: async (hashParts: readonly HashPart[]): Promise<void> => {
         const infos = localInfos(hashParts, [...(options.reliance?.local ?? []), ...push], store.name);

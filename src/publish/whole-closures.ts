@@ -1,14 +1,19 @@
 /** Which targets of a build the cache has already, with all that they need. */
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
-import { type BaseName, type HashPart, hashPartOf } from '../nix/store-path.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import type { SecretKey } from '../nix/signature.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { BuildTarget } from '../nix-store/build-failure.ts';
+import { isVouchedFor } from './signing.ts';
 
 export interface WholeClosuresOptions {
   readonly reader: Pick<IndexReader, 'has' | 'findEntry' | 'storeDir'>;
   readonly asksUpstreams: boolean;
   readonly excludePaths: readonly RegExp[];
   readonly maxNarBytes: number | undefined;
+  /** If there are any, what none of them signed is as good as absent. */
+  readonly keys: readonly SecretKey[];
 }
 
 /**
@@ -19,30 +24,42 @@ export function withWholeClosure<T extends BuildTarget>(
   targets: readonly T[],
   options: WholeClosuresOptions,
 ): ReadonlySet<T> {
-  const { reader, asksUpstreams, maxNarBytes } = options;
+  const { reader, asksUpstreams, maxNarBytes, keys } = options;
   const hashPartsOf = ({ outputs }: T): HashPart[] => Object.values(outputs).map(hashPartOf);
   const there = targets.filter((target) => hashPartsOf(target).every((hashPart) => reader.has(hashPart)));
-  if (asksUpstreams || maxNarBytes !== undefined) return new Set(there);
-  const lacking = lackingReferences(there.flatMap(hashPartsOf), options);
+  const mayLack = asksUpstreams || maxNarBytes !== undefined;
+  if (mayLack && keys.length === 0) return new Set(there);
+  const lacking = lackingClosures(there.flatMap(hashPartsOf), options, mayLack);
   return new Set(there.filter((target) => !hashPartsOf(target).some((hashPart) => lacking.has(hashPart))));
 }
 
-/** The entries that `roots` reach and whose closure is not whole. Each entry is read once. */
-function lackingReferences(
+/**
+ * The entries that `roots` reach and whose closure is not whole, or not signed. Each entry is read once.
+ *
+ * @param mayLack whether others may have what is not there
+ */
+function lackingClosures(
   roots: readonly HashPart[],
-  { reader, excludePaths }: WholeClosuresOptions,
+  { reader, excludePaths, keys }: WholeClosuresOptions,
+  mayLack: boolean,
 ): ReadonlySet<HashPart> {
-  const references = new Map<HashPart, readonly BaseName[]>();
-  const order = referencesFirst(roots, (hashPart) => {
-    const own = reader.findEntry(hashPart)?.narInfo.references;
-    if (own) references.set(hashPart, own);
-    return own?.map(hashPartOf);
-  });
-  const isExcluded = (name: BaseName): boolean =>
-    excludePaths.some((expression) => expression.test(`${reader.storeDir}/${name}`));
+  const infos = new Map<HashPart, Pick<PathInfo, 'references'>>();
   const lacking = new Set<HashPart>();
-  const isLacking = (name: BaseName): boolean =>
-    lacking.has(hashPartOf(name)) || !(reader.has(hashPartOf(name)) || isExcluded(name));
-  for (const hashPart of order) if (references.get(hashPart)?.some(isLacking)) lacking.add(hashPart);
+  const order = referencesFirst(roots, (hashPart) => {
+    const info = reader.findEntry(hashPart)?.narInfo;
+    if (!info) return undefined;
+    infos.set(hashPart, info);
+    if (!isVouchedFor(info, keys)) lacking.add(hashPart);
+    return info.references.map(hashPartOf);
+  });
+  const isExcluded = (name: string): boolean =>
+    excludePaths.some((expression) => expression.test(`${reader.storeDir}/${name}`));
+  for (const hashPart of order) {
+    const isLacking = infos.get(hashPart)?.references.some((name) => {
+      const reference = hashPartOf(name);
+      return lacking.has(reference) || !(mayLack || reader.has(reference) || isExcluded(name));
+    });
+    if (isLacking) lacking.add(hashPart);
+  }
   return lacking;
 }

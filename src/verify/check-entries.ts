@@ -3,6 +3,7 @@ import { clientText, type Entry, extentsOf, narUrl } from '../cache-index/entry.
 import type { Extent } from '../cache-index/extent.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Digest } from '../oci/digest.ts';
 import { formatCount } from '../quantity.ts';
 import type { Findings } from './finding.ts';
@@ -12,18 +13,20 @@ export interface CheckEntriesOptions {
   readonly findings: Findings;
   /** None: the cache has no keys, and signatures cannot be checked. */
   readonly keys: readonly PublicKey[];
+  /** The user named the keys: what they did not sign is refused. Else the cache did, and may hold what it says is unsigned. */
+  readonly areTrusted: boolean;
 }
 
 export interface EntryChecks {
-  /** Paths that no key signed, in a cache that has keys. */
+  /** Paths that no key signed, where there are keys. */
   readonly unsigned: ReadonlySet<string>;
 }
 
 /** Goes through all entries, and notes in `segments` what has to be written anew. */
 export function checkEntries(segments: readonly ScannedSegment[], options: CheckEntriesOptions): EntryChecks {
   const { findings, keys } = options;
-  const signed = new Set<string>();
-  const unsigned = new Map<string, string>();
+  const seen = new Set<HashPart>();
+  const unsigned = new Set<string>();
   let bare = 0;
   for (const segment of segments.toReversed()) {
     const layers = new Map(segment.parts.layers.map(({ digest, size }) => [digest, size]));
@@ -32,15 +35,18 @@ export function checkEntries(segments: readonly ScannedSegment[], options: Check
       const misplaced = segment.parts.layers.length > 0 ? checkPlaces(segment.tag, entry, layers, findings) : undefined;
       if (fault || misplaced) segment.blame(row, { ...fault, ...misplaced });
       const { path, sigs } = entry.narInfo;
+      const hashPart = hashPartOf(path);
       if (keys.length === 0) bare += sigs.length === 0 ? 1 : 0;
       // Readers see the newest form; what is older counts only if that is all there is.
-      else if (!signed.has(path) && !unsigned.has(path)) {
-        if (findSigner(entry.narInfo, keys)) signed.add(path);
-        else unsigned.set(path, sigs.length === 0 ? 'nobody signed it' : `only others signed it: ${namesOf(sigs)}`);
+      else if (!seen.has(hashPart)) {
+        seen.add(hashPart);
+        if (!findSigner(entry.narInfo, keys)) {
+          unsigned.add(path);
+          addUnsigned(entry.narInfo, options);
+        }
       }
     }
   }
-  for (const [path, why] of unsigned) findings.add('unsigned', path, `${path}: ${why}`);
   if (bare > 0) {
     findings.add(
       'unsigned-cache',
@@ -48,7 +54,17 @@ export function checkEntries(segments: readonly ScannedSegment[], options: Check
       `${formatCount(bare, 'entry is', 'entries are')} unsigned, and the cache names no public key`,
     );
   }
-  return { unsigned: new Set(unsigned.keys()) };
+  return { unsigned };
+}
+
+function addUnsigned({ path, sigs }: Entry['narInfo'], { findings, keys, areTrusted }: CheckEntriesOptions): void {
+  const wrong = sigs.filter((sig) => keys.some(({ name }) => sig.startsWith(`${name}:`)));
+  if (wrong.length > 0) {
+    findings.add('signature-wrong', path, `${path}: the signature of ${namesOf(wrong)} is over something else`);
+    return;
+  }
+  const why = sigs.length === 0 ? 'nobody signed it' : `only others signed it: ${namesOf(sigs)}`;
+  findings.add(areTrusted ? 'untrusted' : 'unsigned', path, `${path}: ${why}`);
 }
 
 const namesOf = (sigs: readonly string[]): string => sigs.map((sig) => sig.slice(0, sig.indexOf(':'))).join(', ');

@@ -17,6 +17,7 @@ export interface Finding {
 const REPAIR = 'nixcache verify --repair';
 const REWRITE = `${REPAIR} writes the segment anew`;
 const BYTES = `${REPAIR} pushes it again from the local Nix store or an upstream, else drops it with all that refers to it`;
+const SIGN = `publish it again with the key, which signs it where it is; or ${REPAIR} --key-file FILE where the local Nix store has it`;
 
 /** Severity and remedy of each kind. The names are in the JSON: scripts rely on them. */
 const KINDS = {
@@ -45,7 +46,9 @@ const KINDS = {
   'blob-unreachable': ['damage', `${REPAIR} names it in a manifest, before the registry collects it`],
   'blob-missing': ['damage', BYTES],
   'blob-damaged': ['damage', BYTES],
-  unsigned: ['damage', `publish it again with the key, or ${REPAIR} --key-file FILE where the local Nix store has it`],
+  unsigned: ['warning', SIGN],
+  untrusted: ['damage', SIGN],
+  'signature-wrong': ['damage', SIGN],
   'key-malformed': ['warning', 'see who publishes with such a key: nixcache key generate NAME makes one'],
   'unsigned-cache': ['warning', 'make a key (nixcache key generate NAME) and publish with --key-file'],
   'missing-reference': [

@@ -111,7 +111,9 @@ async function check(
   const keys = keysOf(options.trustedPublicKeys, publicKeys, findings);
   const roots = mergeRoots(sources.map((source) => source.roots));
   const pins = mergePins(sources.map((source) => source.pins));
-  const { unsigned } = checkEntries(segments, { findings, keys });
+  const { unsigned } = checkEntries(segments, {
+    ...{ findings, keys, areTrusted: options.trustedPublicKeys.length > 0 },
+  });
   onEvent({ type: 'stage', stage: 'blobs' });
   const catalog = BlobHealth.of(segments);
   await catalog.check(segments, {

@@ -108,7 +108,7 @@ async function planPushes(
     entries.set(entry.narInfo.path, { entry, unlike: isCorrupt ? entry.narInfo.compression : undefined });
   }
   if (local.signs && unsigned.size > 0) {
-    for (const segment of segments) {
+    for (const segment of segments.toReversed()) {
       for (const { entry } of segment.entries()) {
         const { path } = entry.narInfo;
         if (unsigned.has(path) && !entries.has(path)) entries.set(path, { entry, unlike: undefined });
@@ -120,9 +120,11 @@ async function planPushes(
   const pushes = new Map<StorePath, PlannedPush>();
   for (const info of valid) {
     const held = entries.get(info.path);
-    if (!held || !isSame(held.entry.narInfo, info)) continue;
+    const isTheSame = held !== undefined && isSame(held.entry.narInfo, info);
+    // What nobody signed is in the place of what is signed now.
+    if (!held || !(isTheSame || (local.signs && unsigned.has(info.path)))) continue;
     // The old signatures are over the same facts, and a key may no longer be at hand.
-    const sigs = [...new Set([...info.sigs, ...held.entry.narInfo.sigs])];
+    const sigs = [...new Set([...info.sigs, ...(isTheSame ? held.entry.narInfo.sigs : [])])];
     pushes.set(info.path, { info: { ...info, sigs }, unlike: held.unlike });
   }
   const isSigned = (info: PathInfo): boolean =>

@@ -30,7 +30,7 @@ test('everything that neither the cache nor an upstream has is pushed, reference
   const plan = planPublish(
     input({ isCached: (hashPart) => hashPart === key(lib), upstreamOf: new Map([[key(libc), 'https://up']]) }),
   );
-  expect(plan).toEqual({ push: [big, app], cached: [lib], upstream: [libc], unknown: [], excluded: [] });
+  expect(plan).toEqual({ push: [big, app], cached: [lib], sign: [], upstream: [libc], unknown: [], excluded: [] });
 });
 
 test('what the cache has is not asked of upstream again', () => {

@@ -33,7 +33,7 @@ const target = (...names: readonly string[]): BuildTarget => ({
 
 const wholeAmong = (targets: readonly BuildTarget[], options: Partial<WholeClosuresOptions> = {}): string[][] => {
   const whole = withWholeClosure(targets, {
-    ...{ reader, asksUpstreams: false, excludePaths: [], maxNarBytes: undefined },
+    ...{ reader, asksUpstreams: false, excludePaths: [], maxNarBytes: undefined, keys: [] },
     ...options,
   });
   return targets.filter((each) => whole.has(each)).map(({ outputs }) => Object.keys(outputs));

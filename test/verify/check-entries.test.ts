@@ -11,7 +11,7 @@ if (!ours || !theirs) throw new Error('no keys');
 
 function check(segments: readonly ScannedSegment[], keys = [ours?.publicKey ?? never()]) {
   const findings = new Findings();
-  const { unsigned } = checkEntries(segments, { findings, keys });
+  const { unsigned } = checkEntries(segments, { findings, keys, areTrusted: false });
   return {
     unsigned: [...unsigned].map((path) => path.slice(44)),
     kinds: findings.list.map(({ kind }) => kind),
@@ -105,7 +105,9 @@ describe('signatures', () => {
 
   it('over something else are none', () => {
     const edit = (entry: ReturnType<typeof entryOf>) => ({ ...entry, narInfo: { ...entry.narInfo, narSize: 201 } });
-    expect(check([scanned({ entries: [{ name: 'a', keys: [ours], edit }] })]).unsigned).toEqual(['a']);
+    const { unsigned, findings } = check([scanned({ entries: [{ name: 'a', keys: [ours], edit }] })]);
+    expect(unsigned).toEqual(['a']);
+    expect(findings.list).toMatchObject([{ kind: 'signature-wrong', severity: 'damage' }]);
   });
 
   it('cannot be missed in a cache without keys, which is told of once', () => {

@@ -178,6 +178,9 @@ it('what is unsigned is pushed by who has a key', async () => {
   const local = (signs: boolean) => localWith([infoOf('doc'), infoOf('lib')], signs);
   expect((await plan(inspection, { local: local(true) })).push).toEqual([['doc', undefined]]);
   expect((await plan(inspection, { local: local(false) })).push).toEqual([]);
+  // Also where what nobody signed is not even the same.
+  const other = localWith([infoOf('doc', { narSize: 1 })], true);
+  expect((await plan(inspection, { local: other })).push).toEqual([['doc', undefined]]);
 });
 
 describe('what is only not as it should be', () => {

@@ -345,7 +345,7 @@ describe('signatures', () => {
   it('wants each path signed by a key that the cache names, in its newest form', async () => {
     expect(kindsOf((await verify(await signed(['a', 'b']))).findings)).toEqual([]);
     const { findings } = await verify(await signed(['a']));
-    expect(findings).toMatchObject([{ kind: 'unsigned', severity: 'damage', what: expect.stringMatching(/-b$/) }]);
+    expect(findings).toMatchObject([{ kind: 'unsigned', severity: 'warning', what: expect.stringMatching(/-b$/) }]);
   });
 
   it('tells of a key that the cache names and that is none, and goes by the others', async () => {
@@ -358,7 +358,7 @@ describe('signatures', () => {
   it('wants each path signed by a key that the user names', async () => {
     const trustedPublicKeys = [parseSecretKey(generateKey('other-1').secret).publicKey.text];
     const { findings } = await verify(await signed(['a', 'b']), { trustedPublicKeys });
-    expect(findings.map(({ kind }) => kind)).toEqual(['unsigned', 'unsigned']);
+    expect(findings.map(({ kind }) => kind)).toEqual(['untrusted', 'untrusted']);
     expect(findings[0]?.message).toContain('only others signed it: test-1');
   });
 

@@ -4,7 +4,7 @@
  * somebody came to rely on them.
  */
 
-import { extentsOf } from '../../cache-index/entry.ts';
+import { type Entry, extentsOf } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
@@ -26,6 +26,8 @@ export interface AssertOptions extends CallOptions {
   readonly hashParts: readonly HashPart[];
   /** Unix seconds: entries asserted before are due. */
   readonly before: number;
+  /** Whether an entry is to be listed again for another reason. */
+  readonly isDueToo?: ((entry: Entry) => boolean) | undefined;
   /** Where to look for what is not in the cache: it is due as well. */
   readonly dropped?: DroppedEntries | undefined;
 }
@@ -46,7 +48,9 @@ export async function findDueEntries(options: AssertOptions): Promise<DueEntries
   const closure = new Map<HashPart, FoundEntry>();
   for (const found of cachedClosure(options)) closure.set(hashPartOf(found.entry.narInfo.path), found);
   const isDue = ({ asserted, entry }: FoundEntry): boolean =>
-    asserted < options.before || !isLasting(hashPartOf(entry.narInfo.path), options);
+    asserted < options.before ||
+    !isLasting(hashPartOf(entry.narInfo.path), options) ||
+    options.isDueToo?.(entry) === true;
   const isNothing = ![...closure.values()].some(isDue); // mostly: then no order is looked for
   const order = referencesFirst(isNothing ? [] : closure.keys(), (hashPart) =>
     closure.get(hashPart)?.entry.narInfo.references.map(hashPartOf),

@@ -3,6 +3,7 @@
  * drop what a commit relies on while neither sees the other. Both therefore look again once what they wrote is visible:
  * whoever comes second sees the first, and lists again what would be missing, out of what nobody has deleted yet.
  */
+import type { Entry } from '../../cache-index/entry.ts';
 import { checkpointOf, parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
@@ -21,6 +22,8 @@ export interface ListAgainOptions extends CallOptions {
   readonly writer: CacheWriter;
   /** How to bring an entry whose bytes are gone when it is committed. */
   readonly againOf?: ((backed: BackedEntry) => PendingEntry['again']) | undefined;
+  /** As what an entry is listed again, undefined: not at all. Default: as it is. */
+  readonly formOf?: ((entry: Entry) => Entry | undefined) | undefined;
   /** The dead segments in which to look for it; default: all that are still there. */
   readonly among?: readonly string[] | undefined;
   /** Keep the times when entries were last asserted, instead of now. */
@@ -33,6 +36,7 @@ export interface ListAgainOptions extends CallOptions {
  */
 export async function listAgain(wanted: readonly HashPart[], options: ListAgainOptions): Promise<HashPart[]> {
   const { store, reader, writer, againOf, keepsTimes, among, signal } = options;
+  const formOf = options.formOf ?? ((entry: Entry): Entry => entry);
   const { view } = reader;
   if (!view || wanted.length === 0) return [];
   const tags = wanted.every((hashPart) => reader.has(hashPart)) ? [] : (among ?? droppedSegments(view));
@@ -42,8 +46,10 @@ export async function listAgain(wanted: readonly HashPart[], options: ListAgainO
       keepsTimes === true ? (reader.findAsserted(hashPart) ?? dropped.find(hashPart))?.asserted : undefined;
     const due = await findDueEntries({ store, reader, hashParts: wanted, before: 0, dropped, signal });
     for (const backed of due.entries) {
-      const entry = { ...backed.entry, asserted: asserted(hashPartOf(backed.entry.narInfo.path)) };
-      await writer.add(carried({ ...backed, entry }, { again: againOf?.(backed) }));
+      const form = formOf(backed.entry);
+      if (!form) continue;
+      const entry = { ...form, asserted: asserted(hashPartOf(form.narInfo.path)) };
+      await writer.add(carried({ ...backed, entry }, { again: againOf?.({ ...backed, entry }) }));
     }
     const found = new Set(due.entries.map(({ entry }) => hashPartOf(entry.narInfo.path)));
     return wanted.filter((hashPart) => !found.has(hashPart) && !reader.has(hashPart));

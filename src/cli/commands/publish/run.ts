@@ -12,7 +12,7 @@ import { Story } from '../../ui/story.ts';
 import { hasFlake } from '../discover/run.ts';
 import { openPublisher, type Publisher } from './open-publisher.ts';
 import { publishTelling } from './story.ts';
-import { tellPublished } from './tell.ts';
+import { leavesOut, tellPublished } from './tell.ts';
 
 export async function runPublish(call: Call): Promise<void> {
   const { context } = call;
@@ -43,22 +43,23 @@ export async function runPublish(call: Call): Promise<void> {
   story.end();
   const durationMs = performance.now() - startedMs;
   await tellPublished({ published, flake: published, dryRun, durationMs }, publisher, session);
-  context.exitCode = exitCodeFor(published);
+  context.exitCode = leavesOut(published, settings) ? EXIT.failed : exitCodeFor(published);
 }
 
-function exitCodeFor({ outputs, evaluationFailures, outcome }: PublishResult): ExitCode {
-  if ((outcome?.failed.size ?? 0) > 0) return EXIT.failed;
+function exitCodeFor({ outputs, evaluationFailures }: PublishResult): ExitCode {
   const failed = outputs.filter(({ status }) => status === 'failed').length;
   if (failed + evaluationFailures.length === 0) return EXIT.done;
   return failed === outputs.length ? EXIT.failed : EXIT.partial;
 }
 
 /**
- * The cache as a substituter for the builds. Nix takes from it only what is signed by our own keys, so without a key
- * there is no point in one; what the cache says its keys are is not trusted for building.
+ * The cache as a substituter for the builds. It gives only what is signed by our own keys, also where Nix would take
+ * anything: what is built from here is signed as ours. So without a key there is no point in one, and what the cache says
+ * its keys are is not trusted for building.
  */
 async function startSubstituter({ reader, keys }: Publisher): Promise<Substituter> {
-  const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-  const server = await startServer({ reader, publicKeys, port: 0, priority: 1 });
+  const trustedPublicKeys = keys.map(({ publicKey }) => publicKey);
+  const publicKeys = trustedPublicKeys.map(({ text }) => text);
+  const server = await startServer({ reader, publicKeys, trustedPublicKeys, port: 0, priority: 1 });
   return { url: server.url, publicKeys, close: () => server.close() };
 }

@@ -18,12 +18,13 @@ export interface PublishReport {
 
 /** The JSON of `push --json`, part of that of `publish --json`. Stable: scripts read it. */
 export function publishJson(report: PublishReport): Readonly<Record<string, unknown>> {
-  const { plan, outcome, asserted } = report.published;
+  const { plan, outcome, asserted, signed, unsigned } = report.published;
   return {
     cache: report.cache,
     dryRun: report.dryRun,
     push: pathsJson(plan.push),
     cached: pathsJson(plan.cached),
+    sign: pathsJson(plan.sign),
     upstream: pathsJson(plan.upstream),
     excluded: plan.excluded.map(({ info, reason, dependents }) => ({ path: info.path, reason, dependents })),
     unknown: plan.unknown.map(({ path }) => path),
@@ -35,7 +36,7 @@ export function publishJson(report: PublishReport): Readonly<Record<string, unkn
           segments: outcome.segments.map(({ tag }) => tag),
           uploadedBytes: outcome.uploadedBytes,
           existedBytes: outcome.existedBytes,
-          asserted,
+          ...{ asserted, signed, unsigned },
         }),
     publicKeys: report.publicKeys,
     durationMs: Math.round(report.durationMs),
@@ -54,6 +55,7 @@ export function formatPlan(plan: PublishPlan, width: number | undefined): string
     [
       ['would be pushed', ...amount(plan.push)],
       ['in the cache', ...amount(plan.cached)],
+      ['would be signed there', ...amount(plan.sign)],
       ['upstream', ...amount(plan.upstream)],
       ['left out', ...amount(plan.excluded.map(({ info }) => info))],
     ],
@@ -75,13 +77,14 @@ const amount = (infos: PublishPlan['push']): readonly string[] => [
 
 /** The end of the story, line by line. */
 export function formatSummary({ cache, published, durationMs }: PublishReport): readonly string[] {
-  const { plan, outcome } = published;
+  const { plan, outcome, signed, unsigned } = published;
   if (outcome === undefined) return ['dry run: nothing was published'];
   const bytes = `${formatBytes(outcome.uploadedBytes)} uploaded`;
   const skipped = plan.cached.length + plan.upstream.length + plan.excluded.length;
   const existed = outcome.existedBytes > 0 ? `, ${formatBytes(outcome.existedBytes)} were there already` : '';
   return [
     `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
+    ...(signed.length > 0 ? [`signed ${formatCount(signed.length, 'path')} that the cache had, without upload`] : []),
     ...(skipped === 0
       ? []
       : [
@@ -89,15 +92,17 @@ export function formatSummary({ cache, published, durationMs }: PublishReport): 
         ]),
     `use it: nixcache serve --from ${cache}`,
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
+    ...unsigned.map((path) => `not signed: ${path}`),
   ];
 }
 
 /** For GITHUB_OUTPUT. */
 export function stepOutputs({ cache, published, publicKeys }: PublishReport): Readonly<Record<string, string>> {
-  const { plan, outcome } = published;
+  const { plan, outcome, signed } = published;
   return {
     cache,
     pushed: String(outcome?.pushed.length ?? 0),
+    signed: String(signed.length),
     'failed-paths': String(outcome?.failed.size ?? 0),
     skipped: String(plan.cached.length + plan.upstream.length),
     'uploaded-bytes': String(outcome?.uploadedBytes ?? 0),
@@ -121,6 +126,7 @@ export function formatMarkdown(report: PublishReport): string {
     '|---|---:|---:|',
     markdownRow(dryRun ? 'would be pushed' : 'pushed', dryRun ? plan.push : (outcome?.pushed ?? [])),
     markdownRow('in the cache already', plan.cached),
+    ...(plan.sign.length > 0 ? [markdownRow(dryRun ? 'would be signed there' : 'signed there', plan.sign)] : []),
     markdownRow('upstream', plan.upstream),
     markdownRow(
       'left out',

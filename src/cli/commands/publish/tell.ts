@@ -1,4 +1,5 @@
 /** The end of `publish` and `push`: the result, the story's last lines, and what GitHub gets. */
+import type { PushSettings } from '../../../config/publish-settings.ts';
 import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import type { Session } from '../../session/session.ts';
@@ -36,6 +37,12 @@ export async function tellPublished(
   const segments = published.outcome?.segments.map(({ tag }) => tag) ?? [];
   await hintVisibility({ cache: session.cache, http: session.http, store, segments }, session.context);
 }
+
+/** Whether paths were not published, or not signed though that is required. */
+export const leavesOut = (
+  { outcome, unsigned }: PublishPathsResult,
+  { requireSigning }: Pick<PushSettings, 'requireSigning'>,
+): boolean => (outcome?.failed.size ?? 0) > 0 || (requireSigning && unsigned.length > 0);
 
 const WORDS: Readonly<Record<OutputStatus, string>> = {
   built: 'built',
