@@ -11,13 +11,16 @@ export interface ClosureWalkOptions extends CallOptions {
   readonly source: Pick<Upstream, 'fetchNarInfo'>;
   /** Of the destination. */
   readonly reader: IndexReader;
+  /** Whether an entry of the destination is as the copy wants it; else the source is asked too. */
+  readonly isWanted: (held: NarInfo) => boolean;
   readonly onLookedUp: (paths: number) => void;
 }
 
 export interface WalkedClosure {
-  /** What the destination lacks. */
+  /** What the destination lacks, or has otherwise. */
   readonly narInfos: ReadonlyMap<HashPart, NarInfo>;
-  readonly existed: number;
+  /** What the destination has. */
+  readonly held: ReadonlySet<HashPart>;
   /** What the source lacks. */
   readonly absent: ReadonlySet<HashPart>;
 }
@@ -32,19 +35,18 @@ const CONCURRENT_REQUESTS = 64;
  * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK when the source does not answer: it is not taken for absence
  */
 export async function walkClosure(roots: Iterable<HashPart>, options: ClosureWalkOptions): Promise<WalkedClosure> {
-  const { source, reader, onLookedUp, signal } = options;
+  const { source, reader, isWanted, onLookedUp, signal } = options;
   const limit = pLimit(CONCURRENT_REQUESTS);
   const seen = new Set<HashPart>(roots);
   const narInfos = new Map<HashPart, NarInfo>();
   const absent = new Set<HashPart>();
-  let existed = 0;
+  const held = new Set<HashPart>();
   const visit = async (hashPart: HashPart): Promise<readonly HashPart[]> => {
-    const held = reader.findEntry(hashPart);
-    if (held) {
-      existed++;
-      return held.narInfo.references.map(hashPartOf);
-    }
+    const entry = reader.findEntry(hashPart);
+    if (entry) held.add(hashPart);
+    if (entry && isWanted(entry.narInfo)) return entry.narInfo.references.map(hashPartOf);
     const narInfo = await source.fetchNarInfo(hashPart, { signal });
+    if (!narInfo && entry) return entry.narInfo.references.map(hashPartOf);
     if (!narInfo) {
       absent.add(hashPart);
       return [];
@@ -72,5 +74,5 @@ export async function walkClosure(roots: Iterable<HashPart>, options: ClosureWal
   } finally {
     limit.clearQueue();
   }
-  return { narInfos, existed, absent };
+  return { narInfos, held, absent };
 }

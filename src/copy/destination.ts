@@ -3,6 +3,8 @@
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter, type CacheWriterOptions, type CommittedSegment } from '../cache/write/cache-writer.ts';
+import { signaturesOf } from '../cache/write/incoming.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
@@ -80,6 +82,11 @@ export const isTrusted = (narInfo: NarInfo, keys: readonly PublicKey[]): boolean
 
 export const UNTRUSTED = 'no trusted key signed it';
 
-/** Whether each of `keys` has signed `narInfo`. */
-export const isSignedBy = (narInfo: NarInfo, keys: readonly SecretKey[]): boolean =>
-  keys.every((key) => hasSigned(key, narInfo));
+/** Whether an entry of the destination can stay as it is: each of our keys has signed it, and one that is trusted. */
+export const isAsWanted = (held: NarInfo, { keys, trustedKeys }: Pick<CopyOptions, 'keys' | 'trustedKeys'>): boolean =>
+  keys.every((key) => hasSigned(key, held)) && isTrusted(held, trustedKeys);
+
+/** `entry` with its signatures, `others` over the same, and those of `keys`. */
+export function withSignatures(entry: Entry, others: readonly string[], keys: readonly SecretKey[]): Entry {
+  return { ...entry, narInfo: { ...entry.narInfo, sigs: signaturesOf(entry.narInfo, keys, others) } };
+}

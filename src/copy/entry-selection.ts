@@ -2,11 +2,12 @@
 
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { HeldSegment } from '../cache/read/loaded-entries.ts';
+import { signaturesOf } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
-import type { PublicKey, SecretKey } from '../nix/signature.ts';
+import { isSameSigned, type PublicKey, type SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { isSignedBy, isTrusted, UNTRUSTED } from './destination.ts';
+import { isAsWanted, isTrusted, UNTRUSTED } from './destination.ts';
 import { Refusals } from './refusals.ts';
 import { entriesOf } from './segment-plan.ts';
 
@@ -83,15 +84,21 @@ export class EntrySelection {
 
   /** Of `roots` and all that they refer to, what is not at the destination as it should be. */
   *wanted(roots: Iterable<HashPart>, has: (hashPart: HashPart) => boolean): Generator<WantedEntry> {
-    const { destination, keys, source } = this.#options;
+    const { destination, keys, trustedKeys, source } = this.#options;
     for (const hashPart of referencesFirst(roots, (each) => this.#referencesOf(each))) {
-      const known = keys.length > 0 || !has(hashPart) ? source.findAsserted(hashPart) : undefined;
+      const known = source.findAsserted(hashPart);
       if (!known || this.refusals.has(hashPart)) continue;
-      const held = destination.findEntry(hashPart);
-      if (held && isSignedBy(held.narInfo, keys)) continue;
+      const { narInfo } = known.entry;
+      const held = destination.findEntry(hashPart)?.narInfo;
+      if (!held && keys.length === 0 && has(hashPart)) continue; // taken over as the source has it
       // Another machine's build of the path may have another NAR, for which the destination's signatures are none.
-      const isSame = held?.narInfo.narHash === known.entry.narInfo.narHash;
-      yield { ...known, otherSigs: isSame ? held.narInfo.sigs : [] };
+      const isSame = held !== undefined && isSameSigned(held, narInfo);
+      if (held) {
+        // What is there stays, but for signatures: it gets those that it lacks, and makes way where it is not trusted.
+        const lacksNone = !isSame || signaturesOf(narInfo, keys, held.sigs).every((sig) => held.sigs.includes(sig));
+        if ((lacksNone && isAsWanted(held, this.#options)) || !isTrusted(narInfo, trustedKeys)) continue;
+      }
+      yield { ...known, otherSigs: isSame ? held.sigs : [] };
     }
   }
 

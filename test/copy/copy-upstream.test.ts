@@ -28,7 +28,7 @@ import {
   readView,
 } from '../support/cache-builder.ts';
 import { type FakeUpstream, startFakeUpstream } from '../support/fake-upstream.ts';
-import { day } from '../support/gc-runs.ts';
+import { day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore, type StoreMethod } from '../support/memory-store.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -97,6 +97,82 @@ async function expectReadable(store: ContentStore, paths: readonly BinaryCachePa
     expect(findSigner(entry.narInfo, [key.publicKey])).toBeDefined();
   }
 }
+
+/** Who of `key` and `own` signed what `store` has as `name`. */
+const signersOf = async (store: ContentStore, name: string): Promise<string[]> => {
+  const narInfo = (await openReader(store)).findEntry(hashPartFor(name))?.narInfo;
+  return [key, own].filter(({ publicKey }) => narInfo && findSigner(narInfo, [publicKey])).map((each) => each.name);
+};
+
+describe('what the destination has unsigned', () => {
+  const unsigned = PATHS.map(({ key: _none, ...path }): BinaryCachePath => path);
+  const pushes: string[] = [];
+  const filled = async (paths = unsigned): Promise<MemoryStore> => {
+    const store = new MemoryStore({
+      onCall: (method, args) => {
+        if (method === 'pushBlob')
+          pushes.push((args[0] as { mediaType: string }).mediaType.replace(/.*nixcache\./, ''));
+      },
+    });
+    await copy(await directory(paths), store);
+    pushes.length = 0;
+    return store;
+  };
+
+  it('gets the signatures that are wanted, without upload, once', async () => {
+    const store = await filled();
+    const options = { keys: [own], trustedKeys: [key.publicKey] };
+    expect(await copy(await directory(), store, options)).toMatchObject({
+      copied: { paths: 0 },
+      existed: { paths: 5 },
+    });
+    for (const name of ALL) expect(await signersOf(store, name)).toEqual(['upstream-1', 'own-1']);
+    expect(pushes).toEqual(['entries.v1+zstd', 'segment.config.v1+json']);
+    await expectReadable(store, PATHS);
+    await copy(await directory(), store, options);
+    expect(pushes).toHaveLength(2);
+  });
+
+  it('makes way for what a trusted key signed, where it is something else', async () => {
+    const store = await filled([{ name: 'lib', bytes: 1000, compression: 'zstd' }]);
+    const report = await copy(await directory(), store, { trustedKeys: [key.publicKey], now: () => day(2) });
+    expect(report).toMatchObject({ copied: { paths: 5 }, existed: { paths: 1 } });
+    await expectReadable(store, PATHS);
+  });
+
+  it('stays where the source has nothing better', async () => {
+    const store = await filled();
+    const report = await copy(await directory(unsigned), store, { trustedKeys: [key.publicKey] });
+    expect(report).toMatchObject({ copied: { paths: 0 }, existed: { paths: 5 }, refused: [] });
+    expect(pushes).toEqual([]);
+  });
+});
+
+describe('a gc at the same time', () => {
+  /** What is there of day 0 is dropped on day 40, just before the copy's segment is named, which relies on it. */
+  it.each([
+    ['is made good from what it dropped', false],
+    ['is made good from the source, where that is gone too', true],
+  ])('%s', async (_, isGone) => {
+    let isDue = false;
+    const store: MemoryStore = new MemoryStore({
+      onCall: async (method, [tag]) => {
+        if (!isDue || method !== 'pushManifest' || !String(tag).startsWith('seg-')) return;
+        isDue = false;
+        await gcAt(store, day(40));
+        if (isGone) await gcAt(store, day(42));
+      },
+    });
+    await copy(await directory(PATHS.slice(0, 1)), store, { now: () => day(0) });
+    // Of the same source: what the earlier one named is not kept for that.
+    await copy(await directory(), store, { paths: [pathOf('doc')], now: () => day(1), run: 'run-2' });
+    isDue = true;
+    await copy(await directory(), store, { paths: [pathOf('app')], now: () => day(40) });
+    expect(isDue).toBe(false);
+    await expectReadable(store, PATHS.slice(0, 3));
+    await assertSegmentsReachable(store);
+  });
+});
 
 describe('a copy of a directory', () => {
   it('takes all that is there as it is compressed and signed', async () => {

@@ -67,7 +67,7 @@ export const ticking = (registry: SimulatedRegistry) => (): Date => new Date(reg
 const newRegistry = ({ maxLayers, seed }: Setting, isLax = false): SimulatedRegistry =>
   new SimulatedRegistry({ maxLayers, seed, isLax, lagMs: 0, lagShare: 0, lostShare: 0 }, START);
 
-async function publish(store: ModelStore, roots: readonly PathName[], now: () => Date): Promise<void> {
+export async function publish(store: ModelStore, roots: readonly PathName[], now: () => Date): Promise<void> {
   const paths = roots.map(storePathOf);
   const named = roots.map((name, i) => ({ name, path: paths[i] ?? storePathOf(name) }));
   await publishPaths({
