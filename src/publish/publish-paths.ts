@@ -7,6 +7,7 @@ import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
+import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -117,11 +118,13 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     return entry ? { ...backed, entry } : [];
   });
   const signed = due.filter(({ entry }) => signing.isToSign(entry));
+  const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
   const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
   const outcome = await pushPaths({
     ...options,
     push: plan.push,
     asserted,
+    now: clockBehind(outdone, options),
     roots: options.roots.filter(({ path }) => !excluded.has(path)),
     closure: () => wholeClosure(closure, options),
     storeDir: localStore.storeDir,
@@ -135,6 +138,20 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   });
   await pointCacheIndex(options, outcome);
   return { plan, outcome, asserted: asserted.length, signed: signed.map(({ entry }) => entry.narInfo.path), unsigned };
+}
+
+/** A day: a clock that is further ahead is wrong, and gc settles which entry stays. */
+const MAX_AHEAD_MS = 24 * 60 * 60 * 1000;
+
+/** Our clock, or one later than the entries of `hashParts`: of two entries readers see the one that is newer by its writer's. */
+function clockBehind(hashParts: readonly HashPart[], { reader, now }: PublishPathsOptions): () => Date {
+  const times = hashParts.map((hashPart) => parseTag(reader.findAsserted(hashPart)?.tag ?? '')?.time ?? 0);
+  const least = times.reduce((a, b) => Math.max(a, b), 0) + 1;
+  return () => {
+    const current = now();
+    const aheadMs = least - current.getTime();
+    return aheadMs > 0 && aheadMs <= MAX_AHEAD_MS ? new Date(least) : current;
+  };
 }
 
 /** What of `closure` the cache has, and who signed that, is known afterwards. */

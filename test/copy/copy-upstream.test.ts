@@ -121,7 +121,7 @@ describe('what the destination has unsigned', () => {
 
   it('gets the signatures that are wanted, without upload, once', async () => {
     const store = await filled();
-    const options = { keys: [own], trustedKeys: [key.publicKey] };
+    const options = { keys: [own], trustedKeys: [key.publicKey], now: () => day(2) };
     expect(await copy(await directory(), store, options)).toMatchObject({
       copied: { paths: 0 },
       existed: { paths: 5 },

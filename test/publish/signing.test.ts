@@ -134,6 +134,15 @@ describe('what somebody without the key put there', () => {
     }
   });
 
+  it('is replaced also where it was put there by a clock that is ahead', async () => {
+    await run(0.1, {}, await forgery());
+    await run(0, { keys: [first] });
+    expect(await servedHash(await openReader(store), lib)).toBe(lib.narHash);
+    await run(0.2);
+    expect((await run(0, { keys: [second] })).result.signed).toHaveLength(2);
+    expect(await signersOf(app)).toEqual(['first-1', 'second-1']);
+  });
+
   it('is not listed again in the place of what is pushed, also when that is due', async () => {
     const forged = await forgery();
     await run(0, {}, forged);
