@@ -11,9 +11,10 @@ import type { Extent } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
 import { NixcacheError } from '../errors.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
+import { fingerprint } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
+import { type Digest, digestFromHex, digestOf, hexOf } from '../oci/digest.ts';
 import { Column } from './column.ts';
 import { HashInterner } from './hash-interner.ts';
 
@@ -54,6 +55,7 @@ export class Census {
   readonly #rowSegment = new Column(Uint32Array);
   readonly #rowAsserted = new Column(Float64Array);
   readonly #rowBytes = new Column(Float64Array);
+  readonly #rowForm = new Column(Float64Array);
   readonly #rowReferences = new Column(Uint32Array);
   readonly #rowExtents = new Column(Uint32Array);
   readonly #rowNarExtents = new Column(Uint32Array);
@@ -101,8 +103,15 @@ export class Census {
   segmentOf = (row: number): number => this.#rowSegment.at(row);
   /** Unix seconds. */
   assertedOf = (row: number): number => this.#rowAsserted.at(row);
+  /** What the entry says of the path, and who signed that, as a number: differs where that does. */
+  formOf = (row: number): number => this.#rowForm.at(row);
   /** Bytes of the compressed NAR. */
   bytesOf = (row: number): number => this.#rowBytes.at(row);
+
+  /** `row` counts as asserted at `seconds`, if it was not later. */
+  raiseAsserted(row: number, seconds: number): void {
+    if (seconds > this.assertedOf(row)) this.#rowAsserted.set(row, seconds);
+  }
 
   /** Path numbers that `row` refers to, in the cache or not. */
   *referencesOf(row: number): Generator<number> {
@@ -159,6 +168,7 @@ export class Census {
     this.#rowSegment.push(segment);
     this.#rowAsserted.push(asserted);
     this.#rowBytes.push(narInfo.fileSize);
+    this.#rowForm.push(formNumber(narInfo));
     this.#rowReferences.push(this.#references.length);
     for (const reference of narInfo.references) {
       const target = this.#paths.intern(decode(hashPartOf(reference)));
@@ -201,5 +211,10 @@ export class Census {
     return blob;
   }
 }
+
+/** 48 bits of a hash: enough where chance is all there is, and a forger would have to hit one that is there. Never 0. */
+const formNumber = (narInfo: CensusRow['entry']['narInfo']): number =>
+  1 +
+  Number.parseInt(hexOf(digestOf(Buffer.from([fingerprint(narInfo), ...narInfo.sigs].join('\n')))).slice(0, 12), 16);
 
 const digestBytes = (digest: Digest): Uint8Array => Buffer.from(hexOf(digest), 'hex');

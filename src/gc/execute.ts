@@ -40,7 +40,7 @@ import { DEFAULT_LOOKUP_FROM_ENTRIES, lookupOf } from './lookup.ts';
 import { type PlannedSegment, pieceKey } from './partition.ts';
 import type { GcPlan, PlannedCheckpoint } from './plan.ts';
 import { type MovedTo, writePack } from './repack.ts';
-import type { Survey } from './survey.ts';
+import { entryOf, type Survey } from './survey.ts';
 
 export interface ExecuteOptions extends CallOptions {
   readonly store: ContentStore;
@@ -149,13 +149,14 @@ async function writeSegment(
   const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, signal, now: () => time });
   for (const row of output.rows) {
     const { narInfo, nar, listing } = entryOf(row, survey);
+    const sigs = plan.sigs.get(row) ?? narInfo.sigs;
     const blobs: Descriptor[] = [];
     for (const { blob, kind } of census.extentsOf(row)) {
       if (!packs.has(pieceKey(row, kind))) blobs.push(census.blob(blob));
     }
     const moved = { nar: packs.get(pieceKey(row, 'nar')), listing: packs.get(pieceKey(row, 'listing')) };
     const entry: Entry = {
-      ...{ narInfo, nar: moved.nar?.extents ?? nar, asserted: census.assertedOf(row) },
+      ...{ narInfo: { ...narInfo, sigs }, nar: moved.nar?.extents ?? nar, asserted: census.assertedOf(row) },
       ...(listing && { listing: { digest: listing.digest, extents: moved.listing?.extents ?? listing.extents } }),
     };
     blobs.push(...(moved.nar?.blobs ?? []), ...(moved.listing?.blobs ?? []));
@@ -170,13 +171,6 @@ async function writeSegment(
 
 /** The time in the newest of `tags`. */
 const newestOf = (tags: readonly string[]): Date => new Date(parseTag([...tags].sort(byTime).at(-1) ?? '')?.time ?? 0);
-
-function entryOf(row: number, { census, held }: Survey): Entry {
-  const segment = census.segments[census.segmentOf(row)];
-  const entry = segment && held.get(segment.tag)?.entryAt(row - segment.start);
-  if (!entry) throw new Error(`row ${row} has no segment at hand`);
-  return entry;
-}
 
 function packsByDigest({ census }: Survey): Map<Digest, Descriptor> {
   const numbers = new Set(census.segments.flatMap(({ packs }) => packs));

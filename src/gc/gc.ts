@@ -7,17 +7,19 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import { checkpointTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
+import { sortPublicKeys } from '../nix/signature.ts';
 import { type ContentStore, canDelete, canSweep } from '../oci/content-store.ts';
 import { digestOf } from '../oci/digest.ts';
 import { DistributionDeleter, type ManifestDeleter } from './deleter.ts';
 import { planDeletions } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
 import { executePlan, type WrittenCheckpoint } from './execute.ts';
+import { chooseForms } from './forms.ts';
 import { free } from './free.ts';
 import { restoreKept } from './look-again.ts';
 import { type GcInput, type GcPlan, planGc } from './plan.ts';
 import { droppedPaths, type GcOutcome, type GcReport, reportGc } from './report.ts';
-import { type Survey, surveyCache } from './survey.ts';
+import { entryOf, type Survey, surveyCache } from './survey.ts';
 
 export interface GcOptions extends CallOptions {
   readonly store: ContentStore;
@@ -77,17 +79,25 @@ export async function runGc(options: GcOptions): Promise<GcReport> {
   }
 }
 
-const inputOf = ({ view, census, records }: Survey, { store, now, retainSeconds, keepLast }: GcOptions): GcInput => ({
-  census,
-  records,
-  checkpoints: view.checkpoints,
-  liveCheckpoints: view.live.checkpoints,
-  replaced: view.live.replaced,
-  tags: view.tags,
-  listed: new Set(view.descriptors.keys()),
-  policy: { now: now().getTime() / 1000, retainSeconds, keepLast },
-  maxLayers: store.maxLayers,
-});
+const inputOf = (survey: Survey, { store, now, retainSeconds, keepLast }: GcOptions): GcInput => {
+  const { view, census, records } = survey;
+  return {
+    census,
+    records,
+    forms: chooseForms(census, (row) => entryOf(row, survey), sortPublicKeys(namedKeys(survey)).keys),
+    checkpoints: view.checkpoints,
+    liveCheckpoints: view.live.checkpoints,
+    replaced: view.live.replaced,
+    tags: view.tags,
+    listed: new Set(view.descriptors.keys()),
+    policy: { now: now().getTime() / 1000, retainSeconds, keepLast },
+    maxLayers: store.maxLayers,
+  };
+};
+
+/** The texts of all keys that are named anywhere in the cache. */
+const namedKeys = ({ view, records }: Survey): ReadonlySet<string> =>
+  new Set([...records.values(), ...view.checkpoints.values(), view].flatMap(({ publicKeys }) => publicKeys));
 
 /** What would be deleted now, and later, once the planned checkpoint were written. */
 async function foresee(survey: Survey, plan: GcPlan, options: GcOptions): Promise<GcOutcome> {

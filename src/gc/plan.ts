@@ -14,6 +14,7 @@ import type { Census } from '../census/census.ts';
 import { type Marks, mark, newestRows } from '../census/marks.ts';
 import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../census/retention.ts';
 import type { HashPart } from '../nix/store-path.ts';
+import { type ChosenForms, NO_FORMS } from './forms.ts';
 import { type PlannedPack, type PlannedSegment, partition, pieceKey, planPacks } from './partition.ts';
 
 /** Roots, pins and keys of one segment or checkpoint. */
@@ -37,6 +38,8 @@ export interface GcInput {
   readonly tags: ReadonlySet<string>;
   /** Segments that `cache-index` lists. */
   readonly listed: ReadonlySet<string>;
+  /** Which entries stay that are not simply the newest of their path. */
+  readonly forms?: ChosenForms | undefined;
   readonly policy: RetentionPolicy;
   /** Layers that one manifest may have. */
   readonly maxLayers: number;
@@ -58,6 +61,8 @@ export interface GcPlan {
   readonly keep: { readonly entries: number; readonly bytes: number };
   /** By store hash. */
   readonly drop: readonly DroppedEntry[];
+  /** Signatures of entries that get those of others too, by row. */
+  readonly sigs: ReadonlyMap<number, readonly string[]>;
   readonly retention: Retention;
   readonly marks: Marks;
   readonly untouched: readonly string[];
@@ -89,7 +94,7 @@ const MIN_LIVE = 0.5;
 const MAX_REWRITTEN_PACK_BYTES = 64 * 1024 * 1024;
 
 export function planGc(input: GcInput): GcPlan {
-  const { census, records, policy, maxLayers } = input;
+  const { census, records, forms = NO_FORMS, policy, maxLayers } = input;
   const sources = [...records.values(), ...input.liveCheckpoints.flatMap((tag) => input.checkpoints.get(tag) ?? [])];
   const retention = applyRetention(
     sources.flatMap(({ roots }) => roots),
@@ -98,6 +103,7 @@ export function planGc(input: GcInput): GcPlan {
   );
   const marks = mark(census, retention.kept, retainedSince(policy));
   const best = newestRows(census);
+  for (const [path, row] of forms.rows) best[path] = row + 1;
 
   const keep = { entries: 0, bytes: 0 };
   const dropped: number[] = [];
@@ -117,7 +123,7 @@ export function planGc(input: GcInput): GcPlan {
     .map((row) => describeDropped(row, census));
 
   const sparse = sparsePacks(census, live);
-  const rewritten = chooseRewritten(census, marks, best, sparse, maxLayers);
+  const rewritten = chooseRewritten(census, marks, best, sparse, forms.segments, maxLayers);
   const pool = live.filter((row) => rewritten.has(census.segmentOf(row)));
   const packs = planPacks(census, pool, sparse);
   const packOf = new Map(packs.flatMap(({ pieces }, i) => pieces.map(({ row, kind }) => [pieceKey(row, kind), i])));
@@ -126,6 +132,7 @@ export function planGc(input: GcInput): GcPlan {
   return {
     keep,
     drop,
+    sigs: forms.sigs,
     retention,
     marks,
     untouched: census.segments.filter((_, i) => !rewritten.has(i)).map(({ tag }) => tag),
@@ -164,6 +171,7 @@ function chooseRewritten(
   marks: Marks,
   best: Uint32Array,
   sparse: ReadonlySet<number>,
+  reformed: ReadonlySet<number>,
   maxLayers: number,
 ): Map<number, RewriteReason> {
   const chosen = new Map<number, RewriteReason>();
@@ -178,7 +186,7 @@ function chooseRewritten(
       else if (best[path] !== row + 1) superseded++;
     }
     if (dropped > 0) chosen.set(segment, 'dropped-entries');
-    else if (superseded > rows * MAX_SUPERSEDED) chosen.set(segment, 'superseded-entries');
+    else if (superseded > rows * MAX_SUPERSEDED || reformed.has(segment)) chosen.set(segment, 'superseded-entries');
     else if (packs.some((pack) => sparse.has(pack))) chosen.set(segment, 'sparse-pack');
     else if (rows < SMALL_ENTRIES && layers < maxLayers * SMALL_LAYERS) small.push(segment);
   });

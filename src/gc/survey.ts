@@ -7,6 +7,7 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { HeldSegment } from '../cache/read/loaded-entries.ts';
 import { readRecords } from '../cache/read/stored-records.ts';
 import type { CacheView } from '../cache/read/view.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { Census } from '../census/census.ts';
@@ -70,6 +71,14 @@ export async function surveyCache(options: SurveyOptions): Promise<Survey> {
     descriptors.set(tag, descriptor);
   }
   return { view, census, records, descriptors, held, storeDir: reader.storeDir };
+}
+
+/** The entry that is row `row` of the census. */
+export function entryOf(row: number, { census, held }: Pick<Survey, 'census' | 'held'>): Entry {
+  const segment = census.segments[census.segmentOf(row)];
+  const entry = segment && held.get(segment.tag)?.entryAt(row - segment.start);
+  if (!entry) throw new Error(`row ${row} has no segment at hand`);
+  return entry;
 }
 
 const cutShort = (what: string, why: string): NixcacheError =>
