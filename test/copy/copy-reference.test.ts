@@ -301,19 +301,16 @@ describe('signatures', () => {
     expect((await copyBetween(store, copy, { keys: [key] })).report.segments).toEqual({ whole: 0, written: 0 });
   });
 
-  it('that the destination lacks are passed on, and only those', async () => {
+  it('that the destination lacks are passed on, without upload', async () => {
     const { store } = await published();
     const [signed, copy] = [new MemoryStore(), new MemoryStore()];
     await copyBetween(store, signed, { keys: [key] });
     await copyBetween(store, copy);
     const blobs = copy.blobs.size;
-    const { report } = await copyBetween(signed, copy);
-    expect(report.segments).toMatchObject({ written: 1 });
+    for (const written of [1, 0]) expect((await copyBetween(signed, copy)).report.segments).toMatchObject({ written });
     const entries = [...(await openReader(copy)).entries()];
     expect(entries.every(({ entry }) => findSigner(entry.narInfo, [key.publicKey]))).toBe(true);
     expect(copy.blobs.size).toBe(blobs + 2);
-    expect((await copyBetween(signed, copy)).report.segments).toEqual({ whole: 0, written: 0 });
-    expect((await copyBetween(store, copy)).report.segments).toEqual({ whole: 0, written: 0 });
   });
 
   it('that nobody trusted made keep an entry out, and all that refers to it', async () => {
