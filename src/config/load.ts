@@ -1,7 +1,7 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
 
 import { dirname, join } from 'node:path';
-import { absolutePath, configHome, type Environment } from '../environment.ts';
+import { absolutePath, configHome, type Environment, orWithoutHome } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
@@ -31,7 +31,8 @@ export async function loadConfig(location: ConfigLocation): Promise<LoadedConfig
     if (text === undefined) throw new NixcacheError('ERR_USAGE', `read configuration ${file}: there is no such file`);
     return parseConfig(text, file);
   }
-  for (const file of [join(location.cwd, 'nixcache.toml'), join(configHome(location.env), 'nixcache', 'config.toml')]) {
+  const own = orWithoutHome(location.env, () => join(configHome(location.env), 'nixcache', 'config.toml'));
+  for (const file of [join(location.cwd, 'nixcache.toml'), ...(own === undefined ? [] : [own])]) {
     const text = await readIfThere(file);
     if (text !== undefined) return parseConfig(text, file);
   }
@@ -44,7 +45,11 @@ async function readIfThere(file: string): Promise<string | undefined> {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new NixcacheError('ERR_USAGE', `read configuration ${file}: ${messageOf(error)}`, { cause: error });
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `read configuration ${file}: ${messageOf(error)}; make it readable, or name another with --config`,
+      { cause: error },
+    );
   }
 }
 

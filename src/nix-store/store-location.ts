@@ -6,8 +6,8 @@
  * Source: NixOS/nix src/libstore/{local-fs-store,store-api,globals}.cc.
  */
 import { existsSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { findHome } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { DEFAULT_STORE_DIR } from '../nix/store-path.ts';
 
@@ -73,6 +73,9 @@ function homeRoot(surroundings: StoreSurroundings): string | undefined {
   const { env, isRoot = process.getuid?.() === 0, exists = existsSync } = surroundings;
   if (process.platform !== 'linux' || isRoot || exists('/nix/var/nix')) return undefined;
   if (env['NIX_STORE_DIR'] !== undefined || env['NIX_STATE_DIR'] !== undefined) return undefined;
-  const root = join(env['XDG_DATA_HOME'] ?? join(env['HOME'] ?? homedir(), '.local/share'), 'nix/root');
+  const home = findHome(env);
+  const data = env['XDG_DATA_HOME'] ?? (home && join(home, '.local/share'));
+  if (data === undefined) return undefined;
+  const root = join(data, 'nix/root');
   return exists(root) ? root : undefined;
 }

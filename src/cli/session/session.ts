@@ -8,6 +8,7 @@ import type { BasicCredentials } from '../../config/credentials.ts';
 import type { Sources } from '../../config/setting.ts';
 import { modeOpenToOthers, readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
+import { orWithoutHome } from '../../environment.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
@@ -96,8 +97,12 @@ export class Session implements AsyncDisposable {
   }
 
   /** Where what is known of the index of a cache is kept on this machine; undefined where it cannot be kept. */
-  index(cache: CacheSetting = this.cache, onWarning?: (message: string) => void): Promise<IndexStore | undefined> {
-    return openDirectoryIndex(ownIndexDirectory(this.sources, cache.name), onWarning);
+  async index(
+    cache: CacheSetting = this.cache,
+    onWarning?: (message: string) => void,
+  ): Promise<IndexStore | undefined> {
+    const directory = orWithoutHome(this.context.env, () => ownIndexDirectory(this.sources, cache.name));
+    return directory === undefined ? undefined : openDirectoryIndex(directory, onWarning);
   }
 
   /** A reader of the index in `store`. */

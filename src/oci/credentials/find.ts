@@ -1,12 +1,11 @@
 /** Finds out who we are to a registry: where docker, podman and GitHub Actions leave it. */
 
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import * as z from 'zod/mini';
 import { abortReason } from '../../call-options.ts';
 import { childEnvironment } from '../../child-environment.ts';
-import { type Environment, variable } from '../../environment.ts';
+import { type Environment, findHome, variable } from '../../environment.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { Credentials, CredentialsProvider, CredentialsRequest } from '../remote/credentials.ts';
 import { type RegistryKindName, registryKind } from '../remote/registry-kinds.ts';
@@ -81,15 +80,17 @@ export async function findCredentials(
 }
 
 function credentialFiles(env: Environment): string[] {
-  const home = env['HOME'] || homedir();
+  const home = findHome(env);
+  const docker = env['DOCKER_CONFIG'] || (home && join(home, '.docker'));
+  const config = env['XDG_CONFIG_HOME'] || (home && join(home, '.config'));
   const user = process.getuid?.();
   return [
     ...(env['REGISTRY_AUTH_FILE'] ? [env['REGISTRY_AUTH_FILE']] : []),
-    join(env['DOCKER_CONFIG'] || join(home, '.docker'), 'config.json'),
+    ...(docker ? [join(docker, 'config.json')] : []),
     ...(env['XDG_RUNTIME_DIR'] ? [join(env['XDG_RUNTIME_DIR'], 'containers', 'auth.json')] : []),
     // Where podman and skopeo write to when there is no session (containers/image pkg/docker/config).
     ...(env['XDG_RUNTIME_DIR'] || user === undefined ? [] : [join('/run/containers', String(user), 'auth.json')]),
-    join(env['XDG_CONFIG_HOME'] || join(home, '.config'), 'containers', 'auth.json'),
+    ...(config ? [join(config, 'containers', 'auth.json')] : []),
   ];
 }
 
