@@ -80,7 +80,7 @@ describe('--to and --from', () => {
 describe('a wrong reference is told with where it came from', () => {
   it.each<[Given, RegExp]>([
     [{ flags: { cache: './cache' } }, /^--cache: '.\/cache' looks like a directory; write oci:/],
-    [{ env: { NIXCACHE_CACHE: 'https://ghcr.io/o/r' } }, /^NIXCACHE_CACHE: /],
+    [{ env: { NIXCACHE_CACHE: 'docker://ghcr.io/o/r' } }, /^NIXCACHE_CACHE: /],
     [{ env: { NIXCACHE_REPO: 'just-a-name' } }, /^NIXCACHE_REPO: 'just-a-name' is not a repository/],
     [{ config: 'cache = "oci:"' }, /^cache in \/etc\/nixcache\/nixcache\.toml: 'oci:' names no directory/],
     [{ flags: { registryKind: 'gchr' } }, /^--registry-kind: unknown registry kind 'gchr'/],

@@ -5,6 +5,7 @@ import { IndexReader, type IndexReaderOptions } from '../../cache/read/index-rea
 import type { IndexStore } from '../../cache/read/index-store.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
 import type { BasicCredentials } from '../../config/credentials.ts';
+import { netrcAuthorization } from '../../config/netrc.ts';
 import type { Sources } from '../../config/setting.ts';
 import { modeOpenToOthers, readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
@@ -128,12 +129,16 @@ export class Session implements AsyncDisposable {
     return keys;
   }
 
-  /** In the order to ask them. */
+  /** In the order to ask them; with Nix's own logins for those that come without one. */
   upstreams(
     settings: readonly UpstreamSetting[],
     options: { readonly patience: Patience; readonly storeDir?: string | undefined },
   ): readonly Upstream[] {
-    return openUpstreams(settings, this.#opened, this.http, { output: this.context.output, ...options });
+    const known = settings.map((setting) => ({
+      ...setting,
+      authorization: setting.authorization ?? netrcAuthorization(setting.url, this.context.env),
+    }));
+    return openUpstreams(known, this.#opened, this.http, { output: this.context.output, ...options });
   }
 
   /** Has `close` called with `resource` at the end. */

@@ -7,6 +7,9 @@ import type { CommandContext } from '../../../src/cli/context.ts';
 import { Session } from '../../../src/cli/session/session.ts';
 import type { Flags } from '../../../src/config/setting.ts';
 import { generateKey } from '../../../src/nix/signature.ts';
+import { PROMPT } from '../../../src/upstream/upstream.ts';
+import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
+import { serve } from '../../http/far-side.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';
 import { FAKE_USER } from '../../support/fake-registry-auth.ts';
 import { PROFILES } from '../../support/fake-registry-faults.ts';
@@ -31,6 +34,25 @@ describe('a session', () => {
     await session[Symbol.asyncDispose](); // neither the reference nor standard input was read
     expect(() => session.cache).toThrow(/^--cache: /);
     await expect(session.credentials()).rejects.toThrow(/nothing on standard input/);
+  });
+
+  it("asks upstreams with Nix's own logins", async () => {
+    const seen: (string | undefined)[] = [];
+    const server = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end('StoreDir: /nix/store\n');
+    });
+    await using session = await open({});
+    const file = join(session.context.cwd, 'netrc');
+    await writeFile(file, 'machine 127.0.0.1 login me password hunter22');
+    const env = { ...session.context.env, NIX_CONFIG: `netrc-file = ${file}` };
+    await using knowing = new Session(session.sources, { ...session.context, env });
+    for (const url of [server.url, server.url.replace('//', '//own:login@')]) {
+      const [upstream] = knowing.upstreams([{ ...parseUpstream(url), proxy: undefined }], { patience: PROMPT });
+      await upstream?.fetchCacheInfo({});
+    }
+    const basic = (pair: string): string => `Basic ${Buffer.from(pair).toString('base64')}`;
+    expect(seen).toEqual([basic('me:hunter22'), basic('own:login')]);
   });
 
   it('opens each part once, and reads standard input once', async () => {
