@@ -21,7 +21,10 @@
           version = (pkgs.lib.importJSON ./package.json).version;
           src = self;
           nodejs = pkgs.nodejs_24;
-          npmDeps = pkgs.importNpmLock { npmRoot = ./.; };
+          npmDeps = pkgs.importNpmLock {
+            package = pkgs.lib.importJSON ./package.json;
+            packageLock = import ./package-lock.nix (pkgs.lib.importJSON ./package-lock.json);
+          };
           npmConfigHook = pkgs.importNpmLock.npmConfigHook;
           # The `node` package fetches a binary for machines without a new enough Node; here there is one.
           npmFlags = [ "--ignore-scripts" ];
