@@ -3,14 +3,13 @@
  * a large one whose pieces have known digests each piece is. Of any other, the whole is checked on its way, its last bytes
  * withheld; a part is handed on only after the whole was read once, for that tells the digests of its pieces.
  */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import { untilIntact } from '../oci/read-blob.ts';
 import { SharedWork } from '../shared-work.ts';
 import type { ByteRange } from '../streams/byte-range.ts';
 import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/pieces.ts';
-import { readBounded } from '../streams/verify.ts';
 import type { OpenOptions } from './answer.ts';
 import type { Nar, OpenNar } from './open-nar.ts';
 import { Slots } from './slots.ts';
@@ -72,11 +71,10 @@ export class VerifiedNars {
     const key = keyOf(nar);
     const what = 'entry' in nar ? nar.entry.narInfo.url : `${nar.upstream.name}/${nar.url}`;
     if (size !== undefined && size <= PIECE_BYTES) {
-      const whole = await untilIntact(async () => {
-        const bytes = await readBounded(await open(nar, { signal, via }), PIECE_BYTES, what);
-        if (bytes.length === size) return bytes;
-        throw new NixcacheError('ERR_DIGEST_MISMATCH', `${what} has ${bytes.length} bytes instead of ${size}`);
-      });
+      const chunks = await untilIntact(async () => readWhole(await open(nar, { signal, via }), size, what));
+      const [first, ...more] = chunks;
+      if (range === undefined && more.length > 0) return Readable.from(chunks, { objectMode: false });
+      const whole = more.length === 0 && first !== undefined ? first : Buffer.concat(chunks);
       return range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
     }
     const isWhole = range === undefined || range.length === size;
@@ -109,3 +107,16 @@ export class VerifiedNars {
 /** The same for NARs that have to be the same bytes. */
 const keyOf = (nar: Nar): string =>
   nar.fileHash ?? ('entry' in nar ? nar.entry.narInfo.fileHash : `${nar.upstream.id} ${nar.ours}`);
+
+/** The chunks of `stream`, which are `size` bytes: put together they would be copied. */
+async function readWhole(stream: Readable, size: number, what: string): Promise<Buffer[]> {
+  const chunks: Buffer[] = [];
+  let seen = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    seen += chunk.length;
+    if (seen > size) break;
+    chunks.push(chunk);
+  }
+  if (seen === size) return chunks;
+  throw new NixcacheError('ERR_DIGEST_MISMATCH', `${what} does not have ${size} bytes`);
+}
