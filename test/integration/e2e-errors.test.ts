@@ -74,9 +74,9 @@ describe('what is asked for', () => {
     ],
     [
       'a reference with a scheme',
-      ['publish', '--to', 'https://ghcr.io/o/r', '--quiet'],
+      ['publish', '--to', 'docker://ghcr.io/o/r', '--quiet'],
       2,
-      /--to: a cache reference has no 'https:' before it; write ghcr\.io\/o\/r/,
+      /--to: a cache reference has no 'docker:' before it; write ghcr\.io\/o\/r/,
     ],
     [
       'a key file that is not there',

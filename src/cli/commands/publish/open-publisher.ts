@@ -53,10 +53,14 @@ export async function openPublisher(
   const localStore = await opening;
   const { dryRun } = settings;
   const store = await session.store({ cache, create: !dryRun });
-  const [reader] = await Promise.all([
+  const [read, writable] = await Promise.allSettled([
     session.writersReader(store, { dryRun, sparse }),
     dryRun ? undefined : checkWrite(store, signal),
   ]);
+  // What cannot be read either is told of by that: it says more.
+  if (read.status === 'rejected') throw read.reason;
+  if (writable.status === 'rejected') throw writable.reason;
+  const reader = read.value;
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
 }
