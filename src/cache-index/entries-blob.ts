@@ -7,10 +7,12 @@ import { messageOf, NixcacheError } from '../errors.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { type Entry, formatEntry } from './entry.ts';
 
-/** 64 MiB: a segment has about 1 000 entries of at most some 10 KiB; more is an accident or an attack. */
-export const MAX_ENTRIES_BLOB_BYTES = 64 * 1024 * 1024;
-/** 512 MiB once unpacked, for the same reason; the zlib of workerd refuses any limit above its 128 MiB. */
-const MAX_ENTRIES_TEXT_BYTES = (globalThis.navigator?.userAgent === 'Cloudflare-Workers' ? 128 : 512) * 1024 * 1024;
+/** 16 MiB: of an entry some 300 bytes do not compress, its hashes and signatures. */
+export const MAX_ENTRIES_BLOB_BYTES = 16 * 1024 * 1024;
+/** 128 MiB: 1000 entries of 2000 references each. Twice that is in memory at once, and workerd's zlib allows no more. */
+const MAX_ENTRIES_TEXT_BYTES = 128 * 1024 * 1024;
+/** Ten times what writers put into one segment. */
+export const MAX_ENTRIES = 10_000;
 /** Written once, read by everyone: 9 costs some 10 ms for 1 000 entries. */
 const LEVEL = 9;
 
@@ -21,10 +23,18 @@ export function formatEntries(entries: readonly Entry[]): string {
   return keyed.map(([, entry]) => formatEntry(entry)).join('\n');
 }
 
-export const encodeEntries = (entries: readonly Entry[]): Buffer =>
-  zstdCompressSync(formatEntries(entries), { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+/** @throws {NixcacheError} ERR_UNSUPPORTED for more than readers take */
+export function encodeEntries(entries: readonly Entry[]): Buffer {
+  const text = Buffer.from(formatEntries(entries));
+  const blob = zstdCompressSync(text, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+  if (text.length > MAX_ENTRIES_TEXT_BYTES || blob.length > MAX_ENTRIES_BLOB_BYTES || entries.length > MAX_ENTRIES) {
+    const what = `${entries.length} entries of ${text.length} bytes`;
+    throw new NixcacheError('ERR_UNSUPPORTED', `write a segment: ${what} are more than readers take`);
+  }
+  return blob;
+}
 
-/** @throws {NixcacheError} ERR_INDEX */
+/** @throws {NixcacheError} ERR_INDEX, also when there is more than any segment may hold */
 export function decodeEntries(blob: Uint8Array, what: string): Buffer {
   try {
     return zstdDecompressSync(blob, { maxOutputLength: MAX_ENTRIES_TEXT_BYTES });

@@ -6,6 +6,7 @@
  */
 import { decode } from '../nix/nixbase32.ts';
 import type { HashPart } from '../nix/store-path.ts';
+import { slotHash } from './slot-hash.ts';
 
 /** Bytes of a store hash; the table keeps it whole, so that a lookup needs no text. */
 export const STORE_HASH_BYTES = 20;
@@ -139,10 +140,6 @@ function grown<T extends Uint8Array | Uint32Array>(old: T, length: number, Type:
   return array;
 }
 
-/** Hashes are random bytes, so their first 4 are as good a slot as any. */
-const slotOf = (keys: Uint8Array, at: number): number =>
-  ((keys[at] ?? 0) | ((keys[at + 1] ?? 0) << 8) | ((keys[at + 2] ?? 0) << 16) | ((keys[at + 3] ?? 0) << 24)) >>> 0;
-
 function same(keys: Uint8Array, at: number, key: Uint8Array, from: number, width: number): boolean {
   for (let i = 0; i < width; i++) if (keys[at + i] !== key[from + i]) return false;
   return true;
@@ -151,7 +148,7 @@ function same(keys: Uint8Array, at: number, key: Uint8Array, from: number, width
 /** The slot value (row + 1) that holds the key, or 0. */
 function probe(slots: Uint32Array, keys: Uint8Array, width: number, key: Uint8Array, from: number): number {
   const mask = slots.length - 1;
-  for (let i = slotOf(key, from) & mask; ; i = (i + 1) & mask) {
+  for (let i = slotHash(key, from, width) & mask; ; i = (i + 1) & mask) {
     const slot = slots[i] ?? 0;
     if (slot === 0 || same(keys, (slot - 1) * width, key, from, width)) return slot;
   }
@@ -160,7 +157,7 @@ function probe(slots: Uint32Array, keys: Uint8Array, width: number, key: Uint8Ar
 /** Points the key of `row` at it; whether the key is new. */
 function put(slots: Uint32Array, keys: Uint8Array, width: number, row: number): boolean {
   const mask = slots.length - 1;
-  for (let i = slotOf(keys, row * width) & mask; ; i = (i + 1) & mask) {
+  for (let i = slotHash(keys, row * width, width) & mask; ; i = (i + 1) & mask) {
     const slot = slots[i] ?? 0;
     if (slot !== 0 && !same(keys, (slot - 1) * width, keys, row * width, width)) continue;
     slots[i] = row + 1;

@@ -12,6 +12,7 @@
  * is the order of these numbers.
  */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../bounded-json.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { decode } from '../nix/nixbase32.ts';
 import type { HashPart } from '../nix/store-path.ts';
@@ -102,7 +103,7 @@ export class LookupTable {
     try {
       if (bytes.length < PREFIX_BYTES || bytes.readUInt32LE(0) !== MAGIC) throw new Error('it does not start like one');
       const end = PREFIX_BYTES + bytes.readUInt32LE(4);
-      const header = headerSchema.parse(JSON.parse(bytes.toString('utf8', PREFIX_BYTES, end)));
+      const header = headerSchema.parse(parseBoundedJson(bytes.toString('utf8', PREFIX_BYTES, end)));
       const total = header.segments.reduce((sum, { count }) => sum + count, 0);
       if (bytes.length !== end + total * ENTRY_BYTES) throw new Error(`its length is not that of ${total} entries`);
       const columns = new Uint8Array(total * ENTRY_BYTES); // a copy, so that 32-bit columns are aligned

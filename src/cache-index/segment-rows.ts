@@ -4,7 +4,7 @@ import { hashToBytes, parseHash } from '../nix/hash.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { digestOf, hexOf } from '../oci/digest.ts';
-import { entryRanges } from './entries-blob.ts';
+import { entryRanges, MAX_ENTRIES } from './entries-blob.ts';
 import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
 
 const STORE_PATH = Buffer.from('StorePath: ');
@@ -12,17 +12,29 @@ const FILE_HASH = Buffer.from('\nFileHash: ');
 const NEWLINE = 0x0a;
 const SLASH = 0x2f;
 
+export interface ScanOptions {
+  readonly onDamaged?: (text: string, offset: number, error: NixcacheError) => void;
+  /** Default: those of a segment. */
+  readonly maxEntries?: number;
+}
+
 /**
  * Scans an entries text. An entry that cannot be keyed goes to `onDamaged`, and is left out.
  *
- * @throws {NixcacheError} ERR_INDEX naming its byte offset, when there is no `onDamaged`
+ * @throws {NixcacheError} ERR_INDEX naming its byte offset, when there is no `onDamaged`; and when there are more than
+ *   `maxEntries`
  */
 export function scanEntries(
   text: Buffer,
   what: string,
-  onDamaged?: (text: string, offset: number, error: NixcacheError) => void,
+  { onDamaged, maxEntries = MAX_ENTRIES }: ScanOptions = {},
 ): SegmentRows {
-  const ranges = [...entryRanges(text)];
+  const ranges: { readonly offset: number; readonly length: number }[] = [];
+  for (const range of entryRanges(text)) {
+    if (ranges.length === maxEntries)
+      throw new NixcacheError('ERR_INDEX', `${what} has more than ${maxEntries} entries`);
+    ranges.push(range);
+  }
   const rows = emptyRows(ranges.length);
   const keyed: number[] = [];
   ranges.forEach(({ offset, length }, row) => {

@@ -1,5 +1,6 @@
 /** A segment: an OCI image manifest whose first layer is the entries blob and whose others are the bytes they need. */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../bounded-json.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { type Descriptor, describe } from '../oci/descriptor.ts';
@@ -11,8 +12,10 @@ import * as mediaTypes from './media-types.ts';
 import { type Pin, pinSchema, type Root, rootSchema } from './records.ts';
 import { segmentTag } from './tags.ts';
 
-/** 64 MiB: 100 000 roots of some 300 bytes are 30 MB. */
+/** 64 MiB, of a checkpoint, which carries the roots and pins of a cache: 100 000 of some 300 bytes are 30 MB. */
 export const MAX_CONFIG_BYTES = 64 * 1024 * 1024;
+/** 16 MiB, of a segment, which has those of one publish. As many are read at once as hide the latency. */
+export const MAX_SEGMENT_CONFIG_BYTES = 16 * 1024 * 1024;
 
 const segmentConfigSchema = z.object({
   formatVersion: z.number(),
@@ -130,13 +133,16 @@ function assertReachable({ entries, blobs }: SegmentInput): void {
 export const decodeSegmentConfig = (bytes: Uint8Array, what: string): SegmentConfig =>
   decodeConfig(bytes, what, segmentConfigSchema);
 
+/** Two million: 200 000 roots, pins or tags of ten fields each. */
+const MAX_CONFIG_VALUES = 2_000_000;
+
 /** @throws {NixcacheError} ERR_INDEX, or ERR_INDEX_VERSION when it is of a later version */
 export function decodeConfig<T>(bytes: Uint8Array, what: string, schema: z.ZodMiniType<T>): T {
   let json: unknown;
   try {
-    json = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    json = parseBoundedJson(Buffer.from(bytes).toString('utf8'), { maxValues: MAX_CONFIG_VALUES });
   } catch (cause) {
-    throw new NixcacheError('ERR_INDEX', `${what} is not JSON: ${messageOf(cause)}`, { cause });
+    throw new NixcacheError('ERR_INDEX', `${what} is not the JSON it should be: ${messageOf(cause)}`, { cause });
   }
   const version = z.object({ formatVersion: z.number() }).safeParse(json);
   if (version.success) assertVersion(version.data.formatVersion, what);

@@ -1,10 +1,12 @@
+import { slotHash } from '../cache-index/slot-hash.ts';
+
 /** Numbers hashes 0, 1, 2, … in the order in which they are first seen: some 30 to 50 bytes each, and no object. */
 
 /** At most 3 of 4 slots are taken, so that probe chains stay short. */
 const MAX_LOAD = 0.75;
 
 export class HashInterner {
-  /** Bytes of a hash; at least 4. */
+  /** Bytes of a hash; at most 32. */
   readonly width: number;
   #size = 0;
   #keys: Uint8Array;
@@ -43,11 +45,10 @@ export class HashInterner {
     return this.#keys.subarray(ordinal * this.width, (ordinal + 1) * this.width);
   }
 
-  /** The slot that holds `hash`, or the free one where it belongs. Hashes are random, so their first bytes place them. */
+  /** The slot that holds `hash`, or the free one where it belongs. */
   #slotOf(hash: Uint8Array): number {
     const mask = this.#slots.length - 1;
-    const start = (hash[0] ?? 0) | ((hash[1] ?? 0) << 8) | ((hash[2] ?? 0) << 16) | ((hash[3] ?? 0) << 24);
-    for (let i = start & mask; ; i = (i + 1) & mask) {
+    for (let i = slotHash(hash, 0, this.width) & mask; ; i = (i + 1) & mask) {
       const held = this.#slots[i] ?? 0;
       if (held === 0 || this.#isAt(held - 1, hash)) return i;
     }

@@ -5,8 +5,9 @@
  * for bytes that are not UTF-8 Nix 2.8 writes JSON that is none, and newer ones fail; we write `\udcXX`, which is JSON.
  */
 import { zstdCompressSync } from 'node:zlib';
+import { parseBoundedJson } from '../bounded-json.ts';
 import { NixcacheError } from '../errors.ts';
-import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
+import { MAX_LISTING_BYTES, MAX_LISTING_NODES } from '../nix/nar-info.ts';
 import { quoted } from '../nix/quoted.ts';
 
 interface NarDirectory {
@@ -33,13 +34,29 @@ export type NarNode = NarDirectory | NarRegular | NarSymlink;
 
 /** Far above the 64 that Nix restores since 2.35, far below what would exhaust the stack. */
 const MAX_DEPTH = 1024;
+/** Of a node at most five. */
+const MAX_LISTING_VALUES = 5 * MAX_LISTING_NODES;
+
+/** Counts what a listing is made of, so that one that will not be published is given up before it fills the memory. */
+export class ListingBudget {
+  #nodes = 0;
+  #bytes = 0;
+
+  /** Whether there is room for a node with so much text, its name or target. */
+  take(text: string): boolean {
+    this.#nodes++;
+    this.#bytes += text.length;
+    return this.#nodes <= MAX_LISTING_NODES && this.#bytes <= MAX_LISTING_BYTES;
+  }
+}
 
 /**
- * The listing whose root is `root`, zstd-compressed as it is published; undefined for one that is too long to be served.
+ * The listing whose root is `root`, zstd-compressed as it is published; undefined for one that is too long to be served, and
+ * for none.
  * As Nix before 2.35 does, it has `executable` only where it is true.
  */
-export function packNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Uint8Array | undefined {
-  const text = formatNarListing(root, maxBytes);
+export function packNarListing(root: NarNode | undefined, maxBytes = MAX_LISTING_BYTES): Uint8Array | undefined {
+  const text = root && formatNarListing(root, maxBytes);
   return text && zstdCompressSync(text);
 }
 
@@ -103,7 +120,7 @@ function encodeLeaf(node: NarRegular | NarSymlink): string {
 export function parseNarListing(text: string): NarNode {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseBoundedJson(text, { maxValues: MAX_LISTING_VALUES, maxDepth: 2 * MAX_DEPTH + 2 });
   } catch (cause) {
     throw new NixcacheError('ERR_FORMAT', 'NAR listing is corrupt: it is not JSON', { cause });
   }

@@ -1,14 +1,14 @@
 /** Reading a NAR from a stream for its hash and its listing. The parser itself is nar-parser.ts. */
 import { createHash } from 'node:crypto';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
-import type { NarNode } from './nar-listing.ts';
+import { ListingBudget, type NarNode } from './nar-listing.ts';
 import { type NarEvent, NarParser } from './nar-parser.ts';
 
 export interface NarSummary {
   readonly narHash: NixHash;
   readonly narSize: number;
-  /** Only where it was asked for. */
-  readonly listing?: NarNode;
+  /** Only where it was asked for, and not of more files than a listing may have. */
+  readonly listing?: NarNode | undefined;
 }
 
 /**
@@ -37,11 +37,14 @@ export async function verifyNar(
 
 /** Makes a listing of a parser's events. */
 export class NarLister {
+  readonly #budget = new ListingBudget();
   readonly #open: Map<string, NarNode>[] = [];
   #root: NarNode | undefined;
+  #isTooLong = false;
 
   add(events: readonly NarEvent[]): void {
     for (const event of events) {
+      if (this.#isTooLong) return;
       switch (event.type) {
         case 'directory': {
           const entries = new Map<string, NarNode>();
@@ -66,15 +69,21 @@ export class NarLister {
     }
   }
 
-  /** The listing, once the parser has come to its end. */
-  root(): NarNode {
+  /** The listing, once the parser has come to its end; undefined for one that is too long. */
+  root(): NarNode | undefined {
+    if (this.#isTooLong) return undefined;
     if (this.#root === undefined) throw new Error('the NAR has not been read to its end');
     return this.#root;
   }
 
   #put(path: string, node: NarNode): void {
     const directory = this.#open.at(-1);
-    if (directory === undefined) this.#root = node;
-    else directory.set(path.slice(path.lastIndexOf('/') + 1), node);
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    if (!this.#budget.take(node.type === 'symlink' ? name + node.target : name)) {
+      this.#isTooLong = true;
+      this.#root = undefined;
+      this.#open.length = 0;
+    } else if (directory === undefined) this.#root = node;
+    else directory.set(name, node);
   }
 }

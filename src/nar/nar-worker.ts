@@ -42,9 +42,7 @@ export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void
     const narHash = hashFromBytes(hash.digest());
     if (nar.narSize !== job.narSize) throw mismatch(job, `its NAR is not ${job.narSize} bytes long`);
     if (narHash !== job.narHash) throw mismatch(job, `its NAR hash is ${narHash}, not ${job.narHash}`);
-    const { listing } = nar;
-    if (!listing) throw new Error('the NAR writer made no listing');
-    return { ...output.finish(), listing: packNarListing(listing) };
+    return { ...output.finish(), listing: packNarListing(nar.listing) };
   } catch (error) {
     output.discard();
     throw isNixcacheError(error, 'ERR_NOT_FOUND') ? mismatch(job, 'its files are gone') : error;

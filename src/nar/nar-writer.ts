@@ -21,7 +21,7 @@ import {
   shown,
   toPath,
 } from './nar-file.ts';
-import type { NarNode } from './nar-listing.ts';
+import { ListingBudget, type NarNode } from './nar-listing.ts';
 import { encodeTokens, MAX_TARGET_BYTES, NAR_MAGIC, paddingOf } from './nar-token.ts';
 
 export interface NarWriterOptions {
@@ -73,7 +73,8 @@ interface Level {
 export class NarWriter implements IterableIterator<Uint8Array> {
   readonly #root: string;
   readonly #buffer: Buffer;
-  readonly #withListing: boolean;
+  #withListing: boolean;
+  readonly #budget = new ListingBudget();
   readonly #caseHack: boolean;
   readonly #levels: Level[] = [];
   #at = 0;
@@ -97,7 +98,7 @@ export class NarWriter implements IterableIterator<Uint8Array> {
     return this.#yielded;
   }
 
-  /** What the NAR holds; undefined before the iteration has ended, and without `withListing`. */
+  /** What the NAR holds; undefined before the iteration has ended, without `withListing`, and where there is too much. */
   get listing(): NarNode | undefined {
     return this.#state === 'done' ? this.#listing : undefined;
   }
@@ -248,8 +249,14 @@ export class NarWriter implements IterableIterator<Uint8Array> {
 
   #list(name: string | undefined, make: () => NarNode): void {
     if (!this.#withListing) return;
-    if (name === undefined) this.#listing = make();
-    else this.#levels.at(-1)?.entries.set(fileNameFromLatin1(name), make());
+    const node = make();
+    const text = fileNameFromLatin1(name ?? '');
+    if (!this.#budget.take(node.type === 'symlink' ? text + node.target : text)) {
+      this.#withListing = false;
+      this.#listing = undefined;
+      for (const { entries } of this.#levels) entries.clear();
+    } else if (name === undefined) this.#listing = node;
+    else this.#levels.at(-1)?.entries.set(text, node);
   }
 
   /** Ends a node and the entry it stands in; the root stands in none. */

@@ -30,6 +30,9 @@ export interface NarInfo extends PathInfo {
 /** 16 MiB: 100 000 references of 160 bytes each; a narinfo beyond it is an attack or an accident. */
 export const MAX_NAR_INFO_BYTES = 16 * 1024 * 1024;
 
+/** Nix writes some ten, and one for each signature; each of those costs 50 µs to check. */
+const MAX_LINES = 1000;
+
 /** All that some Nix decompresses. A name outside this list makes Nix 2.34 abort. */
 const COMPRESSIONS = new Set(
   'none br bzip2 compress grzip gzip lrzip lz4 lzip lzma lzop xz zstd'.split(' '), // libutil/compression-algo.hh
@@ -60,6 +63,7 @@ export function parseNarInfo(text: string, storeDir: string = DEFAULT_STORE_DIR)
     const key = text.slice(at, colon);
     const value = text.slice(colon + 2, end);
     at = end + 1;
+    if (line > MAX_LINES) throw corrupt(line, `it has more than ${MAX_LINES} lines`);
     if (key === 'Sig') {
       if (isSignature(value)) sigs.push(value);
       continue;
@@ -204,3 +208,5 @@ export const sortReferences = (references: Iterable<BaseName>): BaseName[] => [.
 
 /** 64 MiB of JSON, some 500 000 files: what a server is willing to hold for one answer. */
 export const MAX_LISTING_BYTES = 64 * 1024 * 1024;
+/** 1 000 000 files, directories and links: some 300 MiB while it is made. */
+export const MAX_LISTING_NODES = 1_000_000;

@@ -1,5 +1,6 @@
 /** Image manifests and image indexes. opencontainers/image-spec v1.1.1 manifest.md, image-index.md */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../bounded-json.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { type Descriptor, descriptorSchema } from './descriptor.ts';
 
@@ -69,7 +70,7 @@ export const decodeImageIndex = (bytes: Uint8Array, what: string): ImageIndex =>
 
 function decode<T>(bytes: Uint8Array, what: string, schema: z.ZodMiniType<T>): T {
   try {
-    return schema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    return schema.parse(parseBoundedJson(Buffer.from(bytes).toString('utf8')));
   } catch (cause) {
     throw new NixcacheError('ERR_INDEX', `${what} is not the OCI manifest it should be: ${messageOf(cause)}`, {
       cause,

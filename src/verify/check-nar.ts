@@ -55,13 +55,14 @@ async function readNar({ compression, narSize }: NarInfo, source: NarSource): Pr
 }
 
 async function checkListing(listing: NarNode | undefined, source: NarSource): Promise<NarFault | undefined> {
+  if (listing === undefined) return undefined; // of more files than a listing may have: there is nothing to compare with
   const fault = (what: string): NarFault => ({ kind: 'listing', message: `its listing ${what}` });
   try {
     const packed = await source.fetchListing();
     if (!packed) return undefined;
     const text = zstdDecompressSync(packed, { maxOutputLength: MAX_LISTING_BYTES }).toString('utf8');
     const published = parseNarListing(text);
-    return listing && sameNode(published, listing) ? undefined : fault('is not of what the NAR holds');
+    return sameNode(published, listing) ? undefined : fault('is not of what the NAR holds');
   } catch (error) {
     const isContent = isNixcacheError(error, 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH', 'ERR_RANGE', 'ERR_FORMAT');
     if (!isContent && isNixcacheError(error)) throw error;

@@ -147,19 +147,18 @@ async function salvage(
   { store, findings, signal }: ScanSegmentOptions,
 ): Promise<ReadEntries> {
   const what = `entries of segment ${tag}`;
-  let text: Buffer;
   try {
     const blob = await readBlob(store, target, { maxBytes: MAX_ENTRIES_BLOB_BYTES, what, signal });
-    text = decodeEntries(blob, what);
+    const text = decodeEntries(blob, what);
+    const rows = scanEntries(text, what, {
+      onDamaged: (entry, offset, error) => findings.add('entry-damaged', nameOfText(entry, tag, offset), error.message),
+    });
+    const read = (offset: number, length: number): string => text.toString('utf8', offset, offset + length);
+    return { rows, read, isWhole: false, close: () => undefined };
   } catch (error) {
     troubleOf(error, { signal });
     return UNREADABLE; // told already
   }
-  const rows = scanEntries(text, what, (entry, offset, error) =>
-    findings.add('entry-damaged', nameOfText(entry, tag, offset), error.message),
-  );
-  const read = (offset: number, length: number): string => text.toString('utf8', offset, offset + length);
-  return { rows, read, isWhole: false, close: () => undefined };
 }
 
 /** The rows whose text is an entry; the very same when all are. */

@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { isNixcacheError } from '../../src/errors.ts';
+import { packNarListing } from '../../src/nar/nar-listing.ts';
 import { NarParser } from '../../src/nar/nar-parser.ts';
-import { verifyNar } from '../../src/nar/nar-reader.ts';
+import { NarLister, verifyNar } from '../../src/nar/nar-reader.ts';
 import { hashFromBytes } from '../../src/nix/hash.ts';
+import { MAX_LISTING_NODES } from '../../src/nix/nar-info.ts';
 import { GOLDEN_TREES, nested } from '../support/file-tree.ts';
 import { listingText, narOf, tokens, u64 } from '../support/nar.ts';
 import { fileTree } from '../support/nix-arbitraries.ts';
@@ -358,4 +360,24 @@ test('arbitrary bytes never make the parser throw anything but ERR_FORMAT', () =
       expect(() => parse(...start, bytes)).toThrow(expect.objectContaining({ code: 'ERR_FORMAT' }));
     }),
   );
+});
+
+describe('a listing of more files than may be', () => {
+  it('is given up, with what was kept of it', () => {
+    const lister = new NarLister();
+    lister.add([{ type: 'directory', path: '' }]);
+    const file = { type: 'regular', executable: false, size: 0, narOffset: 0 } as const;
+    for (let n = 0; n < MAX_LISTING_NODES; n++) lister.add([{ ...file, path: String(n) }]);
+    lister.add([{ type: 'leave', path: '' }]);
+    expect(lister.root()).toBeUndefined();
+    expect(packNarListing(lister.root())).toBeUndefined();
+  });
+
+  it('is given up for the length of its names and targets too', () => {
+    const lister = new NarLister();
+    lister.add([{ type: 'directory', path: '' }]);
+    const target = 'x'.repeat(4095);
+    for (let n = 0; n < 20_000; n++) lister.add([{ type: 'symlink', path: String(n), target }]);
+    expect(lister.root()).toBeUndefined();
+  });
 });

@@ -81,9 +81,15 @@ function contentOf({ manifests, annotations }: ImageIndex): EntryPoint {
     const tag = tagOf(descriptor);
     if (tag !== undefined && parseTag(tag)?.kind === 'segment') descriptors.set(tag, descriptor);
   }
-  const publicKeys = (annotations?.[PUBLIC_KEYS_ANNOTATION] ?? '').split(' ').filter((key) => key !== '');
+  const named = (annotations?.[PUBLIC_KEYS_ANNOTATION] ?? '').split(' ', MAX_PUBLIC_KEYS);
+  const publicKeys = named.filter((key) => key !== '' && key.length <= MAX_PUBLIC_KEY_LENGTH);
   return { index: 'current', descriptors, publicKeys, legacy: undefined };
 }
+
+/** One for each publisher, and for each rotation; each takes 20 µs to read. */
+const MAX_PUBLIC_KEYS = 1000;
+/** A name and 44 characters. */
+const MAX_PUBLIC_KEY_LENGTH = 1000;
 
 /** Another tool holds the tag `cache-index`. */
 class ForeignIndex extends NixcacheError {}

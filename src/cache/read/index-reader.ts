@@ -9,6 +9,7 @@ import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
+import { quoted } from '../../nix/quoted.ts';
 import { sortPublicKeys } from '../../nix/signature.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
@@ -275,7 +276,9 @@ export class IndexReader implements CacheReader {
 
   #warnOfKeys(): void {
     for (const text of sortPublicKeys(this.#publicKeys).malformed) {
-      this.#options.onWarning?.(`cache-index of ${this.name} names '${text}', which is no public key: it is ignored`);
+      this.#options.onWarning?.(
+        `cache-index of ${this.name} names ${quoted(text)}, which is no public key: it is ignored`,
+      );
     }
   }
 

@@ -4,6 +4,7 @@
  * Source: cmspam/nixcache-oci lib/cache-builder.sh at 6a4b9e4. Its NARs are blobs that nothing but this index names.
  */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../cache-index/entry.ts';
 import type { Root } from '../../cache-index/records.ts';
 import { CACHE_INDEX_TAG } from '../../cache-index/tags.ts';
@@ -31,6 +32,8 @@ export interface LegacyIndex {
 
 /** 256 MiB: some 180 000 entries of 1.4 KB; the JSON is parsed whole. */
 const MAX_INDEX_BYTES = 256 * 1024 * 1024;
+/** Two million: of an entry five. */
+const MAX_INDEX_VALUES = 2_000_000;
 const VERSION = 1;
 
 const indexSchema = z.object({
@@ -71,7 +74,10 @@ export async function fetchLegacyIndex(
 
 /** @throws {NixcacheError} ERR_INDEX, ERR_INDEX_VERSION, and what `onProblem` throws about an entry */
 export function decodeLegacyIndex(bytes: Buffer, what: string, onProblem: OnProblem): LegacyIndex {
-  const json = parse(() => indexSchema.parse(JSON.parse(bytes.toString('utf8'))), what);
+  const json = parse(
+    () => indexSchema.parse(parseBoundedJson(bytes.toString('utf8'), { maxValues: MAX_INDEX_VALUES })),
+    what,
+  );
   if (json.version !== undefined && json.version > VERSION) {
     throw new NixcacheError(
       'ERR_INDEX_VERSION',

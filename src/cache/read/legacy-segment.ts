@@ -50,7 +50,7 @@ export async function readLegacySegment(
   if (before?.record.tag === tag) return before;
   const { index, bytes } = await fetchLegacyIndex(store, manifest, options);
   const text = Buffer.from(formatEntries(index.entries));
-  const rows = scanEntries(text, `index of the older cache ${store.name}`);
+  const rows = scanEntries(text, `index of the older cache ${store.name}`, { maxEntries: index.entries.length });
   const entries = describe(mediaTypes.ENTRIES, text);
   const nars = index.entries.flatMap(({ nar }) =>
     nar.map(({ digest, length }): Descriptor => ({ mediaType: mediaTypes.NAR, digest, size: length })),

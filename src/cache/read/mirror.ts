@@ -2,6 +2,7 @@
  * The copy of what was read from a cache: entries texts with their rows, and checkpoint configs, by digest. All of it can
  * be fetched again. With an index store it outlives the process.
  */
+import pLimit from 'p-limit';
 import * as z from 'zod/mini';
 import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../cache-index/entries-blob.ts';
@@ -9,6 +10,7 @@ import type { SegmentRows } from '../../cache-index/entry-table.ts';
 import { MAX_CONFIG_BYTES } from '../../cache-index/segment.ts';
 import { areIntact, decodeRows, encodeRows, scanEntries } from '../../cache-index/segment-rows.ts';
 import type { CallOptions } from '../../call-options.ts';
+import { NixcacheError } from '../../errors.ts';
 import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
 import { readBlob } from '../../oci/read-blob.ts';
@@ -36,10 +38,17 @@ export interface MirrorOptions {
 }
 
 const STATE = 'state.json';
+/** Entries may unpack to 128 MiB. */
+const CONCURRENT_UNPACKING = 2;
+/** 1 GiB: two million entries. */
+const MAX_MEMORY_BYTES = 1024 * 1024 * 1024;
 
 export class Mirror {
   readonly #options: MirrorOptions;
+  readonly #unpacking = pLimit(CONCURRENT_UNPACKING);
   #index: IndexStore | undefined;
+  /** Of entries that no index store has. */
+  #memoryBytes = 0;
 
   private constructor(options: MirrorOptions) {
     this.#options = options;
@@ -77,14 +86,27 @@ export class Mirror {
     what: string,
     options: CallOptions,
   ): Promise<{ readonly segment: MirroredSegment; readonly bytes: number }> {
-    const blob = await readBlob(store, target, { ...options, maxBytes: MAX_ENTRIES_BLOB_BYTES, what });
+    const blob = await readBlob(store, target, {
+      ...options,
+      maxBytes: MAX_ENTRIES_BLOB_BYTES,
+      what,
+      code: 'ERR_INDEX',
+    });
+    return this.#unpacking(() => this.#keep(blob, target.digest, what));
+  }
+
+  async #keep(
+    blob: Buffer,
+    id: Digest,
+    what: string,
+  ): Promise<{ readonly segment: MirroredSegment; readonly bytes: number }> {
     const text = decodeEntries(blob, what);
     const rows = scanEntries(text, what);
-    const id = target.digest;
     const isKept =
       (await this.#index?.write(textOf(id), text)) && (await this.#index?.write(rowsOf(id), encodeRows(rows, text)));
     const kept = isKept ? await this.#index?.open(textOf(id)) : undefined;
-    return { segment: kept ? segmentOf(kept, rows) : memorySegment(text, rows), bytes: blob.length };
+    if (kept) return { segment: segmentOf(kept, rows), bytes: blob.length };
+    return { segment: this.#inMemory(text, rows, what), bytes: blob.length };
   }
 
   /** A checkpoint's config, from the index store or else from the registry. */
@@ -140,6 +162,21 @@ export class Mirror {
     return undefined;
   }
 
+  /** @throws {NixcacheError} ERR_INDEX when there is too much of it */
+  #inMemory(text: Buffer, rows: SegmentRows, what: string): MirroredSegment {
+    if (this.#memoryBytes + text.length > MAX_MEMORY_BYTES) {
+      const reason = `the index is larger than ${MAX_MEMORY_BYTES} bytes, and there is no directory to keep it in`;
+      throw new NixcacheError('ERR_INDEX', `${what} is not kept: ${reason}`);
+    }
+    this.#memoryBytes += text.length;
+    let open = true;
+    const close = (): void => {
+      if (open) this.#memoryBytes -= text.length;
+      open = false;
+    };
+    return { ...memorySegment(text, rows), close };
+  }
+
   async #isIntact(id: Digest, rows: Buffer): Promise<boolean> {
     const text = await this.#index?.read(textOf(id));
     return text !== undefined && areIntact(rows, text);
@@ -161,7 +198,7 @@ export class Mirror {
   ): Promise<{ readonly content: Buffer; readonly bytes: number }> {
     const held = this.#options.use === 'recall' ? undefined : await this.#load(piece, target.digest);
     if (held) return { content: held, bytes: 0 };
-    const content = await readBlob(store, target, { ...options, maxBytes, what });
+    const content = await readBlob(store, target, { ...options, maxBytes, what, code: 'ERR_INDEX' });
     await this.#index?.write(piece, content);
     return { content, bytes: content.length };
   }

@@ -2,7 +2,7 @@
 
 import {
   decodeSegmentConfig,
-  MAX_CONFIG_BYTES,
+  MAX_SEGMENT_CONFIG_BYTES,
   type SegmentConfig,
   segmentDescriptor,
 } from '../../cache-index/segment.ts';
@@ -119,7 +119,7 @@ export async function fetchSegmentConfig(
   what: string,
   { store, signal }: SegmentRecordOptions,
 ): Promise<SegmentConfig> {
-  const bytes = await readBlob(store, config, { maxBytes: MAX_CONFIG_BYTES, what, signal });
+  const bytes = await readBlob(store, config, { maxBytes: MAX_SEGMENT_CONFIG_BYTES, what, code: 'ERR_INDEX', signal });
   return decodeSegmentConfig(bytes, `config of ${what}`);
 }
 

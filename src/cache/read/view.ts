@@ -1,5 +1,6 @@
 /** What is live in a cache right now: the tag list and `cache-index`, less what checkpoints replace. */
 
+import pLimit from 'p-limit';
 import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { byTime, type LiveSet, liveSet } from '../../cache-index/live-set.ts';
 import { ENTRIES_SIZE_ANNOTATION } from '../../cache-index/media-types.ts';
@@ -61,14 +62,22 @@ async function loadCheckpoints(
   tags: readonly string[],
   options: EntryPointOptions,
 ): Promise<Map<string, CheckpointConfig>> {
+  const limit = pLimit(CONCURRENT_CONFIGS);
+  const size = { bytes: 0 };
   const loaded = await Promise.all(
     tags.flatMap((tag) => {
       const parsed = parseTag(tag);
-      return parsed?.kind === 'checkpoint' ? [loadCheckpoint(store, mirror, tag, parsed.id, options)] : [];
+      if (parsed?.kind !== 'checkpoint') return [];
+      return [limit(() => loadCheckpoint(store, mirror, tag, parsed.id, size, options))];
     }),
   );
   return new Map(loaded.filter((pair) => pair !== undefined));
 }
+
+/** Each may have 64 MiB. */
+const CONCURRENT_CONFIGS = 4;
+/** 256 MiB of all checkpoints that have a tag: a gc deletes those that it replaces, and all of them are in memory. */
+const MAX_CHECKPOINTS_BYTES = 256 * 1024 * 1024;
 
 /** What the checkpoints replace whose records are there, and they are not. */
 async function loadAnnounced(
@@ -78,20 +87,23 @@ async function loadAnnounced(
   options: EntryPointOptions,
 ): Promise<string[]> {
   const announced = [...tags].filter((tag) => parseTag(tag)?.kind === 'record' && !tags.has(checkpointOf(tag)));
+  const limit = pLimit(CONCURRENT_CONFIGS);
   const loaded = await Promise.all(
-    announced.map(async (tag) => {
-      const parsed = parseTag(tag);
-      if (!parsed) return [];
-      const what = `record ${tag} of ${store.name}`;
-      try {
-        const bytes = await mirror.fetchConfig(store, { digest: parsed.id }, what, options);
-        return decodeCheckpointConfig(bytes, what).replaces;
-      } catch (error) {
-        // Its gc is dead: a checkpoint whose config is gone cannot be stored, or cannot be read and stops every writer.
-        if (isNixcacheError(error, ...DAMAGE)) return [];
-        throw error;
-      }
-    }),
+    announced.map((tag) =>
+      limit(async () => {
+        const parsed = parseTag(tag);
+        if (!parsed) return [];
+        const what = `record ${tag} of ${store.name}`;
+        try {
+          const bytes = await mirror.fetchConfig(store, { digest: parsed.id }, what, options);
+          return decodeCheckpointConfig(bytes, what).replaces;
+        } catch (error) {
+          // Its gc is dead: a checkpoint whose config is gone cannot be stored, or cannot be read and stops every writer.
+          if (isNixcacheError(error, ...DAMAGE)) return [];
+          throw error;
+        }
+      }),
+    ),
   );
   return loaded.flat();
 }
@@ -101,11 +113,18 @@ async function loadCheckpoint(
   mirror: Mirror,
   tag: string,
   digest: Descriptor['digest'],
+  size: { bytes: number },
   options: EntryPointOptions,
 ): Promise<[string, CheckpointConfig] | undefined> {
   const what = `checkpoint ${tag} of ${store.name}`;
   try {
-    return [tag, decodeCheckpointConfig(await mirror.fetchConfig(store, { digest }, what, options), what)];
+    const bytes = await mirror.fetchConfig(store, { digest }, what, options);
+    size.bytes += bytes.length;
+    if (size.bytes > MAX_CHECKPOINTS_BYTES) {
+      const reason = `the checkpoints of ${store.name} are larger than ${MAX_CHECKPOINTS_BYTES} bytes together`;
+      throw new NixcacheError('ERR_INDEX', `${reason}; delete those that are not yours`);
+    }
+    return [tag, decodeCheckpointConfig(bytes, what)];
   } catch (error) {
     await assertStillTagged(store, tag, error, options);
     const recalled = await mirror.recallCheckpoint(digest, what);

@@ -27,7 +27,7 @@ import { BlobUploader, type BlobUploaderOptions, layersOf } from './blob-uploade
 import { commitSegment } from './commit.ts';
 import { storeAgain } from './healing.ts';
 import { type BackedEntry, type IncomingPath, isPathFault, type PendingEntry, type TakenPath } from './incoming.ts';
-import { MAX_COMMIT_INTERVAL_MS, MAX_SEGMENT_ENTRIES } from './limits.ts';
+import { MAX_COMMIT_INTERVAL_MS, MAX_SEGMENT_ENTRIES, MAX_SEGMENT_REFERENCES } from './limits.ts';
 import { Losses, type References } from './losses.ts';
 import { MAX_PACKED_BYTES } from './pack.ts';
 
@@ -83,6 +83,8 @@ export class CacheWriter implements AsyncDisposable {
   readonly #taking = new Set<Promise<unknown>>();
   #pending: PendingEntry[] = [];
   #layers = new Set<string>();
+  /** Of all that is pending. */
+  #references = 0;
   #lastCommitMs: number;
 
   constructor(options: CacheWriterOptions) {
@@ -144,7 +146,9 @@ export class CacheWriter implements AsyncDisposable {
     this.#pending.push(pending);
     for (const layer of pending.layers) this.#layers.add(layer);
     const isDue = this.#options.now().getTime() - this.#lastCommitMs > MAX_COMMIT_INTERVAL_MS;
-    if (this.#pending.length >= MAX_SEGMENT_ENTRIES || isDue) await this.#commit(NO_RECORDS);
+    this.#references += pending.narInfo.references.length;
+    const isFull = this.#pending.length >= MAX_SEGMENT_ENTRIES || this.#references >= MAX_SEGMENT_REFERENCES;
+    if (isFull || isDue) await this.#commit(NO_RECORDS);
   }
 
   /** Commits what is left, with `records`, less the roots that were left out: by now everything they need is there. */
@@ -212,6 +216,7 @@ export class CacheWriter implements AsyncDisposable {
     const pending = this.#pending.filter(({ narInfo }) => !this.#lacksReference(narInfo));
     this.#pending = [];
     this.#layers = new Set();
+    this.#references = 0;
     const entries = await this.#resolve(pending);
     try {
       await this.#write(entries, records);

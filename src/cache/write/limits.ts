@@ -2,6 +2,8 @@
 
 /** Entries of one segment. */
 export const MAX_SEGMENT_ENTRIES = 1000;
+/** After so many references of its entries a segment is full: they are some 60 bytes each, and readers unpack 128 MiB. */
+export const MAX_SEGMENT_REFERENCES = 500_000;
 /** 3 minutes: what a killed run loses at most, and far below the hour after which zot reaps unreferenced blobs. */
 export const MAX_COMMIT_INTERVAL_MS = 3 * 60 * 1000;
 /** 256 MiB: a retry costs one part, and at 10 Mbit/s it is through in 4 of GHCR's 10 minutes. */

@@ -1,5 +1,6 @@
 /** Docker's `config.json` and podman's `auth.json`: where other tools keep the credentials for registries. */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { readRegular } from '../../regular-file.ts';
 
@@ -81,7 +82,7 @@ export function parseDockerConfig(json: string, path: string): DockerConfig {
   let value: unknown;
   try {
     // PowerShell puts a byte order mark first.
-    value = JSON.parse(json.replace(/^\uFEFF/, ''));
+    value = parseBoundedJson(json.replace(/^\uFEFF/, ''));
   } catch {
     // Without the parser's message: it quotes what it read, and these are secrets.
     throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: not JSON`);

@@ -8,6 +8,7 @@
 import type { BigIntStats } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { readRegular } from '../../regular-file.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
@@ -19,6 +20,8 @@ import { inspectLayout, type LayoutFiles, replaceFile } from './files.ts';
 const REF_NAME = 'org.opencontainers.image.ref.name';
 /** 64 MiB: 200 000 tags of some 300 bytes. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+/** Of a tag some eight; other tools write more. */
+const MAX_INDEX_VALUES = 4_000_000;
 
 const entrySchema = z.looseObject(descriptorSchema.shape);
 const layoutIndexSchema = z.looseObject({
@@ -126,7 +129,7 @@ async function readIndex(path: string): Promise<string> {
 /** @throws {NixcacheError} ERR_INDEX: an index that is not understood must never be taken for an empty one */
 function decodeLayoutIndex(text: string, path: string): LayoutIndexJson {
   try {
-    return layoutIndexSchema.parse(JSON.parse(text));
+    return layoutIndexSchema.parse(parseBoundedJson(text, { maxValues: MAX_INDEX_VALUES }));
   } catch (cause) {
     throw new NixcacheError('ERR_INDEX', `read ${path}: it is no OCI image index: ${messageOf(cause)}; ${RESTORE}`, {
       cause,

@@ -1,5 +1,6 @@
 /** What a manifest of any kind names, read loosely: an image layout may hold Docker's and anyone's. */
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
 import { IMAGE_INDEX, IMAGE_MANIFEST } from '../manifest.ts';
@@ -41,7 +42,7 @@ export function sniffManifest(bytes: Uint8Array): ManifestContent | undefined {
 function tryDecode(bytes: Uint8Array): ManifestContent | Error {
   try {
     const { mediaType, artifactType, config, layers, manifests, subject } = contentSchema.parse(
-      JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')),
+      parseBoundedJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')),
     );
     if (!manifests && !config) return new Error('it has neither a config nor manifests');
     return {

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
@@ -154,7 +155,7 @@ const taggedSchema = z.object({ mediaType: z.string() });
 /** What the manifest says of itself. */
 function ownMediaType(transport: Transport, doing: string, bytes: Buffer): string {
   try {
-    return taggedSchema.parse(JSON.parse(bytes.toString('utf8'))).mediaType;
+    return taggedSchema.parse(parseBoundedJson(bytes.toString('utf8'))).mediaType;
   } catch (cause) {
     const reason = 'the answer is no manifest, or one without a media type; is this an OCI registry?';
     throw transport.fault('ERR_REGISTRY', doing, reason, { cause });

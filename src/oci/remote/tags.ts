@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { parseBoundedJson } from '../../bounded-json.ts';
 import type { CallOptions } from '../../call-options.ts';
 import type { NixcacheError } from '../../errors.ts';
 import { redactUrl } from '../../http/http-fetch.ts';
@@ -11,8 +12,14 @@ const pageSchema = z.union([
   z.object({ name: z.string(), tags: z.optional(z.nullable(z.array(z.string()))) }),
 ]);
 
-/** Ten million tags; a registry that leads us in circles of fresh URLs must not keep us for ever. */
-const MAX_PAGES = 10_000;
+/** 200 000: a thousand publishes a day for half a year that no gc has seen; some 30 MiB in memory. */
+const MAX_TAGS = 200_000;
+
+/** In a row without one new tag. Tags that come or go meanwhile shift a page; more of them is a circle, of fresh URLs perhaps. */
+const MAX_FRUITLESS_PAGES = 8;
+
+/** No tag is longer (distribution-spec v1.1.1, "Pulling manifests"). */
+const MAX_TAG_LENGTH = 128;
 
 /** 32 MiB: some registries ignore `n` and send everything; 128 bytes a tag. */
 const MAX_PAGE_BYTES = 32 * 1024 * 1024;
@@ -21,24 +28,33 @@ const MAX_PAGE_BYTES = 32 * 1024 * 1024;
  * All tags, page by page in whatever order they come; `Link` alone says whether there are more. A repository that the
  * registry says it does not know has none.
  *
- * @throws {NixcacheError} any other refusal: a list that cannot be read is not an empty one
+ * @throws {NixcacheError} any other refusal, and more tags than MAX_TAGS: a list that cannot be read is not an empty one
  */
 export async function listTags(transport: Transport, { signal }: CallOptions = {}): Promise<string[]> {
-  const tags: string[] = [];
+  const tags = new Set<string>();
   const seen = new Set<string>();
+  let fruitless = 0;
   let url: URL | undefined = transport.url(`tags/list?n=${transport.kind.tagPageSize}`);
   while (url !== undefined) {
-    if (seen.has(url.href) || seen.size === MAX_PAGES) {
+    if (seen.has(url.href) || fruitless === MAX_FRUITLESS_PAGES) {
       throw fault(transport, `${redactUrl(url)} leads in a circle after ${seen.size} pages`);
     }
     seen.add(url.href);
     const page = await fetchPage(transport, url, signal);
     if (page === undefined && seen.size === 1) return [];
     if (page === undefined) throw fault(transport, `${redactUrl(url)} is gone`);
-    for (const tag of page.tags) tags.push(tag);
+    const before = tags.size;
+    for (const tag of page.tags) if (tag.length <= MAX_TAG_LENGTH) tags.add(tag);
+    if (tags.size > MAX_TAGS) {
+      throw fault(
+        transport,
+        `there are more than ${MAX_TAGS} tags; run nixcache gc often, or take a repository of its own`,
+      );
+    }
+    fruitless = tags.size > before ? 0 : fruitless + 1;
     url = page.next;
   }
-  return tags;
+  return [...tags];
 }
 
 interface Page {
@@ -64,7 +80,7 @@ async function fetchPage(transport: Transport, url: URL, signal: AbortSignal | u
 
 function parsePage(transport: Transport, bytes: Buffer, url: URL): readonly string[] {
   try {
-    return pageSchema.parse(JSON.parse(bytes.toString('utf8'))).tags ?? [];
+    return pageSchema.parse(parseBoundedJson(bytes.toString('utf8'))).tags ?? [];
   } catch (cause) {
     throw fault(transport, `${redactUrl(url)} is no tag list; is this an OCI registry?`, { cause });
   }

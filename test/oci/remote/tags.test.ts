@@ -76,3 +76,44 @@ describe('listing tags', () => {
     await expect(repository.listTags()).rejects.toMatchObject({ code: 'ERR_REGISTRY', message: /another registry/ });
   });
 });
+
+describe('a registry whose list of tags does not end', () => {
+  const json = { 'content-type': 'application/json' };
+  const page = (tags: readonly string[], next: number) => ({
+    act: {
+      type: 'answer' as const,
+      ...{ status: 200, headers: { ...json, link: `</v2/o/r/tags/list?last=${next}>; rel="next"` } },
+      body: JSON.stringify({ name: 'o/r', tags }),
+    },
+  });
+
+  it.each([
+    ['brings the same tags at fresh URLs', () => ['a', 'b']],
+    ['brings nothing at fresh URLs', () => []],
+    ['brings what cannot be tags', (n: number) => [`${n}`.repeat(200)]],
+  ])('is an error when it %s', async (_, tagsOf) => {
+    const { registry, repository } = await openRepository();
+    for (let n = 0; n < 20; n++) registry.inject(page(tagsOf(n), n));
+    await expect(repository.listTags()).rejects.toMatchObject({
+      code: 'ERR_REGISTRY',
+      message: expect.stringContaining('leads in a circle'),
+    });
+    expect(registry.count('GET', TAGS)).toBeLessThan(12);
+  });
+
+  it('is an error when there are more than any cache has', async () => {
+    const { registry, repository } = await openRepository();
+    for (let n = 0; n < 5; n++) {
+      registry.inject(
+        page(
+          Array.from({ length: 50_000 }, (_, i) => `t-${n}-${i}`),
+          n,
+        ),
+      );
+    }
+    await expect(repository.listTags()).rejects.toMatchObject({
+      code: 'ERR_REGISTRY',
+      message: expect.stringContaining('more than 200000 tags'),
+    });
+  });
+});
