@@ -24,7 +24,7 @@ const checkpointConfigSchema = z.object({
   /** The look-up table, see lookup-table.ts. */
   lookup: z.optional(descriptorSchema),
   /** What the gc that wrote it was told to retain. */
-  retainSeconds: z.optional(z.number()),
+  retainSeconds: z.optional(z.number().check(z.gte(0))),
   /** Hash parts of entries that are left out for good: nobody lists them again out of what this replaces. */
   removed: z.optional(z.array(z.string())),
 });

@@ -65,7 +65,10 @@ export function encodeLookup(storeDir: string, segments: readonly LookupSegment[
       const key = keyOf(hashPart);
       bytes.writeUInt32LE(key.high, high + at * 4);
       bytes.writeUInt32LE(key.low, high + (total + at) * 4);
-      bytes.writeUInt16LE(Math.min(MAX_DAY, Math.floor(asserted / DAY_SECONDS)), high + total * 8 + at * 2);
+      bytes.writeUInt16LE(
+        Math.min(MAX_DAY, Math.max(0, Math.floor(asserted / DAY_SECONDS))),
+        high + total * 8 + at * 2,
+      );
       at++;
     }
   }

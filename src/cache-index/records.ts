@@ -7,6 +7,9 @@ const baseName = z.custom<BaseName>(
   'not a base name',
 );
 
+/** Unix seconds that a date can have. */
+const seconds = z.number().check(z.gte(0), z.lte(8_640_000_000_000));
+
 /** An output that was published. Re-recorded on every publish, so that retention counts from the last one. */
 export const rootSchema = z.object({
   /** Attribute path, or the name given to `push --name`. */
@@ -17,7 +20,7 @@ export const rootSchema = z.object({
   source: z.optional(z.string()),
   revision: z.optional(z.string()),
   /** Unix seconds. */
-  time: z.number(),
+  time: seconds,
   /** The same for all roots of one publish. */
   run: z.string(),
 });
@@ -28,7 +31,7 @@ export const pinSchema = z.object({
   name: z.string(),
   path: z.optional(baseName),
   /** Unix seconds. */
-  time: z.number(),
+  time: seconds,
   /** Set on the record that removes the pin. */
   removed: z.optional(z.boolean()),
 });

@@ -6,6 +6,7 @@
  * checkpoint's config. Incompatible successors take another prefix (`seg2-`), which this version recognises as newer.
  */
 import { decodeTime, ulid } from 'ulid';
+import { NixcacheError } from '../errors.ts';
 import { type Digest, digestFromHex, hexOf } from '../oci/digest.ts';
 
 export const CACHE_INDEX_TAG = 'cache-index';
@@ -31,7 +32,16 @@ export const recordTag = (checkpoint: string): string => checkpoint.replace(/^ck
 /** The checkpoint that a record belongs to. */
 export const checkpointOf = (record: string): string => record.replace(/^rec-/, 'ckpt-');
 
-const uniqueTime = (now: Date): string => ulid(now.getTime()).toLowerCase();
+/** @throws {NixcacheError} ERR_IO when the clock is where no tag's time can be */
+function uniqueTime(now: Date): string {
+  const ms = now.getTime();
+  if (ms >= 0 && ms <= MAX_TIME_MS) return ulid(ms).toLowerCase();
+  const when = Number.isNaN(ms) ? 'no time at all' : now.toISOString();
+  throw new NixcacheError('ERR_IO', `the clock of this machine says ${when}: set it right, and try again`);
+}
+
+/** The 48 bits of a ULID. */
+const MAX_TIME_MS = 2 ** 48 - 1;
 
 /** What `tag` names, or undefined if it is not one of ours. */
 export function parseTag(tag: string): SegmentTag | undefined {

@@ -35,7 +35,13 @@ export function reportFailure(error: unknown, { output, signal, software }: Fail
 
 /** Errors of the operating system that reached us as they are: a full disk is no bug. */
 const isSystemError = (error: unknown): boolean =>
-  error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+  error instanceof Error &&
+  'code' in error &&
+  typeof error.code === 'string' &&
+  ('syscall' in error || SYSTEM.has(error.code));
+
+/** Of Node's own making, without a system call. */
+const SYSTEM = new Set(['ERR_FS_FILE_TOO_LARGE', 'ERR_FS_EISDIR', 'ERR_OUT_OF_MEMORY', 'ERR_WORKER_OUT_OF_MEMORY']);
 
 const causeOf = (error: unknown): unknown => (error instanceof Error ? error.cause : undefined);
 

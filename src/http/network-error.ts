@@ -34,7 +34,7 @@ export function networkError(error: unknown, request: Asked): unknown {
     return new NetworkError(reason, { cause: error, host: url.host, retryable: false });
   }
   const code = codeOf(error);
-  if (code === undefined || OUR_BUGS.has(code)) return error;
+  if (isOurs(error, code)) return error;
   const { reason, retryable } = diagnose(code, error, request);
   return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
 }
@@ -67,6 +67,16 @@ const OUR_BUGS: ReadonlySet<string> = new Set([
   'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
 ]);
 
+/**
+ * What nobody on the other side can bring about. Everything else undici throws because of what it was sent, with a code or
+ * without: its parser has none for most of what is not HTTP, and some of what it asserts depends on the answer.
+ */
+const isOurs = (error: unknown, code: string | undefined): boolean =>
+  !(error instanceof Error) ||
+  (code === undefined ? BUG_CLASSES.some((Class) => error instanceof Class) : OUR_BUGS.has(code));
+
+const BUG_CLASSES = [TypeError, ReferenceError, SyntaxError, EvalError];
+
 /** `code` of an error of Node or undici: a system error number's name, an OpenSSL verdict, `UND_ERR_*`, `HPE_*`. */
 function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
@@ -97,13 +107,19 @@ function refusedBy(status: number, proxy: string, host: string): string {
   }
 }
 
-function diagnose(code: string, error: unknown, { url, via }: Asked): Diagnosis {
+function diagnose(code: string | undefined, error: unknown, { url, via }: Asked): Diagnosis {
   const { protocol } = url;
   // Whoever goes through a proxy connects to that, and to nobody else.
   const host = via === undefined ? url.host : `the proxy ${via}`;
   const hostname = via === undefined ? url.hostname : host;
   const again = (reason: string): Diagnosis => ({ reason, retryable: true });
   const never = (reason: string): Diagnosis => ({ reason, retryable: false });
+  const isUnparsable = error instanceof Error && error.name === 'HTTPParserError';
+  if (isUnparsable || code === undefined) {
+    return never(
+      `${host} does not answer as HTTP servers do (${messageOf(error)}); is the address right, and the port?`,
+    );
+  }
   switch (code) {
     case 'ENOTFOUND':
       return never(

@@ -43,6 +43,7 @@ export async function followRedirects(
   const asked = new URL(request.url);
   let url = asked;
   let headers: Readonly<Record<string, string>> = { 'user-agent': USER_AGENT, ...request.headers };
+  assertSendable(headers, { method, url });
   for (let followed = 0; ; followed += 1) {
     const times = { timeoutMs, stallTimeoutMs, bulk };
     const response = await exchange({ method, url, asked, headers, body, signal, ...times });
@@ -60,6 +61,20 @@ export async function followRedirects(
     url = next;
   }
 }
+
+/** A token, or a media type, is what somebody else says it is. The value stays unsaid, for it may be a secret. */
+function assertSendable(headers: Readonly<Record<string, string>>, request: Asked): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (SENDABLE.test(value)) continue;
+    throw new NixcacheError(
+      'ERR_NETWORK',
+      `${describeRequest(request)}: the value for the header ${name} has characters that HTTP cannot carry`,
+    );
+  }
+}
+
+/** RFC 9110 5.5: `field-value`. */
+const SENDABLE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** Reads the rest of a small body so that its connection can be used again; a large one is cut off instead. */
 export async function discardBody(body: Readable): Promise<void> {
