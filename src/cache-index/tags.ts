@@ -35,7 +35,7 @@ export const checkpointOf = (record: string): string => record.replace(/^rec-/, 
 /** @throws {NixcacheError} ERR_IO when the clock is where no tag's time can be */
 function uniqueTime(now: Date): string {
   const ms = now.getTime();
-  if (ms >= 0 && ms <= MAX_TIME_MS) return ulid(ms).toLowerCase();
+  if (ms > 0 && ms <= MAX_TIME_MS) return ulid(ms).toLowerCase();
   const when = Number.isNaN(ms) ? 'no time at all' : now.toISOString();
   throw new NixcacheError('ERR_IO', `the clock of this machine says ${when}: set it right, and try again`);
 }
