@@ -73,6 +73,11 @@ export const MATRIX = {
     ...{ type: SWITCH, flag: '--matrix' },
     help: 'print a GitHub Actions matrix: one entry per system, with a runner for it',
   },
+  runners: {
+    ...{ type: texts(parseRunners, new Map()), flag: '--runner <system=labels>', key: 'publish.runners' },
+    help: 'in the matrix, runner labels for a system, with commas',
+    note: 'default: those of GitHub, for systems that it has runners for',
+  },
 } as const satisfies SettingTable;
 
 const DIFF = 'What is published:';
@@ -147,7 +152,7 @@ export const BUILD = {
 
 export type DiscoverSettings = Values<typeof DISCOVER & typeof EVALUATION & typeof MATRIX> & { readonly flake: string };
 export type PushSettings = Values<typeof PUSH & typeof ROOT_NAME>;
-export type PublishSettings = Omit<DiscoverSettings, 'matrix'> & PushSettings & Values<typeof BUILD>;
+export type PublishSettings = Omit<DiscoverSettings, 'matrix' | 'runners'> & PushSettings & Values<typeof BUILD>;
 
 /** `hasFlake` says whether a directory has a flake.nix. @throws {NixcacheError} ERR_USAGE */
 export const publishSettings = (
@@ -222,6 +227,23 @@ function parseSystems(given: readonly string[]): readonly string[] | 'all' {
   if (systems.includes('all')) return 'all';
   for (const system of systems) assertSystem(system);
   return [...new Set(systems)];
+}
+
+function parseRunners(given: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  return new Map(
+    given.map((text) => {
+      const [, system = '', labels = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+      const named = labels.split(',').map((label) => label.trim());
+      if (system === '' || named.includes('')) {
+        throw new NixcacheError(
+          'ERR_USAGE',
+          `'${text}' names no runner: write it like riscv64-linux=self-hosted,riscv`,
+        );
+      }
+      assertSystem(system);
+      return [system, named];
+    }),
+  );
 }
 
 function parseUpstreamFailure(text: string): 'push' | 'fail' {

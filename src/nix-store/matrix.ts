@@ -23,8 +23,20 @@ const RUNNERS: Readonly<Record<string, string>> = {
   'x86_64-darwin': 'macos-15-intel',
 };
 
-/** The matrix for what `discover` found with `systems: 'all'`; a system whose every output is broken has a job too. */
-export function planMatrix(discovery: Pick<Discovery, 'outputs' | 'failures'>): Matrix {
+export interface MatrixPlan {
+  readonly matrix: Matrix;
+  /** Systems that have no runner: a flake, which may be anyone's, chooses its systems, and shall not choose runners. */
+  readonly withoutRunner: readonly string[];
+}
+
+/**
+ * The matrix for what `discover` found with `systems: 'all'`; a system whose every output is broken has a job too. `runners`
+ * are the labels for systems that GitHub has no runners for, or where others are wanted.
+ */
+export function planMatrix(
+  discovery: Pick<Discovery, 'outputs' | 'failures'>,
+  runners: ReadonlyMap<string, readonly string[]> = new Map(),
+): MatrixPlan {
   const counts = new Map<string, number>();
   const count = (system: string): unknown => counts.set(system, (counts.get(system) ?? 0) + 1);
   for (const { system } of discovery.outputs) count(system);
@@ -32,8 +44,12 @@ export function planMatrix(discovery: Pick<Discovery, 'outputs' | 'failures'>): 
     const [, , system] = /^([a-zA-Z]+)\.([a-z0-9_]+-[a-z]+)(?:\.|$)/.exec(attrPath) ?? [];
     if (system !== undefined) count(system);
   }
-  const include = [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
-  return { include: include.map(([system, outputs]) => ({ system, runner: runnerFor(system), outputs })) };
+  const include: MatrixEntry[] = [];
+  const withoutRunner: string[] = [];
+  for (const [system, outputs] of [...counts].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const runner = runners.get(system) ?? (Object.hasOwn(RUNNERS, system) ? RUNNERS[system] : undefined);
+    if (runner === undefined) withoutRunner.push(system);
+    else include.push({ system, runner, outputs });
+  }
+  return { matrix: { include }, withoutRunner };
 }
-
-const runnerFor = (system: string): string | readonly string[] => RUNNERS[system] ?? ['self-hosted', system];

@@ -67,7 +67,7 @@ describe.each(NIX_VERSIONS)('discovery by $name', (nix) => {
       drvPath: hello?.drvPath,
       outputs: hello?.outputs,
     });
-    expect(planMatrix(found).include.map(({ system }) => system)).toEqual([
+    expect(planMatrix(found).matrix.include.map(({ system }) => system)).toEqual([
       'aarch64-darwin',
       'aarch64-linux',
       'x86_64-linux',

@@ -28,7 +28,13 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
   });
   const { outputs, failures } = discovery;
   if (settings.matrix) {
-    const matrix = JSON.stringify(planMatrix(discovery));
+    const plan = planMatrix(discovery, settings.runners);
+    for (const system of plan.withoutRunner) {
+      output.warn(
+        `${system} has no job: GitHub has no runner for it; name the labels of yours: --runner ${system}=self-hosted,${system}`,
+      );
+    }
+    const matrix = JSON.stringify(plan.matrix);
     output.line(matrix);
     await output.stepOutputs({ matrix });
     return;
