@@ -10,6 +10,7 @@ import { NixcacheError } from '../errors.ts';
 import { sortPublicKeys } from '../nix/signature.ts';
 import { type ContentStore, canDelete, canSweep } from '../oci/content-store.ts';
 import { digestOf } from '../oci/digest.ts';
+import { assertClock } from './clock.ts';
 import { DistributionDeleter, type ManifestDeleter } from './deleter.ts';
 import { planDeletions } from './deletions.ts';
 import type { OnGcEvent } from './events.ts';
@@ -57,6 +58,7 @@ export async function runGc(options: GcOptions): Promise<GcReport> {
   for (let attempt = 1; ; attempt++) {
     onEvent({ type: 'stage', stage: 'read' });
     const survey = await surveyCache(options);
+    assertClock(now(), survey.view, store.name);
     onEvent({ type: 'stage', stage: 'plan' });
     const plan = planGc(inputOf(survey, options));
     const paths = droppedPaths(plan, survey);
