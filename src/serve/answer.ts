@@ -62,6 +62,7 @@ export function statusAnswer(status: keyof typeof PHRASES, headers: readonly str
 }
 
 const PHRASES = {
+  403: 'Forbidden',
   404: 'Not Found',
   405: 'Method Not Allowed',
   500: 'Internal Server Error',

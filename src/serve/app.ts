@@ -31,6 +31,13 @@ const READ: readonly string[] = ['GET', 'HEAD'];
 const POST: readonly string[] = ['POST'];
 const HASH_PART = `[${ALPHABET}]{${HASH_PART_LENGTH}}`;
 
+/** Whether a page of another origin sent it: whoever is looked at in a browser on this machine may send a POST here. */
+function isFromElsewhere({ url, headers }: Request): boolean {
+  const origin = headers.get('origin');
+  if (origin !== null && URL.parse(origin)?.host !== (headers.get('host') ?? new URL(url).host)) return true;
+  return ['cross-site', 'same-site'].includes(headers.get('sec-fetch-site') ?? '');
+}
+
 /** What `path`, which is decoded, gets; undefined if it names nothing. */
 type FindAnswer = (path: string, options: AskOptions) => Answer | Promise<Answer> | undefined;
 
@@ -131,6 +138,7 @@ export class App {
         respond(raw, path, answer ?? NOT_FOUND, this.brokeOff);
       if (!exists(path)) return send(NOT_FOUND);
       if (!methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
+      if (raw.method === 'POST' && isFromElsewhere(raw)) return send(statusAnswer(403));
       const theirs = raw.headers.get('via');
       if (theirs?.includes(this.#name)) return send(statusAnswer(508));
       const via = theirs === null ? this.via : `${theirs}, ${this.via}`;

@@ -362,3 +362,22 @@ test('no request makes a server error', async () => {
     { numRuns: 500 },
   );
 });
+
+describe('a POST of a page in somebody’s browser', () => {
+  it.each([
+    { Origin: 'https://evil.example' },
+    { Origin: 'null' },
+    { 'Sec-Fetch-Site': 'cross-site' },
+    { Origin: 'http://cache:1234' },
+  ])('is refused: %j', async (headers) => {
+    const { ask } = setUpApp();
+    expect((await ask('http://cache/_refresh', { method: 'POST', Host: 'cache', ...headers })).status).toBe(403);
+  });
+
+  it('is allowed from the server’s own origin, and to what is no browser', async () => {
+    const { ask } = setUpApp();
+    const own = { method: 'POST', Host: 'cache', Origin: 'http://cache', 'Sec-Fetch-Site': 'same-origin' };
+    expect((await ask('http://cache/_refresh', own)).status).toBe(200);
+    expect((await ask('http://cache/_refresh', { method: 'POST' })).status).toBe(200);
+  });
+});
