@@ -9,7 +9,7 @@ interface MatrixEntry {
   readonly outputs: number;
 }
 
-export interface Matrix {
+interface Matrix {
   readonly include: readonly MatrixEntry[];
 }
 

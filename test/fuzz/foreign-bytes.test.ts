@@ -31,7 +31,7 @@ import { retryAfterMs } from '../../src/http/retry-after.ts';
 import { decompress } from '../../src/nar/decompress.ts';
 import { parseNarListing } from '../../src/nar/nar-listing.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
-import { attrPathGlob, splitAttrPath } from '../../src/nix/attr-path.ts';
+import { splitAttrPath } from '../../src/nix/attr-path.ts';
 import { parseContentAddress } from '../../src/nix/content-address.ts';
 import { parseHash } from '../../src/nix/hash.ts';
 import { parseNarInfo } from '../../src/nix/nar-info.ts';
@@ -290,12 +290,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
       for (const line of it.split('\n')) log.read(line);
     },
   ),
-  'attribute paths, and globs over them': text(['packages.*.{a,b}', '**.hello', '[ab]?', 'a."b.c"'], (it) =>
-    allOf(
-      () => attrPathGlob(it)('packages.x86_64-linux.hello'),
-      () => splitAttrPath(it),
-    ),
-  ),
+  'attribute paths': text(['packages.x86_64-linux.hello', 'a."b.c"'], splitAttrPath),
   'pages of tags': text(['{"name":"o/r","tags":["a","b"]}', '{"name":"o/r","tags":null}'], (it) =>
     listTags(transport(it, '')),
   ),
@@ -371,17 +366,18 @@ describe('of foreign bytes only values and errors of ours come out:', () => {
   );
 });
 
-/** Longest that any of these small inputs may take; a machine under load is ten times slower. */
-const TOO_LONG_MS = 5000;
+/** Most of the processor's time that any of these small inputs may take. */
+const TOO_LONG_MS = 2000;
 
 async function attempt(target: Target, bytes: Buffer): Promise<void> {
-  const start = performance.now();
+  const before = process.cpuUsage();
   try {
     await target.parse(bytes);
   } catch (error) {
     if (!isNixcacheError(error)) throw error;
   }
-  expect(performance.now() - start).toBeLessThan(TOO_LONG_MS);
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1000).toBeLessThan(TOO_LONG_MS);
 }
 
 describe('the header of a range', () => {

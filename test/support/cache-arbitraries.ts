@@ -67,7 +67,7 @@ export const pin = (): fc.Arbitrary<Pin> =>
 
 const PATHS = fc.sample(baseName(), { numRuns: 3, seed: 1 });
 
-const date = (): fc.Arbitrary<Date> => fc.nat({ max: 2 ** 45 }).map((ms) => new Date(ms));
+const date = (): fc.Arbitrary<Date> => fc.integer({ min: 1, max: 2 ** 45 }).map((ms) => new Date(ms));
 export const anySegmentTag = (): fc.Arbitrary<string> =>
   fc.tuple(digest(), date()).map(([id, at]) => segmentTag(id, at));
 export const anyCheckpointTag = (): fc.Arbitrary<string> =>
