@@ -12,6 +12,9 @@ const DECODERS: Readonly<Record<string, () => Transform>> = {
   zstd: createZstdDecompress,
 };
 
+/** One by the cache, one on the way, and one more; a header has room for thousands, each of which is a decoder. */
+const MAX_CODINGS = 3;
+
 /** The codings that a Content-Encoding header names, in the order in which they were applied; none for a plain body. */
 export const codingsOf = (header: string | undefined): readonly string[] =>
   (header ?? '')
@@ -27,6 +30,10 @@ export const codingsOf = (header: string | undefined): readonly string[] =>
  * @throws {NixcacheError} ERR_UPSTREAM for a coding that is not known; `body` is closed then
  */
 export function decodeBody(body: Readable, codings: readonly string[], what: string): Readable {
+  if (codings.length > MAX_CODINGS) {
+    body.destroy();
+    throw new NixcacheError('ERR_UPSTREAM', `${what} is sent with ${codings.length} codings over one another`);
+  }
   let decoded = body;
   for (const coding of codings.toReversed()) {
     const make = Object.hasOwn(DECODERS, coding) ? DECODERS[coding] : undefined;

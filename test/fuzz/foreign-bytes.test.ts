@@ -56,8 +56,9 @@ import { listTags } from '../../src/oci/remote/tags.ts';
 import { Transport } from '../../src/oci/remote/transport.ts';
 import { parseRange } from '../../src/serve/negotiate.ts';
 import { originForm, pathOf } from '../../src/serve/request-path.ts';
+import { readBounded } from '../../src/streams/verify.ts';
+import { codingsOf, decodeBody } from '../../src/upstream/content-coding.ts';
 import { resolveInside } from '../../src/upstream/file-source.ts';
-import { readText } from '../../src/upstream/text-body.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { hashPartFor } from '../support/cache-builder.ts';
 import { GOLDEN_TREES } from '../support/file-tree.ts';
@@ -268,13 +269,15 @@ const TARGETS: Readonly<Record<string, Target>> = {
   ),
   'upstream URLs': text(['https://u:p@x/y?priority=10&trusted-public-key=a:b'], (it) => parseUpstream(it)),
   'URLs in narinfos': text(['nar/x.nar', '../x', 'https://x/y'], (it) => resolveInside('https://x/cache', it)),
-  'texts of upstreams': of([gzipSync(NAR_INFO), brotliCompressSync(NAR_INFO), zstdCompressSync(NAR_INFO)], (it) =>
+  'coded texts of upstreams': of([gzipSync(NAR_INFO), brotliCompressSync(NAR_INFO), zstdCompressSync(NAR_INFO)], (it) =>
     allOf(
-      ...['gzip', 'br', 'zstd', 'deflate', 'x', undefined].map(
-        (encoding) => () =>
-          readText({ body: Readable.from([it]), encoding, size: undefined, etag: undefined }, 1e6, 'it'),
+      ...['gzip', 'br', 'zstd', 'deflate', 'x', 'gzip,br'].map(
+        (header) => () => readBounded(decodeBody(Readable.from([it]), codingsOf(header), 'it'), 1e6, 'it'),
       ),
     ),
+  ),
+  'Content-Encoding': text(['gzip, br', 'gzip,gzip,gzip,gzip,gzip'], (it) =>
+    decodeBody(Readable.from([]), codingsOf(it), 'it').destroy(),
   ),
   'nix path-info': text(
     [
