@@ -59,7 +59,7 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return EXIT.done; // help or version was asked for
-    reportUsage(usage.text, reachedCommand(program, argv), context.output);
+    reportUsage(usage.text, reachedCommand(program, argv), context.output, argv[2] === 'help' ? argv[3] : undefined);
     return EXIT.usage;
   }
 }
@@ -76,8 +76,17 @@ function joinPairs(argv: readonly string[], flags: readonly string[]): string[] 
 }
 
 /** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */
-function reportUsage(text: string, command: Command, output: Output): void {
+function reportUsage(text: string, command: Command, output: Output, helpFor: string | undefined): void {
   const [first = '', ...rest] = text.trimEnd().split('\n');
+  if (!first.startsWith('error: ') && helpFor !== undefined) {
+    const names = command.commands.map((each) => each.name());
+    const meant = suggest(helpFor, names);
+    output.error(`unknown command '${helpFor}'`, [
+      ...(meant === undefined ? [] : [`did you mean ${meant}?`]),
+      'see: nixcache --help',
+    ]);
+    return;
+  }
   if (!first.startsWith('error: ')) {
     output.error('a command is missing', ['', ...text.trimEnd().split('\n')]);
     return;

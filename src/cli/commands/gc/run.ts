@@ -12,7 +12,7 @@ import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import { Story, type Telling } from '../../ui/story.ts';
-import { formatDropped, gcMarkdown, gcOutputs, tellGc } from './summary.ts';
+import { formatDropped, gcJson, gcMarkdown, gcOutputs, tellGc } from './summary.ts';
 
 export async function runGc(call: Call): Promise<void> {
   const { output, signal } = call.context;
@@ -31,7 +31,7 @@ export async function runGc(call: Call): Promise<void> {
   });
   if (reader.view) assertCache(reader.view, store.name); // a mistyped reference must not pass as a cache with nothing to drop
   story.end();
-  output.result({ cache: store.name, ...report }, () =>
+  output.result({ cache: store.name, ...gcJson(report, reader.storeDir) }, () =>
     report.dryRun ? formatDropped(report, output.tableWidth) : '',
   );
   tellGc(report, store.name, output);

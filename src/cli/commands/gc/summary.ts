@@ -1,6 +1,8 @@
-/** What a gc did or would do, for people and for GitHub. The JSON is the report itself. */
+/** What a gc did or would do, for people, for scripts and for GitHub. */
 import type { GcReport } from '../../../gc/report.ts';
+import { toStorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
+import { pinJson, reasonJson, rootJson } from '../../json.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
@@ -18,6 +20,20 @@ export function formatDropped({ dropped }: GcReport, width: number | undefined):
     { width, right: [1] },
   );
 }
+
+/** The report, its records as all commands show them. */
+export const gcJson = ({ roots, keptBecause, pins, ...report }: GcReport, storeDir: string): object => ({
+  ...report,
+  roots: {
+    kept: roots.kept.map((root) => rootJson(root, storeDir)),
+    expired: roots.expired.map((root) => rootJson(root, storeDir)),
+  },
+  keptBecause: keptBecause.map(({ path, reason }) => ({
+    path: toStorePath(path, storeDir),
+    reason: reasonJson(reason),
+  })),
+  pins: pins.map((pin) => pinJson(pin, storeDir)),
+});
 
 const amount = ({ entries, bytes }: { readonly entries: number; readonly bytes: number }): string =>
   `${formatCount(entries, 'path')} (${formatBytes(bytes)})`;

@@ -6,6 +6,7 @@ import { NixcacheError } from '../../../errors.ts';
 import { type BaseName, baseNameOf, hashPartOf } from '../../../nix/store-path.ts';
 import { formatCount } from '../../../quantity.ts';
 import type { CommandContext } from '../../context.ts';
+import { pathsJson } from '../../json.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
 import type { Output } from '../../ui/output.ts';
 
@@ -52,11 +53,15 @@ function similarNames(text: string, names: readonly string[]): readonly string[]
 const stemOf = (name: string): string => name.replace(/-[0-9].*$/, '');
 
 /** Lists what the user may have meant, on stderr, or on stdout as `{"ambiguous": […]}`. */
-export function tellAmbiguous(what: string, candidates: readonly BaseName[], output: Output): void {
+export function tellAmbiguous(
+  what: string,
+  candidates: readonly BaseName[],
+  { output, storeDir }: { readonly output: Output; readonly storeDir: string },
+): void {
   const more = candidates.length - MAX_CANDIDATES;
   output.error(`${what} may be ${formatCount(candidates.length, 'path')}; give one of them, or more of it:`, [
     ...candidates.slice(0, MAX_CANDIDATES),
     ...(more > 0 ? [`and ${more} more`] : []),
   ]);
-  if (output.json) output.result({ ambiguous: candidates }, () => '');
+  if (output.json) output.result({ ambiguous: pathsJson(candidates, storeDir) }, () => '');
 }

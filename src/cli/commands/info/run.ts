@@ -25,7 +25,7 @@ export async function runInfo(call: Call): Promise<void> {
     found = { kind: 'path', hashPart: hashPartOf(await followPath('info', what, catalog, call.context)) };
   }
   if (found.kind === 'ambiguous') {
-    tellAmbiguous(what, found.candidates, output);
+    tellAmbiguous(what, found.candidates, { output, storeDir: catalog.reader.storeDir });
     call.context.exitCode = EXIT.usage;
     return;
   }

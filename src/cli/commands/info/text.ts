@@ -6,8 +6,9 @@ import type { NameReport } from '../../../catalog/name-report.ts';
 import type { PathReport } from '../../../catalog/path-report.ts';
 import type { ClosureSizes } from '../../../census/entry-graph.ts';
 import type { KeepReason } from '../../../census/retention.ts';
-import { type BaseName, baseNameOf, toStorePath } from '../../../nix/store-path.ts';
+import { type BaseName, baseNameOf, storeDirOf, toStorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
+import { closureJson, pathsJson, pinJson, reasonJson, rootJson } from '../../json.ts';
 import { formatTime, ofSeconds } from '../../ui/format.ts';
 import { formatFields, formatTable } from '../../ui/table.ts';
 
@@ -105,12 +106,18 @@ const REASONS: Reasons = {
 };
 
 export function pathJson(report: PathReport): unknown {
-  const { entry, narInfoText, roots, closure, ...rest } = report;
+  const { entry, narInfoText, segment, asserted, signatures, closure, dependents, roots, pins, gc } = report;
   const { path, narHash, narSize, fileHash, fileSize, compression, references, deriver, ca } = entry.narInfo;
+  const storeDir = storeDirOf(path);
   return {
-    ...{ path, narHash, narSize, fileHash, fileSize, compression, references, deriver, ca, narInfo: narInfoText },
-    ...{ extents: entry.nar, listing: entry.listing, closure, ...rest },
-    roots: roots.map(({ root, isCurrent }) => ({ ...root, isCurrent })),
+    ...{ path, narHash, narSize, fileHash, fileSize, compression, ca, narInfo: narInfoText },
+    references: pathsJson(references, storeDir),
+    deriver: deriver && `${storeDir}/${deriver}`,
+    ...{ extents: entry.nar, listing: entry.listing, segment, asserted, signatures, closure: closureJson(closure) },
+    dependents: pathsJson(dependents, storeDir),
+    roots: roots.map(({ root, isCurrent }) => ({ ...rootJson(root, storeDir), isCurrent })),
+    pins: pins.map(({ name, path: pinned }) => ({ name, path: toStorePath(pinned, storeDir) })),
+    gc: gc.verdict === 'kept' ? { ...gc, reason: reasonJson(gc.reason), through: `${storeDir}/${gc.through}` } : gc,
   };
 }
 
@@ -151,19 +158,11 @@ export function nameJson({ name, roots, pinned, pins, closures }: NameReport, { 
   const full = (path: BaseName | undefined): string | undefined => path && toStorePath(path, reader.storeDir);
   return {
     ...{ name, pinned: full(pinned) },
-    closures: Object.fromEntries([...closures].map(([path, sizes]) => [full(path), sizes])),
-    roots: roots.map(({ root, ...rest }) => ({
-      ...root,
-      path: full(root.path),
-      published: ofSeconds(root.time),
-      ...rest,
-    })),
+    closures: Object.fromEntries([...closures].map(([path, sizes]) => [full(path), closureJson(sizes)])),
+    roots: roots.map(({ root, ...rest }) => ({ ...rootJson(root, reader.storeDir), ...rest })),
     pins: pinHistoryJson(pins, reader.storeDir),
   };
 }
 
 export const pinHistoryJson = (pins: NameReport['pins'], storeDir: string): unknown =>
-  pins.map(({ name, path, time, removed = false }) => ({
-    ...{ name, removed, time: ofSeconds(time) },
-    path: path && toStorePath(path, storeDir),
-  }));
+  pins.map((pin) => pinJson(pin, storeDir));

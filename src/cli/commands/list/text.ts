@@ -6,6 +6,7 @@ import type { ListedEntry } from '../../../catalog/entry-list.ts';
 import type { CatalogSummary, RootSummary } from '../../../catalog/summary.ts';
 import { toStorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
+import { closureJson } from '../../json.ts';
 import { formatTime, ofSeconds } from '../../ui/format.ts';
 import { formatFields, formatTable } from '../../ui/table.ts';
 
@@ -68,7 +69,7 @@ export const rootsJson = (roots: readonly RootSummary[], { reader }: Catalog): u
     path: toStorePath(newest.path, reader.storeDir),
     published: ofSeconds(newest.time),
     records,
-    closure: { ...closure, missing: closure.missing.length },
+    closure: closureJson(closure),
   }));
 
 export const pinsJson = (pins: readonly Pin[], { reader }: Catalog): unknown =>

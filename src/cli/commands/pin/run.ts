@@ -88,17 +88,22 @@ async function resolvePath(text: string, catalog: Catalog, context: CommandConte
       const [only, ...others] = new Set(newest.size === 0 && pinned !== undefined ? [pinned] : newest.values());
       if (only === undefined) throw notFound('pin', text, catalog);
       if (others.length === 0) return only;
-      return ambiguous(text, [only, ...others], context);
+      return ambiguous(text, [only, ...others], context, reader.storeDir);
     }
     case 'ambiguous':
-      return ambiguous(text, found.candidates, context);
+      return ambiguous(text, found.candidates, context, reader.storeDir);
     case 'absent':
       return await followPath('pin', text, catalog, context);
   }
 }
 
-function ambiguous(text: string, candidates: readonly BaseName[], context: CommandContext): undefined {
-  tellAmbiguous(text, candidates, context.output);
+function ambiguous(
+  text: string,
+  candidates: readonly BaseName[],
+  context: CommandContext,
+  storeDir: string,
+): undefined {
+  tellAmbiguous(text, candidates, { output: context.output, storeDir });
   context.exitCode = EXIT.usage;
 }
 

@@ -1,7 +1,9 @@
 /** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
+import { storeDirOf } from '../../../nix/store-path.ts';
 import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
+import { pathsJson as storePaths } from '../../json.ts';
 import { formatDuration } from '../../ui/format.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import { formatTable } from '../../ui/table.ts';
@@ -26,7 +28,11 @@ export function publishJson(report: PublishReport): Readonly<Record<string, unkn
     cached: pathsJson(plan.cached),
     sign: pathsJson(plan.sign),
     upstream: pathsJson(plan.upstream),
-    excluded: plan.excluded.map(({ info, reason, dependents }) => ({ path: info.path, reason, dependents })),
+    excluded: plan.excluded.map(({ info, reason, dependents }) => ({
+      path: info.path,
+      reason,
+      dependents: storePaths(dependents, storeDirOf(info.path)),
+    })),
     unknown: plan.unknown.map(({ path }) => path),
     ...(outcome === undefined
       ? {}

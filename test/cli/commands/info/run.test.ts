@@ -22,7 +22,9 @@ describe('info', () => {
   it('lists what may be meant, and exits with 2', async () => {
     const { stdout, stderr, exitCode } = await nixcache(['info', 'hel', '--json']);
     expect(exitCode).toBe(2);
-    expect(JSON.parse(stdout).ambiguous).toEqual(['hello-1', 'hello-2', 'hello-2-doc'].map(baseNameFor));
+    expect(JSON.parse(stdout).ambiguous).toEqual(
+      ['hello-1', 'hello-2', 'hello-2-doc'].map((name) => `/nix/store/${baseNameFor(name)}`),
+    );
     expect(stderr).toContain(baseNameFor('hello-2-doc'));
   });
 
