@@ -4,6 +4,7 @@ import { readCatalog } from '../../src/catalog/catalog.ts';
 import { removePin, setPin } from '../../src/catalog/pin.ts';
 import { isNixcacheError, messageOf } from '../../src/errors.ts';
 import { runGc } from '../../src/gc/gc.ts';
+import { generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf } from '../../src/nix/store-path.ts';
 import { asRoots, publishPaths } from '../../src/publish/publish-paths.ts';
 import { pushPaths } from '../../src/publish/push-paths.ts';
@@ -36,12 +37,21 @@ export type ActorSpec = {
       readonly sparse: boolean;
       /** What it takes the retention for. */
       readonly retainDays: number;
+      /** Signs, also what is there already. */
+      readonly key?: KeyName | undefined;
     }
   | { readonly kind: 'gc'; readonly retainDays: number }
   | { readonly kind: 'read' }
   | { readonly kind: 'pin'; readonly name: string; readonly path: PathName }
   | { readonly kind: 'unpin'; readonly name: string }
 );
+
+/** Two publishers that trust their own keys alone. */
+const KEY_NAMES = ['one-1', 'two-1'] as const;
+export type KeyName = (typeof KEY_NAMES)[number];
+const MODEL_KEYS = Object.fromEntries(
+  KEY_NAMES.map((name) => [name, parseSecretKey(generateKey(name).secret)]),
+) as Readonly<Record<KeyName, SecretKey>>;
 
 /** Runs one actor. Errors that are meant for users end it; any other is a bug, and breaks the run. */
 export async function act(spec: ActorSpec, world: World, reader: LongReader): Promise<void> {
@@ -76,7 +86,7 @@ const nameOf = (spec: ActorSpec): string => {
 };
 
 async function publish(
-  { root, source, sparse, faults, retainDays }: ActorSpec & { readonly kind: 'publish' },
+  { root, source, sparse, faults, retainDays, key }: ActorSpec & { readonly kind: 'publish' },
   world: World,
   now: () => Date,
 ): Promise<void> {
@@ -84,7 +94,7 @@ async function publish(
   const store = world.connect('publish', faults);
   const time = Math.floor(now().getTime() / 1000);
   const names = closureOf(root);
-  const promise = ledger.begin({ group: source ?? '', time, at: registry.now, names });
+  const promise = ledger.begin({ group: source ?? '', time, at: registry.now, names, key });
   const roots = asRoots([{ name: root, path: storePathOf(root) }], {
     run: `${now().getTime()} ${root}`,
     time,
@@ -93,7 +103,7 @@ async function publish(
   const common = {
     store,
     roots,
-    keys: [],
+    keys: key === undefined ? [] : [MODEL_KEYS[key]],
     creator: 'model',
     compression: { method: 'zstd' },
     ...{ pool: modelPool, spool: modelSpool },

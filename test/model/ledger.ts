@@ -13,6 +13,8 @@ export interface Publish {
   /** True time when it began. */
   readonly at: number;
   readonly names: readonly PathName[];
+  /** Name of the key that signed them, if any did. */
+  readonly key?: string | undefined;
   isCommitted: boolean;
 }
 
@@ -59,16 +61,29 @@ export class Ledger {
   owed(now: number): Map<PathName, string> {
     const owed = new Map<PathName, string>();
     for (const publish of this.#publishes) {
-      if (!publish.isCommitted) continue;
-      // gc's clock may be fast, and the publisher's slow.
-      const isRetained = now < publish.at + this.#terms.retainMs - 2 * this.#terms.skewMs;
-      const isNewest = !this.#publishes.some(({ group, time }) => group === publish.group && time > publish.time);
-      if (!isRetained && !isNewest) continue;
-      for (const name of publish.names) owed.set(name, isRetained ? 'published lately' : 'of the newest publish');
+      const why = this.#whyOwed(publish, now);
+      if (why !== undefined) for (const name of publish.names) owed.set(name, why);
     }
     for (const pin of this.#pins)
       if (this.#counts(pin)) for (const each of pin.owed) owed.set(each, `pinned as ${pin.name}`);
     return owed;
+  }
+
+  /** Of each path that must be there, the keys whose signatures it must have once gcs have put together what was written at once. */
+  owedSignatures(now: number): readonly (readonly [PathName, string])[] {
+    return this.#publishes.flatMap((publish) => {
+      const { key, names } = publish;
+      if (key === undefined || this.#whyOwed(publish, now) === undefined) return [];
+      return names.map((name) => [name, key] as const);
+    });
+  }
+
+  #whyOwed(publish: Publish, now: number): string | undefined {
+    if (!publish.isCommitted) return undefined;
+    // gc's clock may be fast, and the publisher's slow.
+    if (now < publish.at + this.#terms.retainMs - 2 * this.#terms.skewMs) return 'published lately';
+    const isNewest = !this.#publishes.some(({ group, time }) => group === publish.group && time > publish.time);
+    return isNewest ? 'of the newest publish' : undefined;
   }
 
   /**

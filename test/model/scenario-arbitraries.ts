@@ -29,6 +29,8 @@ const common = {
 
 /** What publishers and gcs are told, each for itself. */
 const RETAIN_DAYS = [30, 7, 90];
+/** Most publishers have the one key, or none yet. */
+const KEYS = [undefined, undefined, 'one-1', 'one-1', 'two-1'] as const;
 const PINS = ['stable', 'demo'];
 const SOURCES = [undefined, 'github:owner/repo', 'github:owner/other'];
 
@@ -46,6 +48,7 @@ const actor = (): fc.Arbitrary<ActorSpec> => {
         source: fc.constantFrom(...SOURCES),
         sparse: fc.boolean(),
         retainDays: fc.constantFrom(...RETAIN_DAYS),
+        key: fc.constantFrom(...KEYS),
       }),
     },
     { weight: 4, arbitrary: fc.record({ ...common, kind: kindOf('gc'), retainDays: fc.constantFrom(...RETAIN_DAYS) }) },
@@ -95,6 +98,7 @@ export const race = (): fc.Arbitrary<Scenario> => {
   const publish = fc.record({
     ...{ kind: fc.constant('publish' as const), skewHours: fc.constant(0), faults, root: path },
     ...{ source: fc.constant(undefined), sparse: fc.boolean(), retainDays: fc.constantFrom(30, 90) },
+    key: fc.constantFrom(...KEYS),
   });
   const gc = fc.record({
     ...{ kind: fc.constant('gc' as const), skewHours: fc.constant(0), faults, retainDays: fc.constant(7) },

@@ -3,7 +3,7 @@ import { hashPartOf } from '../../src/nix/store-path.ts';
 import { type ActorSpec, act, collect, LongReader } from './actors.ts';
 import { Coin } from './coin.ts';
 import { DAY_MS, GRACE_MS, HOUR_MS } from './ledger.ts';
-import { nameOfHash } from './model-paths.ts';
+import { nameOfHash, storePathOf } from './model-paths.ts';
 import type { Choices } from './scheduler.ts';
 import type { RegistryHabits } from './simulated-registry.ts';
 import { type Behaviour, USUAL_RETAIN_DAYS, World, type WorldTerms } from './world.ts';
@@ -150,6 +150,10 @@ async function runPeace(world: World, reader: LongReader): Promise<void> {
     const seen = new Set([...fresh.view().keys()].map((path) => nameOfHash.get(hashPartOf(path as never))));
     for (const [name, why] of world.ledger.owed(registry.now)) {
       if (!seen.has(name)) world.fail(`in peace no reader sees ${name}, ${why}`);
+    }
+    for (const [name, key] of world.ledger.owedSignatures(registry.now)) {
+      const text = fresh.view().get(storePathOf(name));
+      if (!text?.includes(`\nSig: ${key}:`)) world.fail(`in peace ${name} lacks the signature of ${key}`);
     }
   });
   world.check(true);
