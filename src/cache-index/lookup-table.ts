@@ -20,6 +20,8 @@ import type { HashPart } from '../nix/store-path.ts';
 export interface LookupSegment {
   readonly tag: string;
   readonly count: number;
+  /** Names of keys of which every entry bears a signature; verified by nobody. */
+  readonly signers?: readonly string[] | undefined;
   /** So many, by hash part; read once. */
   readonly entries: Iterable<LookupEntry>;
 }
@@ -38,7 +40,13 @@ export interface LookupHit {
 
 const headerSchema = z.object({
   storeDir: z.string(),
-  segments: z.array(z.object({ tag: z.string(), count: z.number().check(z.int(), z.nonnegative()) })),
+  segments: z.array(
+    z.object({
+      tag: z.string(),
+      count: z.number().check(z.int(), z.nonnegative()),
+      signers: z.optional(z.array(z.string())),
+    }),
+  ),
 });
 
 /** 256 MiB: some 25 million entries. */
@@ -50,7 +58,7 @@ const DAY_SECONDS = 86_400;
 const MAX_DAY = 0xffff;
 
 export function encodeLookup(storeDir: string, segments: readonly LookupSegment[]): Buffer {
-  const counts = segments.map(({ tag, count }) => ({ tag, count }));
+  const counts = segments.map(({ tag, count, signers }) => ({ tag, count, signers }));
   let header = JSON.stringify({ storeDir, segments: counts });
   header = header.padEnd(Math.ceil(Buffer.byteLength(header) / 4) * 4);
   const total = counts.reduce((sum, { count }) => sum + count, 0);
@@ -79,6 +87,8 @@ export class LookupTable {
   readonly storeDir: string;
   /** Tag and number of entries of each segment in it. */
   readonly segments: ReadonlyMap<string, number>;
+  /** By tag, names of keys of which every entry bears a signature. */
+  readonly signers: ReadonlyMap<string, readonly string[]>;
   readonly #tags: readonly string[];
   /** First entry of each segment, and the end of the last. */
   readonly #starts: Uint32Array;
@@ -89,6 +99,7 @@ export class LookupTable {
   private constructor(header: z.infer<typeof headerSchema>, columns: ArrayBuffer) {
     this.storeDir = header.storeDir;
     this.segments = new Map(header.segments.map(({ tag, count }) => [tag, count]));
+    this.signers = new Map(header.segments.map(({ tag, signers = [] }) => [tag, signers]));
     this.#tags = header.segments.map(({ tag }) => tag);
     this.#starts = new Uint32Array(header.segments.length + 1);
     let total = 0;

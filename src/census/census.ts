@@ -38,6 +38,8 @@ export interface CensusSegment {
 export type PieceKind = 'nar' | 'listing';
 
 const DIGEST_BYTES = 32;
+/** Bits of a number. A cache signed by more keys is read a little slower. */
+const MAX_SIGNERS = 31;
 
 export class Census {
   readonly #segments: CensusSegment[] = [];
@@ -56,6 +58,9 @@ export class Census {
   readonly #rowAsserted = new Column(Float64Array);
   readonly #rowBytes = new Column(Float64Array);
   readonly #rowForm = new Column(Float64Array);
+  /** Bits of the keys that a signature names, by their place in `#signers`. */
+  readonly #rowSigners = new Column(Uint32Array);
+  readonly #signers: string[] = [];
   readonly #rowReferences = new Column(Uint32Array);
   readonly #rowExtents = new Column(Uint32Array);
   readonly #rowNarExtents = new Column(Uint32Array);
@@ -107,6 +112,13 @@ export class Census {
   formOf = (row: number): number => this.#rowForm.at(row);
   /** Bytes of the compressed NAR. */
   bytesOf = (row: number): number => this.#rowBytes.at(row);
+
+  /** Names of the keys of which each of `rows` bears a signature, verified by nobody. */
+  signersOf(rows: Iterable<number>): readonly string[] {
+    let all = -1;
+    for (const row of rows) all &= this.#rowSigners.at(row);
+    return this.#signers.filter((_, bit) => all & (1 << bit));
+  }
 
   /** `row` counts as asserted at `seconds`, if it was not later. */
   raiseAsserted(row: number, seconds: number): void {
@@ -169,6 +181,7 @@ export class Census {
     this.#rowAsserted.push(asserted);
     this.#rowBytes.push(narInfo.fileSize);
     this.#rowForm.push(formNumber(narInfo));
+    this.#rowSigners.push(this.#signerBits(narInfo.sigs));
     this.#rowReferences.push(this.#references.length);
     for (const reference of narInfo.references) {
       const target = this.#paths.intern(decode(hashPartOf(reference)));
@@ -180,6 +193,17 @@ export class Census {
       this.#extentBlob.push(this.#layerOf(extent, segment, tag, narInfo.path));
       this.#extentBytes.push(extent.length);
     }
+  }
+
+  #signerBits(sigs: readonly string[]): number {
+    let bits = 0;
+    for (const sig of sigs) {
+      const name = sig.slice(0, sig.indexOf(':'));
+      let bit = this.#signers.indexOf(name);
+      if (bit < 0 && this.#signers.length < MAX_SIGNERS) bit = this.#signers.push(name) - 1;
+      if (bit >= 0) bits |= 1 << bit;
+    }
+    return bits;
   }
 
   #layerOf({ digest, offset, length }: Extent, segment: number, tag: string, path: string): number {

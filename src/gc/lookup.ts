@@ -20,11 +20,16 @@ export function lookupOf({ untouched, written, fromEntries }: LookupInput, surve
   const stay = new Set(untouched);
   const segments: LookupSegment[] = census.segments
     .filter(({ tag }) => stay.has(tag))
-    .map(({ tag, start, end }) => ({ tag, count: end - start, entries: entriesOf(range(start, end), census) }));
-  for (const { tag, rows } of written) segments.push({ tag, count: rows.length, entries: entriesOf(rows, census) });
+    .map(({ tag, start, end }) => ({ tag, ...segmentOf(() => range(start, end), end - start, census) }));
+  for (const { tag, rows } of written) segments.push({ tag, ...segmentOf(() => rows, rows.length, census) });
   const total = segments.reduce((sum, { count }) => sum + count, 0);
   return total < fromEntries ? undefined : encodeLookup(storeDir, segments);
 }
+
+const segmentOf = (rows: () => Iterable<number>, count: number, census: Census): Omit<LookupSegment, 'tag'> => ({
+  ...{ count, signers: census.signersOf(rows()) },
+  entries: entriesOf(rows(), census),
+});
 
 /** One at a time: a million at once would be some 200 MB. */
 function* entriesOf(rows: Iterable<number>, census: Census): Generator<LookupEntry> {

@@ -161,7 +161,8 @@ async function openSigning(
 ): Promise<Signing> {
   if (keys.length > 0) {
     const unseen = closure.map(({ path }) => hashPartOf(path)).filter((hashPart) => !reader.findEntry(hashPart));
-    await reader.loadLeftOut(unseen, Number.POSITIVE_INFINITY, { signal });
+    const names = keys.map(({ name }) => name);
+    await reader.loadUnsigned(unseen, names, { signal });
   }
   return new Signing(keys, reader, closure);
 }

@@ -301,18 +301,6 @@ describe('signatures', () => {
     expect((await copyBetween(store, copy, { keys: [key] })).report.segments).toEqual({ whole: 0, written: 0 });
   });
 
-  it('that the destination lacks are passed on, without upload', async () => {
-    const { store } = await published();
-    const [signed, copy] = [new MemoryStore(), new MemoryStore()];
-    await copyBetween(store, signed, { keys: [key] });
-    await copyBetween(store, copy);
-    const blobs = copy.blobs.size;
-    for (const written of [1, 0]) expect((await copyBetween(signed, copy)).report.segments).toMatchObject({ written });
-    const entries = [...(await openReader(copy)).entries()];
-    expect(entries.every(({ entry }) => findSigner(entry.narInfo, [key.publicKey]))).toBe(true);
-    expect(copy.blobs.size).toBe(blobs + 2);
-  });
-
   it('that nobody trusted made keep an entry out, and all that refers to it', async () => {
     const { store } = await published();
     const signed = new MemoryStore();

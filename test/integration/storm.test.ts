@@ -17,7 +17,7 @@ import { nixcache, startFreshServe, startNixcache } from '../support/e2e-cli.ts'
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { createNixEnv, type NixEnv } from '../support/nix-env.ts';
 
-const SECONDS = Number(process.env['NIXCACHE_STORM_SECONDS'] ?? 15);
+const SECONDS = Number(process.env['NIXCACHE_STORM_SECONDS'] ?? 10);
 const SEED = Number(process.env['NIXCACHE_STORM_SEED'] ?? randomInt(2 ** 31));
 const AT_ONCE = 3;
 /** A process is through in some seconds; who is to be killed gets less, mostly. */

@@ -6,6 +6,7 @@ import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { PublishPathsOptions } from '../../src/publish/publish-paths.ts';
+import { overriding } from '../model/planted-bugs.ts';
 import { openReader } from '../support/cache-builder.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { LocalPaths } from '../support/local-paths.ts';
@@ -102,6 +103,23 @@ describe('a key that comes late', () => {
     const reader = await IndexReader.open({ store, strict: true, sparse: true, now: () => day(2) });
     expect((await run(2, { keys: [first], reader })).result.signed).toHaveLength(2);
     expect(await signersOf(app)).toEqual(['first-1']);
+  });
+
+  it('fetches no entries where a look-up table says that all are signed', async () => {
+    await run(1, { keys: [first] });
+    await gcAt(store, day(2), { lookupFromEntries: 1 });
+    const fetched: string[] = [];
+    const fetchBlob: MemoryStore['fetchBlob'] = (target, options) => {
+      fetched.push(target.digest);
+      return store.fetchBlob(target, options);
+    };
+    const counting = overriding(store, { fetchBlob });
+    const open = () => IndexReader.open({ store: counting, strict: true, sparse: true, now: () => day(3) });
+    expect((await run(3, { keys: [first], reader: await open() })).result).toMatchObject({ signed: [], asserted: 0 });
+    const without = fetched.length;
+    fetched.length = 0;
+    expect((await run(3, { keys: [second], reader: await open() })).result.signed).toHaveLength(2);
+    expect(fetched.length).toBeGreaterThan(without);
   });
 
   it('signs what only the cache has when given beside a key that signed it, and never else', async () => {

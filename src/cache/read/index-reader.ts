@@ -127,10 +127,23 @@ export class IndexReader implements CacheReader {
    * seconds: then the other methods know them.
    */
   async loadLeftOut(hashParts: readonly HashPart[], before: number, { signal }: CallOptions = {}): Promise<void> {
-    const view = this.#view;
     const assertedOf = (hashPart: HashPart): number | undefined => this.findAsserted(hashPart)?.asserted;
     const isAboutToGo = (hashPart: HashPart): boolean => this.isAboutToGo(hashPart);
-    const wanted = this.#leftOut.dueAt(hashParts, before, assertedOf, isAboutToGo);
+    await this.#loadSegments(this.#leftOut.dueAt(hashParts, before, assertedOf, isAboutToGo), { signal });
+  }
+
+  /** Fetches what was left out of the entries `hashParts`, unless each bears signatures of all the keys `names`. */
+  async loadUnsigned(
+    hashParts: readonly HashPart[],
+    names: readonly string[],
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    await this.#loadSegments(this.#leftOut.unsignedIn(hashParts, names), { signal });
+  }
+
+  /** Fetches segments that were left out. */
+  async #loadSegments(wanted: ReadonlySet<string>, { signal }: CallOptions): Promise<void> {
+    const view = this.#view;
     if (!view || wanted.size === 0) return;
     const { segments } = await this.#load([...wanted], view, { signal });
     const held = new Map([...this.#entries.segments, ...segments].map((loaded) => [loaded.tag, loaded]));

@@ -64,6 +64,17 @@ export class LeftOut {
     return tags;
   }
 
+  /** Tags of segments in which there may be entries, of those for `hashParts`, that bear no signature of one of the keys `names`. */
+  unsignedIn(hashParts: readonly HashPart[], names: readonly string[]): Set<string> {
+    const tags = new Set(hashParts.flatMap((hashPart) => this.find(hashPart).map(({ tag }) => tag)));
+    for (const tag of tags) {
+      const bears = (name: string): boolean =>
+        this.#all((table) => table.signers.get(tag)?.includes(name) === true).includes(true);
+      if (names.every(bears)) tags.delete(tag);
+    }
+    return tags;
+  }
+
   /** The same without segments that have been fetched since. */
   without(tags: ReadonlySet<string>): LeftOut {
     return new LeftOut(new Set([...this.tags].filter((tag) => !tags.has(tag))), this.tables);
