@@ -135,9 +135,15 @@ describe.each(CACHE_KINDS)('in $name', ({ start }) => {
     expect(warned.stdout).toMatch(/^warning: unsigned \(1\)/m);
     // Who says whom he trusts is told what clients of that key refuse.
     expect(await verify('--trusted-public-key', late.public)).toMatchObject({ exitCode: 4 });
+    const signatures = async (): Promise<string> =>
+      (await run(['doctor', '--cache', cache, '--no-upstream'], [late])).stdout
+        .match(/^.*signature.*$/gm)
+        ?.join('\n') ?? '';
+    expect(await signatures()).toMatch(/1 of 2 entries have no signature/);
     expect(await run(['push', two, ...to], [late])).toMatchObject({ exitCode: 0 });
     expect(await verify('--trusted-public-key', late.public)).toMatchObject({ exitCode: 0 });
     expect((await verify()).stdout).not.toContain('unsigned');
+    expect(await signatures()).toMatch(/all 2 entries have valid signatures/);
   });
 });
 

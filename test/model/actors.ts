@@ -48,7 +48,7 @@ export type ActorSpec = {
 
 /** Two publishers that trust their own keys alone. */
 const KEY_NAMES = ['one-1', 'two-1'] as const;
-export type KeyName = (typeof KEY_NAMES)[number];
+type KeyName = (typeof KEY_NAMES)[number];
 const MODEL_KEYS = Object.fromEntries(
   KEY_NAMES.map((name) => [name, parseSecretKey(generateKey(name).secret)]),
 ) as Readonly<Record<KeyName, SecretKey>>;
