@@ -187,7 +187,7 @@ async function checkPush(found: FoundCredentials | undefined, options: ReachedOp
   const isGhcr = registryKind(reference.host, options.registryKind).name === 'ghcr';
   try {
     await within(CHECK_TIMEOUT_MS, 'ask whether we may write', options.signal, (signal) =>
-      repositoryFor(found, options).checkWrite({ signal }),
+      repositoryFor(found, options).probeWrite({ signal }),
     );
     return ok('push', 'this machine may publish');
   } catch (error) {

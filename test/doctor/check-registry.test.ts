@@ -63,7 +63,8 @@ describe('the doctor, of a registry', () => {
     registry.requests.splice(0);
     await check();
     expect([tags.size, manifests.size, blobs.size, uploads.size]).toEqual(before);
-    expect(registry.count('PUT')).toBe(0);
+    expect(registry.count('POST')).toBe(0);
+    expect(registry.count('PUT')).toBe(2); // refused for want of a token, then for what it is
   });
 
   it('never shows a secret', async () => {
@@ -147,14 +148,14 @@ describe('the doctor, of a registry', () => {
   it('says that a repository has to be created first', async () => {
     const { registry, check } = await setUp({});
     const body = JSON.stringify({ errors: [{ code: 'NAME_UNKNOWN', message: 'no such repository' }] });
-    registry.inject({ method: 'POST', act: { type: 'answer', status: 404, body } });
+    registry.inject({ method: 'PUT', act: { type: 'answer', status: 404, body } });
     const { findings } = await check(nobody);
     expect(findings.at(-1)).toMatchObject({ verdict: 'warning', message: expect.stringContaining('created first') });
   });
 
   it.each([500, 429, 404, 302])('does not take a %i for permission to write', async (status) => {
     const { registry, check } = await setUp({});
-    registry.inject({ method: 'POST', act: { type: 'answer', status } });
+    registry.inject({ method: 'PUT', act: { type: 'answer', status } });
     const { findings } = await check(nobody);
     expect(findings.at(-1)).toMatchObject({ check: 'push', verdict: 'warning' });
   });

@@ -18,6 +18,7 @@ import type {
 } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
+import { IMAGE_MANIFEST } from '../manifest.ts';
 import { formatReference } from '../reference.ts';
 import { Authorizer } from './auth.ts';
 import { fetchBlob } from './blob-fetch.ts';
@@ -122,6 +123,11 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
     return probeRead(this.#transport, options);
   }
 
+  /** Returns if we may write; nothing at all is written. @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN */
+  probeWrite(options?: CallOptions): Promise<void> {
+    return probeWrite(this.#transport, options);
+  }
+
   checkWrite(options?: CallOptions): Promise<void> {
     return checkWrite(this.#transport, options);
   }
@@ -151,5 +157,37 @@ async function probeRead(transport: Transport, { signal }: CallOptions = {}): Pr
   } catch (error) {
     if (error instanceof RegistryError && error.code === 'ERR_NOT_FOUND') return 'absent';
     throw error;
+  }
+}
+
+/** No manifest has this digest, and the bytes sent are no manifest: whoever may write is told so, and nothing is stored. */
+const IMPOSSIBLE_DIGEST = `sha256:${'0'.repeat(64)}`;
+/** What the specification has a registry say to bytes like that; any 400 without a code is taken for one. */
+const REFUSALS_OF_CONTENT = [
+  'MANIFEST_INVALID',
+  'DIGEST_INVALID',
+  'UNSUPPORTED',
+  'MANIFEST_UNVERIFIED',
+  'SIZE_INVALID',
+];
+
+/**
+ * Returns if we may write: by offering a manifest that no registry can take. An upload would do too, but leaves a session
+ * behind where registries do not cancel them, or, as distribution, leave pieces of it.
+ *
+ * @throws {NixcacheError} ERR_UNAUTHORIZED, ERR_FORBIDDEN when we may not; ERR_NOT_FOUND where the repository has to be
+ *   created first; ERR_NETWORK and others when it cannot be told
+ */
+async function probeWrite(transport: Transport, { signal }: CallOptions = {}): Promise<void> {
+  try {
+    await transport.send({
+      ...{ method: 'PUT', url: transport.url(`manifests/${IMPOSSIBLE_DIGEST}`), actions: 'pull,push', signal },
+      headers: { 'content-type': IMAGE_MANIFEST },
+      body: Buffer.from('{}'),
+      expect: [],
+    });
+  } catch (error) {
+    if (!(error instanceof RegistryError) || error.status !== 400) throw error;
+    if (error.errors.length > 0 && !error.has(...REFUSALS_OF_CONTENT)) throw error;
   }
 }

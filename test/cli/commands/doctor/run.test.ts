@@ -35,7 +35,7 @@ describe('doctor', () => {
 
   it('makes a finding of settings that are wrong', async () => {
     const { exitCode, stdout } = await nixcache(['doctor'], {
-      NIXCACHE_CACHE: 'https://ghcr.io/x',
+      NIXCACHE_CACHE: 'docker://ghcr.io/x',
       NIXCACHE_UPSTREAM: 'x',
     });
     expect(exitCode).toBe(4);
