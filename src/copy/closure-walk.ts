@@ -5,7 +5,7 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import type { Upstream } from '../upstream/upstream.ts';
+import { UnreadableFileError, type Upstream } from '../upstream/upstream.ts';
 
 export interface ClosureWalkOptions extends CallOptions {
   readonly source: Pick<Upstream, 'fetchNarInfo'>;
@@ -23,6 +23,8 @@ export interface WalkedClosure {
   readonly held: ReadonlySet<HashPart>;
   /** What the source lacks. */
   readonly absent: ReadonlySet<HashPart>;
+  /** What the source has and cannot be understood, with the reason. */
+  readonly unreadable: ReadonlyMap<HashPart, string>;
 }
 
 /** Enough to fill a link of 100 ms with small answers. */
@@ -41,11 +43,21 @@ export async function walkClosure(roots: Iterable<HashPart>, options: ClosureWal
   const narInfos = new Map<HashPart, NarInfo>();
   const absent = new Set<HashPart>();
   const held = new Set<HashPart>();
+  const unreadable = new Map<HashPart, string>();
   const visit = async (hashPart: HashPart): Promise<readonly HashPart[]> => {
     const entry = reader.findEntry(hashPart);
     if (entry) held.add(hashPart);
     if (entry && isWanted(entry.narInfo)) return entry.narInfo.references.map(hashPartOf);
-    const narInfo = await source.fetchNarInfo(hashPart, { signal });
+    let narInfo: NarInfo | undefined;
+    try {
+      narInfo = await source.fetchNarInfo(hashPart, { signal });
+    } catch (error) {
+      if (!(error instanceof UnreadableFileError)) throw error;
+      if (!entry) {
+        unreadable.set(hashPart, error.message);
+        return [];
+      }
+    }
     if (!narInfo && entry) return entry.narInfo.references.map(hashPartOf);
     if (!narInfo) {
       absent.add(hashPart);
@@ -74,5 +86,5 @@ export async function walkClosure(roots: Iterable<HashPart>, options: ClosureWal
   } finally {
     limit.clearQueue();
   }
-  return { narInfos, held, absent };
+  return { narInfos, held, absent, unreadable };
 }

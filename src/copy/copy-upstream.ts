@@ -83,12 +83,19 @@ interface Selected {
 
 function select(
   starts: readonly HashPart[],
-  { narInfos }: WalkedClosure,
-  { trustedKeys, reader }: CopyUpstreamOptions,
+  { narInfos, unreadable }: WalkedClosure,
+  { trustedKeys, reader, storeDir, paths = [] }: CopyUpstreamOptions,
 ): Selected {
   const refusals = new Refusals();
   const wanted: NarInfo[] = [];
   const again = new Map<HashPart, NarInfo>();
+  const names = new Map(paths.map((path) => [hashPartOf(path), path as string]));
+  for (const { references } of narInfos.values()) {
+    for (const name of references) names.set(hashPartOf(name), `${storeDir}/${name}`);
+  }
+  for (const [hashPart, reason] of unreadable) {
+    refusals.addUnnamed(hashPart, names.get(hashPart) ?? `${storeDir}/${hashPart}`, reason);
+  }
   for (const info of infosIn(starts, narInfos, reader)) {
     const hashPart = hashPartOf(info.path);
     const narInfo = narInfos.get(hashPart);

@@ -16,7 +16,12 @@ export class Refusals {
   }
 
   add({ path }: Pick<References, 'path'>, reason: string): void {
-    this.#refused.set(hashPartOf(path), { path, reason });
+    this.addUnnamed(hashPartOf(path), path, reason);
+  }
+
+  /** The same for a path of which no more than its hash part may be known; `path` is what to call it. */
+  addUnnamed(hashPart: HashPart, path: string, reason: string): void {
+    this.#refused.set(hashPart, { path, reason });
   }
 
   has(hashPart: HashPart): boolean {

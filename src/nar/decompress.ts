@@ -2,6 +2,7 @@
 import { pipeline, Readable, type Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip } from 'node:zlib';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { findTool, throughTool } from './decompress-tools.ts';
 import { decompressZstd } from './zstd-frames.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
@@ -17,10 +18,10 @@ const DECODERS: Readonly<Record<string, (source: Bytes) => Bytes>> = {
   br: (source) => throughZlib(source, createBrotliDecompress()),
 };
 
-/** Whether NARs with this compression can be looked into; xz needs an optional package. */
+/** Whether NARs with this compression can be looked into; xz needs an optional package, rarer methods a program. */
 export async function canDecompress(compression: string): Promise<boolean> {
   if (compression === 'xz') return (await loadXz()) !== undefined;
-  return Object.hasOwn(DECODERS, compression);
+  return Object.hasOwn(DECODERS, compression) || (await findTool(compression)) !== undefined;
 }
 
 /**
@@ -34,7 +35,7 @@ export async function* decompress(
   compression: string,
   maxBytes: number = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const decoder = Object.hasOwn(DECODERS, compression) ? DECODERS[compression] : undefined;
+  const decoder = Object.hasOwn(DECODERS, compression) ? DECODERS[compression] : await byTool(compression);
   if (!decoder) throw new NixcacheError('ERR_FORMAT', `NARs compressed with ${compression} cannot be looked into`);
   let seen = 0;
   for await (const chunk of decoder(source)) {
@@ -42,6 +43,11 @@ export async function* decompress(
     if (seen > maxBytes) throw new NixcacheError('ERR_FORMAT', `it unpacks to more than ${maxBytes} bytes`);
     yield chunk;
   }
+}
+
+async function byTool(compression: string): Promise<((source: Bytes) => Bytes) | undefined> {
+  const tool = await findTool(compression);
+  return tool && ((source) => throughTool(source, tool));
 }
 
 async function* decompressXz(source: Bytes): AsyncGenerator<Uint8Array, void, undefined> {

@@ -81,6 +81,13 @@ const isOutage = (error: unknown): boolean =>
 /** 64 KiB: a nix-cache-info has three short lines. */
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
 
+/** What a cache says of one path cannot be understood: that path's fault alone, and no reason to ask again. */
+export class UnreadableFileError extends NixcacheError {
+  constructor(file: string, what: string, cause: unknown) {
+    super('ERR_UPSTREAM', `${file} cannot be used: ${what}`, { cause });
+  }
+}
+
 export class Upstream {
   readonly cache: UpstreamCache;
   /** Ours for the cache in URLs: the same in every process, whatever other upstreams there are. */
@@ -214,8 +221,8 @@ export class Upstream {
     return value;
   }
 
-  #unreadable(url: string, what: string, cause?: unknown): NixcacheError {
-    return new NixcacheError('ERR_UPSTREAM', `${this.name}/${url} cannot be used: ${what}`, { cause });
+  #unreadable(url: string, what: string, cause?: unknown): UnreadableFileError {
+    return new UnreadableFileError(`${this.name}/${url}`, what, cause);
   }
 
   async #guarded<T>(

@@ -186,6 +186,15 @@ describe('a copy of a directory', () => {
     expect(roots.map(({ name }) => name).sort()).toEqual(['app', 'doc', 'man']);
   });
 
+  it.each(['bzip2', 'lzma', 'lz4'] as const)('takes what is compressed with %s, as Nix does', async (compression) => {
+    const store = new MemoryStore();
+    const report = await copy(await directory([{ name: 'rare', compression, bytes: 300_000, key }]), store);
+    expect(report).toMatchObject({ copied: { paths: 1 }, refused: [] });
+    const entry = (await openReader(store)).findEntry(hashPartFor('rare'));
+    expect(entry?.narInfo.compression).toBe(compression);
+    expect(entry?.listing).toBeDefined();
+  });
+
   it('writes nothing when it is made again, but roots once a day', async () => {
     const url = await directory();
     const store = new MemoryStore();
@@ -311,7 +320,8 @@ describe('what is not as its narinfo says', () => {
       /damaged/,
     ],
     ['no file', { file: () => undefined }, /has no nar/],
-    ['a compression nobody can look into', { compression: 'bzip2' }, /bzip2/],
+    ['a compression nobody can look into', { edit: (info) => ({ ...info, compression: 'lzop' }) }, /lzop/],
+    ['bzip2 that is none', { compression: 'bzip2', file: (file) => file.subarray(20) }, /damaged/],
   ])('%s: is left out, with all that refers to it', async (_what, change, reason) => {
     const url = await directory([
       { name: 'bad', key, ...change },
@@ -327,6 +337,37 @@ describe('what is not as its narinfo says', () => {
       { path: pathOf('user'), reason: expect.stringMatching(/^it refers to .*-bad, which is left out$/) },
     ]);
     await assertSegmentsReachable(store);
+  });
+
+  it('is left out when its narinfo cannot be read, with all that refers to it', async () => {
+    const far = await httpCache([
+      { name: 'bad', key },
+      { name: 'user', references: ['bad'], key },
+      { name: 'good', key },
+    ]);
+    far.files.set(`/${hashPartFor('bad')}.narinfo`, '<html>no narinfo</html>\n');
+    const store = new MemoryStore();
+    const report = await copy(far.url, store, { paths: [pathOf('good'), pathOf('user')] });
+    expect(await namesIn(store)).toEqual(['good']);
+    expect(report.refused).toEqual([
+      { path: pathOf('bad'), reason: expect.stringContaining('cannot be used') },
+      { path: pathOf('user'), reason: expect.stringMatching(/^it refers to .*-bad, which is left out$/) },
+    ]);
+    expect((await copy(far.url, store, { paths: [pathOf('bad')] })).refused).toMatchObject([{ path: pathOf('bad') }]);
+  });
+
+  it('is taken from wherever its narinfo says, with no password for anyone but the cache', async () => {
+    const [far, elsewhere] = [await httpCache([{ name: 'good', key }]), await startFakeUpstream()];
+    const path = `/${hashPartFor('good')}.narinfo`;
+    const text = String(far.files.get(path));
+    const [, url = ''] = /^URL: (.*)$/m.exec(text) ?? [];
+    elsewhere.files.set('/else/where.nar', far.files.get(`/${url}`) ?? '');
+    far.files.set(path, text.replace(/^URL: .*$/m, `URL: ${elsewhere.url}/else/where.nar`));
+    const store = new MemoryStore();
+    await copy(far.url.replace('//', '//me:secret@'), store, { paths: [pathOf('good')] });
+    expect(await namesIn(store)).toEqual(['good']);
+    expect(elsewhere.authorizations).toEqual([undefined]);
+    expect(far.authorizations[0]).toMatch(/^Basic /);
   });
 
   it('costs what needs it through a path that the destination has, and its root', async () => {

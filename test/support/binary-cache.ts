@@ -1,4 +1,5 @@
 /** The files of a binary cache as `nix copy --to file://…` lays them out, with any compression. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ import { narOf } from './nar.ts';
 export interface BinaryCachePath {
   readonly name: string;
   readonly references?: readonly string[];
-  readonly compression?: 'none' | 'xz' | 'zstd' | 'gzip' | 'br' | 'bzip2';
+  readonly compression?: keyof typeof COMPRESSORS;
   /** Bytes of its one file; default 100. */
   readonly bytes?: number;
   readonly key?: SecretKey;
@@ -32,8 +33,13 @@ const COMPRESSORS = {
   zstd: (nar: Buffer) => zstdCompressSync(nar),
   gzip: (nar: Buffer) => gzipSync(nar),
   br: (nar: Buffer) => brotliCompressSync(nar),
-  bzip2: (nar: Buffer) => nar,
+  bzip2: (nar: Buffer) => pack(nar, 'bzip2', '-c'),
+  lz4: (nar: Buffer) => pack(nar, 'lz4', '-c'),
+  lzma: (nar: Buffer) => pack(nar, 'xz', '--format=lzma', '-c'),
 } as const;
+
+const pack = (nar: Buffer, program: string, ...args: string[]): Buffer =>
+  execFileSync(program, args, { input: nar, maxBuffer: 100_000_000 });
 
 /** The NAR of the path called `name`: the same each time. */
 export const narFor = (name: string, bytes = 100): Buffer => narOf({ contents: noise(bytes, name) });

@@ -1,0 +1,72 @@
+/** Methods that Nix reads and no library here does: by the programs that every system has for them, where it has them. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { NixcacheError } from '../errors.ts';
+
+type Bytes = AsyncIterable<Uint8Array>;
+type Tool = readonly [program: string, ...args: string[]];
+
+/** Each unpacks from standard input to standard output; the first that is installed is taken. */
+const TOOLS: Readonly<Record<string, readonly Tool[]>> = {
+  bzip2: [['bzip2', '-dc']],
+  compress: [['gzip', '-dc']],
+  lz4: [['lz4', '-dc']],
+  lzip: [
+    ['lzip', '-dc'],
+    ['xz', '--format=lzip', '-dc'],
+  ],
+  lzma: [['xz', '--format=lzma', '-dc']],
+};
+
+const found = new Map<string, Promise<Tool | undefined>>();
+
+/** What unpacks `compression` on this machine; looked for once. */
+export function findTool(compression: string): Promise<Tool | undefined> {
+  let tool = found.get(compression);
+  if (tool === undefined) {
+    tool = firstInstalled(Object.hasOwn(TOOLS, compression) ? (TOOLS[compression] ?? []) : []);
+    found.set(compression, tool);
+  }
+  return tool;
+}
+
+async function firstInstalled(tools: readonly Tool[]): Promise<Tool | undefined> {
+  for (const tool of tools) {
+    const child = spawn(tool[0], ['--version'], { stdio: 'ignore', env: environment() });
+    const ended = await once(child, 'close').catch(() => undefined);
+    if (ended?.[0] === 0) return tool;
+  }
+  return undefined;
+}
+
+/** The bytes of `source` as `tool` unpacks them; both are closed on every path. @throws {NixcacheError} ERR_FORMAT */
+export async function* throughTool(source: Bytes, [program, ...args]: Tool): AsyncGenerator<Uint8Array> {
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: environment() });
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  ended.catch(() => undefined); // awaited below, unless the reader leaves
+  let complaint = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    complaint = (complaint + chunk.toString('utf8')).slice(0, 300);
+  });
+  let failure: unknown;
+  const input = Readable.from(source, { objectMode: false });
+  input.on('error', (error) => {
+    failure = error;
+    child.kill();
+  });
+  child.stdin.on('error', () => input.destroy()); // it wants no more, and says why when it ends
+  input.pipe(child.stdin);
+  try {
+    yield* child.stdout;
+    const [code] = await ended;
+    if (failure !== undefined) throw failure;
+    if (code !== 0) throw new NixcacheError('ERR_FORMAT', `${program} cannot unpack it: ${complaint.trim()}`);
+  } finally {
+    input.destroy();
+    child.kill();
+  }
+}
+
+/** They need nothing of ours. */
+const environment = (): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], LC_ALL: 'C' });
