@@ -150,7 +150,7 @@ function diagnose(code: string | undefined, error: unknown, { url, via }: Asked)
   }
   if (/^(ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
     return never(
-      `the TLS certificate of ${host} was not accepted (${code}); a private authority's goes into NODE_EXTRA_CA_CERTS`,
+      `the TLS certificate of ${host} was not accepted (${code}); a private authority's goes into NODE_EXTRA_CA_CERTS, or the file of NIX_SSL_CERT_FILE or SSL_CERT_FILE`,
     );
   }
   if (code.startsWith('UND_ERR_SOCKS5')) {

@@ -45,7 +45,7 @@ describe('retrying', () => {
     const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });
     const all = Array.from({ length: 9 }, broken);
     await expect(retrier.run(failing(all))).rejects.toThrow('the connection broke');
-    expect(clock.sleeps.map(Math.round)).toEqual([500, 1000]);
+    expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 1500]);
     // Any answer counts, a refusal too.
     await retrier.run(failing([refused()]));
     clock.sleeps.length = 0;

@@ -8,6 +8,7 @@ import { type Exchange, followRedirects } from '../redirects.ts';
 import { type Lanes, openLanes } from './dispatchers.ts';
 import { exchange } from './exchange.ts';
 import { type ProxyServer, parseProxy, proxyFor } from './proxies.ts';
+import { trustAsEnvironmentSays } from './trust.ts';
 
 export interface HttpClientOptions {
   /** `http://…` or `socks5://…`, with userinfo if it wants it. Default: what the variables say of a URL. Never for loopback. */
@@ -57,6 +58,7 @@ export class HttpClient implements HttpFetch {
     stream?.on('error', () => undefined); // until undici is there to hear of it
     try {
       const lanes = await this.#open();
+      if (url.protocol === 'https:') await trustAsEnvironmentSays(this.#options.env ?? process.env);
       const proxy = this.#proxyFor(url);
       return { dispatcher: lanes[bulk ? 'bulk' : 'usual'].to(proxy), proxy };
     } catch (error) {

@@ -64,7 +64,7 @@ describe('large bodies', () => {
       else Readable.from(endless()).pipe(response);
     });
     const client = open({ connections: 1 });
-    const large = { url: `${server.url}/large`, bulk: true, timeoutMs: 100 };
+    const large = { url: `${server.url}/large`, bulk: true, timeoutMs: 1000 };
     const held = await client.request(large);
     const waiting = client.request(large);
     const small = await Promise.all(
@@ -72,7 +72,7 @@ describe('large bodies', () => {
     );
     expect(small).toEqual(Array.from({ length: 5 }, () => 'small'));
     // Longer than an answer may take.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 1200));
     expect(server.seen.filter(({ url }) => url === '/large')).toHaveLength(1);
     held.body.destroy();
     const { status, body } = await waiting;

@@ -1,0 +1,59 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { Environment } from '../../../src/environment.ts';
+import { HttpClient } from '../../../src/http/node/client.ts';
+import { tempDir } from '../../support/temp-dir.ts';
+import { serve } from '../far-side.ts';
+
+/** A server with a certificate that it made itself, in a file. */
+async function startTls(): Promise<{ readonly url: string; readonly file: string }> {
+  const directory = await tempDir();
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+  const name = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  await execa('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...name, '-keyout', key, '-out', cert]);
+  const server = createServer({ key: await readFile(key), cert: await readFile(cert) }, (_, response) =>
+    response.end(),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/`, file: cert };
+}
+
+async function ask(url: string, env: Environment): Promise<number> {
+  const client = new HttpClient({ env });
+  onTestFinished(() => client.destroy());
+  const { status, body } = await client.request({ url });
+  body.destroy();
+  return status;
+}
+
+describe('a private authority', () => {
+  it('is believed where NIX_SSL_CERT_FILE or SSL_CERT_FILE names it, the first before the second', async () => {
+    const { url, file } = await startTls();
+    await expect(ask(url, {})).rejects.toMatchObject({ message: expect.stringContaining('NIX_SSL_CERT_FILE') });
+    expect(await ask(url, { SSL_CERT_FILE: file })).toBe(200);
+    expect(await ask(url, { NIX_SSL_CERT_FILE: file, SSL_CERT_FILE: '/nowhere' })).toBe(200);
+    expect(await ask(url, { NIX_SSL_CERT_FILE: '', SSL_CERT_FILE: file })).toBe(200);
+  });
+
+  it.each([
+    ['is not there', undefined, /SSL_CERT_FILE names .*, which cannot be read/],
+    ['holds none', 'garbage', /which holds no certificate/],
+    [
+      'holds a damaged one',
+      '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n',
+      /in which a certificate is damaged/,
+    ],
+  ])('is asked for by name when its file %s, and only for TLS', async (_what, text, message) => {
+    const { url } = await startTls();
+    const plain = await serve((_, response) => response.end());
+    const file = join(await tempDir(), 'ca.pem');
+    if (text !== undefined) await writeFile(file, text);
+    await expect(ask(url, { SSL_CERT_FILE: file })).rejects.toMatchObject({ code: 'ERR_USAGE', message });
+    expect(await ask(plain.url, { SSL_CERT_FILE: file })).toBe(200);
+  });
+});
