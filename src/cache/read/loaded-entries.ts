@@ -23,8 +23,13 @@ export interface HeldSegment {
   entryAt(row: number): Entry;
 }
 
+/** Parsed entries that are kept, some 2 KB each: a publish asks for those of its closure several times. */
+const MAX_PARSED = 4096;
+
 export class LoadedEntries {
   #table = new EntryTable();
+  /** By the row they were read from, until other segments are installed. */
+  readonly #parsed = new Map<string, Entry>();
   #segments: readonly LoadedSegment[] = [];
   #storeDir: string = DEFAULT_STORE_DIR;
 
@@ -50,6 +55,7 @@ export class LoadedEntries {
     } else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
     this.#segments = segments;
     this.#storeDir = this.#readStoreDir() ?? storeDir;
+    this.#parsed.clear();
   }
 
   has(hashPart: HashPart): boolean {
@@ -74,7 +80,7 @@ export class LoadedEntries {
 
   /** Every entry once. */
   *all(): Generator<FoundEntry> {
-    for (const row of this.#table.rows()) yield this.#found(row);
+    for (const row of this.#table.rows()) yield this.#foundBy(row, this.#parse(row, this.#storeDir));
   }
 
   /** Each segment with all of its entries: also those that a newer one has in another form. */
@@ -98,9 +104,20 @@ export class LoadedEntries {
   }
 
   #found(row: Row, storeDir = this.#storeDir): FoundEntry {
-    const entry = parseEntry(this.#read(row), storeDir);
+    const key = `${row.segment} ${row.offset} ${storeDir}`;
+    const entry = this.#parsed.get(key) ?? this.#parse(row, storeDir);
+    if (this.#parsed.size >= MAX_PARSED) this.#parsed.clear();
+    this.#parsed.set(key, entry);
+    return this.#foundBy(row, entry);
+  }
+
+  #foundBy(row: Row, entry: Entry): FoundEntry {
     const { tag, time } = this.#segmentOf(row);
     return { entry, tag, asserted: entry.asserted ?? time };
+  }
+
+  #parse(row: Row, storeDir: string): Entry {
+    return parseEntry(this.#read(row), storeDir);
   }
 
   #read(row: Row): string {
