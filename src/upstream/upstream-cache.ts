@@ -13,6 +13,8 @@ export interface UpstreamCache {
   readonly priority?: number | undefined;
   /** For one request: until its headers, and for a narinfo until its end. */
   readonly timeoutMs: number;
+  /** Parameters in the URL that mean nothing here, by name: `compression`, `trusted` and others of Nix's. */
+  readonly ignored?: readonly string[] | undefined;
 }
 
 /**
@@ -31,7 +33,8 @@ export const CACHE_NIXOS_ORG = 'https://cache.nixos.org';
 const PROTOCOLS: ReadonlySet<string> = new Set(['https:', 'http:', 'file:']);
 
 /**
- * Parses `https://[user:password@]host/path[?priority=10&trusted-public-key=name:base64]`; the key may be given again.
+ * Parses `https://[user:password@]host/path[?priority=10&trusted-public-key=name:base64]`; the key may be given again. A URL
+ * that is a substituter for Nix is an upstream here: Nix only warns of a parameter that it does not know.
  *
  * @throws {NixcacheError} ERR_USAGE, ERR_KEY; no message repeats a password
  */
@@ -44,7 +47,7 @@ export function parseUpstream(text: string): UpstreamCache {
   if (!PROTOCOLS.has(url.protocol)) {
     throw new NixcacheError('ERR_USAGE', `upstream ${name}: use https://, http:// or file://`);
   }
-  const { priority, publicKeys } = parseParameters(url.search, name);
+  const { priority, publicKeys, ignored } = parseParameters(url.search, name);
   const plain = name.replace(/\/+$/, '');
   const known = KNOWN_KEYS.get(plain);
   const keys = publicKeys.length === 0 && known !== undefined ? [known] : publicKeys;
@@ -54,6 +57,7 @@ export function parseUpstream(text: string): UpstreamCache {
     publicKeys: keys.map(parsePublicKey),
     priority,
     timeoutMs: DEFAULT_TIMEOUT_MS,
+    ignored,
   };
 }
 
@@ -64,23 +68,27 @@ const USUAL_PRIORITY = 40;
 export const inOrder = <T extends Pick<UpstreamCache, 'priority'>>(caches: readonly T[]): T[] =>
   caches.toSorted((a, b) => (a.priority ?? USUAL_PRIORITY) - (b.priority ?? USUAL_PRIORITY));
 
-function parseParameters(search: string, name: string): { priority: number | undefined; publicKeys: string[] } {
+function parseParameters(
+  search: string,
+  name: string,
+): { priority: number | undefined; publicKeys: string[]; ignored: string[] } {
   let priority: number | undefined;
   const publicKeys: string[] = [];
+  const ignored = new Set<string>();
   for (const pair of search.slice(1).split('&')) {
     if (pair === '') continue;
     const [key = '', ...rest] = pair.split('=');
     const value = decode(rest.join('='), name); // not URLSearchParams: it reads the + of base64 as a space
-    if (key === 'priority' && /^[0-9]{1,6}$/.test(value)) priority = Number(value);
-    else if (key === 'trusted-public-key') publicKeys.push(value);
-    else {
-      throw new NixcacheError(
-        'ERR_USAGE',
-        `upstream ${name}: parameter '${key}' is not understood; there are priority=NUMBER and trusted-public-key=NAME:BASE64`,
-      );
-    }
+    if (key === 'priority') {
+      if (!/^[0-9]{1,6}$/.test(value)) {
+        throw new NixcacheError('ERR_USAGE', `upstream ${name}: 'priority' must be a whole number, like priority=10`);
+      }
+      priority = Number(value);
+    } else if (key === 'trusted-public-key') publicKeys.push(value);
+    // A name alone is shown: what has none of Nix's form may be a secret.
+    else ignored.add(/^[a-z][a-z-]{0,40}$/.test(key) && rest.length > 0 ? key : 'one that is no NAME=VALUE');
   }
-  return { priority, publicKeys };
+  return { priority, publicKeys, ignored: [...ignored] };
 }
 
 function basicAuthorization(url: URL): string | undefined {

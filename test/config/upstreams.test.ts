@@ -80,7 +80,7 @@ describe('a wrong upstream is told with where it came from', () => {
     for (const given of [
       { config: TABLES.replace('socks5', 'ftp') },
       { flags: { upstream: ['s3://me:hunter22@bucket'] } },
-      { flags: { upstream: ['https://me:hunter22@host/?x=y'] } },
+      { flags: { upstream: ['https://me:hunter22@host/?priority=x'] } },
     ]) {
       await expect(resolve(given)).rejects.toThrow(
         expect.not.objectContaining({ message: expect.stringContaining('hunter22') }),

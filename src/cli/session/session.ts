@@ -134,6 +134,12 @@ export class Session implements AsyncDisposable {
     settings: readonly UpstreamSetting[],
     options: { readonly patience: Patience; readonly storeDir?: string | undefined },
   ): readonly Upstream[] {
+    for (const { url, ignored = [] } of settings) {
+      if (ignored.length === 0) continue;
+      this.onWarning(
+        `upstream ${url}: parameters that are ignored: ${ignored.join(', ')}; there are priority=NUMBER and trusted-public-key=NAME:BASE64`,
+      );
+    }
     const known = settings.map((setting) => ({
       ...setting,
       authorization: setting.authorization ?? netrcAuthorization(setting.url, this.context.env),

@@ -71,6 +71,7 @@ function sendResponse(app: App, target: string, response: ServerResponse, answer
     // To HTTP/1.0 the end of the connection is the end of the answer: half of it would look whole.
     body.destroy();
     const { status, headers, body: text } = wholeReply(statusAnswer(505));
+    response.shouldKeepAlive = false;
     response.writeHead(status, headers as string[]).end(text);
     return;
   }
