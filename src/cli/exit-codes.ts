@@ -9,6 +9,8 @@ export const EXIT = {
   partial: 3,
   /** `verify` found damage, `doctor` a problem. */
   damage: 4,
+  /** Everything was built, and some of it was published, but not all. */
+  unpublished: 5,
   interrupted: 130,
 } as const;
 

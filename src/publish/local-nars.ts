@@ -10,7 +10,7 @@ import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import { hashPartOf } from '../nix/store-path.ts';
+import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
@@ -22,6 +22,8 @@ export interface LocalNarsOptions {
   readonly compression: Compression;
   readonly keys: readonly SecretKey[];
   readonly contentPath: (info: PathInfo) => string;
+  /** Whether the local store still has a path; without it a path that cannot be read counts as changed. */
+  readonly isValid?: ((path: StorePath) => Promise<boolean>) | undefined;
   /** Bytes of NARs read and compressed. */
   readonly onRead: (bytes: number) => void;
   /** Other caches that may have what this one has lost. */
@@ -36,18 +38,29 @@ const MAX_HELD_BYTES = 512 * 1024;
 
 /** `info` out of the local store: read, checked and compressed by a worker. */
 export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPath {
-  const { store, pool, spool, compression, keys, contentPath, onRead } = options;
+  const { store, pool, spool, compression, keys, contentPath, isValid, onRead } = options;
   const take = async (): Promise<TakenPath> => {
     const job = {
       ...{ contentPath: contentPath(info), storePath: info.path, narHash: info.narHash, narSize: info.narSize },
       ...{ compression, spoolDirectory: spool.directory, partBytes: partBytesFor(info.narSize) },
       maxInlineBytes: canAdoptFiles(store) ? MAX_PACKED_BYTES : MAX_HELD_BYTES,
     };
-    const nar = await pool.run(job, onRead);
+    const nar = await pool.run(job, onRead).catch(async (error: unknown) => {
+      throw isPathFault(error) && (await isValid?.(info.path)) === false ? deleted(info, error) : error;
+    });
     return { narInfo: { ...info, compression: compression.method, sigs: signaturesOf(info, keys) }, nar };
   };
   return { info, take };
 }
+
+/** Nix takes a path out of its database first and then deletes it file by file: what is read meanwhile looks damaged. */
+const deleted = ({ path }: PathInfo, cause: Error): NixcacheError =>
+  new NixcacheError(
+    'ERR_NAR_MISMATCH',
+    `${path} was deleted from the local store before it was read, as nix store gc does; build or fetch it again, with a ` +
+      'link that keeps it (nix build --out-link), and publish it again',
+    { cause },
+  );
 
 /** The bytes of an entry that the cache has lost: out of the local store, else out of the first upstream that has the same. */
 export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): IncomingPath {

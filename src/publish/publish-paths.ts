@@ -129,6 +129,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     closure: () => wholeClosure(closure, options),
     storeDir: localStore.storeDir,
     contentPath: ({ path }) => localStore.contentPath(path),
+    isValid: async (path) => (await localStore.queryValidPaths([path], { signal })).has(path),
     reliance: {
       reader,
       hashParts: [...new Set([...cached, ...found])],

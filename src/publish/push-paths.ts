@@ -39,6 +39,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly sourceUrl?: string | undefined;
   readonly compression: Compression;
   readonly contentPath: (info: PathInfo) => string;
+  /** As of LocalNarsOptions. */
+  readonly isValid?: LocalNarsOptions['isValid'];
   /** Other caches, asked for what the cache turns out to have lost. */
   readonly upstreams?: readonly Upstream[] | undefined;
   /** What the roots need beside `push`: looked after before the last commit, and after it. */

@@ -12,7 +12,7 @@ import { Story } from '../../ui/story.ts';
 import { hasFlake } from '../discover/run.ts';
 import { openPublisher, type Publisher } from './open-publisher.ts';
 import { publishTelling } from './story.ts';
-import { leavesOut, tellPublished } from './tell.ts';
+import { exitCodeForLosses, tellPublished } from './tell.ts';
 
 export async function runPublish(call: Call): Promise<void> {
   const { context } = call;
@@ -43,7 +43,7 @@ export async function runPublish(call: Call): Promise<void> {
   story.end();
   const durationMs = performance.now() - startedMs;
   await tellPublished({ published, flake: published, dryRun, durationMs }, publisher, session);
-  context.exitCode = leavesOut(published, settings) ? EXIT.failed : exitCodeFor(published);
+  context.exitCode = exitCodeForLosses(published, settings) ?? exitCodeFor(published);
 }
 
 function exitCodeFor({ outputs, evaluationFailures }: PublishResult): ExitCode {

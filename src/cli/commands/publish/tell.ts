@@ -2,6 +2,7 @@
 import type { PushSettings } from '../../../config/publish-settings.ts';
 import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
+import { EXIT, type ExitCode } from '../../exit-codes.ts';
 import type { Session } from '../../session/session.ts';
 import { escapeMarkdown, markdownBlock, markdownCode } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
@@ -38,11 +39,15 @@ export async function tellPublished(
   await hintVisibility({ cache: session.cache, http: session.http, store, segments }, session.context);
 }
 
-/** Whether paths were not published, or not signed though that is required. */
-export const leavesOut = (
+/** The exit code where paths were not published, or not signed though that is required; undefined where all went well. */
+export function exitCodeForLosses(
   { outcome, unsigned }: PublishPathsResult,
   { requireSigning }: Pick<PushSettings, 'requireSigning'>,
-): boolean => (outcome?.failed.size ?? 0) > 0 || (requireSigning && unsigned.length > 0);
+): ExitCode | undefined {
+  if (requireSigning && unsigned.length > 0) return EXIT.failed;
+  if (outcome === undefined || outcome.failed.size === 0) return undefined;
+  return outcome.pushed.length > 0 ? EXIT.unpublished : EXIT.failed;
+}
 
 const WORDS: Readonly<Record<OutputStatus, string>> = {
   built: 'built',

@@ -14,7 +14,7 @@ import { resolveStorePath } from '../../store-path-argument.ts';
 import { Story } from '../../ui/story.ts';
 import { openPublisher, type Publisher } from '../publish/open-publisher.ts';
 import { publishTelling } from '../publish/story.ts';
-import { leavesOut, tellPublished } from '../publish/tell.ts';
+import { exitCodeForLosses, tellPublished } from '../publish/tell.ts';
 
 export async function runPush(call: Call): Promise<void> {
   const { args, context } = call;
@@ -48,7 +48,7 @@ export async function runPush(call: Call): Promise<void> {
   story.end();
   const { dryRun } = settings;
   await tellPublished({ published, dryRun, durationMs: performance.now() - startedMs }, publisher, session);
-  if (leavesOut(published, settings)) context.exitCode = EXIT.failed;
+  context.exitCode = exitCodeForLosses(published, settings) ?? EXIT.done;
 }
 
 /** The derivations that built `paths`, as far as this store knows and has them. */

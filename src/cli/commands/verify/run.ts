@@ -146,6 +146,7 @@ function localSource(options: LocalSourceOptions): LocalSource {
         roots: [],
         compression: unlike === undefined ? compression : other,
         contentPath: ({ path }) => localStore.contentPath(path),
+        isValid: async (path) => (await localStore.queryValidPaths([path], { signal })).has(path),
         onEvent: (event) => {
           if (event.type === 'warning') output.warn(event.message);
         },

@@ -1,5 +1,5 @@
-import { symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, rm, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../../../src/nix/signature.ts';
@@ -84,6 +84,26 @@ describe('push', () => {
     ]);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^ +PATHS +BYTES\nwould be pushed +1 +120 B\n(?:.*\n)*\/nix\/store\/\S+-file +120 B$/);
+  });
+
+  it('names what cannot be published and exits with 5 where the rest was, with 1 where nothing was', async () => {
+    const [kept = '', gone = ''] = await Promise.all(
+      ['kept', 'gone'].map(async (name) => {
+        await writeFile(join(cli.nix.dir, name), name);
+        const { stdout } = await execa('nix-store', ['--add', join(cli.nix.dir, name)], {
+          ...{ env: cli.nix.env, extendEnv: false },
+        });
+        return stdout;
+      }),
+    );
+    await chmod(dirname(gone), 0o755);
+    await rm(gone, { force: true });
+    const args = ['--to', `${cache()}-partly`, '--no-upstream', '--json'];
+    const none = await cli.run(['push', gone, ...args]);
+    expect(none).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(gone) });
+    const some = await cli.run(['push', gone, kept, ...args]);
+    expect(some).toMatchObject({ exitCode: 5, stderr: expect.stringContaining(gone) });
+    expect(JSON.parse(some.stdout)).toMatchObject({ pushed: [kept] });
   });
 
   it('names what is no store path, and wants one thing of standard input', async () => {
