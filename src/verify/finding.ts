@@ -19,8 +19,12 @@ const REWRITE = `${REPAIR} writes the segment anew`;
 const BYTES = `${REPAIR} pushes it again from the local Nix store or an upstream, else drops it with all that refers to it`;
 const SIGN = `publish it again with the key, which signs it where it is; or ${REPAIR} --key-file FILE where the local Nix store has it`;
 
+const SIGN_ELSEWHERE = 'publish it again with the key, from a machine that has it';
+const OTHERS_HAVE_IT = 'publish it from a machine that has it, or name the cache that has it (--upstream)';
+const NOT_HEALED = 'this repair could not heal it: publish again what is concerned, from a machine that has it';
+
 /** Severity and remedy of each kind. The names are in the JSON: scripts rely on them. */
-const KINDS = {
+export const KINDS = {
   'cache-index-missing': ['warning', `${REPAIR} writes it anew; readers go by the tags meanwhile`],
   'cache-index-stale': ['warning', `${REPAIR} writes it anew; so does the next publish`],
   'cache-index-unreadable': ['damage', `${REPAIR} writes it anew; until then nothing can be published`],
@@ -66,6 +70,14 @@ const KINDS = {
 } as const satisfies Record<string, readonly [Severity, string]>;
 
 export type FindingKind = keyof typeof KINDS;
+
+/** What helps where a repair was tried, and was of no help; `signs`: it had a key. */
+export function afterRepair(finding: Finding, signs: boolean): Finding {
+  const { kind, remedy } = finding;
+  if (!remedy.includes(REPAIR) || (remedy === SIGN && !signs)) return finding;
+  if (kind === 'missing-reference') return { ...finding, remedy: OTHERS_HAVE_IT };
+  return { ...finding, remedy: remedy === SIGN ? SIGN_ELSEWHERE : NOT_HEALED };
+}
 
 /** Collects findings; each kind of each thing once. */
 export class Findings {

@@ -14,6 +14,7 @@ export interface Checked {
 }
 
 export interface VerifyReport {
+  /** What the cache holds: after a repair, as that left it. */
   readonly checked: Checked;
   /** Before any repair. */
   readonly findings: readonly Finding[];

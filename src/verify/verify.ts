@@ -5,6 +5,7 @@ import type { CallOptions } from '../call-options.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnVerifyEvent } from './events.ts';
+import { afterRepair } from './finding.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import type { LocalSource } from './local-source.ts';
 import { planRepair, type RepairPlan } from './plan.ts';
@@ -57,25 +58,26 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   const first = await look();
   try {
     const findings = sorted(first.findings.list);
-    const counts: Checked = {
-      segments: first.segments.length,
-      entries: first.table.size,
-      checkpoints: first.scan.checkpoints.size,
+    const countsOf = ({ segments, table, scan }: Inspection): Checked => ({
+      ...{ segments: segments.length, entries: table.size, checkpoints: scan.checkpoints.size },
       ...checked,
-    };
-    if (!settings) return { checked: counts, findings, repair: undefined };
+    });
+    if (!settings) return { checked: countsOf(first), findings, repair: undefined };
+    const signs = settings.local?.signs === true;
     const healing = { ...options, ...settings };
     onEvent({ type: 'stage', stage: 'plan' });
     const plan = await planRepair(first, healing);
     if (settings.dryRun || isEmpty(plan)) {
       const report: RepairReport = { ...NOTHING_DONE, dryRun: settings.dryRun, plan: describePlan(plan) };
-      return { checked: counts, findings, repair: { ...report, blocked: plan.blocked, remaining: findings } };
+      const remaining = settings.dryRun ? findings : findings.map((each) => afterRepair(each, signs));
+      return { checked: countsOf(first), findings, repair: { ...report, blocked: plan.blocked, remaining } };
     }
     const outcome = await repair(first, plan, { ...healing, inspect: look });
     onEvent({ type: 'stage', stage: 'again' });
     const last = await look();
+    const counts = countsOf(last);
     last.close();
-    const remaining = sorted(last.findings.list);
+    const remaining = sorted(last.findings.list).map((each) => afterRepair(each, signs));
     return { checked: counts, findings, repair: { dryRun: false, plan: describePlan(plan), ...outcome, remaining } };
   } finally {
     first.close();

@@ -7,7 +7,8 @@ export const DISCOVER_COMMAND: CommandSpec = {
   summary: 'list what a flake offers to publish',
   description:
     'Evaluates a flake and lists its outputs with the store paths they will have. Outputs that fail to evaluate are ' +
-    'listed apart and hide no others.',
+    'listed apart and hide no others. GitHub fails a job whose matrix is empty: --matrix warns of that, and a job that may ' +
+    'get one needs an if, such as if: fromJSON(needs.discover.outputs.matrix).include[0].',
   arguments: [['[flake]', 'flake reference (default: . if it has a flake.nix, else ./config)']],
   settings: [DISCOVER, EVALUATION, MATRIX, OUTPUT],
   examples: [

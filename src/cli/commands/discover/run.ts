@@ -34,6 +34,11 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
         `${system} has no job: GitHub has no runner for it; name the labels of yours: --runner ${system}=self-hosted,${system}`,
       );
     }
+    if (plan.matrix.include.length === 0) {
+      output.warn(
+        "the matrix is empty, and GitHub fails a job with an empty one: give that job an 'if' that looks at it",
+      );
+    }
     const matrix = JSON.stringify(plan.matrix);
     output.line(matrix);
     await output.stepOutputs({ matrix });

@@ -12,22 +12,35 @@ const SHOWN = 10;
 /** The result on stdout: findings by kind, worst first; then what a repair did or would do. */
 export function formatVerify(report: VerifyReport): string {
   const { repair } = report;
-  const sections = [...Map.groupBy(report.findings, ({ kind }) => kind).values()].map(formatKind);
-  if (repair?.dryRun) sections.push(formatPlan(repair.plan));
-  if (repair && !repair.dryRun && repair.remaining.length > 0) {
-    const left = [...Map.groupBy(repair.remaining, ({ kind }) => kind).values()].map(formatKind);
-    sections.push('STILL THERE AFTER THE REPAIR', ...left);
+  const left = byKind(outstanding(report)).map((each) => formatKind(each));
+  if (!repair || repair.dryRun) {
+    return [...left, ...(repair ? [formatPlan(repair.plan)] : [])].filter((section) => section !== '').join('\n\n');
   }
+  const healed = byKind(healedBy(report.findings, repair.remaining)).map((each) => formatKind(each, 'healed'));
+  const sections = [
+    ...healed,
+    ...(healed.length > 0 && left.length > 0 ? ['STILL THERE AFTER THE REPAIR'] : []),
+    ...left,
+  ];
   return sections.filter((section) => section !== '').join('\n\n');
 }
 
-function formatKind(findings: readonly Finding[]): string {
+const byKind = (findings: readonly Finding[]): Finding[][] => [...Map.groupBy(findings, ({ kind }) => kind).values()];
+
+/** Those that are there no more. */
+function healedBy(before: readonly Finding[], after: readonly Finding[]): readonly Finding[] {
+  const keyOf = ({ kind, what }: Finding): string => `${kind} ${what}`;
+  const left = new Set(after.map(keyOf));
+  return before.filter((finding) => !left.has(keyOf(finding)));
+}
+
+function formatKind(findings: readonly Finding[], healed?: 'healed'): string {
   const [first] = findings;
   if (!first) return '';
   return [
-    `${first.severity}: ${first.kind} (${findings.length})`,
+    `${healed ?? first.severity}: ${first.kind} (${findings.length})`,
     ...some(findings.map(({ message }) => `  ${message}`)),
-    `  -> ${first.remedy}`,
+    ...(healed ? [] : [`  -> ${first.remedy}`]),
   ].join('\n');
 }
 

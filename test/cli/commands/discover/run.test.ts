@@ -37,6 +37,13 @@ describe('discover', () => {
     expect(await readFile(file, 'utf8')).toContain(`\n${stdout}\n`);
   });
 
+  it('warns of an empty matrix, which GitHub takes for a failure', async () => {
+    const { exitCode, stdout, stderr } = await cli.run(['discover', '--matrix', '--kinds', 'formatter']);
+    expect([exitCode, stdout]).toEqual([0, '{"include":[]}']);
+    expect(stderr).toMatch(/warning: the matrix is empty, and GitHub fails a job with an empty one/);
+    expect((await cli.run(['discover', '--matrix'])).stderr).not.toContain('empty');
+  });
+
   it('takes globs that select nothing for a mistake', async () => {
     const inVain = await cli.run(['discover', '--only', '*.good']);
     expect([inVain.exitCode, inVain.stdout]).toEqual([2, '']);

@@ -1,5 +1,5 @@
-import { chmod, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rm, symlink, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../../../src/nix/signature.ts';
@@ -96,8 +96,7 @@ describe('push', () => {
         return stdout;
       }),
     );
-    await chmod(dirname(gone), 0o755);
-    await rm(gone, { force: true });
+    await rm(join(cli.nix.realStoreDir, basename(gone)));
     const args = ['--to', `${cache()}-partly`, '--no-upstream', '--json'];
     const none = await cli.run(['push', gone, ...args]);
     expect(none).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(gone) });

@@ -29,3 +29,16 @@ it('says nothing where there is nothing to say', () => {
   const checked = { segments: 0, entries: 0, checkpoints: 0, nars: 0, narBytes: 0 };
   expect(formatVerify({ checked, findings: [], repair: undefined })).toBe('');
 });
+
+it('tells after a repair what it healed, without advice, and what is left', () => {
+  const [healed, left] = [finding('blob-missing', 'damage', 'a'), finding('unsigned', 'warning', 'b')];
+  const report = {
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    findings: [healed, left],
+    repair: { dryRun: false, remaining: [left] } as unknown as NonNullable<VerifyReport['repair']>,
+  };
+  expect(formatVerify(report).split('\n')).toEqual([
+    ...['healed: blob-missing (1)', '  a is bad', '', 'STILL THERE AFTER THE REPAIR', ''],
+    ...['warning: unsigned (1)', '  b is bad', '  -> heal unsigned'],
+  ]);
+});
