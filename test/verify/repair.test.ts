@@ -16,12 +16,15 @@ import { pushPaths } from '../../src/publish/push-paths.ts';
 import type { LocalSource } from '../../src/verify/local-source.ts';
 import { hasDamage } from '../../src/verify/report.ts';
 import { baseNameFor, CacheBuilder, namesIn, openReader } from '../support/cache-builder.ts';
-import { day, gcAt } from '../support/gc-runs.ts';
+import { DAY_SECONDS, day, gcAt } from '../support/gc-runs.ts';
 import { LocalPaths } from '../support/local-paths.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { flipped, memoryVandal, segmentAt, tagsOf, truncated, vandals } from '../support/vandal.ts';
 import { kindsOf, REPAIR, verify } from '../support/verify-runs.ts';
+
+/** After repairs, which go by the real clock. */
+const LATER = new Date(Date.now() + 2 * DAY_SECONDS * 1000);
 
 const key = parseSecretKey(generateKey('test-1').secret);
 
@@ -199,7 +202,7 @@ describe.each(vandals)('repair of %s', (_, open) => {
     expect([...reader.entries()].map(({ asserted }) => asserted)).toEqual([day(0).getTime() / 1000]);
     const [checkpoint] = reader.view?.checkpoints.values() ?? [];
     expect(checkpoint?.roots.map(({ name }) => name)).toEqual(['a']);
-    await gcAt(store, day(40), { graceSeconds: 0 });
+    await gcAt(store, LATER, { graceSeconds: 0 });
     expect(await namesIn(store)).toEqual(['a']);
   });
 
@@ -227,7 +230,7 @@ describe.each(vandals)('repair of %s', (_, open) => {
       await expectWhole(store, ['app', 'free', 'lib']);
       await cache.expectReadable(['app', 'free', 'lib']);
     }
-    await gcAt(store, day(2), { graceSeconds: 0 });
+    await gcAt(store, LATER, { graceSeconds: 0, retainSeconds: 10 * 365 * DAY_SECONDS });
   });
 
   it('frees writers of a checkpoint of which nothing is known, and lets gc go on', async () => {
