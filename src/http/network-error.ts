@@ -7,11 +7,17 @@ export class NetworkError extends NixcacheError {
   readonly host: string;
   /** Whether the same request may succeed a little later. */
   readonly retryable: boolean;
+  /** Whether the far side let a whole deadline pass without a byte. */
+  readonly silent: boolean;
 
-  constructor(message: string, options: ErrorOptions & { readonly host: string; readonly retryable: boolean }) {
+  constructor(
+    message: string,
+    options: ErrorOptions & { readonly host: string; readonly retryable: boolean; readonly silent?: boolean },
+  ) {
     super('ERR_NETWORK', message, { cause: options.cause });
     this.host = options.host;
     this.retryable = options.retryable;
+    this.silent = options.silent ?? false;
   }
 }
 
@@ -39,10 +45,9 @@ export function networkError(error: unknown, request: Asked): unknown {
   return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
 }
 
-export const timeoutError = (what: string, request: Asked): NetworkError =>
+export const timeoutError = (what: string, request: Asked, { silent = false } = {}): NetworkError =>
   new NetworkError(`${describeRequest(request)}: ${what}; is ${request.url.host} overloaded, or the connection slow?`, {
-    host: request.url.host,
-    retryable: true,
+    ...{ host: request.url.host, retryable: true, silent },
   });
 
 /** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */

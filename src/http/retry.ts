@@ -18,6 +18,8 @@ export interface RetryPolicy {
   readonly firstContactMs?: number | undefined;
   /** The same where the server itself says when to come again; default `deadlineMs`. */
   readonly askedDeadlineMs?: number | undefined;
+  /** No attempt after so many deadlines in a row in which the far side has answered nobody; default: any number. */
+  readonly maxSilences?: number | undefined;
 }
 
 /** A minute of outage is survived, a dead registry is reported within a few minutes. */
@@ -55,7 +57,8 @@ export class Retrier {
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly #onRetry: (event: RetryEvent) => void;
-  #hasAnswered = false;
+  /** How often the far side has answered. */
+  #answers = 0;
 
   constructor(options: RetrierOptions = {}) {
     this.policy = options.policy ?? DEFAULT_RETRY_POLICY;
@@ -66,21 +69,26 @@ export class Retrier {
   /** Runs `attempt`, which gets its number from 1, until it succeeds or fails for good; the last error is thrown. */
   async run<T>(attempt: (number: number) => Promise<T>, call: RetryCall = {}): Promise<T> {
     const { attempts, deadlineMs, askedDeadlineMs = deadlineMs } = this.policy;
-    const { firstContactMs = Number.POSITIVE_INFINITY } = this.policy;
+    const { firstContactMs = Number.POSITIVE_INFINITY, maxSilences = Number.POSITIVE_INFINITY } = this.policy;
     const start = this.clock.now();
+    let silences = 0;
     for (let number = 1; ; number += 1) {
       if (call.signal?.aborted === true) throw abortReason(call.signal);
+      const answersBefore = this.#answers;
       try {
         const value = await attempt(number);
-        this.#hasAnswered = true;
+        this.#answers += 1;
         return value;
       } catch (error) {
-        if (error instanceof HttpError) this.#hasAnswered = true;
+        if (error instanceof HttpError) this.#answers += 1;
+        const isSilence = error instanceof NetworkError && error.silent && this.#answers === answersBefore;
+        silences = isSilence ? silences + 1 : 0;
+        if (isSilence && silences >= maxSilences) throw silent(error, silences);
         const worthIt = isRetryable(error) || call.alsoRetry?.(error) === true;
         if (!(error instanceof Error) || !worthIt) throw error;
         const askedMs = error instanceof HttpError ? error.retryAfterMs : undefined;
         const allowedMs = askedMs === undefined ? deadlineMs : askedDeadlineMs;
-        const untilMs = this.#hasAnswered ? allowedMs : Math.min(allowedMs, firstContactMs);
+        const untilMs = this.#answers > 0 ? allowedMs : Math.min(allowedMs, firstContactMs);
         const leftMs = start + untilMs - this.clock.now();
         const delayMs = Math.min((askedMs ?? 0) + this.backoffMs(number), Math.max(askedMs ?? 0, leftMs));
         if (number >= attempts || leftMs <= 0 || delayMs > leftMs) throw tried(error, number);
@@ -112,6 +120,12 @@ export function formatRetry({ error, delayMs, attempt, attempts, asked }: RetryE
   if (asked && error instanceof HttpError) return `${new URL(error.url).host} asks to wait ${seconds}`;
   return `${messageOf(error)}; trying again in ${seconds} (${attempt} of ${attempts})`;
 }
+
+/** Who waits would else wait a deadline for each attempt, some ten minutes. */
+const silent = (error: NetworkError, times: number): NetworkError =>
+  new NetworkError(`${error.message} It has answered nothing ${times} times in a row, so this gives up`, {
+    ...{ cause: error, host: error.host, retryable: false, silent: true },
+  });
 
 function tried(error: Error, attempts: number): Error {
   if (error instanceof HttpError) error.attempts = attempts;

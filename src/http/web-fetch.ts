@@ -24,7 +24,7 @@ async function exchange(send: typeof fetch, request: Exchange): Promise<HttpResp
   const { method, url, asked, headers, body, timeoutMs, signal } = request;
   const stop = new AbortController();
   const onAbort = (): void => stop.abort(abortReason(signal));
-  const late = timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, request);
+  const late = timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, request, { silent: true });
   const timer = setTimeout(() => stop.abort(late), timeoutMs);
   const settle = (): void => {
     clearTimeout(timer);

@@ -66,6 +66,54 @@ describe('retrying', () => {
     expect(attempts).toBe(1);
   });
 
+  describe('what falls silent after it has answered', () => {
+    const silence = (): NetworkError =>
+      new NetworkError('GET x: no answer within 60 s', { host: 'x', retryable: true, silent: true });
+    const open = async (): Promise<{
+      clock: ManualClock;
+      retrier: Retrier;
+      attemptOf(errors: Error[]): Promise<string>;
+    }> => {
+      const clock = new ManualClock();
+      const patient = { ...policy, attempts: 8, deadlineMs: 15 * 60_000, firstContactMs: 3000, maxSilences: 2 };
+      const retrier = new Retrier({ policy: patient, clock });
+      await retrier.run(failing([]));
+      const attemptOf = (errors: Error[]): Promise<string> => {
+        const next = failing(errors);
+        return retrier.run(async () => {
+          clock.advance(60_000);
+          return next();
+        });
+      };
+      return { clock, retrier, attemptOf };
+    };
+
+    it('is given up after two deadlines in a row, with a word about it', async () => {
+      const { clock, attemptOf } = await open();
+      const startMs = clock.now();
+      await expect(attemptOf(Array.from({ length: 9 }, silence))).rejects.toThrow(
+        /no answer within 60 s.*answered nothing 2 times in a row/,
+      );
+      expect(clock.now() - startMs).toBeLessThan(125_000);
+    });
+
+    it('is waited for through one of them, and where it fails otherwise in between', async () => {
+      const { attemptOf } = await open();
+      await expect(attemptOf([silence(), broken(), silence(), refused(), silence()])).resolves.toBe('done');
+    });
+
+    it('is waited for while it answers others', async () => {
+      const { clock, retrier } = await open();
+      const next = failing([silence(), silence(), silence()]);
+      const slow = async (): Promise<string> => {
+        clock.advance(60_000);
+        await retrier.run(failing([]));
+        return next();
+      };
+      await expect(retrier.run(slow)).resolves.toBe('done');
+    });
+  });
+
   it('never comes back sooner than asked', async () => {
     const clock = new ManualClock({ random: () => 0 });
     await new Retrier({ policy, clock }).run(failing([refused(12_000)]));

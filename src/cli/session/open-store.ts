@@ -59,10 +59,10 @@ export async function openStore(
 }
 
 /**
- * A registry that goes away while it is being used is waited for. One that never was there has a wrong name, or no server
+ * A registry that goes away while it is being used is waited for, and one that falls silent for two deadlines. One that never was there has a wrong name, or no server
  * running: that is said while whoever asked still looks.
  */
-const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000 };
+const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000, maxSilences: 2 };
 
 /** Many requests fail together, and none of them is worth more than a line in this time. */
 const MIN_RETRY_LINE_MS = 5000;

@@ -84,7 +84,11 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     if (bulk) this.#startTimer();
     if (!(body instanceof Readable)) return;
     this.#stallTimer = setTimeout(() => {
-      this.fail(timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, this.#request));
+      this.fail(
+        timeoutError(`nothing could be sent for ${Math.round(stallTimeoutMs / 1000)} s`, this.#request, {
+          silent: true,
+        }),
+      );
     }, stallTimeoutMs);
   }
 
@@ -126,7 +130,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   #startTimer(): void {
     const { timeoutMs } = this.#request;
     this.#timer = setTimeout(() => {
-      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, this.#request));
+      this.fail(timeoutError(`no answer within ${Math.round(timeoutMs / 1000)} s`, this.#request, { silent: true }));
     }, timeoutMs);
   }
 
