@@ -12,8 +12,10 @@ export interface CommandContext {
   readonly env: Environment;
   readonly cwd: string;
   readonly stdin: Readable & { readonly isTTY?: boolean };
-  /** Aborted by the first Ctrl-C, SIGTERM or SIGHUP. */
+  /** Aborted by the first Ctrl-C, SIGTERM or, without `onHangUp`, SIGHUP. */
   readonly signal: AbortSignal;
+  /** Set by a command that goes on after a SIGHUP; the end of its terminal still ends it. */
+  onHangUp?: (() => void) | undefined;
   /** Set by a command that ends well with another code than 0. */
   exitCode: ExitCode | undefined;
 }

@@ -1,4 +1,5 @@
 /** The process: arguments in, exit code out. */
+import { closeSync, openSync } from 'node:fs';
 import { type Command, CommanderError } from 'commander';
 import { OWN_SECRETS } from '../child-environment.ts';
 import { TWO_WORD_FLAGS } from '../config/publish-settings.ts';
@@ -21,7 +22,12 @@ async function main(): Promise<void> {
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: { ...process.env } });
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
-  const signal = interruptible(output);
+  const hangUp: Pick<CommandContext, 'onHangUp'> = {};
+  const signal = interruptible(output, () => {
+    if (hangUp.onHangUp === undefined || isTerminalGone()) return false;
+    hangUp.onHangUp();
+    return true;
+  });
   const failure = { output, signal, software: `nixcache ${VERSION}, Node ${process.version}, ${process.platform}` };
   endQuietlyWithoutReader();
   for (const event of ['uncaughtException', 'unhandledRejection']) {
@@ -37,7 +43,9 @@ async function main(): Promise<void> {
     delete process.env[name];
     output.addSecret(env[name]);
   }
-  const context = { output, env, cwd: process.cwd(), stdin: process.stdin, signal, exitCode: undefined };
+  const context = Object.assign(hangUp, {
+    ...{ output, env, cwd: process.cwd(), stdin: process.stdin, signal, exitCode: undefined },
+  });
   let exitCode: ExitCode;
   try {
     exitCode = await run(process.argv, context);
@@ -117,11 +125,23 @@ function reachedCommand(program: Command, argv: readonly string[]): Command {
 const pathOf = (command: Command): string =>
   command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 
-/** The first signal asks for a clean end, the second ends at once. */
-function interruptible(output: Output): AbortSignal {
+/** Whether there was a terminal, and its window was closed: then a SIGHUP is no request to reload. */
+function isTerminalGone(): boolean {
+  if (!process.stdin.isTTY) return false;
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** The first signal asks for a clean end, the second ends at once; `hangUp` says whether it has seen to a SIGHUP. */
+function interruptible(output: Output, hangUp: () => boolean): AbortSignal {
   const controller = new AbortController();
   let firstMs: number | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
+    if (name === 'SIGHUP' && firstMs === undefined && hangUp()) return;
     if (firstMs === undefined) {
       firstMs = performance.now();
       output.info(`${name}: stopping; once more to stop at once`);

@@ -43,7 +43,7 @@ type FindAnswer = (path: string, options: AskOptions) => Answer | Promise<Answer
 
 export class App {
   readonly refresher: IndexRefresher;
-  readonly counters: Counters = newCounters();
+  readonly counters: Counters;
   /** An adapter may ask these directly: of narinfos there are thousands a second. */
   readonly narInfos: NarInfos;
   readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
@@ -57,7 +57,8 @@ export class App {
     const { reader, upstreams = [], headStartMs = DEFAULT_HEAD_START_MS, onEvent = () => {} } = options;
     const { now = () => new Date(), version = 'unknown', publicKeys = [], priority = DEFAULT_PRIORITY } = options;
     const { negativeTtlMs = DEFAULT_NEGATIVE_TTL_MS, narInfoTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-    const { counters } = this;
+    const { counters = newCounters(), startedAt = now() } = options;
+    this.counters = counters;
     this.#onEvent = onEvent;
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
@@ -108,7 +109,7 @@ export class App {
     );
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, () => ALIVE);
-    this.#route('/_status', READ, stateAnswer({ ...shared, version, now }));
+    this.#route('/_status', READ, stateAnswer({ ...shared, version, now, startedAt }));
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.clear();
       upstreamNars.clear();

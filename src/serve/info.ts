@@ -88,6 +88,7 @@ export interface StatusOptions {
   readonly counters: Counters;
   readonly version: string;
   readonly now: () => Date;
+  readonly startedAt: Date;
 }
 
 /** `unread`: there is none, not even from an earlier run; `outdated`: one that could not be refreshed, or was not yet. */
@@ -99,8 +100,7 @@ function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus):
 
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
-  const { reader, upstreams, counters, version, now } = options;
-  const startedAt = now();
+  const { reader, upstreams, counters, version, now, startedAt } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
     const { entries, segments, generation, refreshedAt, lastError } = reader.status();

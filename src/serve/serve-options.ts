@@ -28,6 +28,9 @@ export interface ServeOptions {
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;
+  /** What was counted since `startedAt`, to go on with; default: from nothing, now. */
+  readonly counters?: Counters | undefined;
+  readonly startedAt?: Date | undefined;
 }
 
 /** What happens; nothing in it is secret. */

@@ -55,26 +55,31 @@ export interface RunningCli extends AsyncDisposable {
   readonly result: Promise<CliResult & { readonly signal: string | undefined }>;
 }
 
+/** Resolves once `stderr` has held a text; rejects when the command ends without. */
+function sayings(stderr: NodeJS.ReadableStream, result: Promise<CliResult>): (text: string) => Promise<void> {
+  let text = '';
+  const waiting: { readonly text: string; readonly resolve: () => void }[] = [];
+  stderr.on('data', (chunk: Buffer) => {
+    text += chunk;
+    for (const each of waiting) if (text.includes(each.text)) each.resolve();
+  });
+  return (wanted) => {
+    const said = new Promise<void>((resolve) => {
+      waiting.push({ text: wanted, resolve });
+      if (text.includes(wanted)) resolve();
+    });
+    const ended = result.then(({ stderr }) => Promise.reject(new Error(`it never said '${wanted}': ${stderr}`)));
+    return Promise.race([said, ended]);
+  };
+}
+
 /** Starts a command and does not wait for it. */
 export function startNixcache(args: readonly string[], options: CliOptions): RunningCli {
   const child = execa(process.execPath, [BIN, ...args], optionsOf(options));
   const result = child.then(({ exitCode, stdout, stderr, signal }) => ({ exitCode, stdout, stderr, signal }));
-  let text = '';
-  const waiting: { readonly text: string; readonly resolve: () => void }[] = [];
-  child.stderr.on('data', (chunk: Buffer) => {
-    text += chunk;
-    for (const each of waiting) if (text.includes(each.text)) each.resolve();
-  });
   return {
     pid: child.pid ?? 0,
-    said: (wanted) => {
-      const said = new Promise<void>((resolve) => {
-        waiting.push({ text: wanted, resolve });
-        if (text.includes(wanted)) resolve();
-      });
-      const ended = result.then(({ stderr }) => Promise.reject(new Error(`it never said '${wanted}': ${stderr}`)));
-      return Promise.race([said, ended]);
-    },
+    said: sayings(child.stderr, result),
     signal: (name) => {
       child.kill(name);
     },
@@ -88,6 +93,8 @@ export function startNixcache(args: readonly string[], options: CliOptions): Run
 
 export interface Serving extends AsyncDisposable {
   readonly url: string;
+  /** As of a `RunningCli`. */
+  readonly said: RunningCli['said'];
   readonly pid: number;
   signal(name: NodeJS.Signals): void;
   readonly result: RunningCli['result'];
@@ -99,6 +106,7 @@ export interface Serving extends AsyncDisposable {
 export async function startServe(args: readonly string[], options: CliOptions): Promise<Serving> {
   const child = execa(process.execPath, [BIN, 'serve', '--port', '0', ...args], optionsOf({ ...options }));
   const result = child.then(({ exitCode, stdout, stderr, signal }) => ({ exitCode, stdout, stderr, signal }));
+  const said = sayings(child.stderr, result);
   const line = new Promise<string>((resolve) => {
     let text = '';
     child.stdout.on('data', (chunk: Buffer) => {
@@ -110,6 +118,7 @@ export async function startServe(args: readonly string[], options: CliOptions): 
   const url = await Promise.race([line, failed]);
   return {
     url,
+    said,
     pid: child.pid ?? 0,
     signal: (name) => {
       child.kill(name);

@@ -44,6 +44,8 @@ export interface RunningServer {
   /** `http://127.0.0.1:37515` */
   readonly url: string;
   readonly port: number;
+  /** Answers from now on with what `changes` say, and refreshes the index; answers under way go on as they began. */
+  reload(changes?: Omit<ServeOptions, 'reader' | 'onEvent'>): void;
   /** Stops accepting, lets running requests end up to the drain time, then cuts them off. May be called again. */
   close(): Promise<void>;
 }
@@ -73,8 +75,9 @@ const DRAIN_POLL_MS = 20;
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
   const limits = options.limits ?? defaultLimits();
-  const app = new App({ maxOpenNars: limits.nars, ...options });
-  const timer = new RefreshTimer(app.refresher);
+  const startedAt = new Date();
+  let app = new App({ maxOpenNars: limits.nars, startedAt, ...options });
+  let timer = new RefreshTimer(app.refresher);
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -85,7 +88,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   server.timeout = IDLE_TIMEOUT_MS;
   server.maxConnections = limits.connections;
   const stopCutting = cutSlowReaders(server, options.slowReaders ?? SLOW_READER);
-  const listener = inTurn(listenerOf(app));
+  let answer = listenerOf(app);
+  const listener = inTurn((request, response) => answer(request, response));
   const handle: typeof listener = (request, response) => {
     if (options.logRequests === true) reportRequest(request, response, onEvent);
     listener(request, response);
@@ -125,6 +129,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   return {
     url,
     port: address.port,
+    reload: (changes = {}) => {
+      const { counters, refresher } = app;
+      app = new App({ maxOpenNars: limits.nars, startedAt, ...options, ...changes, counters });
+      answer = listenerOf(app);
+      timer.stop();
+      timer = new RefreshTimer(app.refresher);
+      // A refresh that a client waits for may still end, and change the index below the new answers.
+      refresher.onEnd = () => app.narInfos.clear();
+      if (closing === undefined) void timer.start(0);
+    },
     close: () => {
       timer.stop();
       stopCutting();

@@ -2,17 +2,15 @@
 
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
-import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
-import { NixcacheError } from '../../../errors.ts';
+import { serveSettings } from '../../../config/serve-settings.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
-import { parsePublicKey } from '../../../nix/signature.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
 import { type ServerEvent, startServer } from '../../../serve/node/server.ts';
-import { PROMPT } from '../../../upstream/upstream.ts';
 import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import type { Output } from '../../ui/output.ts';
+import { optionsOf, Reloading } from './reload.ts';
 
 /** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
 const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
@@ -24,10 +22,11 @@ export async function runServe(call: Call): Promise<void> {
   const { output, signal } = call.context;
   await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const settings = serveSettings(session.sources, session.cache.name);
-  refuseWhatIsNotThere(settings);
-  const keys = await session.signingKeys(settings.signingKeys);
+  const reloading = new Reloading(session, settings);
+  const options = await optionsOf(session, settings);
   const store = await session.store({ retry: { policy: PROMPT_RETRIES } });
   const { onWarning } = session;
+  const serving = { hasUpstreams: settings.upstreams.length > 0 };
   const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
   const reader = session.add(
     await IndexReader.open({ store, index, strict: false, legacy: 'read', onWarning }),
@@ -36,35 +35,21 @@ export async function runServe(call: Call): Promise<void> {
   const server = session.add(
     await startServer({
       reader,
-      upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
-      trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
-      publicKeys: keys.map(({ publicKey }) => publicKey.text),
-      ...{ priority: settings.priority, listen: settings.listen, port: settings.port },
-      indexTtlMs: settings.indexTtlSeconds * 1000,
-      version: VERSION,
+      ...options,
+      ...{ listen: settings.listen, port: settings.port, version: VERSION },
       logRequests: output.level === 'verbose',
-      onEvent: (event) => tell(event, { output, reader, hasUpstreams: settings.upstreams.length > 0 }),
+      onEvent: (event) => tell(event, { output, reader, ...serving }),
     }),
     (running) => running.close(),
   );
   output.result({ url: server.url, cache: store.name }, () => server.url);
   const upstreams = settings.upstreams.map(({ url }) => url).join(', ');
   output.info(`serving ${store.name}${upstreams === '' ? '' : `, then ${upstreams}`}; Ctrl-C stops`);
+  reloading.begin((changed, { upstreams }) => {
+    serving.hasUpstreams = upstreams.length > 0;
+    server.reload(changed);
+  }, server.reload);
   await aborted(signal);
-}
-
-/** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ diskCache, redirect, readTokenFile, uploadTokenFile }: ServeSettings): void {
-  const asked = {
-    ...{ 'a disk cache': diskCache, redirects: redirect },
-    ...{ 'tokens for readers': readTokenFile, uploads: uploadTokenFile },
-  };
-  const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
-  if (lacking.length === 0) return;
-  throw new NixcacheError(
-    'ERR_USAGE',
-    `this version of serve cannot do what is configured (${lacking.join(', ')}): take that out of the flags, the environment or the file`,
-  );
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

@@ -1,0 +1,107 @@
+/** What of the settings a running server takes on, at its start and after each SIGHUP. */
+import { resolveCache } from '../../../config/cache-reference.ts';
+import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
+import { messageOf, NixcacheError } from '../../../errors.ts';
+import { parsePublicKey } from '../../../nix/signature.ts';
+import type { ServeOptions } from '../../../serve/serve-options.ts';
+import { PROMPT } from '../../../upstream/upstream.ts';
+import { sourcesOf } from '../../context.ts';
+import type { Session } from '../../session/session.ts';
+
+export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'onEvent'>;
+
+/** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
+export async function optionsOf(session: Session, settings: ServeSettings): Promise<ReloadableOptions> {
+  refuseWhatIsNotThere(settings);
+  const keys = await session.signingKeys(settings.signingKeys);
+  return {
+    upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
+    trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
+    publicKeys: keys.map(({ publicKey }) => publicKey.text),
+    priority: settings.priority,
+    indexTtlMs: settings.indexTtlSeconds * 1000,
+  };
+}
+
+/** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
+function refuseWhatIsNotThere({ diskCache, redirect, readTokenFile, uploadTokenFile }: ServeSettings): void {
+  const asked = {
+    ...{ 'a disk cache': diskCache, redirects: redirect },
+    ...{ 'tokens for readers': readTokenFile, uploads: uploadTokenFile },
+  };
+  const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
+  if (lacking.length === 0) return;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `this version of serve cannot do what is configured (${lacking.join(', ')}): take that out of the flags, the environment or the file`,
+  );
+}
+
+type Apply = (options: ReloadableOptions, settings: ServeSettings) => void;
+
+/** SIGHUP from the first on: one that comes while the server starts counts as well. */
+export class Reloading {
+  readonly #session: Session;
+  /** Of what only a restart changes, by its name in the config file. */
+  readonly #fixed: Readonly<Record<string, unknown>>;
+  #apply: Apply | undefined;
+  #refresh: () => void = () => {};
+  #isAsked = false;
+  #isRunning = false;
+
+  constructor(session: Session, settings: ServeSettings) {
+    this.#session = session;
+    this.#fixed = fixedOf(session.cache.name, settings);
+    session.context.onHangUp = () => {
+      this.#isAsked = true;
+      void this.#run();
+    };
+  }
+
+  /** `apply` takes what was read; `refresh` goes on with what there is, where nothing can be read. */
+  begin(apply: Apply, refresh: () => void): void {
+    this.#apply = apply;
+    this.#refresh = refresh;
+    void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isRunning || this.#apply === undefined) return;
+    this.#isRunning = true;
+    while (this.#isAsked) {
+      this.#isAsked = false;
+      await this.#reload(this.#apply);
+    }
+    this.#isRunning = false;
+  }
+
+  async #reload(apply: Apply): Promise<void> {
+    const { context } = this.#session;
+    const { output, signal } = context;
+    try {
+      const sources = await sourcesOf(this.#session.sources.flags, context);
+      const cache = resolveCache(sources).name;
+      const settings = serveSettings(sources, cache);
+      const options = await optionsOf(this.#session, settings);
+      if (signal.aborted) return;
+      const fixed = fixedOf(cache, settings);
+      const unchanged = Object.keys(fixed).filter((name) => fixed[name] !== this.#fixed[name]);
+      if (unchanged.length > 0) output.warn(`what is new of ${unchanged.join(', ')} counts only after a restart`);
+      apply(options, settings);
+      output.info(
+        `SIGHUP: settings read again${sources.config.file === undefined ? '' : `, from ${sources.config.file}`}`,
+      );
+    } catch (error) {
+      this.#refresh();
+      output.warn(`SIGHUP: the settings stay as they were, for the new ones cannot be used: ${messageOf(error)}`);
+    }
+  }
+}
+
+const fixedOf = (
+  cache: string,
+  { listen, port, indexDirectory }: ServeSettings,
+): Readonly<Record<string, unknown>> => ({
+  cache,
+  ...{ 'serve.listen': listen, 'serve.port': port, 'serve.index_dir': indexDirectory },
+});
