@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { type Entry, narUrl } from '../cache-index/entry.ts';
-import { messageOf } from '../errors.ts';
+import { isNixcacheError, messageOf } from '../errors.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { HASH_PART_LENGTH, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import { type Answer, type AskOptions, NOT_FOUND } from './answer.ts';
@@ -14,7 +14,7 @@ import type { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import type { Withheld } from './withheld.ts';
 
 export interface NarInfosOptions {
-  readonly reader: Pick<CacheReader, 'findEntry'>;
+  readonly reader: Pick<CacheReader, 'findEntry' | 'entriesOf'>;
   readonly upstreams: Pick<UpstreamNarInfos, 'find'>;
   readonly trust: Trust;
   readonly withheld: Pick<Withheld, 'has'>;
@@ -90,25 +90,43 @@ export class NarInfos {
       const entry = this.#options.reader.findEntry(hashPart);
       if (!(entry instanceof Promise)) return this.#render(entry, path, hashPart);
       const text = entry.then((entry) => this.#render(entry, path, hashPart));
-      return text.catch((error: unknown) => this.#failed(path, error));
+      return text.catch((error: unknown) => this.#failed(path, hashPart, error));
     } catch (error) {
-      return this.#failed(path, error);
+      return this.#failed(path, hashPart, error);
     }
   }
 
   #render(entry: Entry | undefined, path: string, hashPart: HashPart): string | undefined {
-    const { trust, withheld, onEvent } = this.#options;
+    const { withheld, onEvent } = this.#options;
     if (entry === undefined || withheld.has(entry.narInfo.fileHash)) return undefined;
-    const { narInfo } = entry;
-    const text = formatNarInfo({ ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) });
-    const reason = hashPartOf(narInfo.path) === hashPart ? faultOf(narInfo, text) : `it is about ${narInfo.path}`;
-    if (reason === undefined && trust.allows(narInfo)) return text;
-    this.#refused.set(hashPart, true);
-    onEvent({ type: 'refused', path, reason: reason ?? 'no trusted key signed it' });
+    const read = this.#read(entry, hashPart);
+    if ('text' in read) return read.text;
+    onEvent({ type: 'refused', path, reason: read.refused });
+    const text = this.#findOlder(hashPart);
+    if (text === undefined) this.#refused.set(hashPart, true);
+    return text;
+  }
+
+  /** Whoever may write to the cache must not hide what others wrote, and signed, before. */
+  #findOlder(hashPart: HashPart): string | undefined {
+    const { reader, withheld } = this.#options;
+    for (const older of reader.entriesOf?.(hashPart) ?? []) {
+      const read = withheld.has(older.narInfo.fileHash) ? undefined : this.#read(older, hashPart);
+      if (read !== undefined && 'text' in read) return read.text;
+    }
     return undefined;
   }
 
-  #failed(path: string, error: unknown): undefined {
+  #read({ narInfo }: Entry, hashPart: HashPart): { readonly text: string } | { readonly refused: string } {
+    const text = formatNarInfo({ ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) });
+    const fault = hashPartOf(narInfo.path) === hashPart ? faultOf(narInfo, text) : `it is about ${narInfo.path}`;
+    if (fault !== undefined) return { refused: fault };
+    return this.#options.trust.allows(narInfo) ? { text } : { refused: 'no trusted key signed it' };
+  }
+
+  #failed(path: string, hashPart: HashPart, error: unknown): string | undefined {
     this.#options.onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+    // Of an entry that cannot be parsed; what a reader has that fails otherwise fails here as well.
+    return isNixcacheError(error, 'ERR_FORMAT') ? this.#findOlder(hashPart) : undefined;
   }
 }

@@ -18,7 +18,7 @@ import type { VerifiedNars } from './verified-nars.ts';
 import type { Withheld } from './withheld.ts';
 
 export interface NarsOptions {
-  readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry'>;
+  readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry' | 'entriesOf'>;
   readonly verified: Pick<VerifiedNars, 'open'>;
   readonly opener: Pick<UpstreamNarOpener, 'withSize'>;
   readonly withheld: Pick<Withheld, 'has'>;
@@ -69,6 +69,11 @@ export class Nars {
       // The same path may have been published before with other signatures; what its narinfo says now counts.
       const now = await reader.findEntry(hashPartOf(entry.narInfo.path));
       if (now?.narInfo.fileHash === fileHash && trust.allows(now.narInfo)) return { entry: now, size, fileHash };
+      for (const older of reader.entriesOf?.(hashPartOf(entry.narInfo.path)) ?? []) {
+        const { narInfo } = older;
+        const isIt = narInfo.fileHash === fileHash && narUrl(fileHash, narInfo.compression) === url;
+        if (isIt && trust.allows(narInfo)) return { entry: older, size: narInfo.fileSize, fileHash };
+      }
       onEvent({ type: 'refused', path: `/${url}`, reason: 'no trusted key signed it' });
     } catch (error) {
       onEvent({ type: 'answer-failed', path: `/${url}`, error: messageOf(error) });

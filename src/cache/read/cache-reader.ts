@@ -29,6 +29,8 @@ export interface CacheReader {
   findNarInfoText(hashPart: HashPart): Awaitable<string | undefined>;
   /** The entry with this hash part, parsed. */
   findEntry(hashPart: HashPart): Awaitable<Entry | undefined>;
+  /** What segments say of this hash part, newest first; those that cannot be parsed are left out. Slow: it looks at all. */
+  entriesOf?(hashPart: HashPart): Iterable<Entry>;
   /** The compressed NAR with this file hash, whichever entry names it. */
   findNarFile(fileHash: NixHash): Awaitable<NarFile | undefined>;
 

@@ -97,6 +97,10 @@ export class IndexReader implements CacheReader {
     return this.#entries.find(hashPart)?.entry;
   }
 
+  entriesOf(hashPart: HashPart): Iterable<Entry> {
+    return this.#entries.formsOf(hashPart);
+  }
+
   findAsserted(hashPart: HashPart): FoundEntry | undefined {
     return this.#entries.find(hashPart);
   }

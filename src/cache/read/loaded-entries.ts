@@ -1,8 +1,10 @@
 /** The entries of segments that are at hand, each in its newest form, found by its hash part or by its file. */
 import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
-import { EntryTable, type Row, type SegmentRows } from '../../cache-index/entry-table.ts';
+import { EntryTable, type Row, type SegmentRows, STORE_HASH_BYTES } from '../../cache-index/entry-table.ts';
 import { NO_ROWS } from '../../cache-index/segment-rows.ts';
+import { isNixcacheError } from '../../errors.ts';
 import { hashToBytes, type NixHash } from '../../nix/hash.ts';
+import { decode } from '../../nix/nixbase32.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
 import type { LoadedSegment } from './segment-loader.ts';
 
@@ -70,6 +72,21 @@ export class LoadedEntries {
   find(hashPart: HashPart, storeDir = this.#storeDir): FoundEntry | undefined {
     const row = this.#table.find(hashPart);
     return row && this.#found(row, storeDir);
+  }
+
+  /** Each form in which a segment has this entry, newest first. */
+  *formsOf(hashPart: HashPart): Generator<Entry> {
+    const wanted = decode(hashPart);
+    for (const { segment } of this.#segments.toReversed()) {
+      const { storeHashes, offsets, lengths } = segment.rows;
+      const row = rowOf(storeHashes, wanted);
+      if (row === undefined) continue;
+      try {
+        yield parseEntry(segment.read(offsets[row] ?? 0, lengths[row] ?? 0), this.#storeDir);
+      } catch (error) {
+        if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
+      }
+    }
   }
 
   findFile(fileHash: NixHash): Entry | undefined {
@@ -141,6 +158,14 @@ export class LoadedEntries {
     }
     return [...votes].toSorted(([, a], [, b]) => b - a)[0]?.[0];
   }
+}
+
+/** The row of a segment with the store hash `wanted`. */
+function rowOf(storeHashes: Uint8Array, wanted: Uint8Array): number | undefined {
+  const bytes = Buffer.from(storeHashes.buffer, storeHashes.byteOffset, storeHashes.byteLength);
+  let at = bytes.indexOf(wanted);
+  while (at > 0 && at % STORE_HASH_BYTES !== 0) at = bytes.indexOf(wanted, at + 1);
+  return at < 0 ? undefined : at / STORE_HASH_BYTES;
 }
 
 /** Of an entry's text. */
