@@ -1,9 +1,11 @@
 /**
  * Opening files that others may have put there. A named pipe would hold the reader for ever, a device may never end, and a
- * link may lead anywhere: none of them is read.
+ * link may lead anywhere: none of them is read. Only what the user named may be a pipe, as a shell's `<(command)` is.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { abortReason, type CallOptions } from './call-options.ts';
 import { NixcacheError } from './errors.ts';
 
 /** Whether a path that is itself a link is opened. Links in the directories above it always are. */
@@ -67,7 +69,61 @@ export async function readRegular(path: string, options: ReadRegularOptions): Pr
   }
 }
 
-/** The same for who cannot wait. */
+export interface ReadNamedOptions extends CallOptions {
+  /** A longer file is refused. */
+  readonly maxBytes: number;
+  /** How long a pipe may be without a writer; default 10 s. */
+  readonly writerWaitMs?: number | undefined;
+}
+
+const WRITER_WAIT_MS = 10_000;
+const POLL_MS = 20;
+
+/**
+ * All of a file that the user named. A pipe is read until its writer has closed it, which may take as long as it takes to
+ * unlock a key; the signal ends that.
+ *
+ * @throws {NixcacheError} NotRegular; ERR_IO when it is too long, or a pipe to which nobody writes; else what the file system says
+ */
+export async function readNamed(path: string, options: ReadNamedOptions): Promise<Buffer> {
+  const { maxBytes, signal, writerWaitMs = WRITER_WAIT_MS } = options;
+  let handle: FileHandle;
+  try {
+    handle = await open(path, flagsOf({ links: 'followed' }));
+  } catch (cause) {
+    throw explained(path, cause, { links: 'followed' });
+  }
+  await using held = handle;
+  const stats = await held.stat();
+  if (!stats.isFIFO()) assertRegular(path, stats);
+  const reading = new BoundedReading(path, stats.size, maxBytes);
+  const deadlineMs = performance.now() + writerWaitMs;
+  let hadWriter = !stats.isFIFO();
+  for (;;) {
+    if (signal?.aborted) throw abortReason(signal);
+    const bytesRead = await readNow(held, reading.room());
+    const isOver = bytesRead !== undefined && reading.isAtEnd(bytesRead);
+    if (isOver && hadWriter) return reading.bytes();
+    if (bytesRead !== 0)
+      hadWriter = true; // bytes, or a writer that keeps us waiting
+    else if (performance.now() > deadlineMs) {
+      throw new NixcacheError('ERR_IO', `${path} is a pipe, and nobody wrote to it for ${writerWaitMs / 1000} s`);
+    }
+    if (bytesRead === undefined || bytesRead === 0) await delay(POLL_MS);
+  }
+}
+
+/** Undefined while a pipe has a writer and no bytes. */
+async function readNow(handle: FileHandle, room: Buffer): Promise<number | undefined> {
+  try {
+    return (await handle.read(room, { position: null })).bytesRead;
+  } catch (error) {
+    if (codeOf(error) === 'EAGAIN') return undefined;
+    throw error;
+  }
+}
+
+/** `readRegular` for who cannot wait. */
 export function readRegularSync(path: string, options: ReadRegularOptions): Buffer {
   const fd = openRegularSync(path, options);
   try {

@@ -21,9 +21,9 @@ export interface CommandContext {
 }
 
 /** Everything a setting can come from. */
-export async function sourcesOf(flags: Flags, { env, cwd, output }: CommandContext): Promise<Sources> {
+export async function sourcesOf(flags: Flags, { env, cwd, output, signal }: CommandContext): Promise<Sources> {
   const file = resolve(OUTPUT.config, { flags, env, cwd, config: NO_CONFIG });
-  const config = await loadConfig({ file, cwd, env });
+  const config = await loadConfig({ file, cwd, env, signal });
   if (config.file !== undefined) output.detail(`config file: ${config.file}`);
   return { flags, env, config, cwd };
 }

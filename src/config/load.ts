@@ -1,9 +1,10 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
 
 import { dirname, join } from 'node:path';
+import type { CallOptions } from '../call-options.ts';
 import { absolutePath, configHome, type Environment, orWithoutHome } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { readRegular } from '../regular-file.ts';
+import { readNamed, readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
 import { COMPRESSION, DISCOVER, FLAKE, PUSH } from './publish-settings.ts';
@@ -13,7 +14,7 @@ import { SIGNING_KEY_FILE } from './signing-keys.ts';
 import { suggest } from './suggestion.ts';
 import { UPSTREAM_TABLE } from './upstreams.ts';
 
-export interface ConfigLocation {
+export interface ConfigLocation extends CallOptions {
   /** `--config`: must exist. */
   readonly file: string | undefined;
   readonly cwd: string;
@@ -27,21 +28,25 @@ const MAX_BYTES = 1024 * 1024;
 export async function loadConfig(location: ConfigLocation): Promise<LoadedConfig> {
   if (location.file !== undefined) {
     const file = absolutePath(location.file, location);
-    const text = await readIfThere(file);
+    const text = await readIfThere(file, (options) => readNamed(file, { ...options, signal: location.signal }));
+    location.signal?.throwIfAborted();
     if (text === undefined) throw new NixcacheError('ERR_USAGE', `read configuration ${file}: there is no such file`);
     return parseConfig(text, file);
   }
   const own = orWithoutHome(location.env, () => join(configHome(location.env), 'nixcache', 'config.toml'));
   for (const file of [join(location.cwd, 'nixcache.toml'), ...(own === undefined ? [] : [own])]) {
-    const text = await readIfThere(file);
+    const text = await readIfThere(file, (options) => readRegular(file, { ...options, links: 'followed' }));
     if (text !== undefined) return parseConfig(text, file);
   }
   return NO_CONFIG;
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function readIfThere(
+  file: string,
+  read: (options: { readonly maxBytes: number }) => Promise<Buffer>,
+): Promise<string | undefined> {
   try {
-    return (await readRegular(file, { links: 'followed', maxBytes: MAX_BYTES })).toString('utf8');
+    return (await read({ maxBytes: MAX_BYTES })).toString('utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

@@ -1,9 +1,10 @@
 /** The secret keys to sign with: which are meant, and reading them. Nothing here prints what a key file holds. */
 import { stat } from 'node:fs/promises';
+import type { CallOptions } from '../call-options.ts';
 import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
-import { readRegular } from '../regular-file.ts';
+import { readNamed } from '../regular-file.ts';
 import { given, NO_CONFIG, type Setting, type Sources } from './setting.ts';
 import { PATH, PATHS } from './setting-types.ts';
 
@@ -52,10 +53,13 @@ function filesIn(setting: Setting<string | readonly string[]>, sources: Sources)
  *
  * @throws {NixcacheError} ERR_KEY, naming the file or the variable
  */
-export async function readSigningKeys(sources: readonly SigningKeySource[]): Promise<readonly SecretKey[]> {
+export async function readSigningKeys(
+  sources: readonly SigningKeySource[],
+  options: CallOptions = {},
+): Promise<readonly SecretKey[]> {
   const keys: SecretKey[] = [];
   for (const source of sources) {
-    const key = await readSigningKey(source);
+    const key = await readSigningKey(source, options);
     const same = keys.find(({ name }) => name === key.name);
     if (same === undefined) keys.push(key);
     else if (same.publicKey.text !== key.publicKey.text) {
@@ -68,9 +72,9 @@ export async function readSigningKeys(sources: readonly SigningKeySource[]): Pro
   return keys;
 }
 
-async function readSigningKey(source: SigningKeySource): Promise<SecretKey> {
+async function readSigningKey(source: SigningKeySource, options: CallOptions): Promise<SecretKey> {
   const what = 'file' in source ? `${source.file} (${source.from})` : source.from;
-  const text = 'file' in source ? await readKeyFile(source.file, what) : source.text;
+  const text = 'file' in source ? await readKeyFile(source.file, { what, ...options }) : source.text;
   try {
     return parseSecretKey(text);
   } catch (error) {
@@ -79,10 +83,14 @@ async function readSigningKey(source: SigningKeySource): Promise<SecretKey> {
 }
 
 /** The text of a key file. @throws {NixcacheError} ERR_KEY */
-export async function readKeyFile(file: string, what: string = file): Promise<string> {
+export async function readKeyFile(
+  file: string,
+  { what = file, signal }: CallOptions & { readonly what?: string } = {},
+): Promise<string> {
   try {
-    return (await readRegular(file, { links: 'followed', maxBytes: MAX_KEY_BYTES })).toString('utf8');
+    return (await readNamed(file, { maxBytes: MAX_KEY_BYTES, signal })).toString('utf8');
   } catch (error) {
+    signal?.throwIfAborted();
     throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${messageOf(error)}`, { cause: error });
   }
 }

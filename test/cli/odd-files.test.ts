@@ -1,13 +1,16 @@
 /** Files and directories that the user, or somebody else, named and that are not what they should be: an error, no waiting. */
 import { mkdir, open, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { readDockerConfig } from '../../src/oci/credentials/docker-config.ts';
+import { readNamed } from '../../src/regular-file.ts';
 import { ODD_KINDS, placeOddFile } from '../support/odd-files.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { runCli } from './run-cli.ts';
 
+const BIN = join(import.meta.dirname, '../../bin/nixcache.js');
 const KINDS = ODD_KINDS.filter((kind) => kind !== 'dangling link');
 
 /** A file of 5 GiB that takes no room. */
@@ -20,7 +23,7 @@ describe.each([...KINDS, 'huge file'] as const)('a %s', (kind) => {
   const place = async (path: string): Promise<void> =>
     kind === 'huge file' ? await placeHugeFile(path) : await placeOddFile(path, kind);
 
-  it('as config file is a usage error that names it', async () => {
+  it.skipIf(kind === 'pipe')('as config file is a usage error that names it', async () => {
     const file = join(await tempDir(), 'nixcache.toml');
     await place(file);
     const { exitCode, stderr } = await runCli(['list', '--config', file]);
@@ -29,7 +32,7 @@ describe.each([...KINDS, 'huge file'] as const)('a %s', (kind) => {
     expect(exitCode).toBe(2);
   });
 
-  it('as key file is an error that names it', async () => {
+  it.skipIf(kind === 'pipe')('as key file is an error that names it', async () => {
     const file = join(await tempDir(), 'key.secret');
     await place(file);
     const { exitCode, stderr } = await runCli(['key', 'public', file]);
@@ -46,6 +49,55 @@ describe.each([...KINDS, 'huge file'] as const)('a %s', (kind) => {
       code: 'ERR_USAGE',
       message: expect.stringContaining(`read credentials from ${file}`),
     });
+  });
+});
+
+describe('a pipe that the user names', () => {
+  const { secret, public: publicKey } = generateKey('piped-1');
+  const bash = async (script: string, ...args: string[]) =>
+    execa('bash', ['-c', script, 'bash', process.execPath, BIN, ...args], { reject: false, env: { SECRET: secret } });
+
+  it.each([
+    ['key public <(printf %s "$SECRET")'],
+    ['key public <(sleep 0.3; printf %s "$SECRET")'],
+    ['key public /dev/stdin < <(printf %s "$SECRET")'],
+  ])('is read to its end: %s', async (command) => {
+    const { stdout, stderr } = await bash(`"$1" "$2" ${command}`);
+    expect([stdout, stderr]).toEqual([publicKey, '']);
+  });
+
+  it('is read as configuration', async () => {
+    const { stdout, exitCode } = await bash(
+      `cd / && "$1" "$2" list --json --config <(echo 'cache = "oci:/nonexistent-x"')`,
+    );
+    expect([exitCode, stdout]).toEqual([1, '']);
+  });
+
+  it('is no key when it is longer than one, or its command gave nothing', async () => {
+    for (const source of ['<(cat /dev/zero)', '<(sleep 0.2; exit 1)']) {
+      const { exitCode, stderr } = await bash(`"$1" "$2" key public ${source}`);
+      expect(stderr).toMatch(/read signing key \/dev\/fd\//);
+      expect(exitCode).toBe(2);
+    }
+  });
+
+  it('and to which nobody writes is an error', async () => {
+    const file = join(await tempDir(), 'pipe');
+    await placeOddFile(file, 'pipe');
+    await expect(readNamed(file, { maxBytes: 100, writerWaitMs: 100 })).rejects.toThrow(
+      `${file} is a pipe, and nobody wrote to it for 0.1 s`,
+    );
+  });
+
+  it('is given up when the user has enough of waiting', async () => {
+    const file = join(await tempDir(), 'pipe');
+    await placeOddFile(file, 'pipe');
+    await using writer = await open(file, 'r+'); // holds it open and writes nothing
+    const stop = new AbortController();
+    const reading = readNamed(file, { maxBytes: 100, writerWaitMs: 0, signal: stop.signal });
+    stop.abort(new Error('enough'));
+    await expect(reading).rejects.toThrow('enough');
+    expect((await writer.stat()).isFIFO()).toBe(true);
   });
 });
 

@@ -120,7 +120,7 @@ export class Session implements AsyncDisposable {
   /** @throws {NixcacheError} ERR_KEY */
   async signingKeys(named: readonly SigningKeySource[]): Promise<readonly SecretKey[]> {
     for (const source of named) if ('text' in source) this.context.output.addSecret(source.text);
-    const keys = await readSigningKeys(named);
+    const keys = await readSigningKeys(named, { signal: this.context.signal });
     for (const source of named) {
       const mode = 'file' in source ? await modeOpenToOthers(source.file) : undefined;
       if (mode === undefined || !('file' in source)) continue;

@@ -84,7 +84,7 @@ export async function showPublicKey({ args: [file = ''], context }: Call): Promi
   const path = isPiped ? 'standard input' : absolutePath(file, context);
   const text = isPiped
     ? await readStandardInput(context, { what: 'the secret key', maxBytes: MAX_KEY_BYTES })
-    : await readKeyFile(path);
+    : await readKeyFile(path, { signal: context.signal });
   context.output.addSecret(text);
   const [key] = await readSigningKeys([{ from: path, text }]);
   if (key === undefined) throw new Error('a key that was read is missing');
