@@ -4,7 +4,6 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import { abortReason, type CallOptions } from './call-options.ts';
 import { NixcacheError } from './errors.ts';
 
@@ -109,7 +108,7 @@ export async function readNamed(path: string, options: ReadNamedOptions): Promis
     else if (performance.now() > deadlineMs) {
       throw new NixcacheError('ERR_IO', `${path} is a pipe, and nobody wrote to it for ${writerWaitMs / 1000} s`);
     }
-    if (bytesRead === undefined || bytesRead === 0) await delay(POLL_MS);
+    if (bytesRead === undefined || bytesRead === 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
