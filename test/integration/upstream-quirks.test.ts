@@ -278,11 +278,14 @@ async function substitutes(url: string, bin: string | undefined): Promise<boolea
 
 const [machines] = NIX_VERSIONS;
 const newest = NIX_VERSIONS.at(-1);
+/** What a newer Nix might read in another way: redirects, codings, URLs and compressions. All take long. */
+const NEWEST = /^(none|30[12] for|narInfo with|nar with|a URL|chunked|CRLF|compression (none|zstd|bzip2)$)/;
 
 describe.each([machines, newest].filter((nix) => nix !== undefined))('$name', (nix) => {
   beforeAll(() => requireNix(nix));
 
-  it.each(QUIRKS)('gets through serve what it gets directly: $name', async (quirk) => {
+  const quirks = nix === machines ? QUIRKS : QUIRKS.filter(({ name }) => NEWEST.test(name));
+  it.each(quirks)('gets through serve what it gets directly: $name', async (quirk) => {
     const [direct, through] = await Promise.all([
       startQuirky(quirk).then((url) => substitutes(url, nix.bin)),
       startQuirky(quirk)
