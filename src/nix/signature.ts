@@ -111,24 +111,11 @@ export function generateKey(name: string): { readonly secret: string; readonly p
 /** The signature of `info` by `secretKey`, as `name:base64`. */
 export function signPathInfo(info: Pick<PathInfo, SignedFact>, secretKey: SecretKey): string {
   const text = fingerprint(info);
-  return MADE.get(secretKey)?.get(text) ?? keep(text, secretKey, sign(null, Buffer.from(text), secretKey.key));
-}
-
-const signInBackground = (text: string, key: KeyObject): Promise<Buffer> =>
-  new Promise((resolve, reject) => {
-    sign(null, Buffer.from(text), key, (error, bytes) => (error ? reject(error) : resolve(bytes)));
-  });
-
-/** Makes the signatures that `signPathInfo` will be asked for, on other threads, while its caller has other things to do. */
-export async function signAhead(infos: readonly Pick<PathInfo, SignedFact>[], secretKey: SecretKey): Promise<void> {
-  const texts = infos.slice(0, MAX_MADE).map(fingerprint);
-  await Promise.all(texts.map(async (text) => keep(text, secretKey, await signInBackground(text, secretKey.key))));
-}
-
-function keep(text: string, secretKey: SecretKey, bytes: Buffer): string {
   const made = MADE.get(secretKey) ?? new Map<string, string>();
   MADE.set(secretKey, made);
-  const signature = `${secretKey.name}:${bytes.toString('base64')}`;
+  const known = made.get(text);
+  if (known !== undefined) return known;
+  const signature = `${secretKey.name}:${sign(null, Buffer.from(text), secretKey.key).toString('base64')}`;
   if (made.size >= MAX_MADE) made.clear();
   made.set(text, signature);
   return signature;

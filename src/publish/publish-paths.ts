@@ -11,7 +11,7 @@ import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { type SecretKey, signAhead } from '../nix/signature.ts';
+import type { SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { LocalStore } from '../nix-store/local-store.ts';
 import type { ContentStore } from '../oci/content-store.ts';
@@ -161,11 +161,9 @@ async function openSigning(
   { reader, keys, signal }: PublishPathsOptions,
 ): Promise<Signing> {
   if (keys.length > 0) {
-    const there = closure.filter(({ path }) => reader.has(hashPartOf(path)));
-    const signing = Promise.all(keys.map((key) => signAhead(there, key)));
     const unseen = closure.map(({ path }) => hashPartOf(path)).filter((hashPart) => !reader.findEntry(hashPart));
     const names = keys.map(({ name }) => name);
-    await Promise.all([signing, reader.loadUnsigned(unseen, names, { signal })]);
+    await reader.loadUnsigned(unseen, names, { signal });
   }
   return new Signing(keys, reader, closure);
 }
