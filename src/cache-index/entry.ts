@@ -1,14 +1,15 @@
 /**
  * One entry of the cache: a narinfo, and where its bytes lie.
  *
- * In an entries blob it is the narinfo as Nix writes it plus up to three fields of ours, which Nix would ignore and
+ * In an entries blob it is the narinfo as Nix writes it plus up to four fields of ours, which Nix would ignore and
  * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own),
- * NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing) and NixcacheAsserted (Unix seconds, written by
- * compaction; otherwise the segment's own time counts).
+ * NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing), NixcacheLeftOut (references that the publisher
+ * was told to leave out) and NixcacheAsserted (Unix seconds, written by compaction; otherwise the segment's own time counts).
  */
 import { NixcacheError } from '../errors.ts';
 import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
+import type { BaseName } from '../nix/store-path.ts';
 import { type Digest, digestFromHex, hexOf, isDigest } from '../oci/digest.ts';
 import { type Extent, formatExtents, parseExtents, totalLength } from './extent.ts';
 
@@ -18,6 +19,8 @@ export interface Entry {
   /** The compressed NAR; one extent over the whole of the blob named by its file hash, unless packed or in parts. */
   readonly nar: readonly Extent[];
   readonly listing?: ListingRef | undefined;
+  /** References that its publisher left out on purpose; the cache may have them all the same by now. */
+  readonly leftOut?: readonly BaseName[] | undefined;
   /** Unix seconds. */
   readonly asserted?: number | undefined;
 }
@@ -35,6 +38,7 @@ export const extentsOf = ({ nar, listing }: Pick<Entry, 'nar' | 'listing'>): rea
 
 const NAR_FIELD = 'NixcacheNar';
 const LISTING_FIELD = 'NixcacheListing';
+const LEFT_OUT_FIELD = 'NixcacheLeftOut';
 const ASSERTED_FIELD = 'NixcacheAsserted';
 
 const EXTENSIONS: Readonly<Record<string, string>> = {
@@ -69,6 +73,7 @@ export function formatEntry(entry: Entry): string {
   let text = formatNarInfo(entry.narInfo);
   if (!isOwnBlob(entry)) text += `${NAR_FIELD}: ${formatExtents(entry.nar)}\n`;
   if (entry.listing) text += `${LISTING_FIELD}: ${entry.listing.digest} ${formatExtents(entry.listing.extents)}\n`;
+  if (entry.leftOut && entry.leftOut.length > 0) text += `${LEFT_OUT_FIELD}: ${entry.leftOut.join(' ')}\n`;
   if (entry.asserted !== undefined) text += `${ASSERTED_FIELD}: ${entry.asserted}\n`;
   return text;
 }
@@ -86,6 +91,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
   }
   const nar = extra?.get(NAR_FIELD);
   const listing = extra?.get(LISTING_FIELD);
+  const leftOut = extra?.get(LEFT_OUT_FIELD);
   const asserted = extra?.get(ASSERTED_FIELD);
   const extents = nar === undefined ? [wholeBlob(digestOfFile(fileHash), fileSize)] : parseExtents(nar);
   if (totalLength(extents) !== fileSize) {
@@ -98,6 +104,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
     narInfo: { ...narInfo, fileHash, fileSize },
     nar: extents,
     ...(listing === undefined ? {} : { listing: parseListing(listing) }),
+    ...(leftOut === undefined ? {} : { leftOut: parseLeftOut(leftOut, narInfo) }),
     ...(asserted === undefined ? {} : { asserted: parseSeconds(asserted) }),
   };
 }
@@ -108,6 +115,12 @@ function parseListing(text: string): ListingRef {
   if (!isDigest(digest)) throw new NixcacheError('ERR_FORMAT', `'${text}' is not a digest and extents`);
   return { digest, extents: parseExtents(text.slice(space + 1)) };
 }
+
+/** Only what the entry refers to can have been left out of its closure; the rest says nothing. */
+const parseLeftOut = (text: string, { references }: Pick<NarInfo, 'references'>): readonly BaseName[] => {
+  const names = new Set(text.split(' '));
+  return references.filter((reference) => names.has(reference));
+};
 
 /** Anything else must not read as "long ago": gc would drop the entry. */
 function parseSeconds(text: string): number {

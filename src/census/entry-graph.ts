@@ -20,6 +20,8 @@ export interface Sizes {
 export interface ClosureSizes extends Sizes {
   /** Store hashes that something refers to and that are not in the cache: upstream has them, or nobody. */
   readonly missing: readonly HashPart[];
+  /** How many of `missing` a publisher left out on purpose. */
+  readonly leftOut: number;
 }
 
 /** The sources of path number `n` are `sources[starts[n]]` up to but without `sources[starts[n + 1]]`. */
@@ -37,6 +39,8 @@ export class EntryGraph {
   readonly #references = new Column(Uint32Array);
   /** Entries by the names of the keys that signed them; a path signed twice counts for both. */
   readonly #signers = new Map<string, number>();
+  /** References that a publisher left out; they may be there by now. */
+  readonly #leftOut = new Set<HashPart>();
   #unsigned = 0;
   #rowOf: Uint32Array | undefined;
   #dependents: Inverted | undefined;
@@ -93,7 +97,8 @@ export class EntryGraph {
         open.push(reference);
       }
     }
-    return { paths, narBytes, fileBytes, missing: missing.sort() };
+    const leftOut = missing.filter((hashPart) => this.#leftOut.has(hashPart)).length;
+    return { paths, narBytes, fileBytes, missing: missing.sort(), leftOut };
   }
 
   /** Entries that refer to `hashPart`, itself left out. */
@@ -149,7 +154,8 @@ export class EntryGraph {
     for (let i = this.#firstReference.at(row); i < end; i++) yield this.#references.at(i);
   }
 
-  #add({ narInfo }: Entry): void {
+  #add({ narInfo, leftOut = [] }: Entry): void {
+    for (const reference of leftOut) this.#leftOut.add(hashPartOf(reference));
     this.#rowPath.push(this.#paths.intern(decode(hashPartOf(narInfo.path))));
     this.#narBytes.push(narInfo.narSize);
     this.#fileBytes.push(narInfo.fileSize);

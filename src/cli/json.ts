@@ -17,7 +17,7 @@ export const pinJson = ({ name, path, time, removed = false }: Pin, storeDir: st
   path: path && toStorePath(path, storeDir),
 });
 
-/** `missing`: how many paths of the closure the cache does not have. */
+/** `missing`: how many paths of the closure the cache does not have; `leftOut`: how many of these on purpose. */
 export const closureJson = ({ missing, ...sizes }: ClosureSizes): unknown => ({ ...sizes, missing: missing.length });
 
 export const reasonJson = (reason: KeepReason): unknown =>

@@ -148,7 +148,7 @@ async function writeSegment(
   const time = newestOf(plan.rewritten.map(({ tag }) => tag));
   const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, signal, now: () => time });
   for (const row of output.rows) {
-    const { narInfo, nar, listing } = entryOf(row, survey);
+    const { narInfo, nar, listing, leftOut } = entryOf(row, survey);
     const sigs = plan.sigs.get(row) ?? narInfo.sigs;
     const blobs: Descriptor[] = [];
     for (const { blob, kind } of census.extentsOf(row)) {
@@ -156,7 +156,7 @@ async function writeSegment(
     }
     const moved = { nar: packs.get(pieceKey(row, 'nar')), listing: packs.get(pieceKey(row, 'listing')) };
     const entry: Entry = {
-      ...{ narInfo: { ...narInfo, sigs }, nar: moved.nar?.extents ?? nar, asserted: census.assertedOf(row) },
+      ...{ narInfo: { ...narInfo, sigs }, nar: moved.nar?.extents ?? nar, leftOut, asserted: census.assertedOf(row) },
       ...(listing && { listing: { digest: listing.digest, extents: moved.listing?.extents ?? listing.extents } }),
     };
     blobs.push(...(moved.nar?.blobs ?? []), ...(moved.listing?.blobs ?? []));

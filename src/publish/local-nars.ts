@@ -10,7 +10,7 @@ import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { type BaseName, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
@@ -24,6 +24,8 @@ export interface LocalNarsOptions {
   readonly contentPath: (info: PathInfo) => string;
   /** Whether the local store still has a path; without it a path that cannot be read counts as changed. */
   readonly isValid?: ((path: StorePath) => Promise<boolean>) | undefined;
+  /** What is left out on purpose. */
+  readonly leftOut?: ReadonlySet<BaseName> | undefined;
   /** Bytes of NARs read and compressed. */
   readonly onRead: (bytes: number) => void;
   /** Other caches that may have what this one has lost. */
@@ -39,6 +41,7 @@ const MAX_HELD_BYTES = 512 * 1024;
 /** `info` out of the local store: read, checked and compressed by a worker. */
 export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPath {
   const { store, pool, spool, compression, keys, contentPath, isValid, onRead } = options;
+  const leftOut = info.references.filter((reference) => options.leftOut?.has(reference));
   const take = async (): Promise<TakenPath> => {
     const job = {
       ...{ contentPath: contentPath(info), storePath: info.path, narHash: info.narHash, narSize: info.narSize },
@@ -48,7 +51,7 @@ export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPat
     const nar = await pool.run(job, onRead).catch(async (error: unknown) => {
       throw isPathFault(error) && (await isValid?.(info.path)) === false ? deleted(info, error) : error;
     });
-    return { narInfo: { ...info, compression: compression.method, sigs: signaturesOf(info, keys) }, nar };
+    return { narInfo: { ...info, compression: compression.method, sigs: signaturesOf(info, keys) }, nar, leftOut };
   };
   return { info, take };
 }
@@ -64,11 +67,11 @@ const deleted = ({ path }: PathInfo, cause: Error): NixcacheError =>
 
 /** The bytes of an entry that the cache has lost: out of the local store, else out of the first upstream that has the same. */
 export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): IncomingPath {
-  const { narInfo } = entry;
+  const { narInfo, leftOut } = entry;
   const take = async (call: CallOptions): Promise<TakenPath> => {
     const reasons: string[] = [];
     try {
-      return await localNar(narInfo, options).take(call);
+      return { ...(await localNar(narInfo, options).take(call)), leftOut };
     } catch (error) {
       if (!isPathFault(error)) throw error;
       reasons.push(error.message);
@@ -78,7 +81,7 @@ export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): Inco
         const found = await upstream.fetchNarInfo(hashPartOf(narInfo.path), call);
         if (found?.narHash !== narInfo.narHash) continue;
         const nar = await takeNar(narInfo, narFileOf(upstream, found), { ...call, spool: options.spool });
-        return { narInfo: { ...narInfo, compression: found.compression }, nar };
+        return { narInfo: { ...narInfo, compression: found.compression }, nar, leftOut };
       } catch (error) {
         call.signal?.throwIfAborted();
         if (!isNixcacheError(error) || error.code === 'ERR_IO') throw error;

@@ -6,6 +6,7 @@ import { retentionInForce } from '../cache/read/view.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
@@ -108,21 +109,27 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   onEvent({ type: 'stage', stage: 'push' });
   const local = [...plan.cached, ...plan.sign];
   const cached = [...local.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf);
+  const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
+  const held = new Set<BaseName>([...plan.push, ...plan.cached, ...plan.sign].map(({ path }) => baseNameOf(path)));
+  /** What an entry in the cache is to say is left out of what it refers to. */
+  const leftOutOf = ({ narInfo, leftOut = [] }: Entry): BaseName[] =>
+    narInfo.references.filter((name) => excluded.has(name) || (leftOut.includes(name) && !held.has(name)));
+  const isSaid = (entry: Entry): boolean => leftOutOf(entry).join() === (entry.leftOut ?? []).join();
   const { entries: due, closure: found } = await findDueEntries({
     ...{ store, reader, signal, hashParts: cached },
     before: now().getTime() / 1000 - retentionOf(options) / 2,
-    isDueToo: (entry) => signing.isToSign(entry),
+    isDueToo: (entry) => signing.isToSign(entry) || !isSaid(entry),
   });
   const asserted = due.flatMap((backed) => {
     const entry = signing.formOf(backed.entry);
-    return entry ? { ...backed, entry } : [];
+    return entry ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry) } } : [];
   });
   const signed = due.filter(({ entry }) => signing.isToSign(entry));
   const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
-  const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
   const outcome = await pushPaths({
     ...options,
     push: plan.push,
+    leftOut: excluded,
     asserted,
     now: clockBehind(outdone, options),
     roots: options.roots.filter(({ path }) => !excluded.has(path)),

@@ -41,6 +41,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly contentPath: (info: PathInfo) => string;
   /** As of LocalNarsOptions. */
   readonly isValid?: LocalNarsOptions['isValid'];
+  /** What is left out on purpose: those that refer to it say so. */
+  readonly leftOut?: ReadonlySet<BaseName> | undefined;
   /** Other caches, asked for what the cache turns out to have lost. */
   readonly upstreams?: readonly Upstream[] | undefined;
   /** What the roots need beside `push`: looked after before the last commit, and after it. */

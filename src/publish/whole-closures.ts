@@ -1,6 +1,7 @@
 /** Which targets of a build the cache has already, with all that they need. */
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
+import type { Entry } from '../cache-index/entry.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
@@ -28,7 +29,7 @@ export function withWholeClosure<T extends BuildTarget>(
   const hashPartsOf = ({ outputs }: T): HashPart[] => Object.values(outputs).map(hashPartOf);
   const there = targets.filter((target) => hashPartsOf(target).every((hashPart) => reader.has(hashPart)));
   const mayLack = asksUpstreams || maxNarBytes !== undefined;
-  if (mayLack && keys.length === 0) return new Set(there);
+  if (maxNarBytes !== undefined && keys.length === 0) return new Set(there);
   const lacking = lackingClosures(there.flatMap(hashPartsOf), options, mayLack);
   return new Set(there.filter((target) => !hashPartsOf(target).some((hashPart) => lacking.has(hashPart))));
 }
@@ -40,24 +41,29 @@ export function withWholeClosure<T extends BuildTarget>(
  */
 function lackingClosures(
   roots: readonly HashPart[],
-  { reader, excludePaths, keys }: WholeClosuresOptions,
+  { reader, excludePaths, keys, maxNarBytes }: WholeClosuresOptions,
   mayLack: boolean,
 ): ReadonlySet<HashPart> {
-  const infos = new Map<HashPart, Pick<PathInfo, 'references'>>();
+  const infos = new Map<HashPart, Pick<Entry, 'leftOut'> & Pick<PathInfo, 'references'>>();
   const lacking = new Set<HashPart>();
   const order = referencesFirst(roots, (hashPart) => {
-    const info = reader.findEntry(hashPart)?.narInfo;
-    if (!info) return undefined;
-    infos.set(hashPart, info);
+    const entry = reader.findEntry(hashPart);
+    if (!entry) return undefined;
+    const { narInfo: info, leftOut } = entry;
+    infos.set(hashPart, { references: info.references, leftOut });
     if (!isVouchedFor(info, keys)) lacking.add(hashPart);
     return info.references.map(hashPartOf);
   });
   const isExcluded = (name: string): boolean =>
     excludePaths.some((expression) => expression.test(`${reader.storeDir}/${name}`));
   for (const hashPart of order) {
-    const isLacking = infos.get(hashPart)?.references.some((name) => {
+    const { references = [], leftOut = [] } = infos.get(hashPart) ?? {};
+    const isLacking = references.some((name) => {
       const reference = hashPartOf(name);
-      return lacking.has(reference) || !(mayLack || reader.has(reference) || isExcluded(name));
+      if (lacking.has(reference)) return true;
+      // What somebody left out, and nobody does now, is brought; who has it elsewhere need not be asked.
+      const mayLackIt = leftOut.includes(name) ? maxNarBytes !== undefined : mayLack;
+      return !(mayLackIt || reader.has(reference) || isExcluded(name));
     });
     if (isLacking) lacking.add(hashPart);
   }

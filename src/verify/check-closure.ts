@@ -22,7 +22,7 @@ export interface CheckClosureOptions extends CallOptions {
 }
 
 export interface ClosureChecks {
-  /** References that are nowhere, and an entry that needs each. */
+  /** References that are nowhere, though nobody left them out on purpose, and an entry that needs each. */
   readonly missing: ReadonlyMap<HashPart, BaseName>;
 }
 
@@ -31,6 +31,8 @@ interface Wanted {
   /** One of those that refer to it. */
   by: string | undefined;
   count: number;
+  /** One of those that refer to it and say that it was left out on purpose; they do not count above. */
+  without: string | undefined;
 }
 
 export async function checkClosure(options: CheckClosureOptions): Promise<ClosureChecks> {
@@ -39,7 +41,7 @@ export async function checkClosure(options: CheckClosureOptions): Promise<Closur
   const want = (name: BaseName): Wanted | undefined => {
     const hashPart = hashPartOf(name);
     if (table.find(hashPart)) return undefined;
-    const held = wanted.get(hashPart) ?? { name, by: undefined, count: 0 };
+    const held = wanted.get(hashPart) ?? { name, by: undefined, count: 0, without: undefined };
     wanted.set(hashPart, held);
     return held;
   };
@@ -48,6 +50,10 @@ export async function checkClosure(options: CheckClosureOptions): Promise<Closur
       for (const reference of entry.narInfo.references) {
         const held = want(reference);
         if (!held) continue;
+        if (entry.leftOut?.includes(reference)) {
+          held.without ??= entry.narInfo.path;
+          continue;
+        }
         held.by ??= entry.narInfo.path;
         held.count++;
       }
@@ -63,8 +69,12 @@ export async function checkClosure(options: CheckClosureOptions): Promise<Closur
   const isNowhere = (hashPart: HashPart): boolean =>
     wanted.has(hashPart) && !present.has(hashPart) && !unknown.has(hashPart);
   const missing = new Map<HashPart, BaseName>();
-  for (const [hashPart, { name, by, count }] of wanted) {
-    if (by === undefined || !isNowhere(hashPart)) continue;
+  for (const [hashPart, { name, by, count, without }] of wanted) {
+    if (!isNowhere(hashPart)) continue;
+    if (by === undefined) {
+      if (without !== undefined) addLeftOut(toStorePath(name, storeDir), without, options);
+      continue;
+    }
     missing.set(hashPart, name);
     const others = count > 1 ? ` and ${count - 1} more` : '';
     const where = upstreams.length > 0 ? 'the cache nor upstream' : 'the cache, and no upstream is asked';
@@ -81,6 +91,14 @@ export async function checkClosure(options: CheckClosureOptions): Promise<Closur
   }
   checkRecords(roots, inForce, isNowhere, options);
   return { missing };
+}
+
+function addLeftOut(path: string, without: string, { findings }: CheckClosureOptions): void {
+  findings.add(
+    'left-out-on-purpose',
+    path,
+    `${path}, to which ${without} refers, was left out when that was published`,
+  );
 }
 
 function checkRecords(

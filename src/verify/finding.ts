@@ -59,6 +59,10 @@ export const KINDS = {
     'damage',
     `publish it from a machine that has it, name the cache that has it (--upstream), or ${REPAIR} where the local Nix store has it`,
   ],
+  'left-out-on-purpose': [
+    'info',
+    'clients need it from elsewhere; to bring it, publish without --exclude-path and --max-nar-size',
+  ],
   'unknown-reference': ['warning', 'run verify again when the upstream answers, or with --no-upstream'],
   'root-dangling': ['warning', 'publish it again; else nixcache gc forgets it after the retention'],
   'pin-dangling': ['warning', 'push the path again, or remove the pin: nixcache pin --remove NAME'],

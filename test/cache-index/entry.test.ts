@@ -12,7 +12,7 @@ import {
 import { formatExtents, parseExtents } from '../../src/cache-index/extent.ts';
 import { isNixcacheError } from '../../src/errors.ts';
 import { parseNarInfo } from '../../src/nix/nar-info.ts';
-import { parseStorePath } from '../../src/nix/store-path.ts';
+import { type BaseName, parseStorePath } from '../../src/nix/store-path.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { entry, extent } from '../support/cache-arbitraries.ts';
 
@@ -57,6 +57,15 @@ it('says where other bytes lie, and when the entry was asserted, in fields of it
     `${OWN_TEXT}NixcacheNar: ${pack}@5+3\nNixcacheListing: ${nar} ${pack}@8+9\nNixcacheAsserted: 1700000000\n`,
   );
   expect(clientText(formatEntry(packed))).toBe(OWN_TEXT);
+});
+
+it('says which references were left out, and takes nothing else for that', () => {
+  const [lib, other] = [1, 2].map((n) => `0000000000000000000000000000000${n}-lib` as BaseName);
+  const info = { ...own.narInfo, references: [lib, other].filter((name) => name !== undefined) };
+  const text = formatEntry({ ...own, narInfo: info, leftOut: info.references.slice(0, 1) });
+  expect(text).toContain(`NixcacheLeftOut: ${lib}\n`);
+  expect(clientText(text)).not.toContain('Nixcache');
+  expect(parseEntry(text.replace('LeftOut:', 'LeftOut: ../x '), '/nix/store').leftOut).toEqual([lib]);
 });
 
 describe('refuses', () => {

@@ -24,11 +24,12 @@ export const entry = (): fc.Arbitrary<Entry> =>
         size: fc.nat(),
         packed: extents(),
         listing: fc.record({ digest: digest(), extents: extents() }),
+        leavesOut: fc.boolean(),
         asserted: fc.nat(),
       },
       { requiredKeys: ['info', 'digest', 'size'] },
     )
-    .map(({ info, digest: file, size, packed, listing, asserted }) => {
+    .map(({ info, digest: file, size, packed, listing, leavesOut, asserted }) => {
       const { extra: _, compression, ...rest } = info;
       const fileHash = fileHashOf(file);
       const fileSize = packed ? packed.reduce((sum, { length }) => sum + length, 0) : size;
@@ -36,6 +37,7 @@ export const entry = (): fc.Arbitrary<Entry> =>
         narInfo: { ...rest, compression, url: narUrl(fileHash, compression), fileHash, fileSize },
         nar: packed ?? [wholeBlob(file, size)],
         ...(listing && { listing }),
+        ...(leavesOut && rest.references.length > 0 && { leftOut: rest.references.slice(0, 2) }),
         ...(asserted !== undefined && { asserted }),
       };
     });

@@ -69,6 +69,17 @@ describe('a closure', () => {
     );
   });
 
+  it('lacks what was left out on purpose as no damage, unless others need it who do not say so', async () => {
+    const without = (name: string): EntrySpec => ({
+      ...{ name, references: ['gone'] },
+      edit: (entry) => ({ ...entry, leftOut: [baseNameFor('gone')] }),
+    });
+    const onPurpose = await check({ segments: [[without('app'), without('app2')]] });
+    expect([onPurpose.missing.size, onPurpose.found]).toEqual([0, [['left-out-on-purpose', 'gone']]]);
+    const mixed = await check({ segments: [[without('app'), { name: 'app2', references: ['gone'] }]] });
+    expect([mixed.missing.size, mixed.found]).toEqual([1, [['missing-reference', 'gone']]]);
+  });
+
   it('lacks nothing that an upstream has', async () => {
     const { far, upstream } = await upstreamWith('glibc');
     const segments = [[{ name: 'app', references: ['glibc', 'gone'] }]];

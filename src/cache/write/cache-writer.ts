@@ -169,7 +169,11 @@ export class CacheWriter implements AsyncDisposable {
   }
 
   async #stage(
-    { narInfo: { extra: _foreign, ...info }, nar: { bytes, parts = [], listing, fileHash, fileSize } }: TakenPath,
+    {
+      narInfo: { extra: _foreign, ...info },
+      nar: { bytes, parts = [], listing, fileHash, fileSize },
+      leftOut,
+    }: TakenPath,
     again: () => Promise<PendingEntry>,
   ): Promise<PendingEntry> {
     const uploader = this.#uploader;
@@ -185,6 +189,7 @@ export class CacheWriter implements AsyncDisposable {
         const entry = {
           narInfo,
           nar: narAt.extents,
+          leftOut,
           ...(digest && listedAt && { listing: { digest, extents: listedAt.extents } }),
         };
         return { entry, blobs: [...narAt.blobs, ...(listedAt?.blobs ?? [])] };

@@ -26,6 +26,8 @@ export interface TakenPath {
   /** With the signatures that the entry is to have, and the compression of the bytes, from which the rest follows. */
   readonly narInfo: Omit<NarInfo, 'url' | 'fileHash' | 'fileSize'>;
   readonly nar: NarResult;
+  /** As of Entry. */
+  readonly leftOut?: Entry['leftOut'];
 }
 
 export interface PendingEntry {

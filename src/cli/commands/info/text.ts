@@ -23,7 +23,7 @@ export interface InfoTextOptions {
 
 export function formatPathReport(report: PathReport, { retain }: InfoTextOptions): string {
   const { entry, segment, asserted, signatures, closure, dependents, roots, pins } = report;
-  const { narInfo, nar, listing } = entry;
+  const { narInfo, nar, listing, leftOut } = entry;
   const fields: [string, string][] = [
     ['NAR', `${formatBytes(narInfo.narSize)}, ${narInfo.narHash}`],
     ['compressed', `${formatBytes(narInfo.fileSize)}, ${narInfo.compression}, ${narInfo.fileHash}`],
@@ -41,7 +41,11 @@ export function formatPathReport(report: PathReport, { retain }: InfoTextOptions
       signatures.map(({ keyName, verdict }) => `${keyName}${VERDICTS[verdict]}`),
       'nobody',
     ),
-    ...several('references', narInfo.references, 'none'),
+    ...several(
+      'references',
+      narInfo.references.map((name) => (leftOut?.includes(name) ? `${name} (left out on purpose)` : name)),
+      'none',
+    ),
     ['closure', formatClosure(closure)],
     ...several('needed by', dependents, 'no other path'),
     ...several(
@@ -76,8 +80,10 @@ function several(title: string, values: readonly string[], none = ''): [string, 
   return shown === values ? lines : [...lines, ['', `and ${values.length - shown.length} more; --json has them all`]];
 }
 
-function formatClosure({ paths, narBytes, fileBytes, missing }: ClosureSizes): string {
-  const lacking = missing.length === 0 ? '' : `; ${formatCount(missing.length, 'path')} of it not in this cache`;
+function formatClosure({ paths, narBytes, fileBytes, missing, leftOut }: ClosureSizes): string {
+  const onPurpose = leftOut === 0 ? '' : ` (${leftOut} left out on purpose)`;
+  const lacking =
+    missing.length === 0 ? '' : `; ${formatCount(missing.length, 'path')} of it not in this cache${onPurpose}`;
   return `${formatCount(paths, 'path')}, NARs ${formatBytes(narBytes)}, compressed ${formatBytes(fileBytes)}${lacking}`;
 }
 

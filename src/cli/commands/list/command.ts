@@ -7,7 +7,7 @@ const JSON_HELP = `JSON:
   list           {cache, storeDir, entries, narBytes, fileBytes, segments, checkpoints, newestPublish,
                  signedBy: [{keyName, entries}], unsigned, publicKeys, roots, pins}
   roots          [{name, system, source, revision, path, published, records,
-                 closure: {paths, narBytes, fileBytes, missing}}]
+                 closure: {paths, narBytes, fileBytes, missing, leftOut}}]
   pins           [{name, path, pinned}]
   list --roots   {cache, roots}, list --pins   {cache, pins}
   list --entries one document a line: {path, narBytes, fileBytes, asserted, signedBy}`;
