@@ -1,5 +1,7 @@
 /** Finds and reads the config file: `--config FILE`, else ./nixcache.toml, else the user's own. */
 
+import { realpath } from 'node:fs/promises';
+import { devNull } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { CallOptions } from '../call-options.ts';
 import { absolutePath, configHome, type Environment, orWithoutHome } from '../environment.ts';
@@ -41,11 +43,15 @@ export async function loadConfig(location: ConfigLocation): Promise<LoadedConfig
   return NO_CONFIG;
 }
 
+/** What people name for no configuration at all. */
+const isNullDevice = async (file: string): Promise<boolean> => (await realpath(file).catch(() => file)) === devNull; // pipes have no path
+
 async function readIfThere(
   file: string,
   read: (options: { readonly maxBytes: number }) => Promise<Buffer>,
 ): Promise<string | undefined> {
   try {
+    if (await isNullDevice(file)) return '';
     return (await read({ maxBytes: MAX_BYTES })).toString('utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { CACHE_KINDS, type CacheHost, startRegistry } from '../support/e2e-caches.ts';
@@ -157,6 +158,26 @@ describe.each(CACHE_KINDS)('serve from $name', ({ start }) => {
 });
 
 describe('serve without its registry', () => {
+  it('waits for one that is away for seconds, as Nix does', async () => {
+    const [host, nix] = await Promise.all([startRegistry(), createNixEnv()]);
+    try {
+      const flake = await writeFlake(join(nix.dir, 'f'), '{ it = run "it" "echo hello > $out"; }');
+      const published = await nixcache(['publish', flake, '--to', host.cache('away'), '--no-upstream', '--json'], {
+        env: { ...nix.env, NIX_SIGNING_KEY: key.secret },
+      });
+      const [path = ''] = readJson(published.stdout).pushed ?? [];
+      await using server = await startServe(['--from', host.cache('away'), '--no-upstream'], nix);
+      const url = fieldOf(await (await fetch(`${server.url}/${hashPart(path)}.narinfo`)).text(), 'URL');
+      await host.registry.pause();
+      const answer = fetch(`${server.url}/${url}`);
+      await delay(2500); // the outage
+      await host.registry.resume();
+      expect((await answer).status).toBe(200);
+    } finally {
+      await Promise.all([host.stop(), nix.cleanup()]);
+    }
+  });
+
   it('goes on from the last index on disk, with quick misses and clean failures', async () => {
     const [host, nix] = await Promise.all([startRegistry(), createNixEnv()]);
     try {

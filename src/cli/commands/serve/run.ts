@@ -12,8 +12,11 @@ import { Session } from '../../session/session.ts';
 import type { Output } from '../../ui/output.ts';
 import { optionsOf, Reloading } from './reload.ts';
 
-/** Somebody waits: what the registry does not give within two seconds Nix takes from its next substituter, or builds. */
-const PROMPT_RETRIES: RetryPolicy = { attempts: 4, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
+/**
+ * Some six seconds: a registry that starts anew is waited for, as Nix itself would do. Somebody waits, so what it does not
+ * give by then Nix takes from its next substituter, or builds.
+ */
+const PROMPT_RETRIES: RetryPolicy = { attempts: 8, baseDelayMs: 250, maxDelayMs: 1000, deadlineMs: 10_000 };
 
 /** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
 const CONNECT_TIMEOUT_MS = 5000;
