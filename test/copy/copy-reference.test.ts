@@ -329,7 +329,7 @@ describe('a root that needs what nobody trusted signed', () => {
     const lib = { name: 'lib', references: ['libc'] };
     const paths = [lib, { name: 'app', references: ['lib'] }, 'good'];
     await new CacheBuilder(store).publish({ at: day(0), paths, roots: ['app', 'good'] });
-    await copyBetween(store, signed, { keys: [key] });
+    await copyBetween(store, signed, { keys: [key], now: () => day(0) });
     await new CacheBuilder(signed).publish({ at: day(1), paths: ['libc'] });
     // A segment of records alone.
     const pins = [{ name: 'kept', path: baseNameFor('lib'), time: 1 }];

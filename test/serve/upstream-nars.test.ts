@@ -118,7 +118,7 @@ describe('a compressed NAR without a file hash', () => {
   it('is refused when nobody here can unpack it', async () => {
     const far = await startFakeUpstream();
     addPacked(far, 1, SMALL, { terse: true });
-    say(far, 1, { compression: 'lzip' });
+    say(far, 1, { compression: 'lrzip' });
     const { infoOf, events } = setUp(far);
     expect(await infoOf(1)).toBeUndefined();
     expect(events).toMatchObject([{ type: 'refused', reason: expect.stringContaining('FileHash') }]);
