@@ -1,10 +1,11 @@
 /**
  * One entry of the cache: a narinfo, and where its bytes lie.
  *
- * In an entries blob it is the narinfo as Nix writes it plus up to four fields of ours, which Nix would ignore and
- * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own),
- * NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing), NixcacheLeftOut (references that the publisher
- * was told to leave out) and NixcacheAsserted (Unix seconds, written by compaction; otherwise the segment's own time counts).
+ * In an entries blob it is the narinfo as Nix writes it plus up to five fields of ours, which Nix would ignore and
+ * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own), NixcachePieces
+ * (digests of the pieces of a large one), NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing),
+ * NixcacheLeftOut (references that the publisher was told to leave out) and NixcacheAsserted (Unix seconds, written by
+ * compaction; otherwise the segment's own time counts).
  */
 import { NixcacheError } from '../errors.ts';
 import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
@@ -21,6 +22,8 @@ export interface Entry {
   readonly listing?: ListingRef | undefined;
   /** References that its publisher left out on purpose; the cache may have them all the same by now. */
   readonly leftOut?: readonly BaseName[] | undefined;
+  /** By which any range of a large NAR is checked without the rest; segments of earlier writers have none. */
+  readonly pieces?: NarPieces | undefined;
   /** Unix seconds. */
   readonly asserted?: number | undefined;
 }
@@ -32,6 +35,12 @@ interface ListingRef {
   readonly extents: readonly Extent[];
 }
 
+/** Of each `pieceBytes` of the compressed NAR the first 16 bytes of the SHA-256, end to end. */
+interface NarPieces {
+  readonly pieceBytes: number;
+  readonly digests: Uint8Array;
+}
+
 /** Wherever bytes of `entry` lie: the NAR's, then the listing's. */
 export const extentsOf = ({ nar, listing }: Pick<Entry, 'nar' | 'listing'>): readonly Extent[] =>
   listing ? [...nar, ...listing.extents] : nar;
@@ -39,6 +48,7 @@ export const extentsOf = ({ nar, listing }: Pick<Entry, 'nar' | 'listing'>): rea
 const NAR_FIELD = 'NixcacheNar';
 const LISTING_FIELD = 'NixcacheListing';
 const LEFT_OUT_FIELD = 'NixcacheLeftOut';
+const PIECES_FIELD = 'NixcachePieces';
 const ASSERTED_FIELD = 'NixcacheAsserted';
 
 const EXTENSIONS: Readonly<Record<string, string>> = {
@@ -74,6 +84,7 @@ export function formatEntry(entry: Entry): string {
   if (!isOwnBlob(entry)) text += `${NAR_FIELD}: ${formatExtents(entry.nar)}\n`;
   if (entry.listing) text += `${LISTING_FIELD}: ${entry.listing.digest} ${formatExtents(entry.listing.extents)}\n`;
   if (entry.leftOut && entry.leftOut.length > 0) text += `${LEFT_OUT_FIELD}: ${entry.leftOut.join(' ')}\n`;
+  if (entry.pieces) text += `${PIECES_FIELD}: ${formatPieces(entry.pieces)}\n`;
   if (entry.asserted !== undefined) text += `${ASSERTED_FIELD}: ${entry.asserted}\n`;
   return text;
 }
@@ -92,6 +103,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
   const nar = extra?.get(NAR_FIELD);
   const listing = extra?.get(LISTING_FIELD);
   const leftOut = extra?.get(LEFT_OUT_FIELD);
+  const pieces = parsePieces(extra?.get(PIECES_FIELD), fileSize);
   const asserted = extra?.get(ASSERTED_FIELD);
   const extents = nar === undefined ? [wholeBlob(digestOfFile(fileHash), fileSize)] : parseExtents(nar);
   if (totalLength(extents) !== fileSize) {
@@ -105,6 +117,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
     nar: extents,
     ...(listing === undefined ? {} : { listing: parseListing(listing) }),
     ...(leftOut === undefined ? {} : { leftOut: parseLeftOut(leftOut, narInfo) }),
+    ...(pieces && { pieces }),
     ...(asserted === undefined ? {} : { asserted: parseSeconds(asserted) }),
   };
 }
@@ -121,6 +134,22 @@ const parseLeftOut = (text: string, { references }: Pick<NarInfo, 'references'>)
   const names = new Set(text.split(' '));
   return references.filter((reference) => names.has(reference));
 };
+const DIGEST_BYTES = 16;
+/** A reader holds back a piece of each stream. */
+const MAX_PIECE_BYTES = 8 * 1024 * 1024;
+const MIN_PIECE_BYTES = 64 * 1024;
+
+const formatPieces = ({ pieceBytes, digests }: NarPieces): string =>
+  `${pieceBytes} ${Buffer.from(digests).toString('base64')}`;
+
+/** Undefined for what does not describe `fileSize` bytes: then the whole is checked, as where nothing is said. */
+function parsePieces(text: string | undefined, fileSize: number): NarPieces | undefined {
+  const [, size, encoded = ''] = /^([1-9][0-9]{0,8}) ([0-9A-Za-z+/]+={0,2})$/.exec(text ?? '') ?? [];
+  const pieceBytes = Number(size);
+  if (!(pieceBytes >= MIN_PIECE_BYTES && pieceBytes <= MAX_PIECE_BYTES)) return undefined;
+  const digests = Buffer.from(encoded, 'base64');
+  return digests.length === Math.ceil(fileSize / pieceBytes) * DIGEST_BYTES ? { pieceBytes, digests } : undefined;
+}
 
 /** Anything else must not read as "long ago": gc would drop the entry. */
 function parseSeconds(text: string): number {

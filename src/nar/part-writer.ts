@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
 import { type Digest, digestFromHex } from '../oci/digest.ts';
+import { PIECE_BYTES, PieceDigester, type PieceDigests } from '../streams/pieces.ts';
 
 /** A finished file that holds all or a part of a compressed NAR. */
 export interface NarPart {
@@ -23,6 +24,8 @@ export interface WrittenNar {
   /** The compressed NAR, or else the files that hold it, in order; the receiver removes them. */
   readonly bytes?: Uint8Array | undefined;
   readonly parts?: readonly NarPart[] | undefined;
+  /** Digests of its pieces, where it is larger than one. */
+  readonly pieces?: PieceDigests | undefined;
 }
 
 export interface PartLimits {
@@ -56,6 +59,7 @@ interface OpenPart {
 export class PartWriter implements NarSink {
   readonly #options: PartWriterOptions;
   readonly #whole = createHash('sha256');
+  readonly #pieces = new PieceDigester();
   #held: Uint8Array[] = [];
   #size = 0;
   #parts: NarPart[] = [];
@@ -79,7 +83,10 @@ export class PartWriter implements NarSink {
   finish(): WrittenNar {
     this.#closePart();
     const fileSize = this.#size;
-    if (this.#parts.length > 0) return { fileHash: hashFromBytes(this.#whole.digest()), fileSize, parts: this.#parts };
+    if (this.#parts.length > 0) {
+      const pieces = fileSize > PIECE_BYTES ? this.#pieces.finish() : undefined;
+      return { fileHash: hashFromBytes(this.#whole.digest()), fileSize, parts: this.#parts, pieces };
+    }
     const bytes = Buffer.concat(this.#held);
     return { fileHash: hashFromBytes(this.#whole.update(bytes).digest()), fileSize, bytes };
   }
@@ -101,6 +108,7 @@ export class PartWriter implements NarSink {
         const piece = chunk.subarray(at, at + this.#options.partBytes - part.size);
         for (let done = 0; done < piece.length; ) done += writeSync(part.fd, piece, done);
         this.#whole.update(piece);
+        this.#pieces.update(piece);
         part.hash?.update(piece);
         part.size += piece.length;
         at += piece.length;

@@ -1,6 +1,6 @@
 /** `/nar/…`: from the cache, else from the upstreams; streamed. */
 import type { CacheReader } from '../cache/read/cache-reader.ts';
-import { narUrl } from '../cache-index/entry.ts';
+import { type Entry, narUrl } from '../cache-index/entry.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBase32, type NixHash } from '../nix/hash.ts';
@@ -64,15 +64,15 @@ export class Nars {
     try {
       const file = await reader.findNarFile(fileHash);
       if (file === undefined || narUrl(fileHash, file.entry.narInfo.compression) !== url) return undefined;
-      const { entry, size } = file;
-      if (trust.allows(entry.narInfo)) return { entry, size, fileHash };
+      const { entry } = file;
+      if (trust.allows(entry.narInfo)) return cacheNar(entry);
       // The same path may have been published before with other signatures; what its narinfo says now counts.
       const now = await reader.findEntry(hashPartOf(entry.narInfo.path));
-      if (now?.narInfo.fileHash === fileHash && trust.allows(now.narInfo)) return { entry: now, size, fileHash };
+      if (now?.narInfo.fileHash === fileHash && trust.allows(now.narInfo)) return cacheNar(now);
       for (const older of reader.entriesOf?.(hashPartOf(entry.narInfo.path)) ?? []) {
         const { narInfo } = older;
         const isIt = narInfo.fileHash === fileHash && narUrl(fileHash, narInfo.compression) === url;
-        if (isIt && trust.allows(narInfo)) return { entry: older, size: narInfo.fileSize, fileHash };
+        if (isIt && trust.allows(narInfo)) return cacheNar(older);
       }
       onEvent({ type: 'refused', path: `/${url}`, reason: 'no trusted key signed it' });
     } catch (error) {
@@ -111,6 +111,12 @@ export class Nars {
     const expired = (): Error => new NixcacheError('ERR_UPSTREAM', `no answer within ${timeoutMs} ms`);
     return withDeadline(timeoutMs, expired, signal, act);
   }
+}
+
+function cacheNar(entry: Entry): CacheNar {
+  const { narInfo, pieces } = entry;
+  const { fileHash, fileSize: size } = narInfo;
+  return { entry, size, fileHash, pieces: pieces && { size, ...pieces } };
 }
 
 function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, via?: string): Answer {

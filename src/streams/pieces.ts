@@ -12,11 +12,15 @@ import type { ByteRange } from './byte-range.ts';
 export const PIECE_BYTES = 1024 * 1024;
 const PIECE_DIGEST_BYTES = 16;
 
-/** What content of `size` bytes has to be: each `pieceBytes` of it have one of `digests`, which lie end to end. */
-export interface Pieces {
-  readonly size: number;
+/** Of each `pieceBytes` of some content the digest, end to end. */
+export interface PieceDigests {
   readonly pieceBytes: number;
   readonly digests: Uint8Array;
+}
+
+/** What content of `size` bytes has to be. */
+export interface Pieces extends PieceDigests {
+  readonly size: number;
 }
 
 /** Digests the pieces of what is written to it. */
@@ -45,7 +49,8 @@ export class PieceDigester {
 
   finish(): Pieces {
     this.#endPiece();
-    return { size: this.#size, pieceBytes: this.#pieceBytes, digests: Buffer.concat(this.#digests) };
+    const digests = new Uint8Array(Buffer.concat(this.#digests)); // which is no view, and can go to another thread
+    return { size: this.#size, pieceBytes: this.#pieceBytes, digests };
   }
 
   #endPiece(): void {

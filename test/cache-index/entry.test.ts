@@ -88,6 +88,32 @@ describe('refuses', () => {
   });
 });
 
+describe('digests of pieces', () => {
+  const OF_3 = Buffer.alloc(3 * 16, 7);
+  const sized = (fileSize: number): string => OWN_TEXT.replace(/^FileSize: .*$/m, `FileSize: ${fileSize}`);
+  const line = (pieceBytes: number, digests: Buffer): string =>
+    `NixcachePieces: ${pieceBytes} ${digests.toString('base64')}\n`;
+  const MIB = 1024 * 1024;
+
+  it('are kept, and not given to clients', () => {
+    const text = sized(2 * MIB + 1) + line(MIB, OF_3);
+    const parsed = parseEntry(text, '/nix/store');
+    expect(parsed.pieces).toEqual({ pieceBytes: MIB, digests: OF_3 });
+    expect(formatEntry(parsed)).toBe(text);
+    expect(clientText(text)).toBe(sized(2 * MIB + 1));
+  });
+
+  it.each([
+    ['too few for the file', sized(3 * MIB + 1) + line(MIB, OF_3)],
+    ['too many', sized(2 * MIB) + line(MIB, OF_3)],
+    ['of tiny pieces', sized(3) + line(1, OF_3)],
+    ['of pieces that no reader can hold', sized(2 * MIB) + line(1024 * MIB, OF_3.subarray(0, 16))],
+    ['that are none', `${sized(3 * MIB)}NixcachePieces: all right\n`],
+  ])('are as good as none when they are %s', (_, text) => {
+    expect(parseEntry(text, '/nix/store').pieces).toBeUndefined();
+  });
+});
+
 test('parsing undoes formatting', () => {
   fc.assert(
     fc.property(entry(), (one) => {

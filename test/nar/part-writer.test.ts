@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { PartWriter } from '../../src/nar/part-writer.ts';
 import { hashFromHex } from '../../src/nix/hash.ts';
+import { noise } from '../support/bytes.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -38,6 +39,27 @@ test.each([
   const contents = parts.map(({ file }) => readFileSync(file));
   expect(Buffer.concat(contents)).toEqual(data);
   expect(parts.map(({ digest }) => digest)).toEqual(contents.map((bytes) => `sha256:${sha256(bytes)}`));
+});
+
+test.each([
+  [1024 * 1024, 0],
+  [1024 * 1024 + 1, 2],
+  [3 * 1024 * 1024, 3],
+])('of a file of %i bytes there are digests of %i pieces, whatever its parts', async (size, count) => {
+  const data = noise(size, 'pieces');
+  const digests = Array.from({ length: count }, (_, i) =>
+    createHash('sha256')
+      .update(data.subarray(i * 1024 * 1024, (i + 1) * 1024 * 1024))
+      .digest()
+      .subarray(0, 16),
+  );
+  for (const partBytes of [700_000, 100_000_000]) {
+    const writer = new PartWriter({ spoolDirectory: await tempDir(), maxInlineBytes: 65_536, partBytes });
+    for (let at = 0; at < size; at += 300_000) writer.write(data.subarray(at, at + 300_000));
+    const { pieces } = writer.finish();
+    if (count === 0) expect(pieces).toBeUndefined();
+    else expect(pieces).toEqual({ size, pieceBytes: 1024 * 1024, digests: new Uint8Array(Buffer.concat(digests)) });
+  }
 });
 
 test('discard leaves nothing behind', async () => {

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { Entry } from '../../src/cache-index/entry.ts';
 import type { Digest } from '../../src/oci/digest.ts';
+import { PieceDigester } from '../../src/streams/pieces.ts';
 import { CacheBuilder, hashPartFor } from '../support/cache-builder.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { type Asked, bodyOf, headerOf, setUpApp } from './set-up.ts';
@@ -145,6 +146,46 @@ describe('a damaged NAR', () => {
     const sent = Buffer.concat(chunks);
     expect(sent.equals(whole.subarray(3_000_000, 3_000_000 + sent.length))).toBe(true);
     expect(3_000_000 + sent.length).toBeLessThanOrEqual(4_500_000);
+  });
+});
+
+describe('a large NAR whose entry has the digests of its pieces', () => {
+  const setUpPieces = async () => {
+    const cache = await setUp();
+    const entry = cache.entryOf('large');
+    const digester = new PieceDigester();
+    digester.update(await cache.bytesOf('large'));
+    const { pieceBytes, digests } = digester.finish();
+    const pieces = { pieceBytes, digests };
+    cache.reader.findNarFile = () => ({ entry: { ...entry, pieces }, size: entry.narInfo.fileSize });
+    return cache;
+  };
+
+  it('is read no further than the range and its pieces', async () => {
+    const cache = await setUpPieces();
+    const reply = await cache.nar('large', { Range: 'bytes=2000000-2000001' });
+    expect((await bodyOf(reply.body)).equals((await cache.bytesOf('large')).subarray(2_000_000, 2_000_002))).toBe(true);
+    expect(cache.fetched.map(({ isPart }) => isPart)).toEqual([true]);
+  });
+
+  it.each(['', 'bytes=0-', 'bytes=1000000-'])('is sent no further than it is right: %j', async (range) => {
+    const cache = await setUpPieces();
+    cache.damage('large', 3_500_000);
+    const reply = await cache.nar('large', range === '' ? {} : { Range: range });
+    const chunks: Uint8Array[] = [];
+    const read = async (): Promise<void> => {
+      for await (const chunk of reply.body as ReadableStream<Uint8Array>) chunks.push(chunk);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+    const start = range === 'bytes=1000000-' ? 1_000_000 : 0;
+    expect(Buffer.concat(chunks).equals((await cache.bytesOf('large')).subarray(start, 3 * 1024 * 1024))).toBe(true);
+    expect((await cache.narInfo('large')).status).toBe(404);
+  });
+
+  it('is none at all when its first piece is damaged', async () => {
+    const cache = await setUpPieces();
+    cache.damage('large', 5);
+    expect((await cache.nar('large')).status).toBe(404);
   });
 });
 

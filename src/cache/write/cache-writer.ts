@@ -171,7 +171,7 @@ export class CacheWriter implements AsyncDisposable {
   async #stage(
     {
       narInfo: { extra: _foreign, ...info },
-      nar: { bytes, parts = [], listing, fileHash, fileSize },
+      nar: { bytes, parts = [], listing, fileHash, fileSize, pieces },
       leftOut,
     }: TakenPath,
     again: () => Promise<PendingEntry>,
@@ -191,6 +191,7 @@ export class CacheWriter implements AsyncDisposable {
           nar: narAt.extents,
           leftOut,
           ...(digest && listedAt && { listing: { digest, extents: listedAt.extents } }),
+          ...(pieces && { pieces: { pieceBytes: pieces.pieceBytes, digests: pieces.digests } }),
         };
         return { entry, blobs: [...narAt.blobs, ...(listedAt?.blobs ?? [])] };
       },
