@@ -103,9 +103,13 @@ async function plan({ segments, catalog, good }: CheckContentsOptions): Promise<
 }
 
 /** What has been read when an entry has: its bytes, wherever they lie, against all that it says. */
-function keyOf({ narInfo, nar, listing }: Entry): string {
-  const text = `${formatExtents(nar)} ${narInfo.narHash} ${listing ? formatExtents(listing.extents) : ''}`;
-  return createHash('sha256').update(text).digest('base64').slice(0, 24);
+function keyOf({ narInfo, nar, listing, pieces }: Entry): string {
+  const text = `${formatExtents(nar)} ${narInfo.narHash} ${listing ? formatExtents(listing.extents) : ''} `;
+  return createHash('sha256')
+    .update(text)
+    .update(pieces?.digests ?? '')
+    .digest('base64')
+    .slice(0, 24);
 }
 
 /** The pack that holds all of the entry. */
@@ -140,6 +144,7 @@ const FINDINGS: Readonly<Record<NarFault['kind'], FindingKind>> = {
   corrupt: 'nar-corrupt',
   mismatch: 'nar-mismatch',
   listing: 'listing-damaged',
+  pieces: 'pieces-wrong',
 };
 
 async function checkPlace(
@@ -157,6 +162,7 @@ async function checkPlace(
     else {
       findings.add(FINDINGS[fault.kind], path, `${path}: ${fault.message}`);
       if (fault.kind === 'listing') segment.blame(row, { listing: true });
+      else if (fault.kind === 'pieces') segment.blame(row, { pieces: true });
       else segment.blame(row, { nar: fault.kind === 'lost' ? 'lost' : 'corrupt' });
       const [only, ...more] = entry.nar;
       const isOwn = only && more.length === 0 && only.digest === digestOfFile(entry.narInfo.fileHash);

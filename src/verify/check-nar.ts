@@ -1,5 +1,5 @@
 /** Whether one compressed NAR is what its entry says, from its file hash to its listing. */
-import type { Readable } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { zstdDecompressSync } from 'node:zlib';
 import type { Entry } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
@@ -8,6 +8,8 @@ import { type NarNode, parseNarListing } from '../nar/nar-listing.ts';
 import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
 import { MAX_LISTING_BYTES, type NarInfo } from '../nix/nar-info.ts';
 import { untilIntact } from '../oci/read-blob.ts';
+import { PieceDigester } from '../streams/pieces.ts';
+import { readThrough } from '../streams/verify.ts';
 
 export interface NarSource {
   /** The compressed NAR, ending in ERR_DIGEST_MISMATCH unless it has its file hash. */
@@ -18,14 +20,18 @@ export interface NarSource {
 
 /** Undefined: as it should be. */
 export interface NarFault {
-  /** `lost`: not there. `corrupt`: not what the file hash says. `mismatch`: not what the narinfo says. */
-  readonly kind: 'lost' | 'corrupt' | 'mismatch' | 'listing';
+  /**
+   * `lost`: not there. `corrupt`: not what the file hash says. `mismatch`: not what the narinfo says. Else the NAR is right,
+   * and what goes with it is not: `listing`, or `pieces`, the digests of its pieces.
+   */
+  readonly kind: 'lost' | 'corrupt' | 'mismatch' | 'listing' | 'pieces';
   readonly message: string;
 }
 
 /** @throws {NixcacheError} what says nothing about the NAR: no network, an abort */
-export async function checkNar({ narInfo }: Entry, source: NarSource): Promise<NarFault | undefined> {
+export async function checkNar({ narInfo, pieces }: Entry, content: NarSource): Promise<NarFault | undefined> {
   const { narSize, narHash } = narInfo;
+  const { source, arePiecesRight } = digested(content, pieces);
   let summary: NarSummary;
   try {
     summary = await untilIntact(() => readNar(narInfo, source));
@@ -38,8 +44,36 @@ export async function checkNar({ narInfo }: Entry, source: NarSource): Promise<N
   }
   if (summary.narHash !== narHash) return { kind: 'mismatch', message: `its NAR hash is ${summary.narHash}` };
   if (summary.narSize !== narSize) return { kind: 'mismatch', message: `its NAR has ${summary.narSize} bytes` };
+  if (!arePiecesRight()) return { kind: 'pieces', message: 'the digests of its pieces are not of its bytes' };
   return checkListing(summary.listing, source);
 }
+
+/** `content`, and whether what was read of it last, to its end, has the digests in `pieces`. */
+function digested(
+  content: NarSource,
+  pieces: Entry['pieces'],
+): { readonly source: NarSource; readonly arePiecesRight: () => boolean } {
+  if (pieces === undefined) return { source: content, arePiecesRight: () => true };
+  let digester = new PieceDigester(pieces.pieceBytes);
+  const open = async (): Promise<Readable> => {
+    const reading = new PieceDigester(pieces.pieceBytes);
+    digester = reading;
+    return readThrough(await content.open(), passingTo(reading));
+  };
+  return {
+    source: { open, fetchListing: () => content.fetchListing() },
+    arePiecesRight: () => Buffer.compare(digester.finish().digests, pieces.digests) === 0,
+  };
+}
+
+/** Hands on what `digester` has seen. */
+const passingTo = (digester: PieceDigester): Transform =>
+  new Transform({
+    transform(chunk: Buffer, _encoding, callback) {
+      digester.update(chunk);
+      callback(null, chunk);
+    },
+  });
 
 async function readNar({ compression, narSize }: NarInfo, source: NarSource): Promise<NarSummary> {
   const read = async (): Promise<NarSummary> =>

@@ -69,6 +69,10 @@ export const KINDS = {
   'nar-corrupt': ['damage', BYTES],
   'nar-mismatch': ['damage', BYTES],
   'listing-damaged': ['damage', `${REPAIR} drops the listing; the NAR stays`],
+  'pieces-wrong': [
+    'damage',
+    `${REPAIR} drops the digests of its pieces; the NAR stays, but until then serve takes it for damaged`,
+  ],
   unchecked: ['warning', 'install the optional package @napi-rs/lzma for xz; other methods Nix itself has to read'],
   unanswered: ['damage', 'look into the registry: it gives an error for this alone; nothing is dropped meanwhile'],
 } as const satisfies Record<string, readonly [Severity, string]>;

@@ -172,7 +172,7 @@ async function isWholeInside(
 ): Promise<boolean> {
   if (segment.faults.get(row)?.nar !== 'corrupt' || !(await canDecompress(entry.narInfo.compression))) return false;
   const fault = await checkNar(entry, narInStore(entry, options));
-  return fault === undefined || fault.kind === 'listing';
+  return fault === undefined || fault.kind === 'listing' || fault.kind === 'pieces';
 }
 
 /** A failing upstream has nothing to give now; whether it may be relied on for a closure is asked elsewhere. */

@@ -133,13 +133,14 @@ async function carriedForm(
   options: RewriteOptions,
 ): Promise<PendingEntry | undefined> {
   if (!dead.has(good.segment.tag)) return undefined; // it stays where it is
-  const { narInfo, nar, listing, leftOut } = entryAt(good);
+  const { narInfo, nar, listing, leftOut, pieces } = entryAt(good);
   const fault = good.segment.faults.get(good.row);
   const entry: Entry = {
     narInfo: { ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) },
     nar,
     leftOut,
     ...(listing && !fault?.listing ? { listing } : {}),
+    ...(pieces && !fault?.pieces ? { pieces } : {}),
     asserted,
   };
   const digests = new Set(extentsOf(entry).map(({ digest }) => digest));

@@ -11,6 +11,8 @@ export interface RowFault {
   readonly nar?: 'lost' | 'corrupt';
   /** Its listing cannot be had. */
   readonly listing?: boolean;
+  /** The digests of its pieces are not of its NAR. */
+  readonly pieces?: boolean;
   /** Its text is not as it should be; the entry itself is known. */
   readonly text?: boolean;
 }

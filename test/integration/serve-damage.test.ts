@@ -14,6 +14,7 @@ import { NIX_VERSIONS, requireNix } from '../support/nix-versions.ts';
 const PATHS = [
   { name: 'small', bytes: 10_000 },
   { name: 'large', bytes: 4_000_000 },
+  { name: 'large-in-pieces', bytes: 4_000_000, pieces: true },
 ];
 const made = new MemoryStore();
 const builder = new CacheBuilder(made);

@@ -28,6 +28,7 @@ import type { ContentStore } from '../../src/oci/content-store.ts';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { PieceDigester } from '../../src/streams/pieces.ts';
 import { noise, readAll } from './bytes.ts';
 import { narOf } from './nar.ts';
 
@@ -43,6 +44,8 @@ export interface PathSpec {
   readonly bytes?: number;
   /** Other contents for the same path, as another machine may build it. */
   readonly build?: number;
+  /** Whether its entry has the digests of its pieces, as those of large NARs do; default false. */
+  readonly pieces?: boolean;
 }
 
 export interface PublishSpec {
@@ -139,6 +142,7 @@ export class CacheBuilder {
     const fileHash = sha256(packed);
     return {
       ...{ packed, listing: zstdCompressSync(JSON.stringify(listingOf(nar))) },
+      ...(spec.pieces && { pieces: piecesOf(packed) }),
       narInfo: {
         path: toStorePath(baseNameFor(spec.name)),
         url: narUrl(fileHash, 'zstd'),
@@ -171,7 +175,7 @@ export class CacheBuilder {
       const listing = { digest: describe('', path.listing).digest, extents: place(path.listing) };
       stored.push({
         own: packed ? [pack] : [own, pack],
-        entry: { narInfo: path.narInfo, nar, listing },
+        entry: { narInfo: path.narInfo, nar, listing, ...(path.pieces && { pieces: path.pieces }) },
       });
     }
     return stored;
@@ -182,6 +186,7 @@ interface MadePath {
   readonly packed: Buffer;
   readonly listing: Buffer;
   readonly narInfo: Entry['narInfo'];
+  readonly pieces?: Entry['pieces'];
 }
 
 interface StoredPath {
@@ -191,6 +196,13 @@ interface StoredPath {
 
 const sha256 = (bytes: Uint8Array): Entry['narInfo']['fileHash'] =>
   hashFromBytes(createHash('sha256').update(bytes).digest());
+
+const piecesOf = (packed: Buffer): NonNullable<Entry['pieces']> => {
+  const digester = new PieceDigester();
+  digester.update(packed);
+  const { pieceBytes, digests } = digester.finish();
+  return { pieceBytes, digests };
+};
 
 /** Of the NAR of one plain file: its size stands at byte 88, and its contents follow. */
 const listingOf = (nar: Buffer): unknown => ({
