@@ -13,6 +13,8 @@ export const MAX_ENTRIES_BLOB_BYTES = 16 * 1024 * 1024;
 const MAX_ENTRIES_TEXT_BYTES = 128 * 1024 * 1024;
 /** Ten times what writers put into one segment. */
 export const MAX_ENTRIES = 10_000;
+/** 4 MiB of digests, which do not compress, are of 256 GiB of NARs: what is beyond is checked as a whole. */
+const MAX_PIECES_BYTES = 4 * 1024 * 1024;
 /** Written once, read by everyone: 9 costs some 10 ms for 1 000 entries. */
 const LEVEL = 9;
 
@@ -23,9 +25,22 @@ export function formatEntries(entries: readonly Entry[]): string {
   return keyed.map(([, entry]) => formatEntry(entry)).join('\n');
 }
 
+/** `entries`, without the digests of pieces of the largest NARs where those of all are more than there is room for. */
+function withFewPieces(entries: readonly Entry[]): readonly Entry[] {
+  const lengthOf = ({ pieces }: Entry): number => pieces?.digests.length ?? 0;
+  const isTooLarge = new Set<Entry>();
+  let bytes = 0;
+  for (const entry of entries.toSorted((a, b) => lengthOf(a) - lengthOf(b))) {
+    bytes += lengthOf(entry);
+    if (bytes > MAX_PIECES_BYTES) isTooLarge.add(entry);
+  }
+  if (isTooLarge.size === 0) return entries;
+  return entries.map((entry) => (isTooLarge.has(entry) ? { ...entry, pieces: undefined } : entry));
+}
+
 /** @throws {NixcacheError} ERR_UNSUPPORTED for more than readers take */
 export function encodeEntries(entries: readonly Entry[]): Buffer {
-  const text = Buffer.from(formatEntries(entries));
+  const text = Buffer.from(formatEntries(withFewPieces(entries)));
   const blob = zstdCompressSync(text, { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
   if (text.length > MAX_ENTRIES_TEXT_BYTES || blob.length > MAX_ENTRIES_BLOB_BYTES || entries.length > MAX_ENTRIES) {
     const what = `${entries.length} entries of ${text.length} bytes`;

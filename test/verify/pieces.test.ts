@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { commitSegment } from '../../src/cache/write/commit.ts';
 import { infosInOrder } from '../../src/cache/write/references-first.ts';
+import { decodeEntries, encodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../src/cache-index/entries-blob.ts';
 import type { Entry } from '../../src/cache-index/entry.ts';
 import { encodeSegment } from '../../src/cache-index/segment.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
@@ -36,6 +38,24 @@ it('digests of pieces are published with large NARs alone, and are right', async
   expect((await piecesIn(store))?.digests).toHaveLength(3 * 16);
   expect(await piecesIn(store, 'small')).toBeUndefined();
   expect(kindsOf((await verify(store, { contents: true })).findings)).not.toContain('pieces-wrong');
+});
+
+it('digests of pieces never make a segment larger than readers take: the largest NARs go without', async () => {
+  const store = new MemoryStore();
+  await new CacheBuilder(store).publish({ at: day(0), paths: ['large'], packed: false });
+  const [held] = [...(await openReader(store)).entries()];
+  if (held === undefined) throw new Error('no entry');
+  const of = (pieces: number): Entry => ({
+    ...held.entry,
+    pieces: { pieceBytes: 1024 * 1024, digests: randomBytes(16 * pieces) },
+  });
+  const blob = encodeEntries([of(200_000), of(3), ...Array.from({ length: 20 }, () => of(100_000))]);
+  expect(blob.length).toBeLessThan(MAX_ENTRIES_BLOB_BYTES / 3);
+  const lines = String(decodeEntries(blob, 'entries')).match(/^NixcachePieces: .*$/gm) ?? [];
+  expect(lines.map((line) => line.length).sort((a, b) => a - b)).toEqual([
+    'NixcachePieces: 1048576 '.length + 64,
+    ...Array.from({ length: 2 }, () => 'NixcachePieces: 1048576 '.length + 4 * Math.ceil(1_600_000 / 3)),
+  ]);
 });
 
 it('gc and copy carry the digests of pieces on', async () => {
