@@ -9,7 +9,7 @@ import { messageOf, NixcacheError } from '../errors.ts';
 import { readNamed, readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
-import { COMPRESSION, DISCOVER, FLAKE, PUSH } from './publish-settings.ts';
+import { COMPRESSION, DISCOVER, FLAKE, MATRIX, PUSH } from './publish-settings.ts';
 import { SERVE } from './serve-settings.ts';
 import { type LoadedConfig, NO_CONFIG, type SettingTable, type SettingType } from './setting.ts';
 import { SIGNING_KEY_FILE } from './signing-keys.ts';
@@ -85,7 +85,7 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
 /** What may stand in a table: values, and tables in turn. */
 type Shape = Map<string, SettingType<unknown> | Shape>;
 
-const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, DISCOVER, PUSH, SERVE, GC);
+const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, DISCOVER, MATRIX, PUSH, SERVE, GC);
 const UPSTREAM = shapeOf(UPSTREAM_TABLE);
 FILE.set('upstream', UPSTREAM);
 

@@ -108,7 +108,7 @@ describe('what is allowed', () => {
     const home = await tempDir();
     await mkdir(join(home, 'nixcache'));
     await symlink('/dev/null', join(home, 'nixcache', 'config.toml'));
-    const env = { XDG_CONFIG_HOME: home };
+    const env = { HOME: home, XDG_CONFIG_HOME: home };
     for (const args of [[], ['--config', '/dev/null']]) {
       const { exitCode, stderr } = await runCli(['list', '--cache', `oci:${join(home, 'none')}`, ...args], { env });
       expect(stderr).not.toContain('device');

@@ -50,7 +50,7 @@ describe('the store path of an argument', () => {
   });
 
   it.each([
-    ['.#hello', /^push \.#hello: it is no store path: there is no such file$/],
+    ['.#hello', /^push \.#hello: it is a flake/],
     ['plain', /^push plain: it is no store path: /],
     ['plain/below', /^push plain\/below: it is no store path: /],
     ['circle', /links lead in a circle/],
