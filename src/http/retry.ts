@@ -14,10 +14,10 @@ export interface RetryPolicy {
   readonly maxDelayMs: number;
   /** No attempt starts later than this after the first one; the last one as late. */
   readonly deadlineMs: number;
-  /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
-  readonly firstContactMs?: number | undefined;
   /** The same where the server itself says when to come again; default `deadlineMs`. */
   readonly askedDeadlineMs?: number | undefined;
+  /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
+  readonly firstContactMs?: number | undefined;
   /** No attempt after so many deadlines in a row in which the far side has answered nobody; default: any number. */
   readonly maxSilences?: number | undefined;
 }

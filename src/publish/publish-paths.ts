@@ -12,10 +12,11 @@ import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import type { SecretKey } from '../nix/signature.ts';
+import { findSigner, type SecretKey, sortPublicKeys } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { LocalStore } from '../nix-store/local-store.ts';
 import type { ContentStore } from '../oci/content-store.ts';
+import { formatCount } from '../quantity.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
@@ -104,6 +105,10 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     narBytes: plan.push.reduce((sum, { narSize }) => sum + narSize, 0),
   });
   warnOfUnsigned(plan, unsigned, options);
+  warnOfDisplaced(
+    plan.push.filter(({ path }) => isOther(hashPartOf(path))),
+    options,
+  );
   if (options.dryRun) return { plan, outcome: undefined, asserted: 0, signed: [], unsigned };
 
   onEvent({ type: 'stage', stage: 'push' });
@@ -191,6 +196,23 @@ function warnOfUnsigned(
         'until it is pushed again with the key',
     );
   }
+}
+
+/** Where a build is not reproducible, publishers with different keys take each other's entries out of their clients' sight. */
+function warnOfDisplaced(pushed: readonly PathInfo[], { reader, onEvent }: PublishPathsOptions): void {
+  const { keys } = sortPublicKeys(reader.view?.publicKeys ?? []);
+  const signers = pushed.flatMap(({ path }) => {
+    const narInfo = reader.findEntry(hashPartOf(path))?.narInfo;
+    return (narInfo?.path === path && findSigner(narInfo, keys)?.name) || [];
+  });
+  if (signers.length === 0) return;
+  onEvent({
+    type: 'warning',
+    message:
+      `${formatCount(signers.length, 'path is', 'paths are')} in ${reader.name} as ${[...new Set(signers)].join(', ')} signed them, ` +
+      'and other contents take their place: clients that trust no key of this publish find them no more. ' +
+      'Sign with both keys (--key-file twice), or publish from where they were built',
+  });
 }
 
 /** What the index may be old by when the closure is compared with it. */

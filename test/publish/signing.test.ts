@@ -60,6 +60,26 @@ async function forgery(): Promise<LocalPaths> {
   return forged;
 }
 
+const warningsOf = ({ events }: PublishRun): string[] =>
+  events.flatMap((event) => (event.type === 'warning' ? event.message : []));
+
+describe('what another key of the cache signed, with other contents', () => {
+  it('is published anew, with a warning of who no longer finds it', async () => {
+    await run(0, { keys: [first] }, await forgery());
+    const own = await run(1, { keys: [second] });
+    expect(namesOf(own.result.outcome?.pushed)).toEqual(['lib', 'app']);
+    expect(warningsOf(own)).toEqual([
+      expect.stringMatching(/^2 paths are in .* as first-1 signed them, and other contents take their place/),
+    ]);
+    expect(warningsOf(await run(2, { keys: [second] }))).toEqual([]);
+  });
+
+  it('is not spoken of where nobody signed it', async () => {
+    await run(0, {}, await forgery());
+    expect(warningsOf(await run(1, { keys: [first] }))).toEqual([]);
+  });
+});
+
 describe('a key that comes late', () => {
   beforeEach(async () => void (await run(0)));
 
@@ -217,10 +237,9 @@ describe('what somebody without the key put there', () => {
 
   it('stays where the user leaves the path out, which is said', async () => {
     await run(0, {}, await forgery());
-    const { result, events } = await run(1, { keys: [first], excludePaths: [/-lib$/] });
-    expect(result.unsigned.map(nameOf)).toEqual(['lib']);
-    const warnings = events.flatMap((event) => (event.type === 'warning' ? event.message : []));
-    expect(warnings.join('\n')).toContain('unsigned, and stays so');
+    const of = await run(1, { keys: [first], excludePaths: [/-lib$/] });
+    expect(of.result.unsigned.map(nameOf)).toEqual(['lib']);
+    expect(warningsOf(of).join('\n')).toContain('unsigned, and stays so');
   });
 });
 
@@ -233,20 +252,17 @@ describe('what another machine with the same key built differently', () => {
 });
 
 describe('a publish without a key', () => {
-  const warnings = ({ events }: PublishRun): string[] =>
-    events.flatMap((event) => (event.type === 'warning' ? event.message : []));
-
   it('into a signed cache says what that means', async () => {
     await run(0, { keys: [first], excludePaths: [/-app$/] });
-    expect(warnings(await run(1))).toEqual([
+    expect(warningsOf(await run(1))).toEqual([
       expect.stringMatching(/is signed by first-1, and what is pushed now is not/),
     ]);
   });
 
   it('says nothing of it where nothing is pushed, or nothing is signed', async () => {
     await run(0, { keys: [first] });
-    expect(warnings(await run(1))).toEqual([]);
+    expect(warningsOf(await run(1))).toEqual([]);
     store = new MemoryStore();
-    expect(warnings(await run(0))).toEqual([]);
+    expect(warningsOf(await run(0))).toEqual([]);
   });
 });
