@@ -18,6 +18,8 @@ export interface RetryPolicy {
   readonly askedDeadlineMs?: number | undefined;
   /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
   readonly firstContactMs?: number | undefined;
+  /** The same once somebody has given up on the network, until something is answered; default: as before. */
+  readonly afterOutageMs?: number | undefined;
   /** No attempt after so many deadlines in a row in which the far side has answered nobody; default: any number. */
   readonly maxSilences?: number | undefined;
 }
@@ -59,6 +61,8 @@ export class Retrier {
   readonly #onRetry: (event: RetryEvent) => void;
   /** How often the far side has answered. */
   #answers = 0;
+  /** Whether a call has given up on the network since. */
+  #isOut = false;
 
   constructor(options: RetrierOptions = {}) {
     this.policy = options.policy ?? DEFAULT_RETRY_POLICY;
@@ -70,6 +74,7 @@ export class Retrier {
   async run<T>(attempt: (number: number) => Promise<T>, call: RetryCall = {}): Promise<T> {
     const { attempts, deadlineMs, askedDeadlineMs = deadlineMs } = this.policy;
     const { firstContactMs = Number.POSITIVE_INFINITY, maxSilences = Number.POSITIVE_INFINITY } = this.policy;
+    const { afterOutageMs = Number.POSITIVE_INFINITY } = this.policy;
     const start = this.clock.now();
     let silences = 0;
     for (let number = 1; ; number += 1) {
@@ -77,10 +82,10 @@ export class Retrier {
       const answersBefore = this.#answers;
       try {
         const value = await attempt(number);
-        this.#answers += 1;
+        this.#answered();
         return value;
       } catch (error) {
-        if (error instanceof HttpError) this.#answers += 1;
+        if (error instanceof HttpError) this.#answered();
         const isSilence = error instanceof NetworkError && error.silent && this.#answers === answersBefore;
         silences = isSilence ? silences + 1 : 0;
         if (isSilence && silences >= maxSilences) throw silent(error, silences);
@@ -88,13 +93,25 @@ export class Retrier {
         if (!(error instanceof Error) || !worthIt) throw error;
         const askedMs = error instanceof HttpError ? error.retryAfterMs : undefined;
         const allowedMs = askedMs === undefined ? deadlineMs : askedDeadlineMs;
-        const untilMs = this.#answers > 0 ? allowedMs : Math.min(allowedMs, firstContactMs);
+        const untilMs = Math.min(
+          allowedMs,
+          this.#answers > 0 ? allowedMs : firstContactMs,
+          this.#isOut ? afterOutageMs : allowedMs,
+        );
         const leftMs = start + untilMs - this.clock.now();
         const delayMs = Math.min((askedMs ?? 0) + this.backoffMs(number), Math.max(askedMs ?? 0, leftMs));
-        if (number >= attempts || leftMs <= 0 || delayMs > leftMs) throw tried(error, number);
+        if (number >= attempts || leftMs <= 0 || delayMs > leftMs) {
+          this.#isOut = error instanceof NetworkError;
+          throw tried(error, number);
+        }
         await this.pause({ error, attempt: number, attempts, delayMs, asked: askedMs !== undefined }, call.signal);
       }
     }
+  }
+
+  #answered(): void {
+    this.#answers += 1;
+    this.#isOut = false;
   }
 
   /** Tells of `event`, and waits as long as it says. */

@@ -53,6 +53,20 @@ describe('retrying', () => {
     expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 2000, 3000]);
   });
 
+  it('waits no second time for what was away for a whole deadline, until it answers', async () => {
+    const clock = new ManualClock({ random: () => 0.999_999 });
+    const retrier = new Retrier({ policy: { ...policy, attempts: 99, deadlineMs: 6000, afterOutageMs: 500 }, clock });
+    const waited = async (failures: number): Promise<number> => {
+      const startMs = clock.now();
+      await retrier.run(failing(Array.from({ length: failures }, broken))).catch(() => undefined);
+      return Math.round(clock.now() - startMs);
+    };
+    await retrier.run(failing([]));
+    expect([await waited(99), await waited(99), await waited(99)]).toEqual([6000, 500, 500]);
+    await retrier.run(failing([broken()]));
+    expect(await waited(99)).toBe(6000);
+  });
+
   it('waits once for what takes its time not to answer', async () => {
     const clock = new ManualClock();
     const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });

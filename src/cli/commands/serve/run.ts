@@ -13,10 +13,16 @@ import type { Output } from '../../ui/output.ts';
 import { optionsOf, Reloading } from './reload.ts';
 
 /**
- * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits, so what it does not
- * give by then Nix takes from its next substituter, or builds.
+ * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits:
+ * what it does not give by then Nix takes from its next substituter, or builds, and while it stays away all hear so soon.
  */
-const PROMPT_RETRIES: RetryPolicy = { attempts: 20, baseDelayMs: 250, maxDelayMs: 1500, deadlineMs: 6000 };
+const PROMPT_RETRIES: RetryPolicy = {
+  attempts: 20,
+  baseDelayMs: 250,
+  maxDelayMs: 1500,
+  deadlineMs: 6000,
+  afterOutageMs: 500,
+};
 
 /** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
 const CONNECT_TIMEOUT_MS = 5000;
