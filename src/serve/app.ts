@@ -113,6 +113,7 @@ export class App {
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.clear();
       upstreamNars.clear();
+      onChange(); // also what was mended in place, which changes no index
       return refreshAnswer(refresher, options);
     });
   }

@@ -99,6 +99,17 @@ describe('a damaged NAR', () => {
     }
   });
 
+  it('is offered again after a refresh that somebody asks for, where it was mended in place', async () => {
+    const cache = await setUp();
+    cache.damage('small', 5);
+    expect((await cache.nar('small')).status).toBe(404);
+    cache.damage('small', 5);
+    expect((await cache.narInfo('small')).status).toBe(404);
+    await cache.app.fetch(new Request('http://cache/_refresh', { method: 'POST' }));
+    expect((await cache.narInfo('small')).status).toBe(200);
+    expect((await cache.nar('small')).status).toBe(200);
+  });
+
   it('that is gone is not offered any more either', async () => {
     const cache = await setUp();
     for (const name of ['small', 'large']) {
