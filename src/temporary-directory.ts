@@ -1,7 +1,10 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { messageOf, NixcacheError } from './errors.ts';
+import { ioError } from './io-error.ts';
+
+/** What to do where the place for temporary files is no good. */
+export const USE_TMPDIR = 'set TMPDIR to another directory';
 
 /**
  * A new directory of our own, in TMPDIR unless `parent` is given, whose name starts with `prefix`; `what` it is for.
@@ -13,9 +16,6 @@ export async function makeTemporaryDirectory(prefix: string, what: string, paren
   try {
     return await mkdtemp(join(place, prefix));
   } catch (cause) {
-    const advice = parent === undefined ? 'make room there, or set TMPDIR to another directory' : 'make room there';
-    throw new NixcacheError('ERR_IO', `make a directory for ${what} in ${place}: ${messageOf(cause)}; ${advice}`, {
-      cause,
-    });
+    throw ioError(`make a directory for ${what} in`, place, cause, parent === undefined ? USE_TMPDIR : undefined);
   }
 }

@@ -24,6 +24,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'shared-work.ts': { may: [], node: [] },
   'environment.ts': { may: [], node: ['node:os', 'node:path'] },
   'bounded-json.ts': { may: [], node: [] },
+  'io-error.ts': { may: [], node: [] },
   'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
   'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
@@ -100,7 +101,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
 };
 const FREE = [
   ...['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'],
-  ...['bounded-json.ts', 'name-glob.ts', 'quantity.ts', 'regular-file.ts', 'temporary-directory.ts'],
+  ...['bounded-json.ts', 'io-error.ts', 'name-glob.ts', 'quantity.ts', 'regular-file.ts', 'temporary-directory.ts'],
 ];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */

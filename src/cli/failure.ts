@@ -1,5 +1,6 @@
 /** What the user reads when something was thrown: one line, what helps, and a stack only for bugs. */
 import { isNixcacheError, messageOf } from '../errors.ts';
+import { ioCodeOf, ioReason } from '../io-error.ts';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import type { Output } from './ui/output.ts';
 
@@ -21,7 +22,7 @@ export function reportFailure(error: unknown, { output, signal, software }: Fail
   if (isNixcacheError(error)) {
     output.error(messageOf(error), hints);
   } else if (isSystemError(error)) {
-    output.error(messageOf(error), hints);
+    output.error(whatFailed(error), hints);
   } else {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
     output.error('this is a bug in nixcache, and it is our fault', [
@@ -42,6 +43,14 @@ const isSystemError = (error: unknown): boolean =>
 
 /** Of Node's own making, without a system call. */
 const SYSTEM = new Set(['ERR_FS_FILE_TOO_LARGE', 'ERR_FS_EISDIR', 'ERR_OUT_OF_MEMORY', 'ERR_WORKER_OUT_OF_MEMORY']);
+
+/** `write /x: the disk is full; …`: which call on what failed, as far as the error tells. */
+function whatFailed(error: unknown): string {
+  const reason = ioReason(error);
+  if (ioCodeOf(error) === undefined || reason === messageOf(error)) return reason;
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  return `${[syscall, path].filter((word) => word !== undefined).join(' ')}: ${reason}`;
+}
 
 const causeOf = (error: unknown): unknown => (error instanceof Error ? error.cause : undefined);
 

@@ -19,7 +19,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { OWN_SECRETS } from '../child-environment.ts';
 import type { Environment } from '../environment.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 
 /** Names the file. Between the launcher and us, and in no documentation. */
 const FILE_VARIABLE = 'NIXCACHE_HANDED_OVER';
@@ -64,12 +65,8 @@ export function takeOver(env: Environment): Environment {
     rmdirSync(dirname(file));
     return { ...own, ...handed };
   } catch (cause) {
-    throw new NixcacheError(
-      'ERR_USAGE',
-      `unset ${FILE_VARIABLE}, which nixcache sets for itself: ${messageOf(cause)}`,
-      {
-        cause,
-      },
-    );
+    throw new NixcacheError('ERR_USAGE', `unset ${FILE_VARIABLE}, which nixcache sets for itself: ${ioReason(cause)}`, {
+      cause,
+    });
   }
 }

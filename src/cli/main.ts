@@ -34,8 +34,10 @@ async function main(): Promise<void> {
     process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));
   }
   let env: Environment;
+  let cwd: string;
   try {
     env = takeOver(process.env);
+    cwd = workingDirectory();
   } catch (error) {
     process.exit(reportFailure(error, failure));
   }
@@ -44,7 +46,7 @@ async function main(): Promise<void> {
     output.addSecret(env[name]);
   }
   const context = Object.assign(hangUp, {
-    ...{ output, env, cwd: process.cwd(), stdin: process.stdin, signal, exitCode: undefined },
+    ...{ output, env, cwd, stdin: process.stdin, signal, exitCode: undefined },
   });
   let exitCode: ExitCode;
   try {
@@ -56,6 +58,17 @@ async function main(): Promise<void> {
   process.exitCode = exitCode;
   await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
   process.exit(exitCode); // kept-alive connections and watchers hold nobody up
+}
+
+/** @throws {NixcacheError} ERR_USAGE when somebody has removed it */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch (cause) {
+    throw new NixcacheError('ERR_USAGE', 'the directory that this was started in is gone; go to another one (cd ~)', {
+      cause,
+    });
+  }
 }
 
 async function run(argv: readonly string[], context: CommandContext): Promise<ExitCode> {

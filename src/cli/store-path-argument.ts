@@ -1,9 +1,9 @@
 /** Store paths as users give them: in full, as a file in one, or as a link like ./result. */
 import { readlink } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
+import { ioReason, isAbsent } from '../io-error.ts';
 import { parseStorePath, type StorePath } from '../nix/store-path.ts';
-import { isAbsent } from '../oci/io-error.ts';
 
 export interface StorePathContext {
   readonly storeDir: string;
@@ -30,7 +30,7 @@ export async function resolveStorePath(text: string, { storeDir, cwd, what }: St
 }
 
 function whyNot(text: string, error: unknown): string {
-  if (!isAbsent(error)) return `it is no store path: ${messageOf(error)}`;
+  if (!isAbsent(error)) return `it is no store path: ${ioReason(error)}`;
   if (!/[#:]/.test(text)) return 'it is no store path: there is no such file';
   // What a flake reference stands for is not there before it is built.
   return `it is a flake reference, not a store path: build it first (nix build ${text}) and push ./result, or use nixcache publish`;

@@ -5,7 +5,8 @@ import { devNull } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { CallOptions } from '../call-options.ts';
 import { absolutePath, configHome, type Environment, orWithoutHome } from '../environment.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 import { readNamed, readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
@@ -32,7 +33,8 @@ export async function loadConfig(location: ConfigLocation): Promise<LoadedConfig
     const file = absolutePath(location.file, location);
     const text = await readIfThere(file, (options) => readNamed(file, { ...options, signal: location.signal }));
     location.signal?.throwIfAborted();
-    if (text === undefined) throw new NixcacheError('ERR_USAGE', `read configuration ${file}: there is no such file`);
+    if (text === undefined)
+      throw new NixcacheError('ERR_USAGE', `read configuration ${file}: there is no such file; is the path right?`);
     return parseConfig(text, file);
   }
   const own = orWithoutHome(location.env, () => join(configHome(location.env), 'nixcache', 'config.toml'));
@@ -58,7 +60,7 @@ async function readIfThere(
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw new NixcacheError(
       'ERR_USAGE',
-      `read configuration ${file}: ${messageOf(error)}; make it readable, or name another with --config`,
+      `read configuration ${file}: ${ioReason(error)}; make it readable, or name another with --config`,
       { cause: error },
     );
   }

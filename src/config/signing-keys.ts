@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../call-options.ts';
 import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
 import { readNamed } from '../regular-file.ts';
 import { given, NO_CONFIG, type Setting, type Sources } from './setting.ts';
@@ -91,7 +92,7 @@ export async function readKeyFile(
     return (await readNamed(file, { maxBytes: MAX_KEY_BYTES, signal })).toString('utf8');
   } catch (error) {
     signal?.throwIfAborted();
-    throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${messageOf(error)}`, { cause: error });
+    throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${ioReason(error)}`, { cause: error });
   }
 }
 

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { messageOf } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 import { formatBytes } from '../quantity.ts';
 import { type Finding, ok, problem, warning } from './finding.ts';
 
@@ -19,7 +19,7 @@ export async function checkDisk(directory: string): Promise<Finding> {
     if (!(await stat(there)).isDirectory()) throw new Error(`${there} is no directory`);
     await access(there, constants.W_OK);
   } catch (error) {
-    return problem('disk', `the index cannot be kept in ${directory}: ${messageOf(error)}`, fix);
+    return problem('disk', `the index cannot be kept in ${directory}: ${ioReason(error)}`, fix);
   }
   const { bavail, bsize } = await statfs(there);
   const free = bavail * bsize;

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { messageOf } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 import type { LayoutReference } from '../oci/reference.ts';
 import type { StoreFindings } from './check-registry.ts';
 import { ok, problem, warning } from './finding.ts';
@@ -49,7 +49,7 @@ async function whatIsInTheWay(path: string): Promise<string | undefined> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOTDIR') return `${path} is no directory, or lies below a file`;
-    if (code !== 'ENOENT') return `${path} cannot be read: ${messageOf(error)}`;
+    if (code !== 'ENOENT') return `${path} cannot be read: ${ioReason(error)}`;
     return placeFor(path);
   }
   if (names.length === 0 || names.includes('oci-layout')) return undefined;
@@ -68,5 +68,5 @@ async function placeFor(path: string): Promise<string | undefined> {
 const denial = (path: string, mode: number): Promise<string | undefined> =>
   access(path, mode).then(
     () => undefined,
-    (error: unknown) => messageOf(error),
+    (error: unknown) => ioReason(error),
   );

@@ -2,7 +2,8 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { isNixcacheError, messageOf } from '../errors.ts';
+import { ioError } from '../io-error.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import { parseBaseName, toStorePath } from '../nix/store-path.ts';
 import { openLocalStore } from '../nix-store/local-store.ts';
@@ -56,7 +57,7 @@ async function readStore(command: NixCommand, signal: AbortSignal): Promise<stri
   try {
     await access(directory, constants.R_OK);
   } catch (cause) {
-    throw new NixcacheError('ERR_IO', `the Nix store cannot be read: ${messageOf(cause)}`, { cause });
+    throw ioError('read the Nix store', directory, cause);
   }
   return store.storeDir;
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { appendFile } from 'node:fs/promises';
 import { type Environment, variable } from '../environment.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { ioError } from '../io-error.ts';
 
 export const isGitHubActions = (env: Environment): boolean => variable(env, 'GITHUB_ACTIONS') === 'true';
 
@@ -54,6 +54,6 @@ export async function appendToFile(env: Environment, name: string, text: string)
   try {
     await appendFile(file, text);
   } catch (error) {
-    throw new NixcacheError('ERR_IO', `write ${file} (${name}): ${messageOf(error)}`, { cause: error });
+    throw ioError('write', `${file} (${name})`, error, `unset ${name}`);
   }
 }

@@ -1,6 +1,7 @@
 /** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
 import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
+import { describeCertificateError } from './certificate-error.ts';
 import { type Asked, describeRequest } from './http-fetch.ts';
 
 export class NetworkError extends NixcacheError {
@@ -153,11 +154,10 @@ function diagnose(code: string | undefined, error: unknown, { url, via }: Asked)
         `${host} does not speak ${protocol === 'https:' ? 'TLS; is it a plain http server (--plain-http)?' : 'http'}`,
       );
   }
-  if (/^(ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
-    return never(
-      `the TLS certificate of ${host} was not accepted (${code}); a private authority's goes into NODE_EXTRA_CA_CERTS, or the file of NIX_SSL_CERT_FILE or SSL_CERT_FILE`,
-    );
-  }
+  // A proxy hands on TLS, and some make certificates of their own for it.
+  const certified = via === undefined || protocol !== 'https:' ? host : `${url.host}, as ${host} hands it on,`;
+  const certificate = describeCertificateError(code, error, certified);
+  if (certificate !== undefined) return never(certificate);
   if (code.startsWith('UND_ERR_SOCKS5')) {
     return never(`${host} does not let us through to ${url.host} (${messageOf(error)}); is its login right?`);
   }

@@ -3,9 +3,9 @@
  * on disk need not be UTF-8.
  */
 import { type Dirent, lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
+import { ioReason, isAbsent } from '../io-error.ts';
 import { quoted } from '../nix/quoted.ts';
-import { isAbsent } from '../oci/io-error.ts';
 import { fileNameFromLatin1 } from './file-name.ts';
 import { MAX_NAME_BYTES } from './nar-token.ts';
 
@@ -104,7 +104,7 @@ export function attempt<T>(what: string, path: string, operation: () => T): T {
     return operation();
   } catch (cause) {
     const code = isAbsent(cause) ? 'ERR_NOT_FOUND' : 'ERR_IO';
-    throw new NixcacheError(code, `write a NAR: cannot ${what} ${shown(path)}: ${messageOf(cause)}`, { cause });
+    throw new NixcacheError(code, `write a NAR: cannot ${what} ${shown(path)}: ${ioReason(cause)}`, { cause });
   }
 }
 

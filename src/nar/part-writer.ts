@@ -5,7 +5,7 @@
 import { createHash, type Hash, randomUUID } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { ioError } from '../io-error.ts';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
 import { type Digest, digestFromHex } from '../oci/digest.ts';
 import { PIECE_BYTES, PieceDigester, type PieceDigests } from '../streams/pieces.ts';
@@ -101,7 +101,7 @@ export class PartWriter implements NarSink {
   }
 
   #writeFile(chunk: Uint8Array): void {
-    try {
+    this.#attempt(() => {
       for (let at = 0; at < chunk.length; ) {
         const part = this.#open ?? this.#openPart();
         this.#open = part;
@@ -114,13 +114,15 @@ export class PartWriter implements NarSink {
         at += piece.length;
         if (part.size === this.#options.partBytes) this.#closePart();
       }
+    });
+  }
+
+  #attempt(work: () => void): void {
+    try {
+      work();
     } catch (cause) {
       const where = this.#options.spoolDirectory;
-      throw new NixcacheError(
-        'ERR_IO',
-        `write a compressed NAR to ${where}: ${messageOf(cause)}; make room there, or put the cache or TMPDIR on a larger disk`,
-        { cause },
-      );
+      throw ioError('write a compressed NAR to', where, cause, 'put the cache or TMPDIR on another disk');
     }
   }
 
@@ -139,6 +141,6 @@ export class PartWriter implements NarSink {
     const { fd, file, hash = this.#whole.copy(), size } = this.#open;
     this.#open = undefined;
     this.#parts.push({ file, digest: digestFromHex(hash.digest('hex')), size });
-    closeSync(fd);
+    this.#attempt(() => closeSync(fd)); // some file systems find out only then that they are full
   }
 }

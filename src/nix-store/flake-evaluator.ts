@@ -3,7 +3,8 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { makeTemporaryDirectory } from '../temporary-directory.ts';
+import { ioError } from '../io-error.ts';
+import { makeTemporaryDirectory, USE_TMPDIR } from '../temporary-directory.ts';
 import { ANSWER_NIX, KINDS, type Question, type Scope, type Target, wrapperFlake } from './flake-expression.ts';
 import type { FlakeSource } from './flake-source.ts';
 import { type NixCommand, parseJson } from './nix-command.ts';
@@ -127,8 +128,8 @@ export class FlakeEvaluator {
   async #ask<T>(question: Question, schema: z.ZodMiniType<T>): Promise<T> {
     if (this.#dir === undefined) throw new Error('FlakeEvaluator asked outside use()');
     const dir = await makeTemporaryDirectory('question-', 'a question to Nix', this.#dir);
-    await writeFile(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
-    await writeFile(join(dir, 'answer.nix'), ANSWER_NIX);
+    await write(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
+    await write(join(dir, 'answer.nix'), ANSWER_NIX);
     // No evaluation cache: it would remember failures, and the answer is asked for once.
     const { impure = false, overrideInputs = [] } = this.#flags;
     const overrides = overrideInputs.flatMap(([name, ref]) => ['--override-input', `target/${name}`, ref]);
@@ -140,6 +141,11 @@ export class FlakeEvaluator {
     throw new NixcacheError('ERR_NIX', 'nix eval --json has an unknown shape', { cause: parsed.error });
   }
 }
+
+const write = (file: string, text: string): Promise<void> =>
+  writeFile(file, text).catch((cause: unknown) => {
+    throw ioError('write a question to Nix to', file, cause, USE_TMPDIR);
+  });
 
 const toEvaluated = ({ kind, path, result }: z.infer<typeof EvaluatedJson>): Evaluated => ({
   kind,

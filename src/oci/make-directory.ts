@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ioCodeOf } from './io-error.ts';
+import { ioCodeOf } from '../io-error.ts';
 
 /**
  * Makes `path` and the directories above it; the first that was made, or undefined if all were there.

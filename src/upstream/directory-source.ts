@@ -1,7 +1,8 @@
 /** A binary cache in a directory, `file://…`, as `nix copy --to file://…` writes it. */
 import { type FileHandle, opendir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { NixcacheError } from '../errors.ts';
+import { ioReason } from '../io-error.ts';
 import { type HashPart, isHashPart } from '../nix/store-path.ts';
 import { NotRegular, openRegular } from '../regular-file.ts';
 import { type FileSource, type OpenFileOptions, resolveInside, type SourceFile } from './file-source.ts';
@@ -44,7 +45,7 @@ export class DirectorySource implements FileSource {
       if (cause instanceof NotRegular) return undefined;
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
       if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENAMETOOLONG') return undefined;
-      throw new NixcacheError('ERR_UPSTREAM', `read ${url.pathname}: ${messageOf(cause)}`, { cause });
+      throw new NixcacheError('ERR_UPSTREAM', `read ${url.pathname}: ${ioReason(cause)}`, { cause });
     }
   }
 }
@@ -62,7 +63,7 @@ export async function listNarInfos(url: string): Promise<HashPart[]> {
       if (hashPart !== name && isHashPart(hashPart)) hashParts.push(hashPart);
     }
   } catch (cause) {
-    throw new NixcacheError('ERR_UPSTREAM', `list the binary cache ${url}: ${messageOf(cause)}`, { cause });
+    throw new NixcacheError('ERR_UPSTREAM', `list the binary cache ${url}: ${ioReason(cause)}`, { cause });
   }
   return hashParts.sort();
 }

@@ -29,7 +29,10 @@ describe('what the user reads of', () => {
       code: 'ENOSPC',
       syscall: 'write',
     });
-    expect(report(error)).toEqual({ exitCode: 1, text: 'nixcache: ENOSPC: no space left on device, write\n' });
+    expect(report(error)).toEqual({
+      exitCode: 1,
+      text: 'nixcache: write: the disk is full; free some space, or choose another place\n',
+    });
   });
 
   it('a bug is a stack and a request', () => {

@@ -140,6 +140,17 @@ describe.each(['/proc', '/nonexistent/tmp', '/dev/null'])('TMPDIR=%s', (TMPDIR) 
   });
 });
 
+it('a directory that was removed under us is told of', async () => {
+  const gone = join(await tempDir(), 'gone');
+  const { exitCode, stderr } = await execa(
+    'sh',
+    ['-c', 'mkdir "$1" && cd "$1" && rmdir "$1" && exec "$2" "$3" list', 'sh', gone, process.execPath, BIN],
+    { reject: false },
+  );
+  expect(stderr).toBe('nixcache: the directory that this was started in is gone; go to another one (cd ~)');
+  expect(exitCode).toBe(2);
+});
+
 it('a directory for keys that cannot be made is named', async () => {
   const { exitCode, stderr } = await runCli(['key', 'generate', 'k-1', '--out-dir', '/proc/nixcache/keys']);
   expect(stderr).toContain('make /proc/nixcache/keys');

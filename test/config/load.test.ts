@@ -47,7 +47,7 @@ describe('the config file', () => {
     expect(await load('other.toml')).toMatchObject({ settings: { cache: 'oci:other' } });
     await expect(load('missing.toml')).rejects.toMatchObject({
       code: 'ERR_USAGE',
-      message: `read configuration ${join(directory, 'project/missing.toml')}: there is no such file`,
+      message: `read configuration ${join(directory, 'project/missing.toml')}: there is no such file; is the path right?`,
     });
   });
 

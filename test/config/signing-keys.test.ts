@@ -93,7 +93,7 @@ describe('reading signing keys', () => {
   it('names the file that is missing', async () => {
     await expect(readSigningKeys([{ from: '--key-file', file: join(directory, 'none') }])).rejects.toMatchObject({
       code: 'ERR_KEY',
-      message: expect.stringContaining(`${directory}/none (--key-file): ENOENT`),
+      message: expect.stringContaining(`${directory}/none (--key-file): there is no such file`),
     });
   });
 });

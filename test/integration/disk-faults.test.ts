@@ -112,9 +112,30 @@ describe('a disk that is full', () => {
     onTestFinished(() => host.stop());
     const cache = host.cache('spooled');
     const failed = await push(top, cache, { TMPDIR: disk.path });
-    expect(failed).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/make room there/) });
+    expect(failed).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(
+        /write a compressed NAR to .* full; free some space, or put the cache or TMPDIR on another disk/,
+      ),
+    });
     expect(await push(top, cache)).toMatchObject({ exitCode: 0 });
     await expectServed(cache, [top], closure);
+  });
+
+  it('under TMPDIR fails a discovery and a publish, which name it', async () => {
+    const disk = await mount('full-questions', '64k');
+    await writeFile(join(disk.path, 'filler'), Buffer.alloc(1024 * 1024)).catch(() => undefined);
+    const flake = join(nix.dir, 'flake');
+    for (const args of [
+      ['discover', flake],
+      ['publish', flake, '--to', `oci:${join(nix.dir, 'never')}`, '--no-upstream'],
+    ]) {
+      const failed = await nixcache([...args, '--quiet'], { env: { ...nix.env, TMPDIR: disk.path } });
+      expect(failed).toMatchObject({
+        exitCode: 1,
+        stderr: expect.stringMatching(/write a question to Nix to .*full.* set TMPDIR to another directory/),
+      });
+    }
   });
 
   it('under the index copy of a reader costs nothing but the copy', async () => {

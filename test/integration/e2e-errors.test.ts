@@ -82,7 +82,7 @@ describe('what is asked for', () => {
       'a key file that is not there',
       ['publish', '--key-file', '/nowhere/key', '--quiet'],
       2,
-      /read signing key \/nowhere\/key \(--key-file\): ENOENT/,
+      /read signing key \/nowhere\/key \(--key-file\): there is no such file/,
     ],
     ['an unknown compression', ['publish', '--compression', 'rar'], 2, /--compression: 'rar' is not a compression/],
     [
@@ -121,7 +121,7 @@ describe('what is asked for', () => {
 
   it('a key that cannot be read, though there is no Nix either', async () => {
     const args = ['publish', flake, '--to', `oci:${whole}`, '--quiet', '--key-file', '/nowhere/key'];
-    expectError(await run(args, { PATH: '/nowhere' }), 2, /read signing key \/nowhere\/key .*ENOENT/);
+    expectError(await run(args, { PATH: '/nowhere' }), 2, /read signing key \/nowhere\/key .*no such file/);
   });
 
   it.each([

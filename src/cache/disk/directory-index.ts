@@ -7,8 +7,8 @@ import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, lstatSync, readSync } from 'node:fs';
 import { lstat, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf, NixcacheError } from '../../errors.ts';
-import { ioError, isAbsent } from '../../oci/io-error.ts';
+import { NixcacheError } from '../../errors.ts';
+import { ioError, ioReason, isAbsent } from '../../io-error.ts';
 import { makeDirectory } from '../../oci/make-directory.ts';
 import { NotRegular, openRegularSync, readRegularSync } from '../../regular-file.ts';
 import type { IndexStore, KeptText } from '../read/index-store.ts';
@@ -27,7 +27,7 @@ export async function openDirectoryIndex(
     await makeDirectory(directory);
     return new DirectoryIndex(directory);
   } catch (error) {
-    onWarning?.(`cannot keep the index in ${directory}: ${messageOf(error)}; it will be fetched again each time`);
+    onWarning?.(`cannot keep the index in ${directory}: ${ioReason(error)}; it will be fetched again each time`);
     return undefined;
   }
 }
@@ -65,7 +65,8 @@ class DirectoryIndex implements IndexStore {
   }
 
   async prune(isKept: (piece: string) => boolean, now: Date): Promise<void> {
-    for (const piece of await readdir(this.name)) {
+    // One that cannot be listed is kept as it is.
+    for (const piece of await readdir(this.name).catch((): string[] => [])) {
       if (isKept(piece)) continue;
       const path = join(this.name, piece);
       const age = await lstat(path).then(

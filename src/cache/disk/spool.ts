@@ -1,12 +1,13 @@
 /** Parts of compressed NARs as files: beside the blobs on a layout, which then takes them over, else in TMPDIR. */
-import { lstat, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
+import { ioError } from '../../io-error.ts';
 import { type NarPart, type NarSink, type PartLimits, PartWriter } from '../../nar/part-writer.ts';
 import { type ContentStore, canAdoptFiles, type PushResult } from '../../oci/content-store.ts';
 import { openRegular } from '../../regular-file.ts';
-import { makeTemporaryDirectory } from '../../temporary-directory.ts';
+import { makeTemporaryDirectory, USE_TMPDIR } from '../../temporary-directory.ts';
 import type { Spool } from '../write/spool.ts';
 
 const PREFIX = 'nixcache-spool-';
@@ -44,18 +45,23 @@ export class DiskSpool implements Spool, AsyncDisposable {
     try {
       signal?.throwIfAborted();
       if (canAdoptFiles(store)) return await store.adoptFile(descriptor, file, { signal });
-      const open = async () =>
-        (await openRegular(file, { links: 'refused' })).createReadStream({ highWaterMark: READ_CHUNK_BYTES });
+      const open = async () => (await openPart(file)).createReadStream({ highWaterMark: READ_CHUNK_BYTES });
       return await store.pushBlob(descriptor, open, { signal, isHashed: true });
     } finally {
-      await rm(file, { force: true });
+      await rm(file, { force: true }).catch(() => undefined); // it goes with the directory
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.directory, { recursive: true, force: true });
+    // What cannot be removed now is, as what a killed run leaves, removed later.
+    await rm(this.directory, { recursive: true, force: true }).catch(() => undefined);
   }
 }
+
+const openPart = (file: string): Promise<FileHandle> =>
+  openRegular(file, { links: 'refused' }).catch((cause: unknown) => {
+    throw ioError('read a compressed NAR from', file, cause, USE_TMPDIR);
+  });
 
 async function removeAbandoned(parent: string): Promise<void> {
   const names: readonly string[] = await readdir(parent).catch(() => []); // making ours says what is wrong

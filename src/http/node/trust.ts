@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import type { Environment } from '../../environment.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { ioReason } from '../../io-error.ts';
 
 /** The first that is set counts. Source: NixOS/nix src/libstore/globals.cc. */
 const VARIABLES = ['NIX_SSL_CERT_FILE', 'SSL_CERT_FILE'] as const;
@@ -30,7 +31,7 @@ async function trust(variable: string, file: string): Promise<void> {
   try {
     text = await readFile(file, 'latin1');
   } catch (cause) {
-    throw new NixcacheError('ERR_USAGE', `${said}, which cannot be read: ${messageOf(cause)}`, { cause });
+    throw new NixcacheError('ERR_USAGE', `${said}, which cannot be read: ${ioReason(cause)}`, { cause });
   }
   const certificates = text.match(CERTIFICATE) ?? [];
   if (certificates.length === 0) {

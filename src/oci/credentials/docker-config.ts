@@ -1,7 +1,8 @@
 /** Docker's `config.json` and podman's `auth.json`: where other tools keep the credentials for registries. */
 import * as z from 'zod/mini';
 import { parseBoundedJson } from '../../bounded-json.ts';
-import { messageOf, NixcacheError } from '../../errors.ts';
+import { NixcacheError } from '../../errors.ts';
+import { ioReason } from '../../io-error.ts';
 import { readRegular } from '../../regular-file.ts';
 
 /** Go, which wrote these files, takes null for nothing. */
@@ -31,7 +32,7 @@ export async function readDockerConfig(path: string): Promise<DockerConfig | und
       return undefined;
     }
     const remedy = 'make it readable, or set DOCKER_CONFIG or REGISTRY_AUTH_FILE to what is';
-    throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: ${messageOf(cause)}; ${remedy}`, { cause });
+    throw new NixcacheError('ERR_USAGE', `read credentials from ${path}: ${ioReason(cause)}; ${remedy}`, { cause });
   }
   return parseDockerConfig(json, path);
 }

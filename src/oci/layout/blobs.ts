@@ -16,6 +16,7 @@ import pLimit from 'p-limit';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
+import { ioCodeOf, ioError, isAbsent } from '../../io-error.ts';
 import { NotRegular, openRegular, readRegular } from '../../regular-file.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { checkRange } from '../../streams/byte-range.ts';
@@ -24,7 +25,6 @@ import { bytesContent } from '../bytes-content.ts';
 import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { type Digest, digestOf } from '../digest.ts';
-import { ioCodeOf, ioError, isAbsent } from '../io-error.ts';
 import { discard, type LayoutFiles } from './files.ts';
 
 /** 256 KiB: with the 64 KiB default, reading costs more in turns of the event loop than in copying. */

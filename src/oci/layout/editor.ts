@@ -5,7 +5,7 @@
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import { ioError } from '../io-error.ts';
+import { ioError } from '../../io-error.ts';
 import { type LayoutFiles, syncDirectory } from './files.ts';
 import type { LayoutIndexFile, LayoutTags } from './index.ts';
 

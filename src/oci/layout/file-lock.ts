@@ -18,7 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import { ioCodeOf, ioError } from '../io-error.ts';
+import { ioCodeOf, ioError } from '../../io-error.ts';
 
 /** Far above the milliseconds for which a layout's index is held; only a stopped holder or a hung disk gets there. */
 const DEFAULT_TIMEOUT_MS = 120_000;

@@ -10,10 +10,10 @@ import { lstat } from 'node:fs/promises';
 import * as z from 'zod/mini';
 import { parseBoundedJson } from '../../bounded-json.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
+import { ioError, isAbsent } from '../../io-error.ts';
 import { readRegular } from '../../regular-file.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
-import { ioError, isAbsent } from '../io-error.ts';
 import { IMAGE_INDEX } from '../manifest.ts';
 import { inspectLayout, type LayoutFiles, replaceFile } from './files.ts';
 

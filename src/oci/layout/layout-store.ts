@@ -9,6 +9,7 @@ import pLimit from 'p-limit';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
+import { ioError } from '../../io-error.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type {
   BlobTarget,
@@ -24,7 +25,6 @@ import type {
 } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, isDigest } from '../digest.ts';
-import { ioError } from '../io-error.ts';
 import { checkManifestSize, isManifestMediaType, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import { isTag } from '../reference.ts';
 import { LayoutBlobs } from './blobs.ts';

@@ -1,26 +1,16 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Environment } from '../../../src/environment.ts';
 import { HttpClient } from '../../../src/http/node/client.ts';
 import { tempDir } from '../../support/temp-dir.ts';
+import { makeCertificate, startTlsServer } from '../../support/tls-server.ts';
 import { serve } from '../far-side.ts';
 
 /** A server with a certificate that it made itself, in a file. */
 async function startTls(): Promise<{ readonly url: string; readonly file: string }> {
-  const directory = await tempDir();
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-  const name = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
-  await execa('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', ...name, '-keyout', key, '-out', cert]);
-  const server = createServer({ key: await readFile(key), cert: await readFile(cert) }, (_, response) =>
-    response.end(),
-  );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => void server.close());
-  return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/`, file: cert };
+  const certificate = await makeCertificate(undefined);
+  return { url: `https://${await startTlsServer(certificate)}/`, file: certificate.cert };
 }
 
 async function ask(url: string, env: Environment): Promise<number> {

@@ -6,7 +6,8 @@ import { GENERATE } from '../../../config/key-settings.ts';
 import { NO_CONFIG, resolve } from '../../../config/setting.ts';
 import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
 import { absolutePath, configHome } from '../../../environment.ts';
-import { messageOf, NixcacheError } from '../../../errors.ts';
+import { NixcacheError } from '../../../errors.ts';
+import { ioError, ioReason } from '../../../io-error.ts';
 import { generateKey } from '../../../nix/signature.ts';
 import { makeDirectory } from '../../../oci/make-directory.ts';
 import type { Call } from '../../command.ts';
@@ -54,7 +55,7 @@ async function makeKeyDirectory(directory: string): Promise<void> {
     await makeDirectory(directory, { mode: 0o700 });
   } catch (error) {
     const help = 'name a directory that can be written with --out-dir';
-    throw new NixcacheError('ERR_IO', `make ${directory}: ${messageOf(error)}; ${help}`, { cause: error });
+    throw new NixcacheError('ERR_IO', `make ${directory}: ${ioReason(error)}; ${help}`, { cause: error });
   }
 }
 
@@ -74,7 +75,7 @@ async function createFile(file: string, text: string, mode: number): Promise<voi
         { cause: error },
       );
     }
-    throw new NixcacheError('ERR_IO', `write ${file}: ${messageOf(error)}`, { cause: error });
+    throw ioError('write', file, error, 'name another directory with --out-dir');
   }
 }
 
