@@ -1,5 +1,5 @@
 /** What the user reads when something was thrown: one line, what helps, and a stack only for bugs. */
-import { isNixcacheError, messageOf } from '../errors.ts';
+import { type ErrorCode, isNixcacheError, messageOf } from '../errors.ts';
 import { ioCodeOf, ioReason } from '../io-error.ts';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import type { Output } from './ui/output.ts';
@@ -12,20 +12,25 @@ export interface FailureContext {
   readonly software: string;
 }
 
-/** Tells of `error`, and returns the exit code for it. */
+/** Tells of `error`, with `--json` also on stdout, and returns the exit code for it. */
 export function reportFailure(error: unknown, { output, signal, software }: FailureContext): ExitCode {
+  const tell = (code: ReportedCode, text: string, hints: readonly string[]): void => {
+    output.error(text, hints);
+    output.failure(code, text);
+  };
   if (signal.aborted) {
-    output.error('interrupted; the cache is whole', output.level === 'verbose' ? causes(error, 'while stopping') : []);
+    const hints = output.level === 'verbose' ? causes(error, 'while stopping') : [];
+    tell('ERR_INTERRUPTED', 'interrupted; the cache is whole', hints);
     return EXIT.interrupted;
   }
   const hints = output.level === 'verbose' ? causes(causeOf(error), 'caused by') : [];
   if (isNixcacheError(error)) {
-    output.error(messageOf(error), hints);
+    tell(error.code, messageOf(error), hints);
   } else if (isSystemError(error)) {
-    output.error(whatFailed(error), hints);
+    tell('ERR_IO', whatFailed(error), hints);
   } else {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    output.error('this is a bug in nixcache, and it is our fault', [
+    tell('ERR_BUG', 'this is a bug in nixcache, and it is our fault', [
       ...stack.split('\n'),
       ...hints,
       `please report it with these lines, what you ran, and: ${software}`,
@@ -33,6 +38,9 @@ export function reportFailure(error: unknown, { output, signal, software }: Fail
   }
   return exitCodeOf(error);
 }
+
+/** What scripts read: docs/json.md lists them. */
+type ReportedCode = ErrorCode | 'ERR_BUG';
 
 /** Errors of the operating system that reached us as they are: a full disk is no bug. */
 const isSystemError = (error: unknown): boolean =>

@@ -20,6 +20,7 @@ const SAME_SIGNAL_MS = 300;
 
 async function main(): Promise<void> {
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: { ...process.env } });
+  output.configure({ json: wantsJson(process.argv) }); // before anything can go wrong
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
   const hangUp: Pick<CommandContext, 'onHangUp'> = {};
@@ -85,6 +86,11 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
   }
 }
 
+const wantsJson = (argv: readonly string[]): boolean => {
+  const end = argv.indexOf('--');
+  return argv.slice(2, end < 0 ? undefined : end).includes('--json');
+};
+
 /** `--option NAME VALUE` as one word after the flag: no parser of ours takes two. */
 function joinPairs(argv: readonly string[], flags: readonly string[]): string[] {
   const joined = [...argv];
@@ -99,25 +105,26 @@ function joinPairs(argv: readonly string[], flags: readonly string[]): string[] 
 /** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */
 function reportUsage(text: string, command: Command, output: Output, helpFor: string | undefined): void {
   const [first = '', ...rest] = text.trimEnd().split('\n');
+  const tell = (message: string, hints: readonly string[]): void => {
+    output.error(message, hints);
+    output.failure('ERR_USAGE', message);
+  };
   if (!first.startsWith('error: ') && helpFor !== undefined) {
     const names = command.commands.map((each) => each.name());
     const meant = suggest(helpFor, names);
-    output.error(`unknown command '${helpFor}'`, [
+    tell(`unknown command '${helpFor}'`, [
       ...(meant === undefined ? [] : [`did you mean ${meant}?`]),
       'see: nixcache --help',
     ]);
     return;
   }
   if (!first.startsWith('error: ')) {
-    output.error('a command is missing', ['', ...text.trimEnd().split('\n')]);
+    tell('a command is missing', ['', ...text.trimEnd().split('\n')]);
     return;
   }
   const meant =
     rest.find((line) => line.startsWith('('))?.replace(/^\(Did (.*)\)$/, 'did $1') ?? suggestion(first, command);
-  output.error(first.slice('error: '.length), [
-    ...(meant === undefined ? [] : [meant]),
-    `see: ${pathOf(command)} --help`,
-  ]);
+  tell(first.slice('error: '.length), [...(meant === undefined ? [] : [meant]), `see: ${pathOf(command)} --help`]);
 }
 
 /** commander suggests no option that its help hides, as the program's help does with those of all commands. */

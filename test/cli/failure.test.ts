@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exitCodeOf } from '../../src/cli/exit-codes.ts';
 import { reportFailure } from '../../src/cli/failure.ts';
+import type { Output } from '../../src/cli/ui/output.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { keptOutput } from './streams.ts';
 
@@ -54,6 +55,34 @@ describe('what the user reads of', () => {
     const error = new NixcacheError('ERR_IO', 'a');
     error.cause = error;
     expect(report(error, { verbose: true }).text.split('\n').length).toBeLessThan(12);
+  });
+});
+
+describe('with --json, stdout has', () => {
+  function jsonReport(
+    error: unknown,
+    before: (output: Output) => void = () => undefined,
+    signal = AbortSignal.any([]),
+  ) {
+    const { output, stdout, stderr } = keptOutput();
+    output.configure({ json: true });
+    before(output);
+    reportFailure(error, { output, signal, software: 'nixcache 1' });
+    expect(stderr.text).toMatch(/^nixcache: /);
+    return stdout.text;
+  }
+  const failure = new NixcacheError('ERR_NOT_FOUND', 'info x: it is\nnot there');
+
+  it('the error', () => {
+    expect(jsonReport(failure)).toBe('{"error":{"code":"ERR_NOT_FOUND","message":"info x: it is not there"}}\n');
+    expect(JSON.parse(jsonReport(new TypeError('x')))).toMatchObject({ error: { code: 'ERR_BUG' } });
+    expect(JSON.parse(jsonReport(failure, undefined, AbortSignal.abort()))).toMatchObject({
+      error: { code: 'ERR_INTERRUPTED' },
+    });
+  });
+
+  it('one document: none where there is a result already', () => {
+    expect(jsonReport(failure, (output) => output.result({ url: 'http://x' }, () => ''))).toBe('{"url":"http://x"}\n');
   });
 });
 

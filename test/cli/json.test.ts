@@ -47,6 +47,23 @@ it.each([
   }
 });
 
+it.each([
+  [['list', 'nothing*'], 1, 'ERR_NOT_FOUND'],
+  [['list', '--entries', 'nothing*'], 1, 'ERR_NOT_FOUND'],
+  [['info', 'nothing'], 1, 'ERR_NOT_FOUND'],
+  [['gc', '--retain', '30'], 2, 'ERR_USAGE'],
+  [['gc', '--retian', '30d'], 2, 'ERR_USAGE'],
+  [['copy'], 2, 'ERR_USAGE'],
+  [['nothing'], 2, 'ERR_USAGE'],
+  [[], 2, 'ERR_USAGE'],
+  [['serve', '--listen', '192.0.2.1', '--no-upstream'], 2, 'ERR_USAGE'],
+  [['key', 'public', '/nowhere'], 2, 'ERR_KEY'],
+])('%j that fails is a document too', async (args, exitCode, code) => {
+  const result = await nixcache([...args, '--json']);
+  expect(result.exitCode).toBe(exitCode);
+  expect(JSON.parse(result.stdout)).toEqual({ error: { code, message: expect.stringMatching(/./) } });
+});
+
 it('help for a command that there is not', async () => {
   const { exitCode, stderr } = await nixcache(['help', 'pulish']);
   expect(exitCode).toBe(2);

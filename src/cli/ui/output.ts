@@ -51,6 +51,8 @@ export class Output {
   readonly #secrets = new Secrets();
   #level: OutputLevel = 'normal';
   #json = false;
+  /** Whether anything of the result is on stdout. */
+  #hasResult = false;
   readonly #annotations = new Map<string, number>();
   #liveLines = 0;
   #live: readonly string[] = [];
@@ -85,6 +87,11 @@ export class Output {
   result(value: unknown, human: () => string): void {
     if (this.#json) this.#writeResult(toJson(value));
     else this.line(human(), { orNothing: true });
+  }
+
+  /** With `--json`, the document of a command that failed before it had another: stdout always holds one. */
+  failure(code: string, message: string): void {
+    if (this.#json && !this.#hasResult) this.#writeResult(toJson({ error: { code, message } }));
   }
 
   /** A line of the result that is the same with and without `--json`. */
@@ -207,6 +214,7 @@ export class Output {
   }
 
   #writeResult(text: string): void {
+    this.#hasResult = true;
     const live = this.#stdout.isTTY ? this.#live : [];
     if (live.length > 0) this.#drawLive([]);
     this.#stdout.write(`${this.#emphasise(this.#harmless(this.#secrets.redact(text)))}\n`);
