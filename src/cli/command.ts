@@ -4,6 +4,7 @@ import { CACHE } from '../config/cache-reference.ts';
 import { CREDENTIALS } from '../config/credentials.ts';
 import { OUTPUT } from '../config/output.ts';
 import { type Flags, flagNames, type Setting, type SettingTable } from '../config/setting.ts';
+import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
 
 export interface Call {
@@ -51,9 +52,19 @@ export function addCommand(parent: Command, spec: CommandSpec, context: CommandC
   command.addHelpText('after', `\nExamples:\n${lines.join('\n').trimEnd()}`);
   if (spec.notes !== undefined) command.addHelpText('after', `\n${spec.notes}`);
   command.action(async () => {
+    refuseEmpty(spec, command.args);
     const run = await spec.load();
     await run({ args: command.args, flags: command.optsWithGlobals(), context });
   });
+}
+
+/** What a variable of a shell leaves that is not set. @throws {NixcacheError} ERR_USAGE */
+function refuseEmpty({ name, arguments: known = [] }: CommandSpec, args: readonly string[]): void {
+  for (const [index, [word]] of known.entries()) {
+    const given = word.includes('...') ? args.slice(index) : args.slice(index, index + 1);
+    if (!word.startsWith('<') || given.every((argument) => argument.trim() !== '')) continue;
+    throw new NixcacheError('ERR_USAGE', `${name}: ${word} is empty; is the variable set that it comes from?`);
+  }
 }
 
 /** What may stand before a command's name as well. The commands' own help explains it. */

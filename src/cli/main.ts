@@ -122,17 +122,23 @@ function reportUsage(text: string, command: Command, output: Output, helpFor: st
     tell('a command is missing', ['', ...text.trimEnd().split('\n')]);
     return;
   }
-  const meant =
-    rest.find((line) => line.startsWith('('))?.replace(/^\(Did (.*)\)$/, 'did $1') ?? suggestion(first, command);
+  const theirs = rest.find((line) => line.startsWith('('))?.replace(/^\(Did (.*)\)$/, 'did $1');
+  const meant = suggestion(first, command) ?? theirs;
   tell(first.slice('error: '.length), [...(meant === undefined ? [] : [meant]), `see: ${pathOf(command)} --help`]);
 }
 
-/** commander suggests no option that its help hides, as the program's help does with those of all commands. */
+/**
+ * commander suggests no option that its help hides, as the program's help does with those of all commands; and neither
+ * the whole of a command of which the beginning was given, nor the option that is called so.
+ */
 function suggestion(message: string, command: Command): string | undefined {
-  const [, flag] = /^error: unknown option '(--[^'=]+)/.exec(message) ?? [];
-  const known = command.options.map(({ long }) => long).filter((long) => typeof long === 'string');
-  const meant = flag === undefined ? undefined : suggest(flag, known);
-  return meant && `did you mean ${meant}?`;
+  const [, kind, word = ''] = /^error: unknown (option|command) '([^'=]+)/.exec(message) ?? [];
+  const flags = command.options.map(({ long }) => long).filter((long) => typeof long === 'string');
+  const names = command.commands.map((each) => each.name()).filter((name) => name.startsWith(word));
+  const meant = kind === 'option' ? suggest(word, flags) : flags.find((flag) => flag === `--${word}`);
+  const whole = kind === 'command' && names.length === 1 ? names[0] : undefined;
+  const found = meant ?? whole;
+  return found && `did you mean ${found}?`;
 }
 
 /** The command that `argv` got to. */

@@ -216,7 +216,7 @@ function parseKinds(given: readonly string[]): readonly OutputKind[] {
     if (kind !== undefined) return kind;
     const meant = suggest(name, KINDS);
     const help = meant === undefined ? `there are ${KINDS.join(', ')} and all` : `did you mean '${meant}'?`;
-    throw new NixcacheError('ERR_USAGE', `'${name}' is not a kind of flake output, ${help}`);
+    throw new NixcacheError('ERR_USAGE', `'${name}' is not a kind of flake output; ${help}`);
   });
   if (kinds.length > 0) return [...new Set(kinds)];
   throw new NixcacheError('ERR_USAGE', `no kind of flake output is given; there are ${KINDS.join(', ')} and all`);

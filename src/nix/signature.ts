@@ -78,7 +78,7 @@ function parseKey(text: string, size: number, kind: string): { name: string; byt
   if (name === '') {
     throw new NixcacheError(
       'ERR_KEY',
-      `a ${kind} key must read 'name:base64', as nix-store --generate-binary-cache-key writes it`,
+      `a ${kind} key must read 'name:base64', as nixcache key ${kind === 'secret' ? 'generate writes' : 'public prints'} it`,
     );
   }
   const base64 = text.slice(colon + 1).replaceAll(/\s/g, '');

@@ -93,12 +93,13 @@ function refuseScheme(text: string): void {
     case 'https':
     case 'http':
     case 'docker':
-      throw usage(`a cache reference has no '${name}:' before it; write ${rest}`);
+      throw usage(`a cache reference has no '${name}:' before it; write ${rest || 'HOST/REPOSITORY'}`);
     case 'oci':
+      if (rest === '') throw usage(`'oci://' names nothing; write oci:PATH for a directory, or HOST/REPOSITORY`);
       throw usage(`'oci://' is not understood; write oci:${rest} for a directory, or ${rest} for a registry`);
     case 'file':
     case 'dir':
-      throw usage(`caches on disk are image layouts; write oci:${rest}`);
+      throw usage(`caches on disk are image layouts; write oci:${rest || 'PATH'}`);
     default:
       if (slashes) throw usage(`the scheme '${name}:' is not understood; write HOST/REPOSITORY or oci:PATH`);
       throw usage(`a port is a number, and '${name}:' is no known prefix; write ${name}/${rest}, or oci:PATH`);

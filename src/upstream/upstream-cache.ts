@@ -40,7 +40,8 @@ const PROTOCOLS: ReadonlySet<string> = new Set(['https:', 'http:', 'file:']);
  */
 export function parseUpstream(text: string): UpstreamCache {
   if (!URL.canParse(text)) {
-    throw new NixcacheError('ERR_USAGE', 'an upstream is not a URL; write it like https://cache.nixos.org');
+    const named = /^[\w./:-]{1,200}$/.test(text) ? `'${text}'` : 'an upstream'; // with a user name there may be a password
+    throw new NixcacheError('ERR_USAGE', `${named} is not a URL; write it like https://cache.nixos.org`);
   }
   const url = new URL(text);
   const name = `${url.protocol}//${url.host}${url.pathname}`;

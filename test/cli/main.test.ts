@@ -70,6 +70,10 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
       'copy https://cache.nixos.org oci:/b',
       'nixcache: https://cache.nixos.org cannot be listed: name store paths after oci:/b',
     ],
+    ['version', "nixcache: unknown command 'version'\n  did you mean --version?"],
+    ['key gen x', "nixcache: unknown command 'gen'\n  did you mean generate?"],
+    ['info %20', 'nixcache: info: <path|name|hash> is empty'],
+    ['push --upstream foo x', "nixcache: --upstream: 'foo' is not a URL"],
     ['info', "nixcache: missing required argument 'path|name|hash'"],
     ['info --keep-last x hello', "nixcache: --keep-last: 'x' is not a number of publishes"],
     ['verify --dry-run', 'nixcache: --dry-run is of use only with --repair'],
@@ -81,7 +85,9 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['serve --disk-cache-dir x', 'nixcache: this version of serve cannot do what is configured (a disk cache)'],
     ['serve --read-token-file x', 'nixcache: this version of serve cannot do what is configured (tokens for readers)'],
   ])('nixcache %s', async (line, stderr) => {
-    const result = await runCli(line.split(' ').filter((argument) => argument !== ''));
+    const result = await runCli(
+      line.split(' ').flatMap((argument) => (argument === '' ? [] : argument.replace('%20', ' '))),
+    );
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
     expect(result.stderr.slice(0, stderr.length)).toBe(stderr);
     expect(result.stderr).not.toMatch(/^ +at /m);

@@ -14,8 +14,11 @@ export function formatDuration(ms: number): string {
 
 const pad = (value: number): string => String(value).padStart(2, '0');
 
-/** `2026-11-20 13:37`, UTC. */
-export const formatTime = (time: Date): string => time.toISOString().slice(0, 16).replace('T', ' ');
+/** `2026-11-20 13:37 UTC`. */
+export const formatTime = (time: Date): string => `${formatCellTime(time)} UTC`;
+
+/** `2026-11-20 13:37`, for a column whose title says that it is in UTC. */
+export const formatCellTime = (time: Date): string => time.toISOString().slice(0, 16).replace('T', ' ');
 
 /** The time that is `seconds` after the epoch. */
 export const ofSeconds = (seconds: number): Date => new Date(seconds * 1000);

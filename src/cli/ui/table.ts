@@ -1,6 +1,6 @@
 /** Tables for terminals and pipes. */
 import { onOneLine } from './plain-text.ts';
-import { displayWidth } from './width.ts';
+import { displayWidth, wrap } from './width.ts';
 
 interface TableOptions {
   /** Columns of the terminal; undefined (a pipe or a file): nothing is shortened. */
@@ -75,10 +75,10 @@ function withoutRepeats([name, ...others]: readonly Column[]): {
     const [first = ''] = cells;
     if (cells.every((cell, row) => cell !== '' && name.cells[row]?.split('.').includes(cell))) return false;
     if (cells.length < MIN_REPEATS || first === '' || cells.some((cell) => cell !== first)) return true;
-    said.push(`${title} ${first}`);
+    said.push(`  ${title} ${first}`);
     return false;
   });
-  return { kept: [name, ...kept], said: said.length === 0 ? [] : [said.join(', ')] };
+  return { kept: [name, ...kept], said: said.length === 0 ? [] : ['the same in each row:', ...said] };
 }
 
 /** `41nldi08…-hello-2.12` of a store path or its base name: enough to tell it from others, and to name it to `info`. */
@@ -102,8 +102,22 @@ function stacked([name, ...others]: readonly Column[], width: number): string {
     .join('\n');
 }
 
-/** Titles and values, the values one below the other. */
-export function formatFields(fields: readonly (readonly [string, string])[]): string {
-  const width = Math.max(...fields.map(([title]) => title.length));
-  return fields.map(([title, value]) => `  ${title.padEnd(width)}  ${onOneLine(value)}`.trimEnd()).join('\n');
+/** Below this, what belongs to a word stands below it, not beside it. */
+export const MIN_WIDTH_BESIDE = 60;
+
+/** Titles and values, the values one below the other, wrapped to `width` columns; undefined: a line each. */
+export function formatFields(fields: readonly (readonly [string, string])[], width?: number): string {
+  const titles = Math.max(...fields.map(([title]) => title.length));
+  if (width === undefined) {
+    return fields.map(([title, value]) => `  ${title.padEnd(titles)}  ${onOneLine(value)}`.trimEnd()).join('\n');
+  }
+  const isBeside = width >= MIN_WIDTH_BESIDE;
+  const indent = isBeside ? titles + 4 : 4;
+  return fields
+    .flatMap(([title, value]) => {
+      const lines = wrap(onOneLine(value), width - indent).map((line) => `${' '.repeat(indent)}${line}`.trimEnd());
+      if (!isBeside) return [...(title === '' ? [] : [`  ${title}`]), ...(value === '' ? [] : lines)];
+      return [`  ${title.padEnd(titles)}  ${lines.join('\n').slice(indent)}`.trimEnd()];
+    })
+    .join('\n');
 }

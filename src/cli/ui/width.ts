@@ -28,3 +28,16 @@ export function truncate(text: string, width: number): string {
   }
   return `${cut}…`;
 }
+
+/** At spaces; a word longer than the line stays whole, so that a URL can be copied. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}

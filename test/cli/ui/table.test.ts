@@ -55,7 +55,7 @@ describe('a table', () => {
       ['world', 'x86_64-linux', 'shorter'],
     ];
     expect(formatTable(['NAME', 'SYSTEM', 'WHAT'], lines, { width: 20 })).toBe(
-      'NAME   WHAT\nhello  short\nworld  shorter\nSYSTEM x86_64-linux',
+      'NAME   WHAT\nhello  short\nworld  shorter\nthe same in each row:\n  SYSTEM x86_64-linux',
     );
   });
 
@@ -79,4 +79,30 @@ it('fields stand below one another, and one without a title continues the one be
     ['newest', ''],
   ] as const;
   expect(formatFields(fields)).toBe('  keys    a\n          b\n  newest');
+});
+
+it('fields are wrapped beside their titles, and below them where that is too narrow', () => {
+  const fields = [
+    ['needed by', 'mrcv47w51aaqms5q58b7r88fb24mqvrq-manual-1.0'],
+    ['', 'cb3malnyvlyb8cgq5wb7j7rsyr4x3hz6-small-world-1.0'],
+    ['gc', 'keeps it, since it is pinned as stable, which has been so for long'],
+  ] as const;
+  expect(formatFields(fields, 64)).toBe(
+    [
+      '  needed by  mrcv47w51aaqms5q58b7r88fb24mqvrq-manual-1.0',
+      '             cb3malnyvlyb8cgq5wb7j7rsyr4x3hz6-small-world-1.0',
+      '  gc         keeps it, since it is pinned as stable, which has',
+      '             been so for long',
+    ].join('\n'),
+  );
+  expect(formatFields(fields, 44)).toBe(
+    [
+      '  needed by',
+      '    mrcv47w51aaqms5q58b7r88fb24mqvrq-manual-1.0',
+      '    cb3malnyvlyb8cgq5wb7j7rsyr4x3hz6-small-world-1.0',
+      '  gc',
+      '    keeps it, since it is pinned as stable,',
+      '    which has been so for long',
+    ].join('\n'),
+  );
 });

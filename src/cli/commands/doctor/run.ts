@@ -16,6 +16,8 @@ import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
+import { MIN_WIDTH_BESIDE } from '../../ui/table.ts';
+import { wrap } from '../../ui/width.ts';
 
 /** Whoever waits for a doctor wants to know soon. */
 const HASTY = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0, deadlineMs: 8000 };
@@ -129,8 +131,6 @@ const WORDS: Readonly<Record<Finding['verdict'], string>> = {
 };
 const WORD_WIDTH = 8;
 const CHECK_WIDTH = 12;
-/** Below this, what is said stands below the word, not beside it. */
-const MIN_WIDTH = 60;
 
 /** Wrapped to `width`; undefined: one line, and one for the fix. */
 export function formatFinding({ check, verdict, message, fix }: Finding, width: number | undefined): string {
@@ -138,21 +138,8 @@ export function formatFinding({ check, verdict, message, fix }: Finding, width: 
   const said = fix === undefined ? [message] : [message, `fix: ${fix}`];
   if (width === undefined)
     return [head + said[0], ...said.slice(1).map((line) => ' '.repeat(head.length) + line)].join('\n');
-  const indent = width < MIN_WIDTH ? 2 : head.length;
+  const indent = width < MIN_WIDTH_BESIDE ? 2 : head.length;
   const lines = said.flatMap((text) => wrap(text, width - indent)).map((line) => ' '.repeat(indent) + line);
-  if (width < MIN_WIDTH) return [head.trimEnd(), ...lines].join('\n');
+  if (width < MIN_WIDTH_BESIDE) return [head.trimEnd(), ...lines].join('\n');
   return head + lines.join('\n').trimStart();
-}
-
-/** At spaces; a word longer than the line stays whole, so that a URL can be copied. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
 }

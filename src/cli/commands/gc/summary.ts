@@ -3,6 +3,7 @@ import type { GcReport } from '../../../gc/report.ts';
 import { toStorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
 import { pinJson, reasonJson, rootJson } from '../../json.ts';
+import { formatTime } from '../../ui/format.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
@@ -55,8 +56,9 @@ function formatWhyKept(kept: GcReport['keptBecause']): string | undefined {
 
 /** What waits, and what was left, as lines; for people who must come back or act. */
 function leftovers({ waiting, notFreed }: GcReport): { readonly waits: string[]; readonly failures: string[] } {
-  const until = waiting.until === undefined ? '' : ` until ${waiting.until.toISOString()}`;
-  const waits = `${formatCount(waiting.manifests, 'manifest')} wait for the grace period to end${until}; run gc again then`;
+  const end = waiting.until === undefined ? '' : `, ${formatTime(waiting.until)}`;
+  const verb = waiting.manifests === 1 ? 'waits' : 'wait';
+  const waits = `${formatCount(waiting.manifests, 'manifest')} ${verb} for the end of the grace period${end}; run gc again then`;
   return {
     waits: waiting.manifests > 0 ? [waits] : [],
     failures: notFreed.map(
@@ -71,7 +73,10 @@ export function tellGc(report: GcReport, cache: string, output: Output): void {
   output.info(`${dryRun ? 'would drop' : 'dropped'} ${amount(dropped)} from ${cache}; kept ${amount(kept)}`);
   const why = formatWhyKept(report.keptBecause);
   if (why !== undefined) output.info(`kept for ${why}`);
-  const swept = freed === undefined ? '' : `, freed ${formatBytes(freed.bytes)} in ${formatCount(freed.blobs, 'blob')}`;
+  const swept =
+    freed === undefined
+      ? ''
+      : `, ${dryRun ? 'free' : 'freed'} ${formatBytes(freed.bytes)} in ${formatCount(freed.blobs, 'blob')}`;
   output.info(`${dryRun ? 'would delete' : 'deleted'} ${formatCount(deletedManifests, 'manifest')}${swept}`);
   const { waits, failures } = leftovers(report);
   for (const line of waits) output.info(line);

@@ -21,7 +21,7 @@ export interface InfoTextOptions {
   readonly width: number | undefined;
 }
 
-export function formatPathReport(report: PathReport, { retain }: InfoTextOptions): string {
+export function formatPathReport(report: PathReport, { retain, width }: InfoTextOptions): string {
   const { entry, segment, asserted, signatures, closure, dependents, roots, pins } = report;
   const { narInfo, nar, listing, leftOut } = entry;
   const fields: [string, string][] = [
@@ -33,7 +33,7 @@ export function formatPathReport(report: PathReport, { retain }: InfoTextOptions
     ),
     ['segment', segment],
     ['listing', listing === undefined ? 'none' : 'yes'],
-    ['last pushed', `${formatTime(asserted)} UTC`],
+    ['last pushed', formatTime(asserted)],
     ['deriver', narInfo.deriver ?? 'unknown'],
     ...(narInfo.ca === undefined ? [] : [['content address', narInfo.ca] as [string, string]]),
     ...several(
@@ -63,7 +63,7 @@ export function formatPathReport(report: PathReport, { retain }: InfoTextOptions
     ),
     ['gc', formatReason(report, retain)],
   ];
-  return `${narInfo.path}\n${formatFields(fields)}`;
+  return `${narInfo.path}\n${formatFields(fields, width)}`;
 }
 
 const VERDICTS = {

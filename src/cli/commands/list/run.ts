@@ -11,7 +11,16 @@ import type { Call } from '../../command.ts';
 import { openCatalog } from '../../session/open-catalog.ts';
 import { Session } from '../../session/session.ts';
 import type { Output } from '../../ui/output.ts';
-import { ENTRY_HEAD, formatEntryLine, formatPins, formatRoots, formatSummary, pinsJson, rootsJson } from './text.ts';
+import {
+  ENTRY_HEAD,
+  formatEntries,
+  formatEntryLine,
+  formatPins,
+  formatRoots,
+  formatSummary,
+  pinsJson,
+  rootsJson,
+} from './text.ts';
 
 export async function runList(call: Call): Promise<void> {
   const [glob] = call.args;
@@ -53,7 +62,7 @@ export async function runList(call: Call): Promise<void> {
     },
     () => {
       const tables = [formatRoots(roots, output.tableWidth), formatPins(pins, output.tableWidth)];
-      return [formatSummary({ total, signers, ...summary }, cache), ...tables]
+      return [formatSummary({ total, signers, ...summary }, cache, output.tableWidth), ...tables]
         .filter((text) => text !== '')
         .join('\n\n');
     },
@@ -69,26 +78,49 @@ const nothingLike = (glob: string, noun: string, { reader }: Catalog): NixcacheE
   );
 
 const ADVICE: Readonly<Record<string, string>> = {
+  entry: 'nixcache list --entries shows all there are',
   'root or pin': '--entries looks at every store path; nixcache list shows all roots and pins',
 };
 
 /** Lines written at once: a write for each would take most of the time. */
 const LINES_PER_WRITE = 500;
 
-/** One a line, as they come: nothing is held but what is written at once. How many there were. */
-function printEntries(entries: Iterable<ListedEntry>, output: Output): number {
+/** As many as a person scrolls through; their columns are made to fit the terminal. */
+const MAX_FITTED = 5000;
+
+/** How many there were. */
+function printEntries(entries: Iterator<ListedEntry>, output: Output): number {
+  const width = output.json ? undefined : output.tableWidth;
+  const first: ListedEntry[] = [];
+  while (width !== undefined && first.length <= MAX_FITTED) {
+    const next = entries.next();
+    if (!next.done) first.push(next.value);
+    else return tellCount(first.length, output, first.length === 0 ? '' : formatEntries(first, width));
+  }
+  return tellCount(printLines(first, entries, output), output);
+}
+
+function tellCount(count: number, output: Output, table = ''): number {
+  output.line(table, { orNothing: true });
+  output.info(formatCount(count, 'entry', 'entries'));
+  return count;
+}
+
+/** One a line, as they come: nothing is held but what is written at once. */
+function printLines(first: readonly ListedEntry[], rest: Iterator<ListedEntry>, output: Output): number {
   let lines: string[] = output.json ? [] : [ENTRY_HEAD];
   let count = 0;
   const flush = (): void => {
     if (lines.length > 0) output.line(lines.join('\n'));
     lines = [];
   };
-  for (const entry of entries) {
+  const print = (entry: ListedEntry): void => {
     count++;
     lines.push(output.json ? JSON.stringify(entry) : formatEntryLine(entry));
     if (lines.length === LINES_PER_WRITE) flush();
-  }
-  if (count > 0 || output.json) flush();
-  output.info(formatCount(count, 'entry', 'entries'));
+  };
+  first.forEach(print);
+  for (let next = rest.next(); !next.done; next = rest.next()) print(next.value);
+  if (count > 0) flush();
   return count;
 }

@@ -9,6 +9,7 @@ import type { ContentStore, WriteChecker } from '../../../oci/content-store.ts';
 import { PATIENT, type Upstream } from '../../../upstream/upstream.ts';
 import type { Session } from '../../session/session.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
+import type { Output } from '../../ui/output.ts';
 
 export interface Publisher {
   readonly store: ContentStore;
@@ -34,7 +35,7 @@ export async function openPublisher(
   settings: PushSettings,
   { sparse = false, paths = [], nix = {} }: OpenPublisherOptions = {},
 ): Promise<Publisher> {
-  const { output, signal, cwd } = session.context;
+  const { signal, cwd } = session.context;
   const { cache } = session; // a wrong reference is said first
   const command = new NixCommand({ cwd, ...nix });
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
@@ -42,12 +43,6 @@ export async function openPublisher(
   const opening = openLocalStore({ command, signal });
   opening.catch(() => undefined);
   const keys = await session.signingKeys(settings.signingKeys);
-  if (keys.length === 0) {
-    output.warn(
-      'there is no signing key: what is published is unsigned, and Nix clients refuse it unless they set require-sigs = false; ' +
-        'make a key with: nixcache key generate NAME',
-    );
-  }
   await session.credentials();
   await session.loadStore();
   const localStore = await opening;
@@ -63,6 +58,15 @@ export async function openPublisher(
   const reader = read.value;
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
+}
+
+/** To be said once nothing is wrong that the user has to change first. */
+export function warnUnsigned({ keys }: Publisher, output: Output): void {
+  if (keys.length > 0) return;
+  output.warn(
+    'there is no signing key: what is published is unsigned, and Nix clients refuse it unless they set require-sigs = false; ' +
+      'make a key with: nixcache key generate NAME',
+  );
 }
 
 /** Nothing is asked where that is not plain yet, or wrong: it is said once the store is known. */

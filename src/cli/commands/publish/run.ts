@@ -10,7 +10,7 @@ import { EXIT, type ExitCode } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
 import { hasFlake } from '../discover/run.ts';
-import { openPublisher, type Publisher } from './open-publisher.ts';
+import { openPublisher, type Publisher, warnUnsigned } from './open-publisher.ts';
 import { publishTelling } from './story.ts';
 import { exitCodeForLosses, tellPublished } from './tell.ts';
 
@@ -28,6 +28,7 @@ export async function runPublish(call: Call): Promise<void> {
   }
   const { nixOptions, acceptFlakeConfig } = settings;
   const publisher = await openPublisher(session, settings, { nix: { settings: nixOptions, acceptFlakeConfig } });
+  warnUnsigned(publisher, context.output);
   using story = new Story(context.output, publishTelling());
   const published = await publish({
     ...settings,

@@ -12,7 +12,7 @@ import { Session } from '../../session/session.ts';
 import { readPathList } from '../../standard-input.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
 import { Story } from '../../ui/story.ts';
-import { openPublisher, type Publisher } from '../publish/open-publisher.ts';
+import { openPublisher, type Publisher, warnUnsigned } from '../publish/open-publisher.ts';
 import { publishTelling } from '../publish/story.ts';
 import { exitCodeForLosses, tellPublished } from '../publish/tell.ts';
 
@@ -31,6 +31,7 @@ export async function runPush(call: Call): Promise<void> {
   const { storeDir } = publisher.localStore;
   const where = { storeDir, cwd, what: 'push' };
   const paths = [...new Set(await Promise.all(texts.map((text) => resolveStorePath(text, where))))];
+  warnUnsigned(publisher, output);
   const roots = asRoots(
     paths.map((path) => ({ name: settings.rootName ?? nameOf(path), path })),
     { run: ulid().toLowerCase(), time: Math.floor(Date.now() / 1000) },

@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { ListedEntry } from '../../../../src/catalog/entry-list.ts';
+import { formatEntries } from '../../../../src/cli/commands/list/text.ts';
+import { toStorePath } from '../../../../src/nix/store-path.ts';
 import { baseNameFor } from '../../../support/cache-builder.ts';
 import { smallCache } from '../small-cache.ts';
 
@@ -10,7 +13,9 @@ describe('list', () => {
     const { stdout, exitCode } = await nixcache(['list']);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^oci:.*\n {2}entries +4 paths, NARs .*\n/);
-    expect(stdout).toMatch(/\nROOT +SYSTEM +PUBLISHED +PATHS +CLOSURE +STORE PATH\nhello-1 .*\nhello-2 .*-hello-2$/);
+    expect(stdout).toMatch(
+      /\nROOT +SYSTEM +PUBLISHED \(UTC\) +PATHS +CLOSURE +STORE PATH\nhello-1 .*\nhello-2 .*-hello-2$/,
+    );
   });
 
   it('prints one document as JSON, and entries one a line', async () => {
@@ -30,6 +35,35 @@ describe('list', () => {
   it.each(['none*', ''])('says when nothing is like %j', async (glob) => {
     const { exitCode, stderr } = await nixcache(['list', '--pins', glob]);
     expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('has no pin') });
+  });
+
+  it('lists entries on a terminal as a table that fits', async () => {
+    const entry = (name: string, day: number): ListedEntry => ({
+      ...{
+        path: toStorePath(baseNameFor(name), '/nix/store'),
+        narBytes: 1024 * day,
+        fileBytes: 700 + day,
+        signedBy: [],
+      },
+      asserted: new Date(Date.UTC(2026, 10, day, 13, 37)),
+    });
+    const lines = (width: number): string[] =>
+      formatEntries([entry('hello-1', 1), entry('hello-2', 2)], width).split('\n');
+    expect(lines(120)[1]).toBe(`/nix/store/${baseNameFor('hello-1')}  1.0 KiB   701 B  2026-11-01 13:37`);
+    expect(lines(72).slice(0, 2)).toEqual([
+      expect.stringMatching(/^STORE PATH +NAR +STORED/),
+      expect.stringMatching(/^.{8}…-hello-1 +1\.0 KiB +701 B/),
+    ]);
+    expect(lines(30).slice(0, 3)).toEqual([
+      expect.stringMatching(/-hello-1$/),
+      expect.stringMatching(/^ {2}nar +1\.0 KiB$/),
+      expect.stringMatching(/^ {2}stored +701 B$/),
+    ]);
+  });
+
+  it('says how to see which entries there are', async () => {
+    const { exitCode, stderr } = await nixcache(['list', '--entries', 'none*']);
+    expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/no entry .*; nixcache list --entries shows all/)]);
   });
 
   it('takes one of its three views at a time', async () => {
