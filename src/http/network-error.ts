@@ -51,6 +51,12 @@ export const timeoutError = (what: string, request: Asked, { silent = false } = 
     ...{ host: request.url.host, retryable: true, silent },
   });
 
+/** Whether nobody took the connection in time, so that as far as is known nobody is there. */
+export const isConnectTimeout = (error: unknown): boolean =>
+  error instanceof NetworkError && CONNECT_TIMEOUTS.has(codeOf(error.cause) ?? '');
+
+const CONNECT_TIMEOUTS: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT']);
+
 /** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;

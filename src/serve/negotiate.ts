@@ -2,15 +2,18 @@
 import type { ByteRange } from '../streams/byte-range.ts';
 import { type Answer, isFileBody, NO_STORE, type OpenOptions, type Reply } from './answer.ts';
 
-/** `answer` as the conditions in `headers` want it: whole, part of it, or not at all. */
-export function negotiate(headers: Headers, answer: Answer): Reply {
+/**
+ * `answer` as `method` and the conditions in `headers` want it: whole, part of it, or not at all. Ranges are of GET alone, and
+ * ignored with any other method (RFC 9110 section 14.2).
+ */
+export function negotiate({ method, headers }: Pick<Request, 'method' | 'headers'>, answer: Answer): Reply {
   const { status, etag, body } = answer;
   if (status !== 200) return wholeReply(answer);
   const ifNoneMatch = headers.get('if-none-match');
   if (ifNoneMatch !== null && etag !== undefined && matches(ifNoneMatch, etag)) {
     return { status: 304, headers: [...answer.headers, 'ETag', etag] };
   }
-  const [wanted, ifRange] = [headers.get('range'), headers.get('if-range')];
+  const [wanted, ifRange] = [method === 'GET' ? headers.get('range') : null, headers.get('if-range')];
   const size = sizeOf(body);
   if (wanted === null || size === undefined || !takesRanges(answer)) return wholeReply(answer);
   // If-Range takes a strong tag only; a date never matches, for we know none.

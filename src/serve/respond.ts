@@ -17,7 +17,7 @@ export function respond(
   answer: Answer,
   onFailure: ReportFailure,
 ): Response | Promise<Response> {
-  const reply = negotiate(request.headers, answer);
+  const reply = negotiate(request, answer);
   const { body } = reply;
   if (request.method === 'HEAD' || body === undefined) return new Response(null, initOf(reply));
   if (!isFileBody(body)) return carry(new Response(body, initOf(reply)), body);

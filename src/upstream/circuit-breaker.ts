@@ -1,15 +1,16 @@
 /**
  * Stops asking a far side that keeps failing, and tries it again with one request after a while.
  *
- * closed --(nothing but failures for a while)--> open --(time)--> half-open --(success)--> closed, or --(failure)--> open, twice as
- * long. Whoever comes shortly before it is tried again, or while that is under way, waits for the outcome.
+ * closed --(nothing but failures for a while, or a silence)--> open --(time)--> half-open --(success)--> closed, or --(failure)-->
+ * open, twice as long. With a `probe` it is tried again in the background, and costs nobody anything: only who comes while the
+ * outage is young waits a moment for it to end. Without one, whoever comes first then tries, and others wait for the outcome.
  */
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { Clock } from '../http/clock.ts';
 import { abortable } from '../http/network-error.ts';
 
 export interface BreakerPolicy {
-  /** Failures in a row that open it. */
+  /** Failures in a row that open it; a silence does by itself. */
   readonly failures: number;
   /** They must have gone on for this long: a burst of parallel requests that fail together is one accident. */
   readonly spanMs: number;
@@ -20,6 +21,12 @@ export interface BreakerPolicy {
   readonly waitMs?: number | undefined;
 }
 
+/**
+ * An answer, whatever is wrong with it; a failure that speaks against the far side as a whole; or one by waiting: it has taken a
+ * whole deadline to show, during which everybody else waited as well, unless they were answered.
+ */
+export type Verdict = 'answer' | 'outage' | 'silence';
+
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 export interface BreakerOptions {
@@ -27,8 +34,10 @@ export interface BreakerOptions {
   readonly name: string;
   readonly policy: BreakerPolicy;
   readonly clock: Pick<Clock, 'now' | 'sleep'>;
-  /** Whether an error speaks against the far side as a whole; any other is an answer of it. Default: every one does. */
-  readonly isOutage?: ((error: unknown) => boolean) | undefined;
+  /** What an error says of the far side; default: an outage. */
+  readonly verdict?: ((error: unknown) => Verdict) | undefined;
+  /** Asks the far side for something, to find out how it is. */
+  readonly probe?: ((signal: AbortSignal) => Promise<unknown>) | undefined;
   readonly onChange?: ((state: BreakerState, lastError: string | undefined) => void) | undefined;
 }
 
@@ -55,6 +64,11 @@ export class CircuitBreaker {
   #openMs: number;
   #probe: Probe | undefined;
   #lastError: string | undefined;
+  /** When anything but silence came of a request. */
+  #heardAt = Number.NEGATIVE_INFINITY;
+  #isSilent = false;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #stop = new AbortController();
 
   constructor(options: BreakerOptions) {
     this.#options = options;
@@ -77,8 +91,27 @@ export class CircuitBreaker {
    * @throws {CircuitOpenError} while open, and while half-open with the one probe under way
    */
   async run<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const { clock, isOutage = () => true } = this.#options;
     const probe = await this.#enter(signal);
+    try {
+      return await this.#learn(act, signal);
+    } finally {
+      this.#end(probe);
+    }
+  }
+
+  /** Finds out in the background how the far side is, if it is not known to be away. */
+  suspect(): void {
+    if (this.#openUntil === undefined) this.#look();
+  }
+
+  /** Looks no more. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#stop.abort();
+  }
+
+  async #learn<T>(act: () => Promise<T>, signal: AbortSignal | undefined, isLook = false): Promise<T> {
+    const { clock, verdict = () => 'outage' } = this.#options;
     const startedAt = clock.now();
     try {
       const value = await act();
@@ -86,30 +119,50 @@ export class CircuitBreaker {
       return value;
     } catch (error) {
       if (signal?.aborted !== true) {
-        if (isOutage(error)) this.#failed(error, startedAt);
-        else this.#succeeded();
+        const said = verdict(error);
+        if (said === 'answer') this.#succeeded();
+        else this.#failed(error, { startedAt, verdict: said, isLook });
       }
       throw error;
-    } finally {
-      if (probe !== undefined) {
-        this.#probe = undefined;
-        probe.ended.resolve();
-      }
     }
+  }
+
+  /** One probe at a time; nobody waits for it. */
+  #look(): void {
+    const { probe: ask } = this.#options;
+    const { signal } = this.#stop;
+    if (ask === undefined || this.#probe !== undefined || signal.aborted) return;
+    const probe = this.#beginProbe();
+    void this.#learn(() => ask(signal), signal, true)
+      .catch(() => undefined)
+      .finally(() => this.#end(probe));
+  }
+
+  #beginProbe(): Probe {
+    this.#probe = { startedAt: this.#options.clock.now(), ended: Promise.withResolvers() };
+    return this.#probe;
+  }
+
+  #end(probe: Probe | undefined): void {
+    if (probe === undefined) return;
+    this.#probe = undefined;
+    probe.ended.resolve();
   }
 
   /** Lets one request pass, or all when closed; the probe is given to the one that is to find out. */
   async #enter(signal: AbortSignal | undefined): Promise<Probe | undefined> {
-    const { clock, policy, name } = this.#options;
+    const { clock, policy, name, probe: ask } = this.#options;
     const giveUpAt = clock.now() + (policy.waitMs ?? 0);
     for (;;) {
       const { state } = this;
       if (state === 'closed') return undefined;
       const now = clock.now();
       if (state === 'half-open' && this.#probe === undefined) {
-        this.#probe = { startedAt: now, ended: Promise.withResolvers() };
-        return this.#probe;
+        if (ask === undefined) return this.#beginProbe();
+        this.#look();
       }
+      const isOld = this.#isSilent || this.#openMs > policy.openMs;
+      if (ask !== undefined && isOld) throw new CircuitOpenError(name, this.#lastError);
       // A probe that takes longer than this will not end well.
       const decidedAt =
         this.#probe === undefined ? (this.#openUntil ?? now) : this.#probe.startedAt + (policy.waitMs ?? 0);
@@ -139,6 +192,8 @@ export class CircuitBreaker {
 
   #succeeded(): void {
     const wasOpen = this.#openUntil !== undefined;
+    clearTimeout(this.#timer);
+    this.#heardAt = this.#options.clock.now();
     this.#failures = 0;
     this.#openUntil = undefined;
     this.#openMs = this.#options.policy.openMs;
@@ -146,14 +201,23 @@ export class CircuitBreaker {
     if (wasOpen) this.#options.onChange?.('closed', undefined);
   }
 
-  #failed(error: unknown, startedAt: number): void {
+  #failed(
+    error: unknown,
+    { startedAt, verdict, isLook }: { readonly startedAt: number; readonly verdict: Verdict; readonly isLook: boolean },
+  ): void {
     const { policy, clock } = this.#options;
     const now = clock.now();
+    const isSilence = verdict === 'silence' && this.#heardAt <= startedAt;
+    if (verdict !== 'silence') this.#heardAt = now;
     this.#lastError = messageOf(error);
     if (this.#openUntil !== undefined) {
-      if (now < this.#openUntil || startedAt < this.#openedAt) return; // a request that began before it opened
+      if (!isLook && (now < this.#openUntil || startedAt < this.#openedAt)) return; // a request that began before it opened
       this.#openMs = Math.min(this.#openMs * 2, policy.maxOpenMs);
-      this.#open(now);
+      this.#open(now, isSilence);
+      return;
+    }
+    if (isSilence) {
+      this.#open(now, true);
       return;
     }
     // Failures with a long silence between them are several accidents.
@@ -163,12 +227,17 @@ export class CircuitBreaker {
     }
     this.#lastFailureAt = now;
     this.#failures += 1;
-    if (this.#failures >= policy.failures && now - this.#firstFailureAt >= policy.spanMs) this.#open(now);
+    if (this.#failures >= policy.failures && now - this.#firstFailureAt >= policy.spanMs) this.#open(now, false);
   }
 
-  #open(now: number): void {
+  #open(now: number, isSilent: boolean): void {
+    this.#isSilent = isSilent;
     this.#openedAt = now;
     this.#openUntil = now + this.#openMs;
+    if (this.#options.probe !== undefined && !this.#stop.signal.aborted) {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#look(), this.#openMs).unref();
+    }
     this.#options.onChange?.('open', this.#lastError);
   }
 }

@@ -7,13 +7,13 @@ import { messageOf, NixcacheError } from '../errors.ts';
 import { type Clock, systemClock } from '../http/clock.ts';
 import { HttpError } from '../http/http-error.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
-import { NetworkError, timeoutError } from '../http/network-error.ts';
-import { Retrier, type RetryCall, type RetryPolicy } from '../http/retry.ts';
+import { isConnectTimeout, NetworkError, timeoutError } from '../http/network-error.ts';
+import { Retrier, type RetryCall } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { readBounded } from '../streams/verify.ts';
-import { type BreakerPolicy, type BreakerState, CircuitBreaker, CircuitOpenError } from './circuit-breaker.ts';
+import { type BreakerState, CircuitBreaker, CircuitOpenError, type Verdict } from './circuit-breaker.ts';
 import { DirectorySource } from './directory-source.ts';
 import {
   type FileSource,
@@ -23,32 +23,9 @@ import {
   type SourceFile,
 } from './file-source.ts';
 import { HttpSource } from './http-source.ts';
+import { PATIENT, type Patience } from './patience.ts';
+import { SilenceWatch } from './silence-watch.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
-
-/** How much trouble is put up with. */
-export interface Patience {
-  readonly retry: RetryPolicy;
-  /** For what a client was told to be there, an open breaker included; default `retry`. */
-  readonly announced?: RetryPolicy | undefined;
-  readonly breaker: BreakerPolicy;
-}
-
-/**
- * For `serve`: a client waits, and there are other caches. What Nix itself rides out (five attempts in some five seconds) is
- * ridden out; then a cache that keeps failing costs nothing any more, and is looked at again after a second, two, four ….
- * A miss is remembered by Nix for an hour, and a NAR that fails may end a build: that is worth half a minute.
- */
-export const PROMPT: Patience = {
-  retry: { attempts: 20, baseDelayMs: 250, maxDelayMs: 1500, deadlineMs: 5000, askedDeadlineMs: 15_000 },
-  announced: { attempts: 60, baseDelayMs: 250, maxDelayMs: 2000, deadlineMs: 30_000 },
-  breaker: { failures: 2, spanMs: 4900, openMs: 1000, maxOpenMs: 10_000, waitMs: 1000 },
-};
-
-/** For `publish`: what is not known has to be built or pushed, so a short outage is waited out; a long one costs seconds. */
-export const PATIENT: Patience = {
-  retry: { attempts: 5, baseDelayMs: 500, maxDelayMs: 4000, deadlineMs: 60_000 },
-  breaker: { failures: 10, spanMs: 5000, openMs: 30_000, maxOpenMs: 300_000 },
-};
 
 export interface UpstreamOptions {
   readonly http: HttpFetch;
@@ -72,11 +49,13 @@ export interface UpstreamHealth {
 export type AskOptions = Pick<OpenFileOptions, 'signal' | 'via'>;
 
 /**
- * Whether `error` says that nothing is to be had of the cache at all now. Every answer about one file, garbage included, says
- * the opposite, and so does a request to come again later.
+ * What `error` says of the cache as a whole. Every answer about one file, garbage included, says that it is there, and so does
+ * a request to come again later.
  */
-const isOutage = (error: unknown): boolean =>
-  error instanceof NetworkError || (error instanceof HttpError && error.retryable && error.status >= 500);
+function verdictOn(error: unknown): Verdict {
+  if (error instanceof NetworkError) return error.silent || isConnectTimeout(error) ? 'silence' : 'outage';
+  return error instanceof HttpError && error.retryable && error.status >= 500 ? 'outage' : 'answer';
+}
 
 /** 64 KiB: a nix-cache-info has three short lines. */
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
@@ -98,7 +77,10 @@ export class Upstream {
   readonly #announced: Retrier;
   readonly #clock: Clock;
   readonly #storeDir: string;
+  readonly #watch: SilenceWatch | undefined;
   #latencyMs: number | undefined;
+  /** What was asked for last: whether that is answered tells how the cache is. */
+  #lastUrl = 'nix-cache-info';
 
   constructor(cache: UpstreamCache, options: UpstreamOptions) {
     const { http, patience = PATIENT, clock = systemClock, onHealthChange } = options;
@@ -111,13 +93,27 @@ export class Upstream {
       : new HttpSource(cache, http, this.#clock);
     this.#retrier = new Retrier({ policy: patience.retry, clock });
     this.#announced = new Retrier({ policy: patience.announced ?? patience.retry, clock });
+    const { silence: policy } = patience;
     this.#breaker = new CircuitBreaker({
       name: cache.url,
       policy: patience.breaker,
       clock,
-      isOutage,
+      ...(policy === undefined
+        ? { verdict: (error: unknown) => (verdictOn(error) === 'answer' ? 'answer' : 'outage') }
+        : { verdict: verdictOn, probe: (signal: AbortSignal) => this.#probe(signal) }),
       onChange: () => onHealthChange?.(this.health()),
     });
+    this.#watch =
+      policy &&
+      new SilenceWatch({
+        ...{ policy, clock, onSuspicion: () => this.#breaker.suspect() },
+        silent: (ms) => this.#timeoutError(`nothing was answered for ${Math.round(ms / 1000)} s`),
+      });
+  }
+
+  /** Asks for nothing more of its own accord. What is under way goes on. */
+  close(): void {
+    this.#breaker.close();
   }
 
   /** For messages; without credentials. */
@@ -197,15 +193,34 @@ export class Upstream {
     hashPart?: HashPart,
   ): Promise<T | undefined> {
     const { timeoutMs } = this.cache;
-    const expired = (): Error =>
-      timeoutError('no whole answer in time', { method: 'GET', url: new URL(`${this.cache.url}/${url}`) });
+    this.#lastUrl = url;
+    const expired = (): Error => this.#timeoutError('no whole answer in time', url);
     const read = async (signal: AbortSignal): Promise<T | undefined> => {
       const file = await this.#source.open(url, { signal, via });
       if (file === undefined) return undefined;
       const bytes = await readBounded(file.body, maxBytes, `${this.name}/${url}`, 'ERR_UPSTREAM');
       return this.#parsed(url, () => parse(bytes.toString('utf8')), hashPart);
     };
-    return await this.#guarded(() => withDeadline(timeoutMs, expired, signal, read), signal);
+    const ask = (signal?: AbortSignal): Promise<T | undefined> => withDeadline(timeoutMs, expired, signal, read);
+    const watch = this.#watch;
+    const isAnswer = (error: unknown): boolean => verdictOn(error) !== 'silence';
+    return await this.#guarded(
+      () => (watch === undefined ? ask(signal) : watch.run(ask, { signal, isAnswer })),
+      signal,
+    );
+  }
+
+  /** Whether the cache answers again what it did not answer, however long that takes it. */
+  async #probe(signal: AbortSignal): Promise<void> {
+    const start = this.#clock.now();
+    const file = await this.#source.open(this.#lastUrl, { signal });
+    file?.body.destroy();
+    this.#latencyMs = this.#clock.now() - start;
+    this.#watch?.heard(this.#latencyMs);
+  }
+
+  #timeoutError(what: string, url = ''): NetworkError {
+    return timeoutError(what, { method: 'GET', url: new URL(`${this.cache.url}/${url}`) }, { silent: true });
   }
 
   #parsed<T extends object>(url: string, parse: () => T, hashPart: HashPart | undefined): T {
@@ -230,13 +245,24 @@ export class Upstream {
     signal: AbortSignal | undefined,
     { retrier = this.#retrier, ...call }: Pick<RetryCall, 'alsoRetry'> & { readonly retrier?: Retrier } = {},
   ): Promise<T> {
+    let failure: unknown;
     const attempt = async (): Promise<T> => {
       const start = this.#clock.now();
-      const value = await act();
-      this.#latencyMs = this.#clock.now() - start;
-      return value;
+      try {
+        const value = await act();
+        this.#latencyMs = this.#clock.now() - start;
+        return value;
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
     };
-    return await retrier.run(() => this.#breaker.run(attempt, signal), { ...call, signal });
+    try {
+      return await retrier.run(() => this.#breaker.run(attempt, signal), { ...call, signal });
+    } catch (error) {
+      // What went wrong says more than that it was then left alone.
+      throw error instanceof CircuitOpenError ? (failure ?? error) : error;
+    }
   }
 }
 

@@ -14,7 +14,8 @@ import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature
 import { type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
-import { PROMPT, Upstream } from '../../src/upstream/upstream.ts';
+import { PROMPT } from '../../src/upstream/patience.ts';
+import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { type BinaryCachePath, binaryCacheFiles, narFor, writeBinaryCache } from '../support/binary-cache.ts';
 import { readAll } from '../support/bytes.ts';

@@ -131,6 +131,17 @@ describe('a NAR', () => {
     expect(reader.opened).toEqual([]);
   });
 
+  it.each(['bytes=0-9', 'bytes=1000-'])('is described whole by a HEAD, whatever range it names: %s', async (range) => {
+    const { reader, ask } = setUpApp();
+    const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(1000, 1) });
+    for (const url of [`/${narInfo.url}`, `/${hashPart(1)}.narinfo`, '/nix-cache-info']) {
+      const [plain, ranged] = [await ask(url, { method: 'HEAD' }), await ask(url, { method: 'HEAD', Range: range })];
+      expect(ranged.status).toBe(200);
+      expect([...ranged.headers]).toEqual([...plain.headers]);
+      expect(headerOf(ranged, 'content-range')).toBeUndefined();
+    }
+  });
+
   it('is given in ranges, a small one out of the whole, which was checked', async () => {
     const { reader, ask } = setUpApp();
     const nar = noise(1000, 1);

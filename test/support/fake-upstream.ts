@@ -20,6 +20,8 @@ interface UpstreamFaults {
   delayMs?: number;
   /** No answer ever comes. */
   hang?: boolean;
+  /** The connection is cut instead of an answer. */
+  reset?: boolean;
   /** The connection is cut after this many bytes of a NAR's body. */
   breakOffAfter?: number;
   /** How many NAR answers are cut; counts down. Default: all. */
@@ -74,6 +76,10 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
     requests.push([method, url, request.headers.range].filter((part) => part !== undefined).join(' '));
     authorizations.push(request.headers.authorization);
     if (faults.hang === true) return;
+    if (faults.reset === true) {
+      request.socket.resetAndDestroy();
+      return;
+    }
     setTimeout(() => answer({ files, headers, faults }, request, response), faults.delayMs ?? 0);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

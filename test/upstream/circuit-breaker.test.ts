@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { type BreakerPolicy, CircuitBreaker } from '../../src/upstream/circuit-breaker.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { type BreakerPolicy, CircuitBreaker, type Verdict } from '../../src/upstream/circuit-breaker.ts';
 import { ManualClock } from '../http/manual-clock.ts';
 
 const POLICY: BreakerPolicy = { failures: 3, spanMs: 0, openMs: 1000, maxOpenMs: 3000 };
@@ -77,8 +77,8 @@ describe('a circuit breaker', () => {
 
   it('takes what is no outage for a sign of life', async () => {
     const clock = new ManualClock();
-    const isOutage = (error: unknown): boolean => String(error).includes('down');
-    const breaker = new CircuitBreaker({ name: 'far', policy: POLICY, clock, isOutage });
+    const verdict = (error: unknown) => (String(error).includes('down') ? 'outage' : 'answer');
+    const breaker = new CircuitBreaker({ name: 'far', policy: POLICY, clock, verdict });
     const fail = (what: string) => breaker.run(() => Promise.reject(new Error(what))).catch(() => {});
     for (const what of ['down', 'down', 'garbage', 'down', 'down', 'garbage', 'garbage', 'garbage']) await fail(what);
     expect(breaker.state).toBe('closed');
@@ -144,5 +144,117 @@ describe('a circuit breaker', () => {
     late.reject(new Error('down'));
     await straggler;
     expect(breaker.state).toBe('half-open');
+  });
+});
+
+describe('a circuit breaker that looks for itself', () => {
+  /** Timers and clock are vitest's; `answers` says how the next probe ends. */
+  function setUpLooking(policy: Partial<BreakerPolicy> = {}) {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const far = { probes: 0, answers: (): Promise<unknown> => Promise.reject(new Error('down')) };
+    const breaker = new CircuitBreaker({
+      name: 'far',
+      policy: { ...POLICY, waitMs: 1000, ...policy },
+      clock: { now: () => Date.now(), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)) },
+      verdict: (error) => (String(error).includes('silent') ? 'silence' : 'outage') satisfies Verdict,
+      probe: () => {
+        far.probes += 1;
+        return far.answers();
+      },
+    });
+    onTestFinished(() => breaker.close());
+    const fail = (what: string, afterMs = 0) =>
+      breaker
+        .run(() => new Promise((_, reject) => setTimeout(() => reject(new Error(what)), afterMs)))
+        .catch((error: Error) => error.message);
+    return { breaker, far, fail };
+  }
+  const down = (afterMs: number) => () =>
+    new Promise((_, reject) => setTimeout(() => reject(new Error('silent')), afterMs));
+
+  it('opens after one silence, and takes what is silent at once for one', async () => {
+    const { breaker, fail, far } = setUpLooking();
+    const many = Promise.all(Array.from({ length: 20 }, () => fail('silent', 5000)));
+    await vi.advanceTimersByTimeAsync(4999);
+    expect(breaker.state).toBe('closed');
+    await vi.advanceTimersByTimeAsync(1);
+    await many;
+    expect(breaker.state).toBe('open');
+    expect(far.probes).toBe(0);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(far.probes).toBe(1);
+  });
+
+  it('does not open for one silent request while others are answered', async () => {
+    const { breaker, fail } = setUpLooking();
+    const silent = fail('silent', 5000);
+    await vi.advanceTimersByTimeAsync(3000);
+    await breaker.run(() => Promise.resolve());
+    await vi.advanceTimersByTimeAsync(2000);
+    await silent;
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('never has anybody wait for a silent far side, not even when it is tried again', async () => {
+    const { breaker, fail, far } = setUpLooking();
+    const first = fail('silent', 5000);
+    await vi.advanceTimersByTimeAsync(5000);
+    await first;
+    far.answers = down(15_000);
+    for (let second = 0; second < 120; second++) {
+      let said: unknown;
+      void breaker.run(() => Promise.resolve('asked')).catch((error: Error) => (said = error.message));
+      await vi.advanceTimersByTimeAsync(0);
+      expect(said).toContain('is not asked for a while');
+      await vi.advanceTimersByTimeAsync(1000);
+    }
+    expect(far.probes).toBeGreaterThan(3);
+    far.answers = () => Promise.resolve();
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(await breaker.run(() => Promise.resolve('asked'))).toBe('asked');
+  });
+
+  it('has those wait who come while an outage is young, and nobody once it is old', async () => {
+    const { breaker, fail, far } = setUpLooking();
+    for (let i = 0; i < 3; i++) {
+      const failed = fail('down');
+      await vi.advanceTimersByTimeAsync(1);
+      await failed;
+    }
+    const early = breaker.run(() => Promise.resolve('asked'));
+    far.answers = () => Promise.resolve();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await early).toBe('asked');
+    far.answers = () => Promise.reject(new Error('down'));
+    for (let i = 0; i < 3; i++) {
+      const failed = fail('down');
+      await vi.advanceTimersByTimeAsync(1);
+      await failed;
+    }
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(far.probes).toBe(2);
+    let said: unknown;
+    void breaker.run(() => Promise.resolve()).catch((error: Error) => (said = error.message));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(said).toContain('is not asked for a while');
+  });
+
+  it('looks into a suspicion without having anybody wait, and no more once it is closed down', async () => {
+    const { breaker, far } = setUpLooking();
+    far.answers = down(5000);
+    for (let i = 0; i < 3; i++) breaker.suspect();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await breaker.run(() => Promise.resolve('asked'))).toBe('asked');
+    await vi.advanceTimersByTimeAsync(5000);
+    // That somebody was answered meanwhile speaks against it.
+    expect(breaker.state).toBe('closed');
+    await vi.advanceTimersByTimeAsync(1);
+    breaker.suspect();
+    await vi.advanceTimersByTimeAsync(5000);
+    expect([breaker.state, far.probes]).toEqual(['open', 2]);
+    breaker.close();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(far.probes).toBe(2);
   });
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { Opened, openUpstreams } from '../../../src/cli/session/session.ts';
 import { HttpClient } from '../../../src/http/node/client.ts';
-import { PROMPT } from '../../../src/upstream/upstream.ts';
+import { PROMPT } from '../../../src/upstream/patience.ts';
 import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
 import { keptOutput } from '../streams.ts';
 

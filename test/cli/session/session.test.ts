@@ -7,7 +7,7 @@ import type { CommandContext } from '../../../src/cli/context.ts';
 import { Session } from '../../../src/cli/session/session.ts';
 import type { Flags } from '../../../src/config/setting.ts';
 import { generateKey } from '../../../src/nix/signature.ts';
-import { PROMPT } from '../../../src/upstream/upstream.ts';
+import { PROMPT } from '../../../src/upstream/patience.ts';
 import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
 import { serve } from '../../http/far-side.ts';
 import { FakeRegistry } from '../../support/fake-registry.ts';

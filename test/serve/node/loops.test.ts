@@ -2,7 +2,8 @@
 import { expect, it, onTestFinished } from 'vitest';
 import { HttpClient } from '../../../src/http/node/client.ts';
 import { type RunningServer, type ServerEvent, startServer } from '../../../src/serve/node/server.ts';
-import { PROMPT, Upstream } from '../../../src/upstream/upstream.ts';
+import { PROMPT } from '../../../src/upstream/patience.ts';
+import { Upstream } from '../../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
 import { serve } from '../../http/far-side.ts';
 import { noise } from '../../support/bytes.ts';

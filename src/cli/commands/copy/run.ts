@@ -7,7 +7,7 @@ import { copyReference, type Selection } from '../../../copy/copy-reference.ts';
 import { copyUpstream } from '../../../copy/copy-upstream.ts';
 import { DEFAULT_STORE_DIR, type StorePath } from '../../../nix/store-path.ts';
 import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
-import { PATIENT } from '../../../upstream/upstream.ts';
+import { PATIENT } from '../../../upstream/patience.ts';
 import type { Call } from '../../command.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';

@@ -4,7 +4,7 @@ import { type ServeSettings, serveSettings } from '../../../config/serve-setting
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeOptions } from '../../../serve/serve-options.ts';
-import { PROMPT } from '../../../upstream/upstream.ts';
+import { PROMPT } from '../../../upstream/patience.ts';
 import { sourcesOf } from '../../context.ts';
 import type { Session } from '../../session/session.ts';
 

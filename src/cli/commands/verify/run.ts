@@ -11,7 +11,7 @@ import { type LocalStore, openLocalStore } from '../../../nix-store/local-store.
 import { NixCommand } from '../../../nix-store/nix-command.ts';
 import type { ContentStore } from '../../../oci/content-store.ts';
 import { pushPaths } from '../../../publish/push-paths.ts';
-import { PATIENT } from '../../../upstream/upstream.ts';
+import { PATIENT } from '../../../upstream/patience.ts';
 import type { VerifyEvent, VerifyStage } from '../../../verify/events.ts';
 import type { LocalSource } from '../../../verify/local-source.ts';
 import { hasDamage } from '../../../verify/report.ts';
