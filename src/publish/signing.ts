@@ -46,13 +46,18 @@ export class Signing {
     if (this.#keys.length === 0) return 'kept';
     const entry = this.#reader.findEntry(hashPart);
     if (!entry) return 'kept'; // not at hand, since a look-up table says that it is signed
-    if (entry.narInfo.path !== path || !this.#isOurs(entry.narInfo)) return 'other';
-    return this.isToSign(entry) ? 'to-sign' : 'kept';
+    if (entry.narInfo.path !== path) return 'other';
+    if (this.#hasAll(entry)) return 'kept';
+    return this.#isOurs(entry.narInfo) ? 'to-sign' : 'other';
   }
 
   /** Whether a key has not signed `entry` yet and may. */
   isToSign({ narInfo }: Entry): boolean {
-    return this.#keys.some((key) => !hasSigned(key, narInfo)) && this.#isOurs(narInfo);
+    return !this.#hasAll({ narInfo }) && this.#isOurs(narInfo);
+  }
+
+  #hasAll({ narInfo }: Pick<Entry, 'narInfo'>): boolean {
+    return this.#keys.every((key) => hasSigned(key, narInfo));
   }
 
   /** `entry` as it is to be listed again: signed by all keys, if they may; undefined where a path of ours takes its place. */

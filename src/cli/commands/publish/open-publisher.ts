@@ -42,20 +42,27 @@ export async function openPublisher(
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
   await askForClosure(paths, command, signal); // first, for it takes longest
   const opening = openLocalStore({ command, signal });
-  opening.catch(() => undefined);
+  let noNix: unknown;
+  opening.catch((error: unknown) => {
+    noNix = error;
+  });
   const keys = await session.signingKeys(settings.signingKeys);
   await session.credentials();
   await session.loadStore();
-  const localStore = await opening;
+  if (noNix !== undefined) throw noNix; // and no empty layout is left behind
   const { dryRun } = settings;
   const store = await session.store({ cache, create: !dryRun });
-  const [read, writable] = await Promise.allSettled([
-    session.writersReader(store, { dryRun, sparse }),
+  // What the cache holds is read while Nix starts.
+  const [local, read, writable] = await Promise.allSettled([
+    opening,
+    openReader(session, store, { dryRun, sparse }),
     dryRun ? undefined : checkWrite(store, signal),
   ]);
+  if (local.status === 'rejected') throw local.reason;
   // What cannot be read either is told of by that: it says more.
   if (read.status === 'rejected') throw read.reason;
   if (writable.status === 'rejected') throw writable.reason;
+  const localStore = local.value;
   const reader = read.value;
   const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
   return { store, reader, localStore, command, upstreams, keys };
@@ -68,6 +75,16 @@ export function warnUnsigned({ keys }: Publisher, output: Output): void {
     'there is no signing key: what is published is unsigned, and Nix clients refuse it unless they set require-sigs = false; ' +
       'make a key with: nixcache key generate NAME',
   );
+}
+
+async function openReader(
+  session: Session,
+  store: ContentStore,
+  options: { readonly dryRun: boolean; readonly sparse: boolean },
+): Promise<IndexReader> {
+  const reader = await session.writersReader(store, options);
+  await reader.refresh({ signal: session.context.signal });
+  return reader;
 }
 
 /** Nothing is asked where that is not plain yet, or wrong: it is said once the store is known. */
