@@ -171,7 +171,7 @@ async function transfer(
   const hashParts = [...again.keys()];
   const { entries } = await findDueEntries({
     ...{ store, reader, hashParts, signal, before: Number.NEGATIVE_INFINITY },
-    isDueToo: ({ narInfo }) => again.has(hashPartOf(narInfo.path)),
+    isDueToo: ({ entry: { narInfo } }) => again.has(hashPartOf(narInfo.path)),
   });
   for (const backed of entries) await writer.add(carried({ ...backed, entry: formOf(backed.entry) }));
   await addAll(wanted);

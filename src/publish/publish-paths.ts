@@ -123,13 +123,13 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   const { entries: due, closure: found } = await findDueEntries({
     ...{ store, reader, signal, hashParts: cached },
     before: now().getTime() / 1000 - retentionOf(options) / 2,
-    isDueToo: (entry) => signing.isToSign(entry) || !isSaid(entry),
+    isDueToo: (found) => signing.isToSign(found) || !isSaid(found.entry),
   });
   const asserted = due.flatMap((backed) => {
     const entry = signing.formOf(backed.entry);
     return entry ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry) } } : [];
   });
-  const signed = due.filter(({ entry }) => signing.isToSign(entry));
+  const signed = due.filter((backed) => signing.isToSign(backed));
   const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
   const outcome = await pushPaths({
     ...options,
@@ -150,7 +150,19 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     },
   });
   await pointCacheIndex(options, outcome);
+  await noteSigned(signing, outcome, options);
   return { plan, outcome, asserted: asserted.length, signed: signed.map(({ entry }) => entry.narInfo.path), unsigned };
+}
+
+/** So that the next publish from here need not make the signatures again to see that they are there. */
+async function noteSigned(
+  signing: Signing,
+  { signed }: PushOutcome,
+  { reader, keys }: PublishPathsOptions,
+): Promise<void> {
+  const seen = reader.segments().filter(({ tag, rows }) => rows.count > 0 && signing.seenIn(tag) === rows.count);
+  const publicKeys = keys.map(({ publicKey }) => publicKey.text);
+  for (const { tag } of [...signed, ...seen]) await reader.keepSigners(tag, publicKeys);
 }
 
 /** A day: a clock that is further ahead is wrong, and gc settles which entry stays. */

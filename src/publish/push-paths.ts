@@ -14,7 +14,7 @@ import { NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import { defaultWorkers, NarPool } from '../nar/nar-pool.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import type { SecretKey } from '../nix/signature.ts';
+import { hasSigned, type SecretKey } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
@@ -70,6 +70,8 @@ interface Reliance {
 
 export interface PushOutcome {
   readonly segments: readonly CommittedSegment[];
+  /** Those with entries, each of which bears the signatures of all keys. */
+  readonly signed: readonly CommittedSegment[];
   readonly pushed: readonly PathInfo[];
   /** Paths that were left out, and why: their own fault, or that of something they refer to. */
   readonly failed: ReadonlyMap<BaseName, string>;
@@ -80,6 +82,7 @@ export interface PushOutcome {
 export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome> {
   const { store, push, asserted, keys, upstreams = [], onEvent, signal } = options;
   const bytes = { uploaded: 0, existed: 0 };
+  const signed: CommittedSegment[] = [];
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
   await using spool = options.spool ?? (await DiskSpool.open(store));
@@ -91,7 +94,11 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
       bytes[existed ? 'existed' : 'uploaded'] += size;
       onEvent({ type: 'uploaded', bytes: size, existed });
     },
-    onCommit: ({ tag, entries }) => onEvent({ type: 'committed', tag, entries }),
+    onCommit: (segment, entries) => {
+      const isSigned = ({ entry }: BackedEntry): boolean => keys.every((key) => hasSigned(key, entry.narInfo));
+      if (keys.length > 0 && entries.length > 0 && entries.every(isSigned)) signed.push(segment);
+      onEvent({ type: 'committed', tag: segment.tag, entries: segment.entries });
+    },
     onLeftOut: (leftOut) => {
       if (!leftOut.isDependent) onEvent({ type: 'warning', message: warningOf(leftOut) });
     },
@@ -131,7 +138,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
     if (guard) await keepWhole({ ...guard, relied: () => [...cached, ...push.map(({ path }) => hashPartOf(path))] });
     const { segments, leftOut } = writer;
     return {
-      ...{ segments, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
+      ...{ segments, signed, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
       pushed: [...push, ...lost].filter(({ path }) => !leftOut.has(baseNameOf(path))),
     };
   } finally {

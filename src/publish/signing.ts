@@ -7,6 +7,7 @@
  * before is our own word: the others sign it too, so that keys can be changed.
  */
 import type { IndexReader } from '../cache/read/index-reader.ts';
+import type { FoundEntry } from '../cache/read/loaded-entries.ts';
 import { signaturesOf } from '../cache/write/incoming.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -25,13 +26,15 @@ export const isVouchedFor = (info: PathInfo, keys: readonly SecretKey[]): boolea
 
 export class Signing {
   readonly #keys: readonly SecretKey[];
-  readonly #reader: Pick<IndexReader, 'has' | 'findEntry'>;
+  readonly #reader: Pick<IndexReader, 'has' | 'findAsserted'>;
+  /** Entries whose signatures were looked at and are all there, by the tag of their segment. */
+  readonly #seen = new Map<string, Set<HashPart>>();
   /** What the local store says. */
   readonly #local: ReadonlyMap<HashPart, PathInfo>;
 
   constructor(
     keys: readonly SecretKey[],
-    reader: Pick<IndexReader, 'has' | 'findEntry'>,
+    reader: Pick<IndexReader, 'has' | 'findAsserted'>,
     closure: readonly PathInfo[],
   ) {
     this.#keys = keys;
@@ -44,20 +47,29 @@ export class Signing {
     const hashPart = hashPartOf(path);
     if (!this.#reader.has(hashPart)) return 'absent';
     if (this.#keys.length === 0) return 'kept';
-    const entry = this.#reader.findEntry(hashPart);
-    if (!entry) return 'kept'; // not at hand, since a look-up table says that it is signed
-    if (entry.narInfo.path !== path) return 'other';
-    if (this.#hasAll(entry)) return 'kept';
-    return this.#isOurs(entry.narInfo) ? 'to-sign' : 'other';
+    const found = this.#reader.findAsserted(hashPart);
+    if (!found) return 'kept'; // not at hand, since a look-up table says that it is signed
+    const { narInfo } = found.entry;
+    if (narInfo.path !== path) return 'other';
+    if (this.#hasAll(found)) return 'kept';
+    return this.#isOurs(narInfo) ? 'to-sign' : 'other';
   }
 
-  /** Whether a key has not signed `entry` yet and may. */
-  isToSign({ narInfo }: Entry): boolean {
-    return !this.#hasAll({ narInfo }) && this.#isOurs(narInfo);
+  /** How many entries of the segment `tag` were seen to bear all signatures. */
+  seenIn(tag: string): number {
+    return this.#seen.get(tag)?.size ?? 0;
   }
 
-  #hasAll({ narInfo }: Pick<Entry, 'narInfo'>): boolean {
-    return this.#keys.every((key) => hasSigned(key, narInfo));
+  /** Whether a key has not signed the entry yet and may. */
+  isToSign(found: Pick<FoundEntry, 'entry'> & Partial<FoundEntry>): boolean {
+    return !this.#hasAll(found) && this.#isOurs(found.entry.narInfo);
+  }
+
+  #hasAll({ entry: { narInfo }, tag, signers = [] }: Pick<FoundEntry, 'entry'> & Partial<FoundEntry>): boolean {
+    if (this.#keys.every(({ publicKey }) => signers.includes(publicKey.text))) return true;
+    if (!this.#keys.every((key) => hasSigned(key, narInfo))) return false;
+    if (tag !== undefined) this.#seen.set(tag, (this.#seen.get(tag) ?? new Set()).add(hashPartOf(narInfo.path)));
+    return true;
   }
 
   /** `entry` as it is to be listed again: signed by all keys, if they may; undefined where a path of ours takes its place. */

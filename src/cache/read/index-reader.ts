@@ -155,6 +155,12 @@ export class IndexReader implements CacheReader {
     this.#install(view.live.segments.flatMap((tag) => held.get(tag) ?? []));
   }
 
+  /** Notes on this machine that `publicKeys`, `name:base64`, have signed every entry of the segment `tag`. */
+  async keepSigners(tag: string, publicKeys: readonly string[]): Promise<void> {
+    const parsed = parseTag(tag);
+    if (parsed) await this.#mirror.keepSigners(parsed.id, publicKeys);
+  }
+
   /** Every entry once, each in its newest form. */
   entries(): Generator<FoundEntry> {
     return this.#entries.all();

@@ -13,6 +13,8 @@ export interface FoundEntry {
   readonly entry: Entry;
   readonly tag: string;
   readonly asserted: number;
+  /** As of MirroredSegment. */
+  readonly signers: readonly string[];
 }
 
 /** A segment and its entries, until the next refresh. */
@@ -129,8 +131,8 @@ export class LoadedEntries {
   }
 
   #foundBy(row: Row, entry: Entry): FoundEntry {
-    const { tag, time } = this.#segmentOf(row);
-    return { entry, tag, asserted: entry.asserted ?? time };
+    const { tag, time, segment } = this.#segmentOf(row);
+    return { entry, tag, asserted: entry.asserted ?? time, signers: segment.signers };
   }
 
   #parse(row: Row, storeDir: string): Entry {

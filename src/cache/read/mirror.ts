@@ -19,6 +19,8 @@ import type { IndexStore, KeptText } from './index-store.ts';
 /** A segment whose entries are at hand. */
 export interface MirroredSegment {
   readonly rows: SegmentRows;
+  /** Public keys, `name:base64`, that were seen to have signed every entry: for writers alone, and where that was noted. */
+  readonly signers: readonly string[];
   /** The text of one entry. */
   read(offset: number, length: number): string;
   close(): void;
@@ -74,7 +76,9 @@ export class Mirror {
     const text = await this.#index?.open(textOf(id));
     if (!text) return undefined;
     const decoded = decodeRows(rows, text.size);
-    if (decoded && (this.#options.use === 'trust' || (await this.#isIntact(id, rows)))) return segmentOf(text, decoded);
+    if (decoded && (this.#options.use === 'trust' || (await this.#isIntact(id, rows)))) {
+      return { ...segmentOf(text, decoded), signers: await this.#readSigners(id) };
+    }
     text.close();
     return undefined;
   }
@@ -92,7 +96,22 @@ export class Mirror {
       what,
       code: 'ERR_INDEX',
     });
-    return this.#unpacking(() => this.#keep(blob, target.digest, what));
+    const { segment, bytes } = await this.#unpacking(() => this.#keep(blob, target.digest, what));
+    return { segment: { ...segment, signers: await this.#readSigners(target.digest) }, bytes };
+  }
+
+  /**
+   * Notes that `publicKeys` have signed every entry of a segment: a writer need not make 712 signatures again, in 40 ms, to
+   * see that nothing has to be signed. Like all that is kept here, it is believed to be what we wrote.
+   */
+  async keepSigners(id: Digest, publicKeys: readonly string[]): Promise<void> {
+    await this.#index?.write(signersOf(id), Buffer.from(publicKeys.map((text) => `${text}\n`).join('')));
+  }
+
+  async #readSigners(id: Digest): Promise<readonly string[]> {
+    if (this.#options.use !== 'check') return [];
+    const text = (await this.#index?.read(signersOf(id)))?.toString('utf8') ?? '';
+    return text.split('\n').slice(0, -1);
   }
 
   async #keep(
@@ -206,15 +225,16 @@ export class Mirror {
 
 const textOf = (id: Digest): string => `${hexOf(id)}.narinfos`;
 const rowsOf = (id: Digest): string => `${hexOf(id)}.rows`;
+const signersOf = (id: Digest): string => `${hexOf(id)}.signers`;
 
 const segmentOf = (text: KeptText, rows: SegmentRows): MirroredSegment => ({
-  rows,
+  ...{ rows, signers: [] },
   read: (offset, length) => text.read(offset, length),
   close: () => text.close(),
 });
 
 export const memorySegment = (text: Buffer, rows: SegmentRows): MirroredSegment => ({
-  rows,
+  ...{ rows, signers: [] },
   read: (offset, length) => text.toString('utf8', offset, offset + length),
   close: () => undefined,
 });

@@ -27,7 +27,7 @@ export interface AssertOptions extends CallOptions {
   /** Unix seconds: entries asserted before are due. */
   readonly before: number;
   /** Whether an entry is to be listed again for another reason. */
-  readonly isDueToo?: ((entry: Entry) => boolean) | undefined;
+  readonly isDueToo?: ((found: FoundEntry) => boolean) | undefined;
   /** Where to look for what is not in the cache: it is due as well. */
   readonly dropped?: DroppedEntries | undefined;
 }
@@ -47,10 +47,10 @@ export async function findDueEntries(options: AssertOptions): Promise<DueEntries
   await options.reader.loadLeftOut(options.hashParts, options.before, options);
   const closure = new Map<HashPart, FoundEntry>();
   for (const found of cachedClosure(options)) closure.set(hashPartOf(found.entry.narInfo.path), found);
-  const isDue = ({ asserted, entry }: FoundEntry): boolean =>
-    asserted < options.before ||
-    !isLasting(hashPartOf(entry.narInfo.path), options) ||
-    options.isDueToo?.(entry) === true;
+  const isDue = (found: FoundEntry): boolean =>
+    found.asserted < options.before ||
+    !isLasting(hashPartOf(found.entry.narInfo.path), options) ||
+    options.isDueToo?.(found) === true;
   const isNothing = ![...closure.values()].some(isDue); // mostly: then no order is looked for
   const order = referencesFirst(isNothing ? [] : closure.keys(), (hashPart) =>
     closure.get(hashPart)?.entry.narInfo.references.map(hashPartOf),
