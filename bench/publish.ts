@@ -162,9 +162,10 @@ function compare(measured: readonly Measured[], { tiny }: Closure): readonly Goa
   const tinyRuns = of.get(TINY)?.runsMs ?? [];
   const naiveMs = tiny.length * STAGES * ROUND_TRIP_MS;
   return [
+    ...time(LAYOUT, OLD_NIX, 0.55),
+    ...time(LAYOUT, NEW_NIX, 0.85),
+    ...time(REGISTRY, NEW_NIX, 1.5),
     ...[LAYOUT, REGISTRY].flatMap((ours) => [
-      ...time(ours, OLD_NIX, 0.6),
-      ...time(ours, NEW_NIX, 0.9),
       ...size(ours, OLD_NIX),
       ...size(ours, NEW_NIX),
       ...time(again(ours), ours, 0.05),

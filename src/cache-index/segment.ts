@@ -53,6 +53,8 @@ export interface SegmentInput {
 export interface EncodedSegment {
   readonly tag: string;
   readonly blobs: readonly { readonly descriptor: Descriptor; readonly bytes: Buffer }[];
+  /** The first of them, which holds the entries. */
+  readonly entriesBlob: Buffer;
   readonly manifest: Buffer;
   /** The manifest's descriptor as `cache-index` and checkpoints list it. */
   readonly descriptor: Descriptor;
@@ -103,7 +105,7 @@ export function encodeSegment(input: SegmentInput): EncodedSegment {
       { descriptor: entries, bytes: entriesBytes },
       { descriptor: configDescriptor, bytes: configBytes },
     ],
-    manifest,
+    ...{ entriesBlob: entriesBytes, manifest },
     descriptor: segmentDescriptor(describe(IMAGE_MANIFEST, manifest), tag, entries.size),
   };
 }

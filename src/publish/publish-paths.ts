@@ -150,19 +150,14 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     },
   });
   await pointCacheIndex(options, outcome);
-  await noteSigned(signing, outcome, options);
+  await noteSigned(signing, options);
   return { plan, outcome, asserted: asserted.length, signed: signed.map(({ entry }) => entry.narInfo.path), unsigned };
 }
 
 /** So that the next publish from here need not make the signatures again to see that they are there. */
-async function noteSigned(
-  signing: Signing,
-  { signed }: PushOutcome,
-  { reader, keys }: PublishPathsOptions,
-): Promise<void> {
+async function noteSigned(signing: Signing, { reader, keys }: PublishPathsOptions): Promise<void> {
   const seen = reader.segments().filter(({ tag, rows }) => rows.count > 0 && signing.seenIn(tag) === rows.count);
-  const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-  for (const { tag } of [...signed, ...seen]) await reader.keepSigners(tag, publicKeys);
+  for (const { tag } of seen) await reader.mirror.keep(tag, { signers: keys });
 }
 
 /** A day: a clock that is further ahead is wrong, and gc settles which entry stays. */

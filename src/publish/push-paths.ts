@@ -70,8 +70,6 @@ interface Reliance {
 
 export interface PushOutcome {
   readonly segments: readonly CommittedSegment[];
-  /** Those with entries, each of which bears the signatures of all keys. */
-  readonly signed: readonly CommittedSegment[];
   readonly pushed: readonly PathInfo[];
   /** Paths that were left out, and why: their own fault, or that of something they refer to. */
   readonly failed: ReadonlyMap<BaseName, string>;
@@ -82,7 +80,6 @@ export interface PushOutcome {
 export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome> {
   const { store, push, asserted, keys, upstreams = [], onEvent, signal } = options;
   const bytes = { uploaded: 0, existed: 0 };
-  const signed: CommittedSegment[] = [];
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
   await using spool = options.spool ?? (await DiskSpool.open(store));
@@ -94,10 +91,10 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
       bytes[existed ? 'existed' : 'uploaded'] += size;
       onEvent({ type: 'uploaded', bytes: size, existed });
     },
-    onCommit: (segment, entries) => {
-      const isSigned = ({ entry }: BackedEntry): boolean => keys.every((key) => hasSigned(key, entry.narInfo));
-      if (keys.length > 0 && entries.length > 0 && entries.every(isSigned)) signed.push(segment);
-      onEvent({ type: 'committed', tag: segment.tag, entries: segment.entries });
+    onCommit: async ({ tag }, entries, blob) => {
+      onEvent({ type: 'committed', tag, entries: entries.length });
+      const isSigned = entries.every(({ entry }) => keys.every((key) => hasSigned(key, entry.narInfo)));
+      if (entries.length > 0) await options.reliance?.reader.mirror.keep(tag, { blob, signers: isSigned ? keys : [] });
     },
     onLeftOut: (leftOut) => {
       if (!leftOut.isDependent) onEvent({ type: 'warning', message: warningOf(leftOut) });
@@ -138,7 +135,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
     if (guard) await keepWhole({ ...guard, relied: () => [...cached, ...push.map(({ path }) => hashPartOf(path))] });
     const { segments, leftOut } = writer;
     return {
-      ...{ segments, signed, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
+      ...{ segments, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
       pushed: [...push, ...lost].filter(({ path }) => !leftOut.has(baseNameOf(path))),
     };
   } finally {

@@ -5,11 +5,9 @@
 
 import type { Entry } from '../../cache-index/entry.ts';
 import type { EntryTable } from '../../cache-index/entry-table.ts';
-import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
-import { messageOf, NixcacheError } from '../../errors.ts';
+import { messageOf } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
-import { quoted } from '../../nix/quoted.ts';
 import { sortPublicKeys } from '../../nix/signature.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
@@ -22,8 +20,8 @@ import { LeftOut, leaveOut } from './left-out.ts';
 import { type FoundEntry, type HeldSegment, LoadedEntries } from './loaded-entries.ts';
 import { Mirror } from './mirror.ts';
 import { fetchListing, openNar } from './nar-source.ts';
-import { type OnProblem, stopAtProblems, warnOfProblems } from './problem.ts';
-import { type LoadedSegment, loadSegments } from './segment-loader.ts';
+import { type OnProblem, stopAtProblems, vanished, warnOfKeys, warnOfProblems } from './problem.ts';
+import { type LoadedSegment, loadKept, loadSegments } from './segment-loader.ts';
 import { type CacheView, isNowhere, keptDigests, loadView, TagVanished } from './view.ts';
 
 export interface IndexReaderOptions {
@@ -82,6 +80,11 @@ export class IndexReader implements CacheReader {
 
   get storeDir(): string {
     return this.#entries.storeDir;
+  }
+
+  /** What this machine keeps of the index. */
+  get mirror(): Pick<Mirror, 'keep'> {
+    return this.#mirror;
   }
 
   /** The live set that the last refresh saw; undefined before the first. */
@@ -153,12 +156,6 @@ export class IndexReader implements CacheReader {
     const held = new Map([...this.#entries.segments, ...segments].map((loaded) => [loaded.tag, loaded]));
     this.#leftOut = this.#leftOut.without(wanted);
     this.#install(view.live.segments.flatMap((tag) => held.get(tag) ?? []));
-  }
-
-  /** Notes on this machine that `publicKeys`, `name:base64`, have signed every entry of the segment `tag`. */
-  async keepSigners(tag: string, publicKeys: readonly string[]): Promise<void> {
-    const parsed = parseTag(tag);
-    if (parsed) await this.#mirror.keepSigners(parsed.id, publicKeys);
   }
 
   /** Every entry once, each in its newest form. */
@@ -255,7 +252,7 @@ export class IndexReader implements CacheReader {
     this.#leftOut = leftOut;
     const namesOthers = view.publicKeys.join() !== this.#publicKeys.join();
     this.#publicKeys = view.publicKeys;
-    if (namesOthers) this.#warnOfKeys();
+    if (namesOthers) warnOfKeys(this.#publicKeys, this.name, this.#options.onWarning);
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
       this.#install(segments);
@@ -272,12 +269,7 @@ export class IndexReader implements CacheReader {
   #assertNeverSeen(): void {
     const wasThere = this.#view !== undefined && !isNowhere(this.#view);
     if (!wasThere && this.#entries.segments.length === 0) return;
-    const { index } = this.#options;
-    throw new NixcacheError(
-      'ERR_INDEX',
-      `${this.name} had ${this.#entries.size} entries, and now has neither cache-index nor anything else of ours: that is not taken for an empty cache; ` +
-        `if it was deleted on purpose, ${index ? `remove what is remembered of it in ${index.name}` : 'start again'}`,
-    );
+    throw vanished(this.name, this.#entries.size, this.#options.index?.name);
   }
 
   #leaveOut(lacking: readonly string[], view: CacheView, { signal }: CallOptions): ReturnType<typeof leaveOut> {
@@ -297,23 +289,10 @@ export class IndexReader implements CacheReader {
     this.#generation++;
   }
 
-  #warnOfKeys(): void {
-    for (const text of sortPublicKeys(this.#publicKeys).malformed) {
-      this.#options.onWarning?.(
-        `cache-index of ${this.name} names ${quoted(text)}, which is no public key: it is ignored`,
-      );
-    }
-  }
-
   async #loadState(): Promise<void> {
     const state = await this.#mirror.loadState();
     if (!state) return;
-    const segments: LoadedSegment[] = [];
-    for (const tag of state.tags) {
-      const parsed = parseTag(tag);
-      const segment = parsed && (await this.#mirror.loadSegment(parsed.id));
-      if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
-    }
+    const segments = await loadKept(state.tags, this.#mirror);
     this.#publicKeys = state.publicKeys;
     if (segments.length > 0) this.#install(segments);
   }

@@ -9,8 +9,10 @@ import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../cache-index/entries
 import type { SegmentRows } from '../../cache-index/entry-table.ts';
 import { MAX_CONFIG_BYTES } from '../../cache-index/segment.ts';
 import { areIntact, decodeRows, encodeRows, scanEntries } from '../../cache-index/segment-rows.ts';
+import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
+import type { SecretKey } from '../../nix/signature.ts';
 import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
 import { readBlob } from '../../oci/read-blob.ts';
@@ -24,6 +26,11 @@ export interface MirroredSegment {
   /** The text of one entry. */
   read(offset: number, length: number): string;
   close(): void;
+}
+
+interface KnownSegment {
+  readonly blob?: Buffer | undefined;
+  readonly signers: readonly Pick<SecretKey, 'publicKey'>[];
 }
 
 export interface MirrorOptions {
@@ -101,11 +108,16 @@ export class Mirror {
   }
 
   /**
-   * Notes that `publicKeys` have signed every entry of a segment: a writer need not make 712 signatures again, in 40 ms, to
-   * see that nothing has to be signed. Like all that is kept here, it is believed to be what we wrote.
+   * Keeps what is known of the segment `tag` without asking the registry: the blob of its entries, where this machine has
+   * written it, and `signers`, keys that have signed every entry. A writer need not make their signatures again, 0.05 ms
+   * each, to see that nothing is to be signed. Like all that is kept here, it is believed to be what we wrote.
    */
-  async keepSigners(id: Digest, publicKeys: readonly string[]): Promise<void> {
-    await this.#index?.write(signersOf(id), Buffer.from(publicKeys.map((text) => `${text}\n`).join('')));
+  async keep(tag: string, { blob, signers }: KnownSegment): Promise<void> {
+    const id = parseTag(tag)?.id;
+    if (!this.#index || id === undefined) return;
+    if (blob) (await this.#unpacking(() => this.#keep(blob, id, `segment ${tag}`))).segment.close();
+    const text = signers.map(({ publicKey }) => `${publicKey.text}\n`).join('');
+    if (text !== '') await this.#index.write(signersOf(id), Buffer.from(text));
   }
 
   async #readSigners(id: Digest): Promise<readonly string[]> {

@@ -3,6 +3,8 @@
  * it did not see; a reader goes on with a warning; verify collects.
  */
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
+import { quoted } from '../../nix/quoted.ts';
+import { sortPublicKeys } from '../../nix/signature.ts';
 
 export interface Problem {
   /** `manifest`: it cannot be had. `image`: what it says is not a segment. */
@@ -63,4 +65,23 @@ export function readError(error: unknown, what: string): unknown {
   return new NixcacheError('ERR_INDEX', `${what}: its content is gone from the registry; run nixcache verify`, {
     cause: error,
   });
+}
+
+/** What a reader throws that once saw the cache `name`, and finds nothing there. */
+export const vanished = (name: string, entries: number, indexName: string | undefined): NixcacheError =>
+  new NixcacheError(
+    'ERR_INDEX',
+    `${name} had ${entries} entries, and now has neither cache-index nor anything else of ours: that is not taken for an empty cache; ` +
+      `if it was deleted on purpose, ${indexName === undefined ? 'start again' : `remove what is remembered of it in ${indexName}`}`,
+  );
+
+/** Of what `cache-index` of the cache `name` calls public keys. */
+export function warnOfKeys(
+  texts: readonly string[],
+  name: string,
+  onWarning: ((message: string) => void) | undefined,
+): void {
+  for (const text of sortPublicKeys(texts).malformed) {
+    onWarning?.(`cache-index of ${name} names ${quoted(text)}, which is no public key: it is ignored`);
+  }
 }

@@ -59,6 +59,17 @@ export async function loadSegments(
   throw failed.reason;
 }
 
+/** Those of the segments `tags` that are kept on this machine. */
+export async function loadKept(tags: readonly string[], mirror: Mirror): Promise<readonly LoadedSegment[]> {
+  const segments: LoadedSegment[] = [];
+  for (const tag of tags) {
+    const parsed = parseTag(tag);
+    const segment = parsed && (await mirror.loadSegment(parsed.id));
+    if (segment) segments.push({ tag, time: Math.floor(parsed.time / 1000), segment });
+  }
+  return segments;
+}
+
 async function loadSegment(
   tag: string,
   { store, mirror, view, onProblem, signal, onStale }: SegmentLoaderOptions,

@@ -4,7 +4,7 @@
  * somebody came to rely on them.
  */
 
-import { type Entry, extentsOf } from '../../cache-index/entry.ts';
+import { extentsOf } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import { type HashPart, hashPartOf } from '../../nix/store-path.ts';

@@ -50,7 +50,10 @@ export interface CacheWriterOptions extends BlobUploaderOptions, SegmentFacts {
   /** Recorded for readers, who then may know them. */
   readonly publicKeys?: readonly string[];
   readonly store: ContentStore;
-  readonly onCommit?: ((segment: CommittedSegment, entries: readonly BackedEntry[]) => void) | undefined;
+  /** Told of each segment, with its entries and the blob that holds them; awaited. */
+  readonly onCommit?:
+    | ((segment: CommittedSegment, entries: readonly BackedEntry[], blob: Buffer) => void | Promise<void>)
+    | undefined;
   /** Told of each path that is left out; without it, a path whose bytes are lost ends the run. */
   readonly onLeftOut?: ((leftOut: LeftOutPath) => void) | undefined;
   /** What refers to a path that is left out is written all the same. */
@@ -290,6 +293,6 @@ export class CacheWriter implements AsyncDisposable {
     await commitSegment(store, encoded, { signal: this.#signal });
     const segment = { tag: encoded.tag, descriptor: encoded.descriptor, entries: backed.length };
     this.segments.push(segment);
-    onCommit?.(segment, backed);
+    await onCommit?.(segment, backed, encoded.entriesBlob);
   }
 }
