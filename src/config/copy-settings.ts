@@ -14,8 +14,11 @@ export const COPY = {
   },
   trustedKeys: {
     ...{ type: texts((keys): readonly PublicKey[] | undefined => keys.map(parsePublicKey), undefined) },
-    ...{ flag: '--trusted-public-key <key>', note: 'default for http: the keys of that cache' },
-    help: 'copy nothing that no such key signed, as name:base64',
+    ...{
+      flag: '--trusted-public-key <key>',
+      note: 'default for http: public_keys of the config file, or those known of cache.nixos.org',
+    },
+    help: 'copy nothing that no such key signed, as name:base64, and replace what such a key did not sign at the destination',
   },
   checkSigs: { type: ON, flag: '--no-check-sigs', help: 'copy from an http cache what nobody signed' },
   // Only where it is asked for: a signed copy is not one byte for byte.

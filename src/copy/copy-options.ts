@@ -58,7 +58,8 @@ export type CopyEvent =
   /** What the destination lacks: `bytes` of compressed NARs. */
   | { readonly type: 'planned'; readonly paths: number; readonly bytes: number }
   | { readonly type: 'uploaded'; readonly bytes: number; readonly existed: boolean }
-  | { readonly type: 'committed'; readonly tag: string; readonly entries: number }
+  /** `paths`: those of its entries that were not there before. */
+  | { readonly type: 'committed'; readonly tag: string; readonly entries: number; readonly paths: number }
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
   | { readonly type: 'warning'; readonly message: string };
 

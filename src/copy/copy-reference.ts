@@ -175,7 +175,7 @@ async function copyEverything(job: Job, copier: BlobCopier): Promise<WholeCount>
       !overstated.has(segment.tag) &&
       selection.allows(segment),
   });
-  await copySegments(plan.whole, wholeOptions, target.onCommit);
+  await copySegments(plan.whole, wholeOptions, (segment) => target.onCommit(segment, plan.brings.get(segment.tag)));
   const { copied, carried } = await copyCheckpoints(job, wholeOptions);
   // With keys, also what the destination has may lack a signature.
   const roots = keys.length > 0 ? allHashes(sourceReader) : hashesApart(plan);

@@ -27,9 +27,10 @@ export class Destination {
     this.#options.onEvent({ type: 'uploaded', bytes, existed });
   };
 
-  onCommit = (segment: CommittedSegment): void => {
+  /** `brings`: how many of its entries no segment had before. */
+  onCommit = (segment: CommittedSegment, brings: number = segment.entries): void => {
     this.segments.push(segment);
-    this.#options.onEvent({ type: 'committed', tag: segment.tag, entries: segment.entries });
+    this.#options.onEvent({ type: 'committed', tag: segment.tag, entries: segment.entries, paths: brings });
   };
 
   bytes(): { readonly uploadedBytes: number; readonly existedBytes: number } {
@@ -42,7 +43,7 @@ export class Destination {
     const publicKeys = keys.map(({ publicKey }) => publicKey.text);
     return new CacheWriter({
       ...{ store, storeDir, creator, sourceUrl, publicKeys, signal, now },
-      ...{ onCommit: this.onCommit, onUploaded: this.onUploaded },
+      ...{ onCommit: (segment: CommittedSegment) => this.onCommit(segment), onUploaded: this.onUploaded },
       ...more,
     });
   }

@@ -23,6 +23,8 @@ export interface SegmentPlan {
   readonly whole: readonly HeldSegment[];
   /** Whose entries the destination has, or gets one by one. */
   readonly apart: readonly HeldSegment[];
+  /** By the tag of a whole segment, how many entries it is the first to bring. */
+  readonly brings: ReadonlyMap<string, number>;
   /** Whether the destination has an entry, or gets it with a whole segment. */
   readonly has: (hashPart: HashPart) => boolean;
 }
@@ -33,6 +35,7 @@ export function planSegments({ source, destination, isEligible }: SegmentPlanInp
   const gained = new EntryTable();
   const has = (hashPart: HashPart): boolean => destination.has(hashPart) || gained.find(hashPart) !== undefined;
   const whole: HeldSegment[] = [];
+  const brings = new Map<string, number>();
   const apart: HeldSegment[] = [];
   const open: HeldSegment[] = [];
   for (const segment of source.segments()) {
@@ -54,6 +57,7 @@ export function planSegments({ source, destination, isEligible }: SegmentPlanInp
         continue;
       }
       whole.push(next.segment);
+      brings.set(next.segment.tag, countLacking(next.segment, has));
       gained.add(next.segment.rows);
       if (waiting.size === 0) continue;
       for (const hashPart of hashPartsIn(next.segment.rows)) {
@@ -64,7 +68,7 @@ export function planSegments({ source, destination, isEligible }: SegmentPlanInp
   };
   for (const segment of open) go({ segment, lacking: lackingIn(segment, source, has) });
   const taken = new Set(whole);
-  return { whole, apart: [...apart, ...open.filter((segment) => !taken.has(segment))], has };
+  return { whole, apart: [...apart, ...open.filter((segment) => !taken.has(segment))], brings, has };
 }
 
 /** A segment, and what it still lacks: asked again once that is there, it goes on from where it was. */
@@ -75,6 +79,12 @@ interface Waiting {
 
 export function* entriesOf(segment: HeldSegment): Generator<Entry> {
   for (let row = 0; row < segment.rows.count; row++) yield segment.entryAt(row);
+}
+
+function countLacking({ rows }: HeldSegment, has: SegmentPlan['has']): number {
+  let count = 0;
+  for (const hashPart of hashPartsIn(rows)) if (!has(hashPart)) count++;
+  return count;
 }
 
 /** Whether the destination has every entry, asserted as late or later; a segment of records alone never is. */

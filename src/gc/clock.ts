@@ -11,6 +11,12 @@ const EARLIEST = Date.UTC(2025, 0, 1);
 /** 30 days: clocks that are days apart are borne, see the model; no clock that is kept is further off. */
 const MAX_AHEAD_MS = 30 * 24 * 60 * 60 * 1000;
 
+/** oras deletes by tag from layouts and registries, which other tools do from registries alone; GHCR lets only GitHub delete. */
+const deletionOf = (tag: string, name: string): string =>
+  name.startsWith('ghcr.io/')
+    ? 'the version of the package with that tag, on GitHub'
+    : `oras manifest delete ${name.replace(/^oci:/, '--oci-layout ')}:${tag}`;
+
 /** @throws {NixcacheError} ERR_IO, before anything was written */
 export function assertClock(now: Date, { tags }: Pick<CacheView, 'tags'>, name: string): void {
   const says = `gc stopped before it changed anything: the clock of this machine says ${now.toISOString()}`;
@@ -21,9 +27,11 @@ export function assertClock(now: Date, { tags }: Pick<CacheView, 'tags'>, name: 
     if (parsed && parsed.time > (newest?.time ?? 0)) newest = parsed;
   }
   if (newest === undefined || newest.time <= now.getTime() + MAX_AHEAD_MS) return;
+  const from = new Date(newest.time - MAX_AHEAD_MS).toISOString();
   throw new NixcacheError(
     'ERR_IO',
-    `${says}, and ${newest.tag} of ${name} is of ${new Date(newest.time).toISOString()}; set the clock right, ` +
-      'or, if that of a publisher was wrong, publish the same again and delete that tag',
+    `${says}, and ${newest.tag} of ${name} is of ${new Date(newest.time).toISOString()}; set the clock right. If it was the ` +
+      'clock of a publisher that was wrong, delete the manifest of that tag ' +
+      `(${deletionOf(newest.tag, name)}), and publish the same again; or leave it: gc runs again from ${from} on`,
   );
 }

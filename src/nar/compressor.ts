@@ -26,12 +26,12 @@ const DEFAULT_XZ_LEVEL = 6;
  * frame of its own, and a piece.
  */
 export async function createCompressor(
-  { method, level }: Compression,
+  { method, level, checksum = false }: Compression,
   onOutput: (piece: Uint8Array) => void,
 ): Promise<Compressor> {
   if (method === 'xz') return createXz(level, onOutput);
   if (method === 'none') return synchronous(onOutput);
-  const params = zstdParams(level);
+  const params = { ...zstdParams(level), ...(checksum ? { [constants.ZSTD_c_checksumFlag]: 1 } : {}) };
   return synchronous((chunk) => {
     const piece = zstdCompressSync(chunk, { params, chunkSize: zstdBound(chunk.length) + 1 });
     onOutput(piece);

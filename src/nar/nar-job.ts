@@ -8,6 +8,8 @@ export interface Compression {
   readonly method: 'zstd' | 'xz' | 'none';
   /** zstd 1–19 (default 3), xz 0–9 (default 6). */
   readonly level?: number | undefined;
+  /** zstd: a checksum in each frame. Readers need it not, and no frame is the same as one without. */
+  readonly checksum?: boolean | undefined;
 }
 
 export interface NarJob extends PartLimits {

@@ -10,6 +10,7 @@ import { formatExtents } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
 import type { CallOptions } from '../call-options.ts';
 import { canDecompress } from '../nar/decompress.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { ReadOnlyStore } from '../oci/content-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -40,6 +41,8 @@ const MAX_PACK_BYTES = 64 * 1024 * 1024;
 interface Place {
   readonly segment: ScannedSegment;
   readonly row: number;
+  /** Whether the path's NAR is not counted yet: segments may have it at several places, and each is read. */
+  readonly isFirst: boolean;
 }
 
 export async function checkContents(options: CheckContentsOptions): Promise<void> {
@@ -79,6 +82,7 @@ interface Work {
 async function plan({ segments, catalog, good }: CheckContentsOptions): Promise<Work> {
   const work: Work = { packs: new Map(), single: [], unknown: new Set(), nars: 0, bytes: 0 };
   const planned = new Set<string>();
+  const paths = new Set<HashPart>();
   const readable = new Map<string, boolean>();
   for (const segment of segments) {
     for (const { row, entry } of segment.entries()) {
@@ -91,11 +95,14 @@ async function plan({ segments, catalog, good }: CheckContentsOptions): Promise<
         continue;
       }
       planned.add(key);
-      work.nars++;
+      const hashPart = hashPartOf(entry.narInfo.path);
+      const isFirst = !paths.has(hashPart);
+      paths.add(hashPart);
+      if (isFirst) work.nars++;
       work.bytes += fileSize;
       const pack = packOf(entry, catalog);
       const places = pack ? (work.packs.get(pack) ?? []) : work.single;
-      places.push({ segment, row });
+      places.push({ segment, row, isFirst });
       if (pack) work.packs.set(pack, places);
     }
   }
@@ -148,7 +155,7 @@ const FINDINGS: Readonly<Record<NarFault['kind'], FindingKind>> = {
 };
 
 async function checkPlace(
-  { segment, row }: Place,
+  { segment, row, isFirst }: Place,
   pack: Buffer | undefined,
   options: CheckContentsOptions,
 ): Promise<void> {
@@ -172,5 +179,5 @@ async function checkPlace(
     const trouble = troubleOf(error, { signal });
     findings.add('unanswered', path, `${path}: ${trouble.message}`);
   }
-  onEvent({ type: 'contents', nars: 1, bytes: fileSize });
+  onEvent({ type: 'contents', path, nars: isFirst ? 1 : 0, bytes: fileSize });
 }

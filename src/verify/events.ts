@@ -1,3 +1,5 @@
+import type { StorePath } from '../nix/store-path.ts';
+
 /** What a verification tells while it runs; the CLI draws it. */
 export type VerifyEvent =
   | { readonly type: 'stage'; readonly stage: VerifyStage }
@@ -7,7 +9,8 @@ export type VerifyEvent =
   | { readonly type: 'upstream'; readonly done: number; readonly total: number }
   /** Of `--contents`: compressed NARs to be read in all, then each step. */
   | { readonly type: 'contents-planned'; readonly nars: number; readonly bytes: number }
-  | { readonly type: 'contents'; readonly nars: number; readonly bytes: number }
+  /** `nars` is 0 where a path has another NAR that was or is counted. */
+  | { readonly type: 'contents'; readonly path: StorePath; readonly nars: number; readonly bytes: number }
   /** Of `--repair`. */
   | { readonly type: 'repaired'; readonly message: string }
   | { readonly type: 'warning'; readonly message: string };

@@ -2,6 +2,7 @@
 
 import type { Mirror } from '../cache/read/mirror.ts';
 import type { CallOptions } from '../call-options.ts';
+import type { StorePath } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnVerifyEvent } from './events.ts';
@@ -42,6 +43,7 @@ export interface RepairSettings {
 export async function verifyCache(options: VerifyOptions): Promise<VerifyReport> {
   const { onEvent, repair: settings } = options;
   const checked = { nars: 0, narBytes: 0 };
+  const read = new Set<StorePath>();
   const good = new Set<string>();
   const look = (): Promise<Inspection> =>
     inspect({
@@ -49,7 +51,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
       good,
       onEvent: (event) => {
         if (event.type === 'contents') {
-          checked.nars += event.nars;
+          checked.nars = read.add(event.path).size;
           checked.narBytes += event.bytes;
         }
         onEvent(event);
@@ -63,7 +65,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
       ...checked,
     });
     if (!settings) return { checked: countsOf(first), findings, repair: undefined };
-    const signs = settings.local?.signs === true;
+    const signs = settings.local?.signs !== false; // without a Nix here a key is of no help either
     const healing = { ...options, ...settings };
     onEvent({ type: 'stage', stage: 'plan' });
     const plan = await planRepair(first, healing);

@@ -34,6 +34,14 @@ describe('segments that can be taken over as they are', () => {
     expect(await planned(store, new MemoryStore(), tags)).toMatchObject({ whole: [2, 1, 0], apart: [] });
   });
 
+  it('count each path once, where the first of them brings it', async () => {
+    const { store, tags } = await cacheOf([['a', 'b'], ['b', 'c'], ['there']]);
+    const { store: destination } = await cacheOf([['there']]);
+    const input = { source: await openReader(store), destination: await openReader(destination) };
+    const { brings } = planSegments({ ...input, isEligible: () => true });
+    expect([...brings]).toEqual([tags[0], tags[1], tags[2]].flatMap((tag, i) => [[tag, [2, 1, 0][i]]]));
+  });
+
   it('wait for all that they need', async () => {
     for (const names of [
       ['a', 'b'],

@@ -22,6 +22,18 @@ describe('a gc', () => {
     );
   });
 
+  it.each([
+    [
+      'oci:/srv/cache',
+      /delete the manifest of that tag \(oras manifest delete --oci-layout \/srv\/cache:seg-\S+\), and publish the same/,
+    ],
+    ['registry.example/a', /\(oras manifest delete registry\.example\/a:seg-\S+\)/],
+    ['ghcr.io/o/r/nix-cache', /\(the version of the package with that tag, on GitHub\)/],
+  ])('says what helps where it was the clock of a publisher to %s', (name, advice) => {
+    expect(() => assertClock(at(-31), { tags }, name)).toThrow(advice);
+    expect(() => assertClock(at(-31), { tags }, name)).toThrow(/or leave it: gc runs again from 2026-05-02T00:00/);
+  });
+
   it('refuses before anything is written', async () => {
     const store = new MemoryStore();
     await new CacheBuilder(store).publish({ at: day(0), paths: ['a'] });

@@ -32,6 +32,7 @@ const unxz = async (bytes: Buffer): Promise<Buffer> => {
 describe.each([
   [{ method: 'zstd' }, unzstd],
   [{ method: 'zstd', level: 19 }, unzstd],
+  [{ method: 'zstd', checksum: true }, unzstd],
   [{ method: 'xz', level: 1 }, unxz],
   [{ method: 'none' }, async (bytes: Buffer) => bytes],
 ] as const)('%o', (compression, decompress) => {
@@ -53,4 +54,14 @@ describe.each([
     );
     expect(new Set(digests).size).toBe(1);
   });
+});
+
+it('with a checksum makes other bytes of anything, about as few', async () => {
+  for (const data of [Buffer.from('x'), Buffer.alloc(100_000, 'nar')]) {
+    const [plain, checked] = await Promise.all(
+      [false, true].map((checksum) => compress({ method: 'zstd', checksum }, data, 64 * 1024)),
+    );
+    expect(checked?.subarray(0, 8)).not.toEqual(plain?.subarray(0, 8));
+    expect((checked?.length ?? 0) - (plain?.length ?? 0)).toBe(4 * Math.ceil(data.length / (64 * 1024)));
+  }
 });

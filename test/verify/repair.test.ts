@@ -38,7 +38,7 @@ function localOf(paths: LocalPaths, store: ContentStore, keys = [key]): LocalSou
       const outcome = await pushPaths({
         ...{ store, keys, signal, storeDir: '/nix/store', creator: 'test', asserted: [], roots: [], workers: 1 },
         push: infosInOrder(infos),
-        compression: { method: unlike === undefined || unlike === 'none' ? 'zstd' : 'none' },
+        compression: { method: 'zstd', checksum: unlike === 'zstd' },
         contentPath: ({ path }) => paths.contentPath(path),
         onEvent: () => undefined,
         now: () => new Date(),
@@ -343,4 +343,15 @@ it('starts over when something is published meanwhile, and drops nothing that it
   expect(report.repair?.dropped).toEqual([]);
   expect(hasDamage(report)).toBe(false);
   expect(await namesIn(busy)).toEqual(['app', 'lib']);
+});
+
+it('advises no other key where no Nix is at hand to push with one', async () => {
+  const store = new MemoryStore();
+  await new CacheBuilder(store).publish({ at: day(0), paths: ['a'] });
+  const trustedPublicKeys = [key.publicKey.text];
+  const { repair } = await verify(store, { trustedPublicKeys, repair: REPAIR, now: () => day(3) });
+  expect(repair?.remaining.map(({ kind, remedy }) => [kind, remedy])).toContainEqual([
+    'untrusted',
+    'publish it again with the key, from a machine that has it',
+  ]);
 });

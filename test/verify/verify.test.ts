@@ -290,6 +290,15 @@ describe.each(vandals)('verify of %s', (_, open) => {
     expect(checked).toMatchObject({ segments: 2, entries: 4, checkpoints: 1, nars: 4 });
   });
 
+  it('counts a path once whose NAR lies in two segments', async () => {
+    const { store } = await open();
+    const cache = new CacheBuilder(store);
+    await cache.publish({ at: day(0), paths: ['a', 'b'] });
+    await cache.publish({ at: day(1), paths: ['c', 'a'] });
+    const { checked } = await verify(store, { contents: true, now: () => day(3) });
+    expect(checked).toMatchObject({ entries: 3, nars: 3 });
+  });
+
   it('does not call a cache well that was never written', async () => {
     const { store } = await open();
     await expect(verify(store)).rejects.toMatchObject({

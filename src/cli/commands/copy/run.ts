@@ -91,6 +91,7 @@ const STAGES: Readonly<Record<CopyStage, string>> = {
 
 function copyTelling(): Telling<CopyEvent> {
   let planned = { paths: 0, bytes: 0 };
+  let done = 0;
   return {
     stage({ stage }, story) {
       story.stage(STAGES[stage]);
@@ -104,8 +105,10 @@ function copyTelling(): Telling<CopyEvent> {
       story.output.info(`to copy: ${formatCount(event.paths, 'path')}, ${formatBytes(event.bytes)}`);
     },
     uploaded: ({ bytes }, story) => story.running('copy')?.advance({ bytes }),
-    committed({ tag, entries }, story) {
-      story.running('copy')?.advance({ items: entries });
+    committed({ tag, entries, paths }, story) {
+      // What is there is written again where it gets a signature, and was not planned.
+      done = Math.min(planned.paths, done + paths);
+      story.running('copy')?.reach({ items: done });
       story.output.detail(`committed ${tag} with ${formatCount(entries, 'entry', 'entries')}`);
     },
     refused: ({ path, reason }, { output }) => output.warn(`${path} is not copied: ${reason}`),

@@ -106,7 +106,7 @@ const STAGES: Readonly<Record<VerifyStage, string>> = {
 const VERIFY_TELLING: Telling<VerifyEvent> = {
   stage: ({ stage }, story) => story.stage(STAGES[stage]),
   segments: (event, story) => story.reach('read', 'segment', event),
-  blobs: (event, story) => story.reach('look for', 'blob', event),
+  blobs: (event, story) => story.reach('find', 'blob', event),
   upstream: (event, story) => story.reach('upstream', 'path', event),
   'contents-planned': ({ nars, bytes }, story) => {
     story.end();
@@ -116,6 +116,12 @@ const VERIFY_TELLING: Telling<VerifyEvent> = {
   repaired: ({ message }, { output }) => output.info(message),
   warning: ({ message }, { output }) => output.warn(message),
 };
+
+/** How to make other bytes than those that lie damaged in the cache, about as small. */
+function otherThan(unlike: string, usual: Compression): Compression {
+  if (unlike !== usual.method) return usual;
+  return unlike === 'zstd' ? { ...usual, checksum: true } : { method: 'zstd' };
+}
 
 interface LocalSourceOptions {
   readonly store: ContentStore;
@@ -138,13 +144,12 @@ function localSource(options: LocalSourceOptions): LocalSource {
     },
     queryClosure: (paths, { signal }) => localStore.queryClosure(paths, { signal }),
     async push({ infos, unlike, signal }) {
-      const other: Compression = unlike === 'none' ? { method: 'zstd' } : { method: 'none' };
       const outcome = await pushPaths({
         ...{ store, keys, creator, sourceUrl, signal, storeDir: localStore.storeDir },
         push: infosInOrder(infos),
         asserted: [],
         roots: [],
-        compression: unlike === undefined ? compression : other,
+        compression: unlike === undefined ? compression : otherThan(unlike, compression),
         contentPath: ({ path }) => localStore.contentPath(path),
         isValid: async (path) => (await localStore.queryValidPaths([path], { signal })).has(path),
         onEvent: (event) => {

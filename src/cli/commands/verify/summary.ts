@@ -100,7 +100,10 @@ function countsOf(report: VerifyReport): string {
   const counts =
     left.length === onPurpose
       ? 'everything is as it should be'
-      : `${of('damage') === 0 ? 'no damage' : `${formatCount(of('damage'), 'finding')} of damage`}, ${formatCount(of('warning'), 'warning')}`;
+      : [
+          of('damage') === 0 ? 'no damage' : `${formatCount(of('damage'), 'finding')} of damage`,
+          ...(of('warning') === 0 ? [] : [formatCount(of('warning'), 'warning')]),
+        ].join(', ');
   return onPurpose === 0 ? counts : `${counts}; left out on purpose (${onPurpose})`;
 }
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { formatVerify } from '../../../../src/cli/commands/verify/summary.ts';
+import { formatVerify, verifyMarkdown } from '../../../../src/cli/commands/verify/summary.ts';
 import type { Finding } from '../../../../src/verify/finding.ts';
 import type { VerifyReport } from '../../../../src/verify/report.ts';
 
@@ -41,4 +41,17 @@ it('tells after a repair what it healed, without advice, and what is left', () =
     ...['healed: blob-missing (1)', '  a is bad', '', 'STILL THERE AFTER THE REPAIR', ''],
     ...['warning: unsigned (1)', '  b is bad', '  -> heal unsigned'],
   ]);
+});
+
+it.each([
+  [['damage'], '1 finding of damage'],
+  [['damage', 'damage', 'warning'], '2 findings of damage, 1 warning'],
+  [['warning'], 'no damage, 1 warning'],
+] as const)('counts %j as %s', (severities, text) => {
+  const report: VerifyReport = {
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    findings: severities.map((severity, i) => finding('unsigned', severity, String(i))),
+    repair: undefined,
+  };
+  expect(verifyMarkdown(report, 'x')).toContain(`12 entries: ${text}.\n`);
 });
