@@ -13,6 +13,20 @@ export function abortReason(signal: AbortSignal | undefined): Error {
   return reason instanceof Error ? reason : new NixcacheError('ERR_INTERRUPTED', 'stopped', { cause: reason });
 }
 
+/** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */
+export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(abortReason(signal));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
 /** Runs `act` with a signal that aborts with `signal`, and with `expired()` as its reason after `timeoutMs`. */
 export async function withDeadline<T>(
   timeoutMs: number,

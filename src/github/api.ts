@@ -11,9 +11,8 @@ import { retry } from '@octokit/plugin-retry';
 import { throttling } from '@octokit/plugin-throttling';
 import Bottleneck from 'bottleneck';
 import type { CallOptions } from '../call-options.ts';
-import { abortReason } from '../call-options.ts';
+import { abortable, abortReason } from '../call-options.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
-import { abortable } from '../http/network-error.ts';
 import { USER_AGENT } from '../version.ts';
 import { octokitFetch } from './octokit-fetch.ts';
 

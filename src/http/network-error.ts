@@ -1,5 +1,4 @@
 /** Failures below HTTP: no connection, no TLS, no whole answer. Told apart by error code, never by message. */
-import { abortReason } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { describeCertificateError } from './certificate-error.ts';
 import { type Asked, describeRequest } from './http-fetch.ts';
@@ -56,20 +55,6 @@ export const isConnectTimeout = (error: unknown): boolean =>
   error instanceof NetworkError && CONNECT_TIMEOUTS.has(codeOf(error.cause) ?? '');
 
 const CONNECT_TIMEOUTS: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT']);
-
-/** `work`, or the signal's reason as soon as it aborts; the work itself, which others may wait for too, goes on. */
-export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(abortReason(signal));
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-}
 
 const OUR_BUGS: ReadonlySet<string> = new Set([
   'UND_ERR_INVALID_ARG',

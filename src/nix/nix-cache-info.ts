@@ -1,13 +1,17 @@
 /** nix-cache-info: what a binary cache says about itself. Source: NixOS/nix src/libstore/binary-cache-store.cc. */
 import { NixcacheError } from '../errors.ts';
 import { quoted } from './quoted.ts';
-import { DEFAULT_STORE_DIR } from './store-path.ts';
 
 export interface NixCacheInfo {
   readonly storeDir: string;
   readonly wantMassQuery: boolean;
   /** A whole number, lower is asked first; anything else makes Nix fail outright. */
   readonly priority: number;
+}
+
+export interface ParsedNixCacheInfo extends Omit<NixCacheInfo, 'storeDir'> {
+  /** Undefined where it is not said: then it is for whatever store asks. */
+  readonly storeDir: string | undefined;
 }
 
 export const formatNixCacheInfo = (info: NixCacheInfo): string =>
@@ -18,7 +22,7 @@ export const formatNixCacheInfo = (info: NixCacheInfo): string =>
  *
  * @throws {NixcacheError} ERR_FORMAT when Priority is no number, which stops Nix outright
  */
-export function parseNixCacheInfo(text: string): NixCacheInfo {
+export function parseNixCacheInfo(text: string): ParsedNixCacheInfo {
   const fields = new Map<string, string>();
   for (const line of text.split('\n')) {
     const colon = line.indexOf(':');
@@ -29,7 +33,7 @@ export function parseNixCacheInfo(text: string): NixCacheInfo {
     throw new NixcacheError('ERR_FORMAT', `nix-cache-info is corrupt: Priority ${quoted(priority)} is no whole number`);
   }
   return {
-    storeDir: fields.get('StoreDir') ?? DEFAULT_STORE_DIR,
+    storeDir: fields.get('StoreDir'),
     wantMassQuery: fields.get('WantMassQuery') === '1',
     priority: Number.parseInt(priority, 10),
   };

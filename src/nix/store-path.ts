@@ -27,6 +27,9 @@ const PLAIN_BASE_NAME = new RegExp(
   `^[${ALPHABET}]{${HASH_PART_LENGTH}}-[0-9a-zA-Z+\\-_?=][0-9a-zA-Z+\\-._?=]{0,${MAX_NAME_LENGTH - 1}}$`,
 );
 
+/** Whether `text` can be a store directory: an absolute path of printable ASCII, without a final slash. */
+export const isStoreDir = (text: string): boolean => text.length <= 1024 && /^(?:\/[!-.0-~]+)+$/.test(text);
+
 export const isHashPart = (text: string): text is HashPart => HASH_PART.test(text);
 
 /** Why `text` is no base name, or undefined if it is one. */

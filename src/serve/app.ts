@@ -14,6 +14,7 @@ import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
+import { StoreDirs } from './store-dirs.ts';
 import { Trust } from './trust.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import { UpstreamNars } from './upstream-nars.ts';
@@ -48,6 +49,7 @@ export class App {
   readonly narInfos: NarInfos;
   readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
+  readonly #learn: () => Promise<void>;
   /** Ours in Via headers: what comes back with it went round in a circle. */
   readonly #name = `nixcache-${randomUUID()}`;
   /** For what is asked of upstreams on behalf of a client. */
@@ -63,6 +65,8 @@ export class App {
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
     const withheld = new Withheld();
+    const onStoreDir = (): void => upstreamNarInfos.clear();
+    const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, onChange: onStoreDir });
     const onLost = (nar: Nar, error: Error): void => {
       if (!('entry' in nar)) {
         upstreamNars.forget(nar);
@@ -80,7 +84,18 @@ export class App {
     const { narHeadStartMs } = options;
     const opener = new UpstreamNarOpener({ upstreams, upstreamNars, narHeadStartMs, onEvent, onGone });
     const verified = new VerifiedNars({ open: openNarFrom(reader, opener), onLost, maxOpen: options.maxOpenNars });
-    const shared = { reader, upstreams, upstreamNars, trust, withheld, counters, headStartMs, timeoutMs, onEvent };
+    const shared = {
+      reader,
+      upstreams,
+      upstreamNars,
+      storeDirs,
+      trust,
+      withheld,
+      counters,
+      headStartMs,
+      timeoutMs,
+      onEvent,
+    };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
     const nars = new Nars({ ...shared, verified, opener });
@@ -88,17 +103,19 @@ export class App {
     const onChange = (): void => {
       withheld.clear();
       narInfos.clear();
+      storeDirs.review();
     };
     const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange });
     this.narInfos = narInfos;
     this.refresher = refresher;
+    this.#learn = () => storeDirs.learn();
 
     this.#hono.notFound(({ req }) => respond(req.raw, req.path, NOT_FOUND, this.brokeOff));
     this.#hono.onError((error, { req }) => {
       this.brokeOff(req.path, error);
       return respond(req.raw, req.path, statusAnswer(500), this.brokeOff);
     });
-    this.#route('/nix-cache-info', READ, () => cacheInfoAnswer(reader.storeDir, priority));
+    this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
     this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
     this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) => listingAnswer(shared, path, options));
     this.#route(
@@ -113,6 +130,7 @@ export class App {
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.clear();
       upstreamNars.clear();
+      storeDirs.clear();
       onChange(); // also what was mended in place, which changes no index
       return refreshAnswer(refresher, options);
     });
@@ -121,6 +139,11 @@ export class App {
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
   fetch(request: Request): Response | Promise<Response> {
     return this.#hono.fetch(request);
+  }
+
+  /** Gets to know the upstreams, beside the requests. */
+  load(): void {
+    void this.#learn();
   }
 
   /** Tells of an answer to `path` that could not be begun, or was not sent to its end. */

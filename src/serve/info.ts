@@ -10,13 +10,37 @@ import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, jsonAnswer, NO_STORE, NOT_FOUND, SHORT_LIVED, textAnswer } from './answer.ts';
 import type { IndexRefresher } from './index-refresher.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
+import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
-/** `/nix-cache-info`: always there, for an empty cache as well, or Nix would try to write it. */
-export const cacheInfoAnswer = (storeDir: string, priority: number): Answer =>
-  textAnswer(formatNixCacheInfo({ storeDir, wantMassQuery: true, priority }), 'text/x-nix-cache-info', SHORT_LIVED);
+/**
+ * `/nix-cache-info`: always there, for an empty cache as well, or Nix would try to write it. Nix keeps for days what it says, so
+ * that upstreams are waited for, a while, where they decide what store it is for.
+ */
+export function cacheInfoAnswer({
+  reader,
+  storeDirs,
+  priority,
+}: {
+  readonly reader: Pick<CacheReader, 'status'>;
+  readonly storeDirs: Pick<StoreDirs, 'current' | 'learn'>;
+  readonly priority: number;
+}): (path: string, options: CallOptions) => Answer | Promise<Answer> {
+  const answer = (): Answer => {
+    const text = formatNixCacheInfo({ storeDir: storeDirs.current, wantMassQuery: true, priority });
+    return textAnswer(text, 'text/x-nix-cache-info', SHORT_LIVED);
+  };
+  return (_path, { signal }) => {
+    if (reader.status().entries > 0) return answer();
+    const learn = (signal: AbortSignal): Promise<void> => storeDirs.learn({ signal });
+    return withDeadline(STORE_DIR_WAIT_MS, late(STORE_DIR_WAIT_MS), signal, learn).then(answer, answer);
+  };
+}
+
+/** As long as what is slow, and alive, mostly takes. */
+const STORE_DIR_WAIT_MS = 3000;
 
 /** `/health`: that we are alive, whatever the registry and the upstreams are. */
 export const ALIVE = textAnswer('ok\n', PLAIN_TEXT, NO_STORE);
@@ -83,7 +107,8 @@ export async function refreshAnswer(refresher: IndexRefresher, options: CallOpti
 }
 
 export interface StatusOptions {
-  readonly reader: Pick<CacheReader, 'name' | 'storeDir' | 'status'>;
+  readonly reader: Pick<CacheReader, 'name' | 'status'>;
+  readonly storeDirs: Pick<StoreDirs, 'current' | 'refusalOf'>;
   readonly upstreams: readonly Upstream[];
   readonly counters: Counters;
   readonly version: string;
@@ -100,7 +125,7 @@ function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus):
 
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
-  const { reader, upstreams, counters, version, now, startedAt } = options;
+  const { reader, storeDirs, upstreams, counters, version, now, startedAt } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
     const { entries, segments, generation, refreshedAt, lastError } = reader.status();
@@ -108,7 +133,7 @@ export function stateAnswer(options: StatusOptions): () => Answer {
       version,
       uptimeSeconds: secondsSince(startedAt),
       cache: reader.name,
-      storeDir: reader.storeDir,
+      storeDir: storeDirs.current,
       entries,
       segments,
       index: {
@@ -120,7 +145,8 @@ export function stateAnswer(options: StatusOptions): () => Answer {
       },
       upstreams: upstreams.map((upstream) => {
         const { url, state, lastError, latencyMs } = upstream.health();
-        return { url, state, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
+        const refused = storeDirs.refusalOf(upstream) ?? null;
+        return { url, state, refused, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
       }),
       counters,
     });

@@ -41,6 +41,8 @@ export type ServeEvent =
   /** The cache was read, and there is nothing in it: once, until there is. */
   | { readonly type: 'nothing-there' }
   | { readonly type: 'upstream-failed'; readonly upstream: string; readonly path: string; readonly error: string }
+  /** An upstream from which nothing is taken: once, until the reason is another. */
+  | { readonly type: 'upstream-refused'; readonly upstream: string; readonly reason: string }
   /** An entry or narinfo that is there and is not served. */
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
   /** A NAR of the cache is not what its hash says, or gone: it is not offered from now on, until the index changes. */

@@ -12,6 +12,7 @@ import type { Answer, AskOptions } from './answer.ts';
 import { firstOf } from './first-of.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
 import type { ServeEvent } from './serve-options.ts';
+import { parseAnyNarInfo, type StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import type { UpstreamNars } from './upstream-nars.ts';
 
@@ -19,6 +20,7 @@ export interface UpstreamNarInfosOptions {
   readonly upstreams: readonly Upstream[];
   readonly upstreamNars: UpstreamNars;
   readonly trust: Trust;
+  readonly storeDirs: Pick<StoreDirs, 'usable' | 'refusalOf' | 'refusalFor'>;
   readonly headStartMs: number;
   readonly timeoutMs: number;
   readonly negativeTtlMs: number;
@@ -75,7 +77,8 @@ export class UpstreamNarInfos {
     hashPart: HashPart,
     { signal: outer, via }: AskOptions & { readonly signal: AbortSignal },
   ): Promise<Answer | undefined> {
-    const { upstreams, headStartMs, timeoutMs, onEvent } = this.#options;
+    const { storeDirs, headStartMs, timeoutMs, onEvent } = this.#options;
+    const upstreams = storeDirs.usable;
     const path = `/${hashPart}.narinfo`;
     let failed = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
@@ -88,8 +91,8 @@ export class UpstreamNarInfos {
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Answer | undefined> => {
-      const info = await upstream.fetchNarInfo(hashPart, { signal, via });
-      return info === undefined ? undefined : this.#adopt(upstream, info, path);
+      const info = await upstream.fetchNarInfo(hashPart, { signal, via }, parseAnyNarInfo);
+      return info === undefined ? undefined : this.#adopt(upstream, info, { path, signal });
     };
     const expired = (): Error => {
       failed = true;
@@ -113,8 +116,20 @@ export class UpstreamNarInfos {
     this.#options.onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: error.message });
   }
 
-  async #adopt(upstream: Upstream, info: NarInfo, path: string): Promise<Answer | undefined> {
-    const { upstreamNars, trust, onEvent } = this.#options;
+  async #adopt(
+    upstream: Upstream,
+    info: NarInfo,
+    { path, signal }: AskOptions & { readonly path: string },
+  ): Promise<Answer | undefined> {
+    const { upstreamNars, trust, storeDirs, onEvent } = this.#options;
+    const refusal = await storeDirs.refusalFor(upstream, info, { signal });
+    if (refusal !== undefined) {
+      // Of one that says so of itself, all is told.
+      if (storeDirs.refusalOf(upstream) === undefined) {
+        onEvent({ type: 'refused', path, reason: `at ${upstream.name} ${refusal}` });
+      }
+      return undefined;
+    }
     const adopted = trust.allows(info)
       ? await upstreamNars.adopt(upstream, info)
       : { refused: `no trusted key signed what ${upstream.name} has` };

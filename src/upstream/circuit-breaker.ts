@@ -5,9 +5,9 @@
  * open, twice as long. With a `probe` it is tried again in the background, and costs nobody anything: only who comes while the
  * outage is young waits a moment for it to end. Without one, whoever comes first then tries, and others wait for the outcome.
  */
+import { abortable } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import type { Clock } from '../http/clock.ts';
-import { abortable } from '../http/network-error.ts';
 
 export interface BreakerPolicy {
   /** Failures in a row that open it; a silence does by itself. */

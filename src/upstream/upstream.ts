@@ -10,7 +10,7 @@ import type { HttpFetch } from '../http/http-fetch.ts';
 import { isConnectTimeout, NetworkError, timeoutError } from '../http/network-error.ts';
 import { Retrier, type RetryCall } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
-import { type NixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
+import { type ParsedNixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { readBounded } from '../streams/verify.ts';
 import { type BreakerState, CircuitBreaker, CircuitOpenError, type Verdict } from './circuit-breaker.ts';
@@ -127,17 +127,21 @@ export class Upstream {
   }
 
   /** @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK */
-  async fetchCacheInfo(options: CallOptions = {}): Promise<NixCacheInfo | undefined> {
+  async fetchCacheInfo(options: CallOptions = {}): Promise<ParsedNixCacheInfo | undefined> {
     return await this.#readText('nix-cache-info', MAX_CACHE_INFO_BYTES, parseNixCacheInfo, options);
   }
 
   /**
-   * The narinfo of the path with this hash part; undefined only if the cache definitely has none.
+   * The narinfo of the path with this hash part, as `parse` reads it, which by default takes none of another store; undefined
+   * only if the cache definitely has none.
    *
    * @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK
    */
-  async fetchNarInfo(hashPart: HashPart, options: AskOptions = {}): Promise<NarInfo | undefined> {
-    const parse = (text: string): NarInfo => parseNarInfo(text, this.#storeDir);
+  async fetchNarInfo(
+    hashPart: HashPart,
+    options: AskOptions = {},
+    parse: (text: string) => NarInfo = (text) => parseNarInfo(text, this.#storeDir),
+  ): Promise<NarInfo | undefined> {
     return await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
   }
 

@@ -9,10 +9,13 @@ import { startServe } from '../support/e2e-cli.ts';
 import { addPath, startFakeUpstream } from '../support/fake-upstream.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
-/** A cache that answers what it is asked when it is told to. */
+/** A cache that answers what it is asked for when it is told to, and only says at once that it says nothing of itself. */
 async function startHeld(): Promise<{ readonly url: string; readonly held: ServerResponse[] }> {
   const held: ServerResponse[] = [];
-  const server = createServer((_request, response) => void held.push(response));
+  const server = createServer(({ url }, response) => {
+    if (url === '/nix-cache-info') response.writeHead(404).end();
+    else held.push(response);
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
     server.closeAllConnections();

@@ -58,6 +58,8 @@ export interface UpstreamPath {
   readonly key?: SecretKey;
   /** Leaves FileHash and FileSize out. */
   readonly terse?: boolean;
+  /** Default: /nix/store. */
+  readonly storeDir?: string;
 }
 
 export async function startFakeUpstream(): Promise<FakeUpstream> {
@@ -141,8 +143,11 @@ function answer(
 }
 
 /** Puts a path into `upstream` as `nix copy` would. */
-export function addPath(upstream: FakeUpstream, { baseName, nar, url, key, terse = false }: UpstreamPath): NarInfo {
-  const path = toStorePath(parseBaseName(baseName));
+export function addPath(
+  upstream: FakeUpstream,
+  { baseName, nar, url, key, terse = false, storeDir }: UpstreamPath,
+): NarInfo {
+  const path = toStorePath(parseBaseName(baseName), storeDir);
   const fileHash = sha256(nar);
   const info = { path, narHash: fileHash, narSize: nar.length, references: [] as BaseName[] };
   const narInfo: NarInfo = {

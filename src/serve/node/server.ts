@@ -104,6 +104,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   });
   const waitMs = options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS;
   await timer.start(options.reader.status().entries > 0 ? Math.min(waitMs, KNOWN_REFRESH_MS) : waitMs);
+  app.load();
   try {
     await listen(server, host, port);
   } catch (cause) {
@@ -133,6 +134,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       const { counters, refresher } = app;
       app = new App({ maxOpenNars: limits.nars, startedAt, ...options, ...changes, counters });
       answer = listenerOf(app);
+      app.load();
       timer.stop();
       timer = new RefreshTimer(app.refresher);
       // A refresh that a client waits for may still end, and change the index below the new answers.

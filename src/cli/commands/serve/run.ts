@@ -96,6 +96,9 @@ function tell(event: ServerEvent, { output, reader, hasUpstreams }: Serving): vo
     case 'upstream-failed':
       output.warn(`${event.upstream} failed on ${event.path}: ${event.error}`);
       break;
+    case 'upstream-refused':
+      output.warn(`nothing is taken from the upstream ${event.upstream}: ${event.reason}`);
+      break;
     case 'refused':
       output.warn(`${event.path} is not served: ${event.reason}`);
       break;
