@@ -18,7 +18,9 @@ export interface RetryPolicy {
   readonly askedDeadlineMs?: number | undefined;
   /** As long as the far side has not answered anything, no attempt starts later than this after the first one; default: any. */
   readonly firstContactMs?: number | undefined;
-  /** The same once somebody has given up on the network, until something is answered; default: as before. */
+  /** As long as it has not, no request waits longer than this for its answer; default: any. */
+  readonly firstAnswerMs?: number | undefined;
+  /** The same as `firstContactMs` once somebody has given up on the network, until something is answered; default: as before. */
   readonly afterOutageMs?: number | undefined;
   /** No attempt after so many deadlines in a row in which the far side has answered nobody; default: any number. */
   readonly maxSilences?: number | undefined;
@@ -107,6 +109,13 @@ export class Retrier {
         await this.pause({ error, attempt: number, attempts, delayMs, asked: askedMs !== undefined }, call.signal);
       }
     }
+  }
+
+  /** How long a request that may take `timeoutMs` waits now for its answer; undefined: as long as requests do. */
+  answerTimeoutMs(timeoutMs?: number): number | undefined {
+    const { firstAnswerMs } = this.policy;
+    if (this.#answers > 0 || firstAnswerMs === undefined) return timeoutMs;
+    return Math.min(firstAnswerMs, timeoutMs ?? firstAnswerMs);
   }
 
   #answered(): void {

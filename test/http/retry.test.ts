@@ -40,6 +40,15 @@ describe('retrying', () => {
     expect(clock.sleeps).toEqual([0, 0]);
   });
 
+  it('lets what never answered have less time for an answer than what did', async () => {
+    const retrier = new Retrier({ policy: { ...policy, firstAnswerMs: 15_000 } });
+    expect([retrier.answerTimeoutMs(), retrier.answerTimeoutMs(3000)]).toEqual([15_000, 3000]);
+    expect(retrier.answerTimeoutMs(60_000)).toBe(15_000);
+    await retrier.run(async () => 'answer');
+    expect([retrier.answerTimeoutMs(), retrier.answerTimeoutMs(60_000)]).toEqual([undefined, 60_000]);
+    expect(new Retrier({ policy }).answerTimeoutMs()).toBeUndefined();
+  });
+
   it('gives up soon on what never answered, and waits for what did', async () => {
     const clock = new ManualClock({ random: () => 0.999_999 });
     const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });

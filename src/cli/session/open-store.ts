@@ -9,6 +9,7 @@ import type { CacheReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
 import { readStandardInput } from '../standard-input.ts';
 import type { Output } from '../ui/output.ts';
+import { tellingSilence } from './telling-silence.ts';
 
 export interface OpenStoreOptions {
   /** Whether a layout that is not there is made. Readers see an empty cache instead. */
@@ -49,7 +50,8 @@ export async function openStore(
   const [{ RemoteRepository }, { findScheme }, { credentialsProvider }] = await loadRegistries();
   const { host, repository } = cache.reference;
   const { plainHttp } = cache;
-  const { http } = options;
+  const tellSilence = (asked: string): void => output.info(`waiting for ${asked}, which has not answered for 5 s`);
+  const http = options.retry === undefined ? tellingSilence(options.http, tellSilence) : options.http;
   const kind = cache.registryKind;
   return new RemoteRepository({
     ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
@@ -62,7 +64,7 @@ export async function openStore(
  * A registry that goes away while it is being used is waited for, and one that falls silent for two deadlines. One that never was there has a wrong name, or no server
  * running: that is said while whoever asked still looks.
  */
-const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000, maxSilences: 2 };
+const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000, firstAnswerMs: 15_000, maxSilences: 2 };
 
 /** Many requests fail together, and none of them is worth more than a line in this time. */
 const MIN_RETRY_LINE_MS = 5000;

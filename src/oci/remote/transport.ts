@@ -187,7 +187,7 @@ export class Transport {
   #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
     const { method, url, body, bulk, timeoutMs, stallTimeoutMs, maxRedirects, signal } = request;
     const headers = { ...request.headers, ...(authorization === undefined ? {} : { authorization }) };
-    const times = { timeoutMs, stallTimeoutMs };
+    const times = { timeoutMs: this.retrier.answerTimeoutMs(timeoutMs), stallTimeoutMs };
     return this.#options.http.request({ method, url, headers, body, bulk, maxRedirects, signal, ...times });
   }
 
