@@ -32,7 +32,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'name-glob.ts': { may: ['picomatch'], node: [] },
   // package.json lies above all rooms.
   'version.ts': { may: ['..'], node: [] },
-  nix: { may: ['picomatch'], node: ['node:crypto'] },
+  nix: { may: ['picomatch', 'zod/mini'], node: ['node:crypto'] },
   streams: { may: [], node: ['node:crypto', 'node:stream', 'node:timers/promises'] },
   nar: { may: ['nix', 'oci', 'streams', '@napi-rs/lzma'] },
   'cache-index': { may: ['nix', 'oci', 'ulid', 'zod/mini'], node: ['node:zlib'] },

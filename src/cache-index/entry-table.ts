@@ -24,6 +24,16 @@ export interface SegmentRows {
   readonly offsets: Uint32Array;
   /** Byte length of each entry. */
   readonly lengths: Uint32Array;
+  /** Undefined where there are none, as in nearly all segments. */
+  readonly realisations?: RealisationRows | undefined;
+}
+
+/** The realisations of a segment's entries, in columns. */
+export interface RealisationRows {
+  /** 20 bytes each: the beginning of the SHA-256 of the id. */
+  readonly keys: Uint8Array;
+  /** Of each, the row of its entry. */
+  readonly rows: Uint32Array;
 }
 
 export interface Row {

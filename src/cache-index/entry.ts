@@ -1,16 +1,17 @@
 /**
  * One entry of the cache: a narinfo, and where its bytes lie.
  *
- * In an entries blob it is the narinfo as Nix writes it plus up to five fields of ours, which Nix would ignore and
+ * In an entries blob it is the narinfo as Nix writes it plus up to six fields of ours, which Nix would ignore and
  * which clients never get: NixcacheNar (extents of the compressed NAR, when that is not a blob of its own), NixcachePieces
  * (digests of the pieces of a large one), NixcacheListing (digest, then extents, of the zstd-compressed `.ls` listing),
  * NixcacheLeftOut (references that the publisher was told to leave out) and NixcacheAsserted (Unix seconds, written by
- * compaction; otherwise the segment's own time counts).
+ * compaction; otherwise the segment's own time counts), NixcacheRealisations (of what derivations it is an output).
  */
 import { NixcacheError } from '../errors.ts';
 import { hashFromHex, hashToBase32, hashToHex, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
-import type { BaseName } from '../nix/store-path.ts';
+import { formatRealisations, parseRealisations, type Realisation } from '../nix/realisation.ts';
+import { type BaseName, baseNameOf } from '../nix/store-path.ts';
 import { type Digest, digestFromHex, hexOf, isDigest } from '../oci/digest.ts';
 import { type Extent, formatExtents, parseExtents, totalLength } from './extent.ts';
 
@@ -24,6 +25,8 @@ export interface Entry {
   readonly leftOut?: readonly BaseName[] | undefined;
   /** By which any range of a large NAR is checked without the rest; segments of earlier writers have none. */
   readonly pieces?: NarPieces | undefined;
+  /** Which outputs of content-addressed derivations the path is; `outPath` of each is its own base name. */
+  readonly realisations?: readonly Realisation[] | undefined;
   /** Unix seconds. */
   readonly asserted?: number | undefined;
 }
@@ -50,6 +53,7 @@ const LISTING_FIELD = 'NixcacheListing';
 const LEFT_OUT_FIELD = 'NixcacheLeftOut';
 const PIECES_FIELD = 'NixcachePieces';
 const ASSERTED_FIELD = 'NixcacheAsserted';
+const REALISATIONS_FIELD = 'NixcacheRealisations';
 
 const EXTENSIONS: Readonly<Record<string, string>> = {
   none: '',
@@ -85,6 +89,9 @@ export function formatEntry(entry: Entry): string {
   if (entry.listing) text += `${LISTING_FIELD}: ${entry.listing.digest} ${formatExtents(entry.listing.extents)}\n`;
   if (entry.leftOut && entry.leftOut.length > 0) text += `${LEFT_OUT_FIELD}: ${entry.leftOut.join(' ')}\n`;
   if (entry.pieces) text += `${PIECES_FIELD}: ${formatPieces(entry.pieces)}\n`;
+  if (entry.realisations && entry.realisations.length > 0) {
+    text += `${REALISATIONS_FIELD}: ${formatRealisations(entry.realisations)}\n`;
+  }
   if (entry.asserted !== undefined) text += `${ASSERTED_FIELD}: ${entry.asserted}\n`;
   return text;
 }
@@ -105,6 +112,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
   const leftOut = extra?.get(LEFT_OUT_FIELD);
   const pieces = parsePieces(extra?.get(PIECES_FIELD), fileSize);
   const asserted = extra?.get(ASSERTED_FIELD);
+  const realisations = realisationsIn(extra?.get(REALISATIONS_FIELD), narInfo);
   const extents = nar === undefined ? [wholeBlob(digestOfFile(fileHash), fileSize)] : parseExtents(nar);
   if (totalLength(extents) !== fileSize) {
     throw new NixcacheError(
@@ -118,6 +126,7 @@ export function parseEntry(text: string, storeDir: string): Entry {
     ...(listing === undefined ? {} : { listing: parseListing(listing) }),
     ...(leftOut === undefined ? {} : { leftOut: parseLeftOut(leftOut, narInfo) }),
     ...(pieces && { pieces }),
+    ...(realisations && { realisations }),
     ...(asserted === undefined ? {} : { asserted: parseSeconds(asserted) }),
   };
 }
@@ -134,6 +143,24 @@ const parseLeftOut = (text: string, { references }: Pick<NarInfo, 'references'>)
   const names = new Set(text.split(' '));
   return references.filter((reference) => names.has(reference));
 };
+
+/** Undefined for what is malformed or about another path: clients are the worse by a build. */
+function realisationsIn(text: string | undefined, { path }: Pick<NarInfo, 'path'>): readonly Realisation[] | undefined {
+  const outPath = baseNameOf(path);
+  const own = (text === undefined ? undefined : parseRealisations(text))?.filter((each) => each.outPath === outPath);
+  return own && own.length > 0 ? own : undefined;
+}
+
+/** The realisations that the texts of `entries` hold: the id of each, and the byte offset of a line in its entry. */
+export function* realisationsOf(entries: Buffer): Generator<{ readonly id: string; readonly offset: number }> {
+  for (let at = entries.indexOf(REALISATIONS_LINE); at >= 0; at = entries.indexOf(REALISATIONS_LINE, at + 1)) {
+    const start = at + REALISATIONS_LINE.length;
+    const json = entries.toString('utf8', start, entries.indexOf('\n', start));
+    for (const { id } of parseRealisations(json) ?? []) yield { id, offset: at };
+  }
+}
+
+const REALISATIONS_LINE = Buffer.from(`\n${REALISATIONS_FIELD}: `);
 const DIGEST_BYTES = 16;
 /** A reader holds back a piece of each stream. */
 const MAX_PIECE_BYTES = 8 * 1024 * 1024;

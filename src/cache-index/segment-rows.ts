@@ -5,7 +5,8 @@ import { decode, encode } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { digestOf, hexOf } from '../oci/digest.ts';
 import { entryRanges, MAX_ENTRIES } from './entries-blob.ts';
-import { FILE_KEY_BYTES, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
+import { realisationsOf } from './entry.ts';
+import { FILE_KEY_BYTES, type RealisationRows, type SegmentRows, STORE_HASH_BYTES } from './entry-table.ts';
 
 const STORE_PATH = Buffer.from('StorePath: ');
 const FILE_HASH = Buffer.from('\nFileHash: ');
@@ -51,7 +52,24 @@ export function scanEntries(
     rows.offsets[row] = offset;
     rows.lengths[row] = length;
   });
-  return pickRows(rows, keyed);
+  const realisations = scanRealisations(text, rows.offsets);
+  return pickRows(realisations ? { ...rows, realisations } : rows, keyed);
+}
+
+/** By which the realisation `id` is found, 20 bytes. */
+export const realisationKey = (id: string): Uint8Array =>
+  Buffer.from(hexOf(digestOf(Buffer.from(id))), 'hex').subarray(0, REALISATION_KEY_BYTES);
+
+function scanRealisations(text: Buffer, offsets: Uint32Array): RealisationRows | undefined {
+  const keys: Uint8Array[] = [];
+  const rows: number[] = [];
+  let row = 0;
+  for (const { id, offset } of realisationsOf(text)) {
+    while (row + 1 < offsets.length && (offsets[row + 1] ?? 0) <= offset) row++;
+    keys.push(realisationKey(id));
+    rows.push(row);
+  }
+  return rows.length === 0 ? undefined : { keys: new Uint8Array(Buffer.concat(keys)), rows: Uint32Array.from(rows) };
 }
 
 /** The rows of these numbers, in that order; the very same when they are all. */
@@ -66,7 +84,19 @@ export function pickRows(rows: SegmentRows, numbers: readonly number[]): Segment
   copy(rows.fileKeys, picked.fileKeys, FILE_KEY_BYTES);
   picked.offsets.set(numbers.map((row) => rows.offsets[row] ?? 0));
   picked.lengths.set(numbers.map((row) => rows.lengths[row] ?? 0));
-  return picked;
+  return rows.realisations ? { ...picked, realisations: pickRealisations(rows.realisations, numbers) } : picked;
+}
+
+function pickRealisations({ keys, rows }: RealisationRows, numbers: readonly number[]): RealisationRows | undefined {
+  const newNumbers = new Map(numbers.map((row, at) => [row, at]));
+  const kept = [...rows.keys()].filter((i) => newNumbers.has(rows[i] ?? 0));
+  if (kept.length === 0) return undefined;
+  return {
+    keys: new Uint8Array(
+      Buffer.concat(kept.map((i) => keys.subarray(i * REALISATION_KEY_BYTES, (i + 1) * REALISATION_KEY_BYTES))),
+    ),
+    rows: Uint32Array.from(kept, (i) => newNumbers.get(rows[i] ?? 0) ?? 0),
+  };
 }
 
 function emptyRows(count: number): SegmentRows {
@@ -103,21 +133,30 @@ function fileHash(entry: Buffer): Uint8Array {
 }
 
 /**
- * `NCR2`, the count, the size of the text the rows belong to, the SHA-256 of that text and of the columns, then the
- * columns; little-endian.
+ * `NCR3`, the count, the size of the text the rows belong to, the count of realisations, the SHA-256 of that text and of the
+ * columns, then the columns, those of realisations last; little-endian.
  */
-const MAGIC = 0x3252434e;
+const MAGIC = 0x3352434e;
+const TEXT_SIZE_AT = 8;
+const REALISATIONS_AT = 12;
 const TEXT_HASH_AT = 16;
 const COLUMNS_HASH_AT = 48;
 const HEADER_BYTES = 80;
 const ROW_BYTES = STORE_HASH_BYTES + FILE_KEY_BYTES + 8;
+const REALISATION_KEY_BYTES = 20;
+const REALISATION_ROW_BYTES = REALISATION_KEY_BYTES + 4;
 
 export function encodeRows(rows: SegmentRows, text: Buffer): Buffer {
-  const columns = Buffer.concat([bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys]);
+  const { realisations } = rows;
+  const columns = Buffer.concat([
+    ...[bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys],
+    ...(realisations ? [bytesOf(realisations.rows), realisations.keys] : []),
+  ]);
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeUInt32LE(MAGIC, 0);
   header.writeUInt32LE(rows.count, 4);
-  header.writeBigUInt64LE(BigInt(text.length), 8);
+  header.writeUInt32LE(text.length, TEXT_SIZE_AT);
+  header.writeUInt32LE(realisations?.rows.length ?? 0, REALISATIONS_AT);
   header.write(hexOf(digestOf(text)), TEXT_HASH_AT, 'hex');
   header.write(hexOf(digestOf(columns)), COLUMNS_HASH_AT, 'hex');
   return Buffer.concat([header, columns]);
@@ -127,16 +166,22 @@ export function encodeRows(rows: SegmentRows, text: Buffer): Buffer {
 export function decodeRows(bytes: Buffer, textBytes: number): SegmentRows | undefined {
   if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
   const count = bytes.readUInt32LE(4);
-  if (bytes.length !== HEADER_BYTES + count * ROW_BYTES || bytes.readBigUInt64LE(8) !== BigInt(textBytes)) {
-    return undefined;
-  }
+  const realised = bytes.readUInt32LE(REALISATIONS_AT);
+  const size = HEADER_BYTES + count * ROW_BYTES + realised * REALISATION_ROW_BYTES;
+  if (bytes.length !== size || bytes.readUInt32LE(TEXT_SIZE_AT) !== textBytes) return undefined;
   const columns = new Uint8Array(bytes.subarray(HEADER_BYTES)); // a copy, so that 32-bit columns are aligned
   return {
     count,
     offsets: new Uint32Array(columns.buffer, 0, count),
     lengths: new Uint32Array(columns.buffer, count * 4, count),
     storeHashes: columns.subarray(count * 8, count * (8 + STORE_HASH_BYTES)),
-    fileKeys: columns.subarray(count * (8 + STORE_HASH_BYTES)),
+    fileKeys: columns.subarray(count * (8 + STORE_HASH_BYTES), count * ROW_BYTES),
+    ...(realised > 0 && {
+      realisations: {
+        rows: new Uint32Array(columns.buffer, count * ROW_BYTES, realised),
+        keys: columns.subarray(count * ROW_BYTES + realised * 4),
+      },
+    }),
   };
 }
 

@@ -148,7 +148,7 @@ async function writeSegment(
   const time = newestOf(plan.rewritten.map(({ tag }) => tag));
   const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, signal, now: () => time });
   for (const row of output.rows) {
-    const { narInfo, nar, listing, leftOut, pieces } = entryOf(row, survey);
+    const { narInfo, nar, listing, leftOut, pieces, realisations } = entryOf(row, survey);
     const sigs = plan.sigs.get(row) ?? narInfo.sigs;
     const blobs: Descriptor[] = [];
     for (const { blob, kind } of census.extentsOf(row)) {
@@ -159,6 +159,7 @@ async function writeSegment(
       ...{ narInfo: { ...narInfo, sigs }, nar: moved.nar?.extents ?? nar, leftOut, asserted: census.assertedOf(row) },
       ...(listing && { listing: { digest: listing.digest, extents: moved.listing?.extents ?? listing.extents } }),
       ...(pieces && { pieces }),
+      ...(realisations && { realisations }),
     };
     blobs.push(...(moved.nar?.blobs ?? []), ...(moved.listing?.blobs ?? []));
     await writer.add(carried({ entry, blobs }));

@@ -8,6 +8,8 @@ export interface BuildTarget {
   readonly drvPath: StorePath;
   /** By output name. */
   readonly outputs: Readonly<Record<string, StorePath>>;
+  /** Names of further outputs, whose paths only a build tells. */
+  readonly floating?: readonly string[] | undefined;
 }
 
 export interface BuildFailure {

@@ -15,6 +15,7 @@ import { type BuildFailure, type BuildTarget, explainFailures } from './build-fa
 import { type BuildEvent, BuildLog } from './build-log.ts';
 import type { LocalStore } from './local-store.ts';
 import { inBatches, type NixCommand, type RunResult } from './nix-command.ts';
+import { isFloating, withRealised } from './realisations.ts';
 import { summariseErrors } from './stderr-tail.ts';
 
 export interface BuildOptions {
@@ -91,9 +92,12 @@ class BuildRun {
     const result = await this.#nixStore(targets, log);
     if (result.exitCode === 0) return [];
 
-    const valid = await store.queryValidPaths(targets.flatMap(outputsOf), { signal });
+    const known = await withRealised(targets, store, { signal });
+    const valid = await store.queryValidPaths(known.flatMap(outputsOf), { signal });
     this.#unrooted.push(...valid);
-    const open = targets.filter((target) => !outputsOf(target).every((path) => valid.has(path)));
+    const isDone = (target: BuildTarget): boolean =>
+      !isFloating(target) && outputsOf(target).every((path) => valid.has(path));
+    const open = targets.filter((_, i) => !isDone(known[i] as BuildTarget));
     const closure = await store.queryClosure(
       open.map(({ drvPath }) => drvPath),
       { signal },

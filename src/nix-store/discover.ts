@@ -26,6 +26,8 @@ export interface FlakeOutput {
   readonly drvPath: StorePath;
   /** By output name. */
   readonly outputs: Readonly<Record<string, StorePath>>;
+  /** Names of further outputs, whose paths only a build tells. */
+  readonly floating?: readonly string[] | undefined;
 }
 
 interface DiscoveryFailure {
@@ -237,15 +239,26 @@ function toFlakeOutput({ kind, path }: Evaluated, output: NonNullable<Evaluated[
   const { name, system } = output;
   const storeDir = output.drvPath.slice(0, output.drvPath.lastIndexOf('/')) || DEFAULT_STORE_DIR;
   const outputs: Record<string, StorePath> = {};
+  const floating: string[] = [];
   for (const [outputName, outPath] of Object.entries(output.outputs)) {
-    if (!outPath.startsWith(`${storeDir}/`)) {
-      throw new NixcacheError('ERR_UNSUPPORTED', 'it is a content-addressed derivation, whose path only a build tells');
-    }
-    outputs[outputName] = parseStorePath(outPath, storeDir);
+    // Nix has a hash stand in for a path that is not known yet.
+    if (PLACEHOLDER.test(outPath)) floating.push(outputName);
+    else outputs[outputName] = parseStorePath(outPath, storeDir);
   }
   const drvPath = parseStorePath(output.drvPath, storeDir);
-  return { attrPath: formatAttrPath(path), kind, name, system, drvPath, outputs };
+  return {
+    attrPath: formatAttrPath(path),
+    kind,
+    name,
+    system,
+    drvPath,
+    outputs,
+    ...(floating.length > 0 && { floating }),
+  };
 }
+
+/** NixOS/nix src/libstore/downstream-placeholder.cc */
+const PLACEHOLDER = /^\/[0-9a-z]{52}$/;
 
 /** Drops `defaultPackage` and the like where the modern attribute has the same derivation. */
 function withoutAliases(outputs: readonly FlakeOutput[]): FlakeOutput[] {

@@ -7,9 +7,11 @@
 import { join } from 'node:path';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import type { Realisation } from '../nix/realisation.ts';
 import { type BaseName, baseNameOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { atLeast, inBatches, NixCommand, parseJson, type RunOptions } from './nix-command.ts';
 import { parsePathInfoJson } from './path-info-json.ts';
+import { readRealisations } from './realisation-query.ts';
 import { locateStore, type StoreLocation } from './store-location.ts';
 
 export interface CallOptions {
@@ -32,6 +34,11 @@ export interface LocalStore {
   queryPathInfos(paths: readonly StorePath[], options?: CallOptions): Promise<readonly PathInfo[]>;
   /** Those among `paths` that are valid. */
   queryValidPaths(paths: readonly StorePath[], options?: CallOptions): Promise<ReadonlySet<StorePath>>;
+  /** What is known of outputs whose paths only a build tells, by derivation; each of `drvs` has such. */
+  queryRealisations(
+    drvs: readonly StorePath[],
+    options?: CallOptions,
+  ): Promise<ReadonlyMap<StorePath, readonly Realisation[]>>;
   /** Where on disk the store object is: `path` itself unless the store is rooted elsewhere. */
   contentPath(path: StorePath | BaseName): string;
 }
@@ -121,6 +128,10 @@ export class NixLocalStore implements LocalStore {
       for (const path of this.#lines(await this.#command.nixStore(args, options))) valid.delete(path);
     }
     return valid;
+  }
+
+  queryRealisations(drvs: readonly StorePath[], options: CallOptions = {}): ReturnType<typeof readRealisations> {
+    return readRealisations(this.#command, drvs, options);
   }
 
   contentPath(path: StorePath | BaseName): string {

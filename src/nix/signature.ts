@@ -115,11 +115,15 @@ export function signPathInfo(info: Pick<PathInfo, SignedFact>, secretKey: Secret
   MADE.set(secretKey, made);
   const known = made.get(text);
   if (known !== undefined) return known;
-  const signature = `${secretKey.name}:${sign(null, Buffer.from(text), secretKey.key).toString('base64')}`;
+  const signature = signText(text, secretKey);
   if (made.size >= MAX_MADE) made.clear();
   made.set(text, signature);
   return signature;
 }
+
+/** The signature of `text` by `secretKey`, as `name:base64`. */
+export const signText = (text: string, secretKey: SecretKey): string =>
+  `${secretKey.name}:${sign(null, Buffer.from(text), secretKey.key).toString('base64')}`;
 
 /** A publish asks several times about each path of its closure, at 0.05 ms a signature. */
 const MADE = new WeakMap<SecretKey, Map<string, string>>();
@@ -153,15 +157,27 @@ export function findSigner(
   info: Pick<PathInfo, SignedFact | 'sigs'>,
   keys: readonly PublicKey[],
 ): PublicKey | undefined {
+  return findSignerOf(() => fingerprint(info), info.sigs, keys);
+}
+
+/** Whether one of `sigs` is a signature of `text` by one of `keys`. */
+export const verifiesText = (text: string, sigs: readonly string[], keys: readonly PublicKey[]): boolean =>
+  findSignerOf(() => text, sigs, keys) !== undefined;
+
+function findSignerOf(
+  textOf: () => string,
+  sigs: readonly string[],
+  keys: readonly PublicKey[],
+): PublicKey | undefined {
   let message: Buffer | undefined;
-  for (const sig of info.sigs) {
+  for (const sig of sigs) {
     if (!isSignature(sig)) continue;
     const colon = sig.indexOf(':');
     const signature = Buffer.from(sig.slice(colon + 1), 'base64');
     if (signature.length !== SIGNATURE_BYTES) continue;
     for (const key of keys) {
       if (key.name !== sig.slice(0, colon)) continue;
-      message ??= Buffer.from(fingerprint(info));
+      message ??= Buffer.from(textOf());
       if (verify(null, message, key.key, signature)) return key;
     }
   }

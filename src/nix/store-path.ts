@@ -30,6 +30,8 @@ const PLAIN_BASE_NAME = new RegExp(
 /** Whether `text` can be a store directory: an absolute path of printable ASCII, without a final slash. */
 export const isStoreDir = (text: string): boolean => text.length <= 1024 && /^(?:\/[!-.0-~]+)+$/.test(text);
 
+export const isBaseName = (text: string): text is BaseName => baseNameFault(text) === undefined;
+
 export const isHashPart = (text: string): text is HashPart => HASH_PART.test(text);
 
 /** Why `text` is no base name, or undefined if it is one. */

@@ -9,8 +9,9 @@ import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import type { Realisation } from '../nix/realisation.ts';
 import type { SecretKey } from '../nix/signature.ts';
-import { type BaseName, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
@@ -26,6 +27,8 @@ export interface LocalNarsOptions {
   readonly isValid?: ((path: StorePath) => Promise<boolean>) | undefined;
   /** What is left out on purpose. */
   readonly leftOut?: ReadonlySet<BaseName> | undefined;
+  /** By path, which outputs of content-addressed derivations it is; signed. */
+  readonly realisations?: ReadonlyMap<BaseName, readonly Realisation[]> | undefined;
   /** Bytes of NARs read and compressed. */
   readonly onRead: (bytes: number) => void;
   /** Other caches that may have what this one has lost. */
@@ -51,7 +54,8 @@ export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPat
     const nar = await pool.run(job, onRead).catch(async (error: unknown) => {
       throw isPathFault(error) && (await isValid?.(info.path)) === false ? deleted(info, error) : error;
     });
-    return { narInfo: { ...info, compression: compression.method, sigs: signaturesOf(info, keys) }, nar, leftOut };
+    const narInfo = { ...info, compression: compression.method, sigs: signaturesOf(info, keys) };
+    return { narInfo, nar, leftOut, realisations: options.realisations?.get(baseNameOf(info.path)) };
   };
   return { info, take };
 }
@@ -67,11 +71,11 @@ const deleted = ({ path }: PathInfo, cause: Error): NixcacheError =>
 
 /** The bytes of an entry that the cache has lost: out of the local store, else out of the first upstream that has the same. */
 export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): IncomingPath {
-  const { narInfo, leftOut } = entry;
+  const { narInfo, leftOut, realisations } = entry;
   const take = async (call: CallOptions): Promise<TakenPath> => {
     const reasons: string[] = [];
     try {
-      return { ...(await localNar(narInfo, options).take(call)), leftOut };
+      return { ...(await localNar(narInfo, options).take(call)), leftOut, realisations };
     } catch (error) {
       if (!isPathFault(error)) throw error;
       reasons.push(error.message);
@@ -81,7 +85,7 @@ export function lostNar({ entry }: BackedEntry, options: LocalNarsOptions): Inco
         const found = await upstream.fetchNarInfo(hashPartOf(narInfo.path), call);
         if (found?.narHash !== narInfo.narHash) continue;
         const nar = await takeNar(narInfo, narFileOf(upstream, found), { ...call, spool: options.spool });
-        return { narInfo: { ...narInfo, compression: found.compression }, nar, leftOut };
+        return { narInfo: { ...narInfo, compression: found.compression }, nar, leftOut, realisations };
       } catch (error) {
         call.signal?.throwIfAborted();
         if (!isNixcacheError(error) || error.code === 'ERR_IO') throw error;

@@ -12,6 +12,7 @@ import { parseTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import type { Realisation } from '../nix/realisation.ts';
 import { findSigner, type SecretKey, sortPublicKeys } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import type { LocalStore } from '../nix-store/local-store.ts';
@@ -19,6 +20,7 @@ import type { ContentStore } from '../oci/content-store.ts';
 import { formatCount } from '../quantity.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
+import { OwnRealisations } from './own-realisations.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
 import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
 import { Signing, type Standing } from './signing.ts';
@@ -33,6 +35,8 @@ export interface PublishPathsOptions extends CallOptions {
   readonly paths: readonly StorePath[];
   /** Derivations whose build closure is published too. */
   readonly buildClosureOf?: readonly StorePath[] | undefined;
+  /** By path, which outputs of content-addressed derivations it is, as the local store has it. */
+  readonly realisations?: ReadonlyMap<BaseName, readonly Realisation[]> | undefined;
   /** Outputs that the cache has and this store need not have; only asserted. */
   readonly cachedPaths?: readonly StorePath[] | undefined;
   readonly roots: readonly Root[];
@@ -120,14 +124,18 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   const leftOutOf = ({ narInfo, leftOut = [] }: Entry): BaseName[] =>
     narInfo.references.filter((name) => excluded.has(name) || (leftOut.includes(name) && !held.has(name)));
   const isSaid = (entry: Entry): boolean => leftOutOf(entry).join() === (entry.leftOut ?? []).join();
+  const realisations = new OwnRealisations(options.realisations, options.keys);
   const { entries: due, closure: found } = await findDueEntries({
     ...{ store, reader, signal, hashParts: cached },
     before: now().getTime() / 1000 - retentionOf(options) / 2,
-    isDueToo: (found) => signing.isToSign(found) || !isSaid(found.entry),
+    isDueToo: (found) =>
+      signing.isToSign(found) || !isSaid(found.entry) || realisations.lackedBy(found.entry).length > 0,
   });
   const asserted = due.flatMap((backed) => {
     const entry = signing.formOf(backed.entry);
-    return entry ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry) } } : [];
+    return entry
+      ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry), realisations: realisations.with(entry) } }
+      : [];
   });
   const signed = due.filter((backed) => signing.isToSign(backed));
   const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
@@ -135,6 +143,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
     ...options,
     push: plan.push,
     leftOut: excluded,
+    realisations: realisations.signed,
     asserted,
     now: clockBehind(outdone, options),
     roots: options.roots.filter(({ path }) => !excluded.has(path)),

@@ -8,6 +8,7 @@ import type { BuildEvent } from '../nix-store/build-log.ts';
 import { type DiscoverOptions, type Discovery, discover, type FlakeOutput } from '../nix-store/discover.ts';
 import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
+import { isFloating, realisationsBelow, withRealised } from '../nix-store/realisations.ts';
 import { daemonTrust, trustRemedy } from '../nix-store/trust.ts';
 import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
 import { withWholeClosure } from './whole-closures.ts';
@@ -89,6 +90,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     const published = await publishPaths({
       ...options,
       ...selectPaths(reports, options.withBuildDeps),
+      realisations: await findRealisations(discovery.outputs, reports, options),
       roots: asRoots(namedRoots(reports), {
         run: options.run,
         time: Math.floor(options.now().getTime() / 1000),
@@ -109,16 +111,18 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
 
 /** Makes outputs valid, as far as they are not in the cache; the results stay rooted until `release`. */
 async function realise(
-  outputs: readonly FlakeOutput[],
+  discovered: readonly FlakeOutput[],
   options: PublishOptions,
 ): Promise<{ readonly reports: readonly OutputReport[]; readonly release: () => Promise<void> }> {
   const { localStore, signal, onEvent } = options;
+  const outputs = await withRealised(discovered, localStore, { signal });
   const findCached = (): ReadonlySet<FlakeOutput> =>
     withWholeClosure(outputs, { ...options, asksUpstreams: options.upstreams.length > 0 });
   const before = findCached();
   const lacking = outputs.filter((output) => !before.has(output));
   const valid = await localStore.queryValidPaths(lacking.flatMap(pathsOf), { signal });
-  const isValid = (output: FlakeOutput): boolean => pathsOf(output).every((path) => valid.has(path));
+  const isValid = (output: FlakeOutput): boolean =>
+    !isFloating(output) && pathsOf(output).every((path) => valid.has(path));
   const toBuild = new Set(lacking.filter((output) => !isValid(output)));
   const willBuild = options.build && !options.dryRun;
   const unsigned = [...toBuild].filter((output) => isUnsigned(output, options));
@@ -133,8 +137,9 @@ async function realise(
     if (!willBuild) return options.build ? 'to-build' : 'skipped';
     return failures.has(output.drvPath) ? 'failed' : 'built';
   };
-  const reports = outputs.map((output) => ({
-    output,
+  const realised = report ? await withRealised(outputs, localStore, { signal }) : outputs;
+  const reports = outputs.map((output, i) => ({
+    output: realised[i] ?? output,
     status: statusOf(output),
     failure: failures.get(output.drvPath),
   }));
@@ -145,9 +150,21 @@ async function realise(
   return { reports, release: async () => report?.release() };
 }
 
+/** Of all outputs that are there now and whose paths only a build told. */
+function findRealisations(
+  discovered: readonly FlakeOutput[],
+  reports: readonly OutputReport[],
+  { localStore, signal }: PublishOptions,
+): ReturnType<typeof realisationsBelow> {
+  const floating = new Set(discovered.filter(isFloating).map(({ drvPath }) => drvPath));
+  const there = reports.filter(({ output, status }) => status !== 'failed' && !isFloating(output));
+  const drvs = there.flatMap(({ output: { drvPath } }) => (floating.has(drvPath) ? [drvPath] : []));
+  return realisationsBelow([...new Set(drvs)], localStore, { signal });
+}
+
 /** Whether the cache has an output that is not taken for cached, where there are keys. */
 const isUnsigned = (output: FlakeOutput, { reader, keys }: PublishOptions): boolean =>
-  keys.length > 0 && pathsOf(output).every((path) => reader.has(hashPartOf(path)));
+  keys.length > 0 && !isFloating(output) && pathsOf(output).every((path) => reader.has(hashPartOf(path)));
 
 function unsignedMessage(outputs: readonly FlakeOutput[], { reader, keys }: PublishOptions): string {
   const names = outputs.map(({ attrPath }) => attrPath).join(', ');

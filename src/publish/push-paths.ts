@@ -43,6 +43,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly isValid?: LocalNarsOptions['isValid'];
   /** What is left out on purpose: those that refer to it say so. */
   readonly leftOut?: ReadonlySet<BaseName> | undefined;
+  /** As of LocalNarsOptions. */
+  readonly realisations?: LocalNarsOptions['realisations'];
   /** Other caches, asked for what the cache turns out to have lost. */
   readonly upstreams?: readonly Upstream[] | undefined;
   /** What the roots need beside `push`: looked after before the last commit, and after it. */

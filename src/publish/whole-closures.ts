@@ -6,6 +6,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import type { BuildTarget } from '../nix-store/build-failure.ts';
+import { isFloating } from '../nix-store/realisations.ts';
 import { isVouchedFor } from './signing.ts';
 
 export interface WholeClosuresOptions {
@@ -27,7 +28,9 @@ export function withWholeClosure<T extends BuildTarget>(
 ): ReadonlySet<T> {
   const { reader, asksUpstreams, maxNarBytes, keys } = options;
   const hashPartsOf = ({ outputs }: T): HashPart[] => Object.values(outputs).map(hashPartOf);
-  const there = targets.filter((target) => hashPartsOf(target).every((hashPart) => reader.has(hashPart)));
+  const there = targets.filter(
+    (target) => !isFloating(target) && hashPartsOf(target).every((hashPart) => reader.has(hashPart)),
+  );
   const mayLack = asksUpstreams || maxNarBytes !== undefined;
   if (maxNarBytes !== undefined && keys.length === 0) return new Set(there);
   const lacking = lackingClosures(there.flatMap(hashPartsOf), options, mayLack);

@@ -11,6 +11,7 @@ import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
 import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
+import { realisationAnswer } from './realisations.ts';
 import { pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
@@ -124,6 +125,7 @@ export class App {
       (path, options) => nars.answer(path, options),
       (path) => nars.names(path),
     );
+    this.#route('/realisations/*', READ, (path, ask) => realisationAnswer(shared, path, ask));
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, () => ALIVE);
     this.#route('/_status', READ, stateAnswer({ ...shared, version, now, startedAt }));

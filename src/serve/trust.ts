@@ -1,4 +1,5 @@
 import type { PathInfo } from '../nix/path-info.ts';
+import { isRealisationSigned, type Realisation } from '../nix/realisation.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
 
 /** Whether a path may be served: one of the trusted keys signed it, or no keys are asked for. */
@@ -11,6 +12,11 @@ export class Trust {
 
   get isOn(): boolean {
     return this.#keys.length > 0;
+  }
+
+  /** The same of which path an output is. */
+  allowsRealisation(realisation: Realisation): boolean {
+    return !this.isOn || isRealisationSigned(realisation, this.#keys);
   }
 
   /** Verifies: 0.1 ms, so whoever asks often keeps the answer. */

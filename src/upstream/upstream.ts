@@ -11,6 +11,7 @@ import { isConnectTimeout, NetworkError, timeoutError } from '../http/network-er
 import { Retrier, type RetryCall } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { type ParsedNixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
+import { parseRealisation, type Realisation } from '../nix/realisation.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { readBounded } from '../streams/verify.ts';
 import { type BreakerState, CircuitBreaker, CircuitOpenError, type Verdict } from './circuit-breaker.ts';
@@ -59,6 +60,8 @@ function verdictOn(error: unknown): Verdict {
 
 /** 64 KiB: a nix-cache-info has three short lines. */
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
+/** 1 MiB: hundreds of others that one relies on. */
+const MAX_REALISATION_BYTES = 1024 * 1024;
 
 /** What a cache says of one path cannot be understood: that path's fault alone, and no reason to ask again. */
 export class UnreadableFileError extends NixcacheError {
@@ -143,6 +146,12 @@ export class Upstream {
     parse: (text: string) => NarInfo = (text) => parseNarInfo(text, this.#storeDir),
   ): Promise<NarInfo | undefined> {
     return await this.#readText(`${hashPart}.narinfo`, MAX_NAR_INFO_BYTES, parse, options, hashPart);
+  }
+
+  /** The realisation with this id. @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK */
+  async fetchRealisation(id: string, options: AskOptions = {}): Promise<Realisation | undefined> {
+    const parse = (text: string): Realisation => parseRealisation(text, id);
+    return await this.#readText(`realisations/${id}.doi`, MAX_REALISATION_BYTES, parse, options);
   }
 
   /** The store path that the cache has under this hash part. A GET, because that is what content networks keep. */

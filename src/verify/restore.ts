@@ -75,7 +75,12 @@ function incoming({ entry, upstream, narInfo }: PlannedFetch, { store, spool }: 
     take: async (call) => {
       const nar = await takeNar(entry.narInfo, source, { ...call, spool, partBytes });
       const sigs = [...new Set([...entry.narInfo.sigs, ...narInfo.sigs])];
-      return { narInfo: { ...entry.narInfo, compression, sigs }, nar, leftOut: entry.leftOut };
+      return {
+        narInfo: { ...entry.narInfo, compression, sigs },
+        nar,
+        leftOut: entry.leftOut,
+        realisations: entry.realisations,
+      };
     },
   };
 }

@@ -133,12 +133,12 @@ async function carriedForm(
   options: RewriteOptions,
 ): Promise<PendingEntry | undefined> {
   if (!dead.has(good.segment.tag)) return undefined; // it stays where it is
-  const { narInfo, nar, listing, leftOut, pieces } = entryAt(good);
+  const { narInfo, nar, listing, leftOut, pieces, realisations } = entryAt(good);
   const fault = good.segment.faults.get(good.row);
   const entry: Entry = {
     narInfo: { ...narInfo, url: narUrl(narInfo.fileHash, narInfo.compression) },
     nar,
-    leftOut,
+    ...{ leftOut, realisations },
     ...(listing && !fault?.listing ? { listing } : {}),
     ...(pieces && !fault?.pieces ? { pieces } : {}),
     asserted,

@@ -46,6 +46,31 @@ it('writes a NAR that is a blob of its own as a plain narinfo', () => {
   expect(formatEntry(own)).toBe(OWN_TEXT);
 });
 
+describe('realisations of an entry', () => {
+  const realisation = {
+    id: `sha256:${'ab'.repeat(32)}!out`,
+    outPath: '00000000000000000000000000000001-a' as BaseName,
+    dependentRealisations: {},
+    signatures: ['key:AAAA'],
+  };
+  const line = `NixcacheRealisations: [{"dependentRealisations":{},"id":"${realisation.id}","outPath":"${realisation.outPath}","signatures":["key:AAAA"]}]\n`;
+
+  it('are a line that clients do not get', () => {
+    const text = formatEntry({ ...own, realisations: [realisation] });
+    expect(text).toBe(`${OWN_TEXT}${line}`);
+    expect(parseEntry(text, '/nix/store').realisations).toEqual([realisation]);
+    expect(clientText(text)).toBe(OWN_TEXT);
+  });
+
+  it.each([
+    ['malformed', line.replace('"id"', '"ID"')],
+    ['no JSON', 'NixcacheRealisations: [{\n'],
+    ['of another path', line.replace('"outPath":"0', '"outPath":"1')],
+  ])('are ignored when they are %s', (_, bad) => {
+    expect(parseEntry(`${OWN_TEXT}${bad}`, '/nix/store')).toEqual(own);
+  });
+});
+
 it('says where other bytes lie, and when the entry was asserted, in fields of its own', () => {
   const packed: Entry = {
     ...own,

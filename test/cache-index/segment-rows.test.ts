@@ -3,7 +3,7 @@ import { expect, it, test } from 'vitest';
 import { decodeEntries, encodeEntries, entryRanges, formatEntries } from '../../src/cache-index/entries-blob.ts';
 import { type Entry, formatEntry, parseEntry } from '../../src/cache-index/entry.ts';
 import { EntryTable, FILE_KEY_BYTES, type SegmentRows } from '../../src/cache-index/entry-table.ts';
-import { areIntact, decodeRows, encodeRows, scanEntries } from '../../src/cache-index/segment-rows.ts';
+import { areIntact, decodeRows, encodeRows, realisationKey, scanEntries } from '../../src/cache-index/segment-rows.ts';
 import { hashToBytes } from '../../src/nix/hash.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import { type HashPart, hashPartOf } from '../../src/nix/store-path.ts';
@@ -42,6 +42,12 @@ test('rows name the hashes and places of entries', () => {
         const key = rows.fileKeys.subarray(row * FILE_KEY_BYTES, (row + 1) * FILE_KEY_BYTES);
         expect(key).toEqual(hashToBytes(narInfo.fileHash).subarray(0, FILE_KEY_BYTES));
       }
+      const sorted = some.toSorted((a, b) => (hashPartOf(a.narInfo.path) < hashPartOf(b.narInfo.path) ? -1 : 1));
+      const ids = sorted.flatMap(({ realisations = [] }, row) => realisations.map(({ id }) => ({ id, row })));
+      expect([...(rows.realisations?.rows ?? [])]).toEqual(ids.map(({ row }) => row));
+      expect(Buffer.from(rows.realisations?.keys ?? [])).toEqual(
+        Buffer.concat(ids.map(({ id }) => realisationKey(id))),
+      );
     }),
   );
 });

@@ -80,6 +80,7 @@ export const modelStore: LocalStore = {
   queryBuildClosure: async () => [],
   queryPathInfos: async (paths) => paths.flatMap((path) => made.get(path)?.info ?? []),
   queryValidPaths: async (paths) => new Set(paths),
+  queryRealisations: async () => new Map(),
   contentPath: (path) => baseNameOf(path as StorePath),
 };
 

@@ -200,6 +200,7 @@ describe('what somebody without the key put there', () => {
         storeDir: '/nix/store',
         queryClosure: async () => [lib, evil],
         queryBuildClosure: async () => [],
+        queryRealisations: async () => new Map(),
         queryPathInfos: async () => [],
         queryValidPaths: async () => new Set(),
         contentPath: (of) => paths.contentPath(of === path ? app.path : of),

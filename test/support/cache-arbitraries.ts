@@ -4,7 +4,9 @@ import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../src/cache-index
 import type { Extent } from '../../src/cache-index/extent.ts';
 import type { Pin, Root } from '../../src/cache-index/records.ts';
 import { checkpointTag, segmentTag } from '../../src/cache-index/tags.ts';
-import { type Digest, digestOf } from '../../src/oci/digest.ts';
+import type { Realisation } from '../../src/nix/realisation.ts';
+import { baseNameOf, type StorePath } from '../../src/nix/store-path.ts';
+import { type Digest, digestOf, hexOf } from '../../src/oci/digest.ts';
 import { baseName, narInfo } from './nix-arbitraries.ts';
 
 const digest = (): fc.Arbitrary<Digest> => fc.uint8Array({ maxLength: 4 }).map((bytes) => digestOf(bytes));
@@ -25,11 +27,12 @@ export const entry = (): fc.Arbitrary<Entry> =>
         packed: extents(),
         listing: fc.record({ digest: digest(), extents: extents() }),
         leavesOut: fc.boolean(),
+        realised: fc.uniqueArray(fc.nat({ max: 9 }), { minLength: 1, maxLength: 3 }),
         asserted: fc.nat(),
       },
       { requiredKeys: ['info', 'digest', 'size'] },
     )
-    .map(({ info, digest: file, size, packed, listing, leavesOut, asserted }) => {
+    .map(({ info, digest: file, size, packed, listing, leavesOut, realised, asserted }) => {
       const { extra: _, compression, ...rest } = info;
       const fileHash = fileHashOf(file);
       const fileSize = packed ? packed.reduce((sum, { length }) => sum + length, 0) : size;
@@ -38,9 +41,17 @@ export const entry = (): fc.Arbitrary<Entry> =>
         nar: packed ?? [wholeBlob(file, size)],
         ...(listing && { listing }),
         ...(leavesOut && rest.references.length > 0 && { leftOut: rest.references.slice(0, 2) }),
+        ...(realised && { realisations: realised.map((seed) => realisationOf(rest.path, seed)) }),
         ...(asserted !== undefined && { asserted }),
       };
     });
+
+const realisationOf = (path: StorePath, seed: number): Realisation => ({
+  id: `sha256:${hexOf(digestOf(Buffer.from(`${path} ${seed}`)))}!out`,
+  outPath: baseNameOf(path),
+  dependentRealisations: {},
+  signatures: [`key-${seed}:AAAA`],
+});
 
 export const root = (): fc.Arbitrary<Root> =>
   fc.record(

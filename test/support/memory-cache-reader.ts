@@ -4,11 +4,18 @@ import { createHash } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { zstdCompressSync } from 'node:zlib';
-import type { CacheReader, CacheStatus, NarFile, RefreshResult } from '../../src/cache/read/cache-reader.ts';
+import type {
+  CacheReader,
+  CacheStatus,
+  FoundRealisation,
+  NarFile,
+  RefreshResult,
+} from '../../src/cache/read/cache-reader.ts';
 import { clientText, digestOfFile, type Entry, formatEntry, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
 import type { CallOptions } from '../../src/call-options.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { hashFromBytes, type NixHash } from '../../src/nix/hash.ts';
+import type { Realisation } from '../../src/nix/realisation.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { type BaseName, type HashPart, hashPartOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
 import type { ByteRange } from '../../src/streams/byte-range.ts';
@@ -21,6 +28,7 @@ export interface MemoryPath {
   readonly compression?: 'none' | 'zstd';
   readonly keys?: readonly SecretKey[];
   readonly listing?: string;
+  readonly realisations?: readonly Realisation[];
 }
 
 /** What the registry does wrong from now on. */
@@ -60,7 +68,7 @@ export class MemoryCacheReader implements CacheReader {
   #refreshedAt: Date | undefined;
   #lastError: string | undefined;
 
-  add({ baseName, nar, references = [], compression = 'none', keys = [], listing }: MemoryPath): Entry {
+  add({ baseName, nar, references = [], compression = 'none', keys = [], listing, realisations }: MemoryPath): Entry {
     const path = toStorePath(parseBaseName(baseName));
     const bytes = compression === 'zstd' ? zstdCompressSync(nar) : nar;
     const fileHash = sha256(bytes);
@@ -75,6 +83,7 @@ export class MemoryCacheReader implements CacheReader {
         fileSize: bytes.length,
       },
       nar: [wholeBlob(digestOfFile(fileHash), bytes.length)],
+      realisations,
     };
     this.#entries.set(hashPartOf(path), entry);
     this.#files.set(fileHash, { entry, bytes });
@@ -91,6 +100,15 @@ export class MemoryCacheReader implements CacheReader {
   findEntry(hashPart: HashPart): Entry | undefined {
     this.#lookUp();
     return this.#entries.get(hashPart);
+  }
+
+  findRealisation(id: string): FoundRealisation | undefined {
+    this.#lookUp();
+    for (const entry of this.#entries.values()) {
+      const realisation = entry.realisations?.find((each) => each.id === id);
+      if (realisation) return { realisation, entry };
+    }
+    return undefined;
   }
 
   findNarFile(fileHash: NixHash): NarFile | undefined {

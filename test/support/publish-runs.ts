@@ -96,6 +96,7 @@ const localStoreOf = (paths: LocalPaths): LocalStore => ({
   storeDir: '/nix/store',
   queryClosure: async (roots) => closureOf(paths, roots),
   queryBuildClosure: async () => [],
+  queryRealisations: async () => new Map(),
   queryPathInfos: async (wanted) => paths.infos.filter(({ path }) => wanted.includes(path)),
   queryValidPaths: async (wanted) =>
     new Set(paths.infos.map(({ path }) => path).filter((path) => wanted.includes(path))),

@@ -8,6 +8,7 @@ import type { Entry } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
+import type { Realisation } from '../../nix/realisation.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type { Awaitable } from './index-store.ts';
@@ -17,6 +18,12 @@ export interface NarFile {
   readonly entry: Entry;
   /** Bytes of the compressed NAR. */
   readonly size: number;
+}
+
+/** Which path an output of a content-addressed derivation is. */
+export interface FoundRealisation {
+  readonly realisation: Realisation;
+  readonly entry: Entry;
 }
 
 export interface CacheReader {
@@ -29,6 +36,8 @@ export interface CacheReader {
   findNarInfoText(hashPart: HashPart): Awaitable<string | undefined>;
   /** The entry with this hash part, parsed. */
   findEntry(hashPart: HashPart): Awaitable<Entry | undefined>;
+  /** The newest realisation with this id, and the entry of the path that it names. */
+  findRealisation?(id: string): Awaitable<FoundRealisation | undefined>;
   /** What segments say of this hash part, newest first; those that cannot be parsed are left out. Slow: it looks at all. */
   entriesOf?(hashPart: HashPart): Iterable<Entry>;
   /** The compressed NAR with this file hash, whichever entry names it. */

@@ -13,7 +13,7 @@ import type { HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import { SharedWork } from '../../shared-work.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
-import type { CacheReader, CacheStatus, NarFile, RefreshResult } from './cache-reader.ts';
+import type { CacheReader, CacheStatus, FoundRealisation, NarFile, RefreshResult } from './cache-reader.ts';
 import { DroppedEntries } from './dropped-entries.ts';
 import type { IndexStore } from './index-store.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
@@ -102,6 +102,10 @@ export class IndexReader implements CacheReader {
 
   entriesOf(hashPart: HashPart): Iterable<Entry> {
     return this.#entries.formsOf(hashPart);
+  }
+
+  findRealisation(id: string): FoundRealisation | undefined {
+    return this.#entries.findRealisation(id);
   }
 
   findAsserted(hashPart: HashPart): FoundEntry | undefined {

@@ -1,11 +1,12 @@
 /** The entries of segments that are at hand, each in its newest form, found by its hash part or by its file. */
 import { clientText, type Entry, parseEntry } from '../../cache-index/entry.ts';
 import { EntryTable, type Row, type SegmentRows, STORE_HASH_BYTES } from '../../cache-index/entry-table.ts';
-import { NO_ROWS } from '../../cache-index/segment-rows.ts';
+import { NO_ROWS, realisationKey } from '../../cache-index/segment-rows.ts';
 import { isNixcacheError } from '../../errors.ts';
 import { hashToBytes, type NixHash } from '../../nix/hash.ts';
 import { decode } from '../../nix/nixbase32.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
+import type { FoundRealisation } from './cache-reader.ts';
 import type { LoadedSegment } from './segment-loader.ts';
 
 /** An entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
@@ -34,6 +35,8 @@ export class LoadedEntries {
   #table = new EntryTable();
   /** By the row they were read from, until other segments are installed. */
   readonly #parsed = new Map<string, Entry>();
+  /** By the key of the id, the row of the newest segment that has it. */
+  #realisations = new Map<string, Row>();
   #segments: readonly LoadedSegment[] = [];
   #storeDir: string = DEFAULT_STORE_DIR;
 
@@ -58,6 +61,7 @@ export class LoadedEntries {
       for (const { segment } of segments.slice(before.length)) this.#table.add(segment.rows);
     } else this.#table = EntryTable.of(segments.map(({ segment }) => segment.rows));
     this.#segments = segments;
+    this.#realisations = new Map(segments.flatMap(realisationRows));
     this.#storeDir = this.#readStoreDir() ?? storeDir;
     this.#parsed.clear();
   }
@@ -95,6 +99,14 @@ export class LoadedEntries {
     const row = this.#table.findFile(hashToBytes(fileHash));
     const entry = row && this.#found(row).entry;
     return entry?.narInfo.fileHash === fileHash ? entry : undefined;
+  }
+
+  /** The newest realisation of `id`, with the entry of its path. */
+  findRealisation(id: string): FoundRealisation | undefined {
+    const row = this.#realisations.get(keyText(realisationKey(id), 0));
+    const entry = row && this.#found(row).entry;
+    const realisation = entry?.realisations?.find((each) => each.id === id);
+    return entry && realisation && { realisation, entry };
   }
 
   /** Every entry once. */
@@ -161,6 +173,20 @@ export class LoadedEntries {
     return [...votes].toSorted(([, a], [, b]) => b - a)[0]?.[0];
   }
 }
+
+function realisationRows({ segment: { rows } }: LoadedSegment, segment: number): (readonly [string, Row])[] {
+  const { realisations, offsets, lengths } = rows;
+  if (!realisations) return [];
+  return Array.from(realisations.rows, (row, i) => [
+    keyText(realisations.keys, i),
+    { segment, row, offset: offsets[row] ?? 0, length: lengths[row] ?? 0 },
+  ]);
+}
+
+const KEY_BYTES = 20;
+/** The key at place `i` of a column. */
+const keyText = (keys: Uint8Array, i: number): string =>
+  Buffer.from(keys.buffer, keys.byteOffset + i * KEY_BYTES, KEY_BYTES).toString('latin1');
 
 /** The row of a segment with the store hash `wanted`. */
 function rowOf(storeHashes: Uint8Array, wanted: Uint8Array): number | undefined {

@@ -176,6 +176,7 @@ export class CacheWriter implements AsyncDisposable {
       narInfo: { extra: _foreign, ...info },
       nar: { bytes, parts = [], listing, fileHash, fileSize, pieces },
       leftOut,
+      realisations,
     }: TakenPath,
     again: () => Promise<PendingEntry>,
   ): Promise<PendingEntry> {
@@ -192,7 +193,7 @@ export class CacheWriter implements AsyncDisposable {
         const entry = {
           narInfo,
           nar: narAt.extents,
-          leftOut,
+          ...{ leftOut, realisations },
           ...(digest && listedAt && { listing: { digest, extents: listedAt.extents } }),
           ...(pieces && { pieces: { pieceBytes: pieces.pieceBytes, digests: pieces.digests } }),
         };

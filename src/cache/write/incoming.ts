@@ -28,6 +28,8 @@ export interface TakenPath {
   readonly nar: NarResult;
   /** As of Entry. */
   readonly leftOut?: Entry['leftOut'];
+  /** As of Entry. */
+  readonly realisations?: Entry['realisations'];
 }
 
 export interface PendingEntry {

@@ -8,6 +8,7 @@ import { NixCommand } from '../../../nix-store/nix-command.ts';
 import { formatCount } from '../../../quantity.ts';
 import type { Call } from '../../command.ts';
 import { sourcesOf } from '../../context.ts';
+import { outputJson } from '../../json.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
 
@@ -44,7 +45,9 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
     await output.stepOutputs({ matrix });
     return;
   }
-  output.result({ flake: discovery.source, outputs, failures }, () => formatDiscovery(discovery, output.tableWidth));
+  output.result({ flake: discovery.source, outputs: outputs.map(outputJson), failures }, () =>
+    formatDiscovery(discovery, output.tableWidth),
+  );
   output.info(
     `${formatCount(outputs.length, 'output')}${failures.length > 0 ? `, ${failures.length} failed to evaluate` : ''}`,
   );
@@ -64,7 +67,7 @@ function formatDiscovery({ outputs }: Discovery, width: number | undefined): str
     outputs.map(({ attrPath, system, outputs: paths }) => [
       attrPath,
       system,
-      paths['out'] ?? Object.values(paths)[0] ?? '',
+      paths['out'] ?? Object.values(paths)[0] ?? '(known once it is built)',
     ]),
     { width },
   );

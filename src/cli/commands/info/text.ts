@@ -41,6 +41,12 @@ export function formatPathReport(report: PathReport, { retain, width }: InfoText
       signatures.map(({ keyName, verdict }) => `${keyName}${VERDICTS[verdict]}`),
       'nobody',
     ),
+    ...(entry.realisations === undefined
+      ? []
+      : several(
+          'realises',
+          entry.realisations.map(({ id }) => id),
+        )),
     ...several(
       'references',
       narInfo.references.map((name) => (leftOut?.includes(name) ? `${name} (left out on purpose)` : name)),
@@ -119,6 +125,7 @@ export function pathJson(report: PathReport): unknown {
     ...{ path, narHash, narSize, fileHash, fileSize, compression, ca, narInfo: narInfoText },
     references: pathsJson(references, storeDir),
     deriver: deriver && `${storeDir}/${deriver}`,
+    realisations: entry.realisations ?? [],
     ...{ extents: entry.nar, listing: entry.listing, segment, asserted, signatures, closure: closureJson(closure) },
     dependents: pathsJson(dependents, storeDir),
     roots: roots.map(({ root, isCurrent }) => ({ ...rootJson(root, storeDir), isCurrent })),

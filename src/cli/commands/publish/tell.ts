@@ -3,6 +3,7 @@ import type { PushSettings } from '../../../config/publish-settings.ts';
 import type { OutputReport, OutputStatus, PublishResult } from '../../../publish/publish.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
 import { EXIT, type ExitCode } from '../../exit-codes.ts';
+import { outputJson } from '../../json.ts';
 import type { Session } from '../../session/session.ts';
 import { escapeMarkdown, markdownBlock, markdownCode } from '../../ui/markdown.ts';
 import type { Output } from '../../ui/output.ts';
@@ -64,7 +65,7 @@ type Outputs = Pick<PublishResult, 'outputs' | 'evaluationFailures' | 'source'>;
 const outputsJson = ({ outputs, evaluationFailures, source }: Outputs): Readonly<Record<string, unknown>> => ({
   source,
   outputs: outputs.map(({ output, status, failure }) => ({
-    ...output,
+    ...outputJson(output),
     status,
     ...(failure === undefined ? {} : { error: failure.error }),
   })),
