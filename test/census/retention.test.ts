@@ -53,6 +53,20 @@ it('keeps the newest records of each name, counting a path published again anew'
   ]);
 });
 
+it('counts the records of a name by source and system: another machine or fork pushes none out', () => {
+  const elsewhere = [{}, { system: 'aarch64-darwin' }, { source: 'github:other/repo' }];
+  const records = elsewhere.flatMap((place, i) => [
+    rootOf('app', 1 + i, place),
+    rootOf('app', 5 + i, place),
+    rootOf('newer', 9, place),
+  ]);
+  const { kept } = applyRetention(records, [], { ...policy, keepLast: 1 });
+  const last = kept.filter(({ reason }) => reason.kind === 'keep-last');
+  expect(last.map(({ reason }) => reason)).toEqual(
+    [5, 6, 7].map((days) => ({ kind: 'keep-last', name: 'app', time: seconds(days) })),
+  );
+});
+
 it('keeps both when two publishes are of one second', () => {
   const a = rootOf('a', 5, { run: 'one' });
   const b = rootOf('b', 5, { run: 'other' });

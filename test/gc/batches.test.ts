@@ -143,6 +143,22 @@ describe('gc with a deleter that works in batches', () => {
     await expect(gcAt(store, day(62), { deleter })).resolves.toMatchObject({ report: { deletedManifests: 7 } });
   });
 
+  it('nor a pack that is mostly dead, whose live pieces it has just moved', async () => {
+    const store = new MemoryStore();
+    const cache = new CacheBuilder(store);
+    await cache.publish({ at: day(0), paths: ['a', 'b', 'c', 'd'].map((name) => ({ name, bytes: 1000 })) });
+    await cache.publish({ at: day(40), asserted: ['a'] });
+    const pack = (await openReader(store)).findEntry(hashPartFor('a'))?.nar[0]?.digest as Digest;
+    const deleter = new BatchedDeleter(store, () => {
+      store.blobs.delete(pack);
+      return undefined;
+    });
+    const { report } = await gcAt(store, day(60), { deleter, graceSeconds: 0 });
+    expect(report).toMatchObject({ packs: { rewritten: 1 }, deletedManifests: 2 });
+    expect(store.blobs.has(pack)).toBe(false);
+    await cache.expectReadable(['a']);
+  });
+
   it('asks no further once the deleter says that nothing more can be deleted', async () => {
     const { store } = await due();
     const stopped = new NixcacheError('ERR_REGISTRY', 'enough for today');

@@ -34,6 +34,15 @@ describe('a gc', () => {
     expect(() => assertClock(at(-31), { tags }, name)).toThrow(/or leave it: gc runs again from 2026-05-02T00:00/);
   });
 
+  it.each([
+    ['last', [0, 40]],
+    ['first', [40, 0]],
+  ])('goes by the newest of several publishes, listed %s', (_, days) => {
+    const several = new Set(days.map((each) => segmentTag(digestOf(Buffer.from(`${each}`)), at(each))));
+    expect(() => assertClock(at(9), { tags: several }, 'it')).toThrow(at(40).toISOString());
+    expect(() => assertClock(at(10), { tags: several }, 'it')).not.toThrow();
+  });
+
   it('refuses before anything is written', async () => {
     const store = new MemoryStore();
     await new CacheBuilder(store).publish({ at: day(0), paths: ['a'] });

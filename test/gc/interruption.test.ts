@@ -173,6 +173,22 @@ describe('a publish while gc runs', () => {
     const checkpoints = [...held.store.tags.keys()].filter((tag) => parseTag(tag)?.kind === 'checkpoint');
     expect(checkpoints).toHaveLength(1);
   });
+
+  it('by a newer nixcache, whose format gc cannot read, stops gc, which drops nothing', async () => {
+    const held = hooked();
+    const cache = await lived(held.store);
+    held.hook = (method, args) => {
+      const [index] = [...held.store.tags.values()];
+      if (isSegment(method, args) && index) held.store.tags.set('seg2-0-0', index);
+    };
+    await expect(gcAt(held.store, day(50))).rejects.toMatchObject({
+      code: 'ERR_INDEX_VERSION',
+      message: expect.stringMatching(/before it dropped anything.*seg2-0-0/),
+    });
+    held.hook = undefined;
+    held.store.tags.delete('seg2-0-0');
+    await cache.expectReadable(['app', 'p', 'x', 'y', 'z']);
+  });
 });
 
 test('two gcs at once make duplicates at most, which the next one removes', async () => {

@@ -70,6 +70,17 @@ it('and for a root of which only the record was committed', async () => {
   expect(await namesIn(store)).toEqual(['lib', 'new', 'old']);
 });
 
+it('does so while a publish may still be under way, though a second gc has compacted meanwhile', async () => {
+  const { store, cache } = await aged();
+  await gcAt(store, day(60));
+  await cache.publish({ at: day(60.1), paths: ['small'] });
+  const second = await gcAt(store, day(60.1));
+  expect(second.report.checkpoint).toBeDefined();
+  await cache.publish({ at: day(60.2), paths: [{ name: 'app', references: ['old'] }] });
+  await gcAt(store, day(60.3));
+  expect(await namesIn(store)).toEqual(['app', 'lib', 'new', 'old', 'small']);
+});
+
 it('leaves dropped what nothing needs', async () => {
   const { store } = await aged();
   await gcAt(store, day(60));

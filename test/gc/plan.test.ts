@@ -53,8 +53,9 @@ it('drops, rewrites and replaces as a whole', () => {
       { day: 2, entries: [{ name: 'app', references: ['lib'] }, { name: 'tool' }], roots: [root], pins: [pin] },
       { day: 95, entries: many(400, 'x') },
     ],
-    checkpoints: [{ day: 3, config: { replaces: [segmentOfDay(-1), segmentOfDay(-2)], publicKeys: ['k:0'] } }],
+    checkpoints: [{ day: 3, config: { replaces: [-1, -2, -3].map(segmentOfDay), publicKeys: ['k:0'] } }],
     tags: [segmentOfDay(-1)],
+    listed: [segmentOfDay(-3)], // its tag is gone, but a stale cache-index would bring it back
     today: 100,
   });
   const plan = planGc(input);
@@ -68,7 +69,7 @@ it('drops, rewrites and replaces as a whole', () => {
     ],
     packs: [],
     checkpoint: {
-      replaces: [checkpointOfDay(3), segmentOfDay(-1), segmentOfDay(1), segmentOfDay(2)].sort(),
+      replaces: [checkpointOfDay(3), ...[-3, -1, 1, 2].map(segmentOfDay)].sort(),
       roots: [root],
       pins: [pin],
       publicKeys: ['k:0', 'k:1'],
