@@ -9,6 +9,8 @@ const UNDICI = ['agent', 'pool', 'proxy-agent', 'socks5-proxy-agent'].map((file)
 
 const COMMON = {
   platform: 'node',
+  // What a chunk loads with it is decided below, by groups.
+  checks: { ineffectiveDynamicImport: false },
   plugins: [
     {
       name: 'less-undici',

@@ -9,7 +9,7 @@ export interface FlakeSource {
   readonly url: string;
   /**
    * The same, pinned to what was read, as far as it can be: a dirty git tree cannot. It holds no secret either: what was
-   * fetched with one is named by where Nix put it in the store.
+   * fetched with one, or lies where no URL leads, is named by where Nix put it in the store.
    */
   readonly lockedUrl: string;
   /** The git commit; with `-dirty` behind it when the tree has changes (since Nix 2.17; before that it is left out). */
@@ -74,7 +74,7 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
   const { path, locked, revision = parsed.data.dirtyRevision } = parsed.data;
   const url = withSwitches(parsed.data.url, locked);
   const resolvedUrl = withSwitches(parsed.data.resolvedUrl, locked);
-  const lockedUrl = withoutSecrets(url) === url ? url : storeUrl(path, locked);
+  const lockedUrl = withoutSecrets(url) === url && IN_URL.test(url) ? url : storeUrl(path, locked);
   return {
     ...{ url: withoutSecrets(resolvedUrl), lockedUrl },
     ...(revision !== undefined && { revision }),
@@ -82,6 +82,9 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
     ...(locked?.dir ? { directory: locked.dir } : {}),
   };
 }
+
+/** Nix before 2.20 prints the path of a directory as it is, with spaces and umlauts, and takes no such URL itself. */
+const IN_URL = /^[!-~]*$/;
 
 /** What says which flake is meant (Nix's manual, flake references); any other parameter of a URL may be a token. */
 const PLAIN_PARAMETERS: ReadonlySet<string> = new Set([

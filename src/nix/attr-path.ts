@@ -147,3 +147,7 @@ const malformed = (text: string): NixcacheError =>
     'ERR_USAGE',
     `'${text}' is not an attribute path: write components with dots between, as in packages.x86_64-linux.hello or packages.*.hello`,
   );
+
+/** One of the outputs of a derivation, as Nix writes it: `hello`, or `hello^dev` for one that is not called out. */
+export const withOutput = (attrPath: string, output: string): string =>
+  output === 'out' ? attrPath : `${attrPath}^${output}`;

@@ -1,6 +1,7 @@
 /** From a flake to a cache that has its outputs: discover, build, then publish-paths.ts. */
 
 import { NixcacheError } from '../errors.ts';
+import { withOutput } from '../nix/attr-path.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type BuildReport, build } from '../nix-store/build.ts';
 import type { BuildFailure } from '../nix-store/build-failure.ts';
@@ -231,7 +232,7 @@ const namedRoots = (reports: readonly OutputReport[]): { name: string; path: Sto
     .filter(({ status }) => status === 'built' || status === 'present' || status === 'cached')
     .flatMap(({ output }) =>
       Object.entries(output.outputs).map(([name, path]) => ({
-        name: name === 'out' ? output.attrPath : `${output.attrPath}^${name}`,
+        name: withOutput(output.attrPath, name),
         path,
         system: output.system,
       })),

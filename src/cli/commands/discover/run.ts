@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { discoverSettings } from '../../../config/publish-settings.ts';
+import { withOutput } from '../../../nix/attr-path.ts';
 import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store/discover.ts';
 import { planMatrix } from '../../../nix-store/matrix.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
@@ -64,11 +65,13 @@ function formatDiscovery({ outputs }: Discovery, width: number | undefined): str
   if (outputs.length === 0) return '';
   return formatTable(
     ['OUTPUT', 'SYSTEM', 'STORE PATH'],
-    outputs.map(({ attrPath, system, outputs: paths }) => [
-      attrPath,
-      system,
-      paths['out'] ?? Object.values(paths)[0] ?? '(known once it is built)',
-    ]),
+    outputs.flatMap(({ attrPath, system, outputs: paths }) =>
+      Object.entries(paths).map(([name, path]) => [
+        withOutput(attrPath, name),
+        system,
+        path ?? '(known once it is built)',
+      ]),
+    ),
     { width },
   );
 }

@@ -34,6 +34,7 @@ export async function runList(call: Call): Promise<void> {
   if (shows.entries) {
     const count = printEntries(listEntries(reader, matches), output);
     if (glob !== undefined && count === 0) throw nothingLike(glob, 'entry', catalog);
+    output.info(formatCount(count, 'entry', 'entries'));
     return;
   }
   const pins = catalog.currentPins.filter(({ name, path }) => path !== undefined && matches(path, name));
@@ -95,15 +96,12 @@ function printEntries(entries: Iterator<ListedEntry>, output: Output): number {
   while (width !== undefined && first.length <= MAX_FITTED) {
     const next = entries.next();
     if (!next.done) first.push(next.value);
-    else return tellCount(first.length, output, first.length === 0 ? '' : formatEntries(first, width));
+    else {
+      output.line(first.length === 0 ? '' : formatEntries(first, width), { orNothing: true });
+      return first.length;
+    }
   }
-  return tellCount(printLines(first, entries, output), output);
-}
-
-function tellCount(count: number, output: Output, table = ''): number {
-  output.line(table, { orNothing: true });
-  output.info(formatCount(count, 'entry', 'entries'));
-  return count;
+  return printLines(first, entries, output);
 }
 
 /** One a line, as they come: nothing is held but what is written at once. */

@@ -106,6 +106,7 @@ function formatToBuild({ outputs }: Outputs): readonly string[] {
 function tellNothing({ outputs, outcome }: PublishResult, output: Output): void {
   if (outcome === undefined || outcome.pushed.length + outcome.failed.size > 0) return;
   const isAll = (status: OutputStatus): boolean => outputs.every((report) => report.status === status);
+  if (outputs.length === 0) return; // none evaluates, which is said of each
   if (isAll('skipped')) output.warn('nothing was published: no output is built, and --no-build was given');
   else if (isAll('cached')) output.info('nothing to push: the cache has all of it');
 }

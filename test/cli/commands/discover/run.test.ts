@@ -1,6 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from '../../run-cli.ts';
 import { type NixCli, openNixCli } from '../nix-cli.ts';
 
 let cli: NixCli;
@@ -15,6 +16,18 @@ describe('discover', () => {
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^OUTPUT +SYSTEM +STORE PATH\npackages\.\S+\.bad .*\npackages\.\S+\.good .*good-1$/);
     expect(stderr).toMatch(/packages\.\S+\.broken does not evaluate: broken on purpose/);
+  });
+
+  it('lists every output of a derivation, by the name that it has as a root, wherever the flake lies', async () => {
+    const flake = join(cli.nix.dir, 'two outputs, für zwei');
+    await mkdir(flake);
+    const derivation =
+      'derivation { name = "two"; system = "x86_64-linux"; builder = "/bin/sh"; outputs = [ "out" "man" ]; }';
+    await writeFile(join(flake, 'flake.nix'), `{ outputs = _: { packages.x86_64-linux.two = ${derivation}; }; }`);
+    const { stdout, stderr } = await runCli(['discover', '--system', 'x86_64-linux'], { cwd: flake, env: cli.nix.env });
+    expect(stderr).toBe('1 output');
+    expect(stdout).toMatch(/\npackages\.x86_64-linux\.two +x86_64-linux +\/nix\/store\/\S+-two$/m);
+    expect(stdout).toMatch(/\npackages\.x86_64-linux\.two\^man +x86_64-linux +\/nix\/store\/\S+-two-man$/m);
   });
 
   it('prints one JSON document', async () => {
