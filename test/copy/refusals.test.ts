@@ -34,6 +34,14 @@ it('what is at the destination without what it needs lets nothing rest on it, at
   expect(['libc', 'lib'].map((name) => refusals.has(hash(name)))).toEqual([true, false]);
 });
 
+it('another form of a path that is broken at the destination may mend it, though it refers to itself', () => {
+  const refusals = new Refusals();
+  refusals.add(info('libc'), 'nobody signed it');
+  refusals.pass(info('lib', 'libc', 'lib'));
+  expect(refusals.faultOf(info('lib', 'lib'))).toBeUndefined();
+  expect(refusals.faultOf(info('lib', 'lib', 'libc'))).toMatch(/-libc, which is left out$/);
+});
+
 it('records lose what is not whole, and keep removals of pins', () => {
   const refusals = new Refusals();
   refusals.add(info('bad'), 'damaged');

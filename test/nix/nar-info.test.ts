@@ -175,6 +175,13 @@ it('reads a narinfo with very many references', () => {
   expect(parseNarInfo(text({ References: references.join(' ') })).references).toEqual(references);
 });
 
+it.each([[`${A} ${A} ${Z}`], [`${A} ${Z} ${Z}`], [`${Z} ${A} ${Z}`]])(
+  'names each reference once, as signatures do: %s',
+  (references) => {
+    expect(parseNarInfo(text({ References: references })).references).toEqual([A, Z]);
+  },
+);
+
 it('sorts references by bytes and names each once', () => {
   const [a, z] = [parseBaseName(A), parseBaseName(Z)];
   expect(sortReferences([z, a, z])).toEqual([a, z]);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it, test } from 'vitest';
-import { parseRange } from '../../src/serve/negotiate.ts';
+import { negotiate, parseRange } from '../../src/serve/negotiate.ts';
 
 it.each([
   ['bytes=0-0', 0, 1],
@@ -43,4 +43,16 @@ test('a range is never empty and never reaches outside', () => {
       expect(range.offset + range.length).toBeLessThanOrEqual(size);
     }),
   );
+});
+
+it.each([
+  ['its tag', '"a"', 206],
+  ['another tag', '"b"', 200],
+  ['a weak tag, which does not vouch for bytes', 'W/"a"', 200],
+  ['a date, and it has none', 'Fri, 20 Nov 2026 12:00:00 GMT', 200],
+])('a part is given when If-Range names the same bytes: %s', (_, ifRange, status) => {
+  const headers = new Headers({ Range: 'bytes=0-1', 'If-Range': ifRange });
+  const answer = { status: 200, headers: [], body: Buffer.from('text'), etag: '"a"' };
+  const reply = negotiate({ method: 'GET', headers }, answer);
+  expect([reply.status, String(reply.body)]).toEqual([status, status === 206 ? 'te' : 'text']);
 });

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { Slots } from '../../src/serve/slots.ts';
 
@@ -21,5 +22,15 @@ describe('slots', () => {
     expect(order).toEqual(['a', 'c']);
     (await slots.take())();
     await expect(slots.take({ signal: leaving.signal })).rejects.toThrow();
+  });
+
+  it('leave nothing on the signal of one who got his turn: it may be that of a whole process', async () => {
+    const slots = new Slots(1);
+    const { signal } = new AbortController();
+    const release = await slots.take({ signal });
+    const next = slots.take({ signal });
+    release();
+    (await next)();
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });

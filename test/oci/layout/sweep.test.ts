@@ -62,6 +62,18 @@ describe('a sweep', () => {
     expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(['README']);
   });
 
+  it('leaves the unfinished files of an hour, however short the grace period: their writers are at work', async () => {
+    const { store } = await newLayout();
+    const ingest = await store.ingestDirectory();
+    const written = (minutes: number): Date => new Date(Date.now() - minutes * 60_000);
+    for (const minutes of [10, 50, 70]) {
+      await writeFile(join(ingest, `${minutes}`), noise(700, minutes));
+      await utimes(join(ingest, `${minutes}`), written(minutes), written(minutes));
+    }
+    expect(await store.sweep({ graceSeconds: 0 })).toEqual({ blobs: 0, bytes: 700 });
+    expect((await readdir(ingest)).sort()).toEqual(['10', '50']);
+  });
+
   it('removes directories of dead writers, and leaves those in which one is at work', async () => {
     const { store } = await newLayout();
     const ingest = await store.ingestDirectory();
@@ -102,6 +114,16 @@ describe('a sweep', () => {
     await rename(blobPath(path, layer), join(await store.ingestDirectory(), `doomed-${hexOf(layer.digest)}`));
     await store.sweep({ graceSeconds: 3600 });
     expect(await store.hasBlob(layer)).toBe(true);
+  });
+
+  it('gives it back as new, for a publisher may have been told of it meanwhile', async () => {
+    const { path, store } = await newLayout();
+    await pushTagged(store, 'other');
+    const blob = await push(store, noise(100, 'unnamed yet'));
+    await ageBlobs(path);
+    await rename(blobPath(path, blob), join(await store.ingestDirectory(), `doomed-${hexOf(blob.digest)}`));
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
+    expect((await readdir(join(path, 'blobs', 'sha256'))).sort()).toContain(hexOf(blob.digest));
   });
 
   it('takes nothing from publishers who were told that their blobs exist, while they commit', async () => {

@@ -1,9 +1,12 @@
 /** What many, slow and old clients can do to a server, and to each other. */
+
+import { EventEmitter } from 'node:events';
 import { readdirSync } from 'node:fs';
+import type { Server } from 'node:http';
 import { zstdCompressSync } from 'node:zlib';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { HttpClient } from '../../../src/http/node/client.ts';
-import { defaultLimits } from '../../../src/serve/node/limits.ts';
+import { cutSlowReaders, defaultLimits } from '../../../src/serve/node/limits.ts';
 import { type ServerEvent, type ServerOptions, startServer } from '../../../src/serve/node/server.ts';
 import { PROMPT } from '../../../src/upstream/patience.ts';
 import { Upstream } from '../../../src/upstream/upstream.ts';
@@ -142,6 +145,26 @@ it('a client that takes hardly anything is cut off, and one that waits is not', 
   await expect.poll(() => reader.opened[0]?.stream.destroyed).toBe(true);
   waiting.send(request('/health'));
   await waiting.until((text) => text.endsWith('ok\n'));
+});
+
+it('a client that is slow for less than the span is not cut off, however often; one that is for all of it is', () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const server = new EventEmitter();
+  onTestFinished(cutSlowReaders(server as Server, { spanMs: 500, leastBytes: 500 }));
+  const socket = { bytesWritten: 0, writableLength: 1, once: vi.fn(), destroy: vi.fn() };
+  server.emit('connection', socket);
+  const pass = (ms: number, bytes: number): void => {
+    socket.bytesWritten += bytes;
+    vi.advanceTimersByTime(ms);
+  };
+  for (let i = 0; i < 10; i++) {
+    pass(400, 0);
+    pass(100, 100);
+  }
+  expect(socket.destroy).not.toHaveBeenCalled();
+  pass(500, 0);
+  expect(socket.destroy).toHaveBeenCalled();
 });
 
 describe('a NAR of unknown length', () => {
