@@ -1,4 +1,5 @@
 /** The columns of one segment: made from its entries text once, kept beside it on disk, loaded without parsing. */
+import { crc32 } from 'node:zlib';
 import { NixcacheError } from '../errors.ts';
 import { hashToBytes, parseHash } from '../nix/hash.ts';
 import { decode, encode } from '../nix/nixbase32.ts';
@@ -133,23 +134,35 @@ function fileHash(entry: Buffer): Uint8Array {
 }
 
 /**
- * `NCR3`, the count, the size of the text the rows belong to, the count of realisations, the SHA-256 of that text and of the
- * columns, then the columns, those of realisations last; little-endian.
+/**
+ * `NCR4`, the count, the size of the text the rows belong to, the count of realisations, the SHA-256 of that text and of the
+ * columns, then the columns, among them the CRC-32 of each entry, and those of realisations last; little-endian.
  */
-const MAGIC = 0x3352434e;
+const MAGIC = 0x3452434e;
 const TEXT_SIZE_AT = 8;
 const REALISATIONS_AT = 12;
 const TEXT_HASH_AT = 16;
 const COLUMNS_HASH_AT = 48;
 const HEADER_BYTES = 80;
-const ROW_BYTES = STORE_HASH_BYTES + FILE_KEY_BYTES + 8;
+const ROW_BYTES = STORE_HASH_BYTES + FILE_KEY_BYTES + 12;
 const REALISATION_KEY_BYTES = 20;
 const REALISATION_ROW_BYTES = REALISATION_KEY_BYTES + 4;
 
+/** Rows that were kept beside their text. */
+export interface KeptRows {
+  readonly rows: SegmentRows;
+  /** CRC-32 of each entry. */
+  readonly checksums: Uint32Array;
+}
+
 export function encodeRows(rows: SegmentRows, text: Buffer): Buffer {
   const { realisations } = rows;
+  const checksums = Uint32Array.from(rows.offsets, (offset, row) =>
+    crc32(text.subarray(offset, offset + (rows.lengths[row] ?? 0))),
+  );
   const columns = Buffer.concat([
-    ...[bytesOf(rows.offsets), bytesOf(rows.lengths), rows.storeHashes, rows.fileKeys],
+    ...[rows.offsets, rows.lengths, checksums].map(bytesOf),
+    ...[rows.storeHashes, rows.fileKeys],
     ...(realisations ? [bytesOf(realisations.rows), realisations.keys] : []),
   ]);
   const header = Buffer.alloc(HEADER_BYTES);
@@ -162,20 +175,22 @@ export function encodeRows(rows: SegmentRows, text: Buffer): Buffer {
   return Buffer.concat([header, columns]);
 }
 
-/** The rows in `bytes`, or undefined unless they are whole and belong to a text of `textBytes` bytes. */
-export function decodeRows(bytes: Buffer, textBytes: number): SegmentRows | undefined {
+/** The rows in `bytes`, or undefined unless they are as they were written and belong to a text of `textBytes` bytes. */
+export function decodeRows(bytes: Buffer, textBytes: number): KeptRows | undefined {
   if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
   const count = bytes.readUInt32LE(4);
   const realised = bytes.readUInt32LE(REALISATIONS_AT);
   const size = HEADER_BYTES + count * ROW_BYTES + realised * REALISATION_ROW_BYTES;
   if (bytes.length !== size || bytes.readUInt32LE(TEXT_SIZE_AT) !== textBytes) return undefined;
   const columns = new Uint8Array(bytes.subarray(HEADER_BYTES)); // a copy, so that 32-bit columns are aligned
-  return {
+  if (bytes.toString('hex', COLUMNS_HASH_AT, HEADER_BYTES) !== hexOf(digestOf(columns))) return undefined;
+  const integers = (column: number): Uint32Array => new Uint32Array(columns.buffer, column * count * 4, count);
+  const hashesAt = count * 12;
+  const rows: SegmentRows = {
     count,
-    offsets: new Uint32Array(columns.buffer, 0, count),
-    lengths: new Uint32Array(columns.buffer, count * 4, count),
-    storeHashes: columns.subarray(count * 8, count * (8 + STORE_HASH_BYTES)),
-    fileKeys: columns.subarray(count * (8 + STORE_HASH_BYTES), count * ROW_BYTES),
+    ...{ offsets: integers(0), lengths: integers(1) },
+    storeHashes: columns.subarray(hashesAt, hashesAt + count * STORE_HASH_BYTES),
+    fileKeys: columns.subarray(hashesAt + count * STORE_HASH_BYTES, count * ROW_BYTES),
     ...(realised > 0 && {
       realisations: {
         rows: new Uint32Array(columns.buffer, count * ROW_BYTES, realised),
@@ -183,11 +198,22 @@ export function decodeRows(bytes: Buffer, textBytes: number): SegmentRows | unde
       },
     }),
   };
+  return { rows, checksums: integers(2) };
 }
 
-/** Whether rows that `decodeRows` takes, and the text that they belong to, are as they were written, to the last bit. */
-export const areIntact = (bytes: Buffer, text: Buffer): boolean =>
-  bytes.toString('hex', TEXT_HASH_AT, COLUMNS_HASH_AT) === hexOf(digestOf(text)) &&
-  bytes.toString('hex', COLUMNS_HASH_AT, HEADER_BYTES) === hexOf(digestOf(bytes.subarray(HEADER_BYTES)));
+/** Whether the text that rows belong to is as it was when they were written, to the last bit. */
+export const isIntact = (bytes: Buffer, text: Buffer): boolean =>
+  bytes.toString('hex', TEXT_HASH_AT, COLUMNS_HASH_AT) === hexOf(digestOf(text));
+
+/** Whether `entry`, read at `offset`, is the text that the rows were made from. */
+export function isEntry({ rows, checksums }: KeptRows, offset: number, entry: string): boolean {
+  let [low, high] = [0, rows.count - 1]; // offsets grow
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((rows.offsets[middle] ?? 0) <= offset) low = middle;
+    else high = middle - 1;
+  }
+  return rows.offsets[low] === offset && checksums[low] === crc32(entry);
+}
 
 const bytesOf = (array: Uint32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

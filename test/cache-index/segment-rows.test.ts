@@ -3,7 +3,14 @@ import { expect, it, test } from 'vitest';
 import { decodeEntries, encodeEntries, entryRanges, formatEntries } from '../../src/cache-index/entries-blob.ts';
 import { type Entry, formatEntry, parseEntry } from '../../src/cache-index/entry.ts';
 import { EntryTable, FILE_KEY_BYTES, type SegmentRows } from '../../src/cache-index/entry-table.ts';
-import { areIntact, decodeRows, encodeRows, realisationKey, scanEntries } from '../../src/cache-index/segment-rows.ts';
+import {
+  decodeRows,
+  encodeRows,
+  isEntry,
+  isIntact,
+  realisationKey,
+  scanEntries,
+} from '../../src/cache-index/segment-rows.ts';
 import { hashToBytes } from '../../src/nix/hash.ts';
 import { encode } from '../../src/nix/nixbase32.ts';
 import { type HashPart, hashPartOf } from '../../src/nix/store-path.ts';
@@ -57,7 +64,7 @@ test('decoding rows undoes encoding them', () => {
     fc.property(entries(), (some) => {
       const text = Buffer.from(formatEntries(some));
       const rows = scanEntries(text, 'blob');
-      expect(decodeRows(encodeRows(rows, text), text.length)).toEqual(rows);
+      expect(decodeRows(encodeRows(rows, text), text.length)?.rows).toEqual(rows);
     }),
   );
 });
@@ -79,15 +86,25 @@ test('one changed bit in rows or text is found', () => {
     fc.property(fc.array(entry(), { minLength: 1, maxLength: 3 }), fc.nat(), fc.nat({ max: 7 }), (some, at, bit) => {
       const text = Buffer.from(formatEntries(some));
       const rows = encodeRows(scanEntries(text, 'blob'), text);
-      expect(areIntact(rows, text)).toBe(true);
+      expect(isIntact(rows, text)).toBe(true);
       const changed = (bytes: Buffer, from: number): Buffer => {
         const other = Buffer.from(bytes);
         const place = from + (at % (bytes.length - from));
         other[place] = (other[place] ?? 0) ^ (1 << bit);
         return other;
       };
-      expect(areIntact(rows, changed(text, 0))).toBe(false);
-      expect(areIntact(changed(rows, 16), text)).toBe(false); // before that `decodeRows` looks
+      expect(isIntact(rows, changed(text, 0))).toBe(false);
+      expect(decodeRows(changed(rows, 48), text.length)).toBeUndefined(); // before that is what belongs to the text
+      const kept = decodeRows(rows, text.length);
+      if (!kept) throw new Error('rows are not taken');
+      const isEach = (of: Buffer): boolean[] =>
+        [...entryRanges(text)].map(({ offset, length }) =>
+          isEntry(kept, offset, of.toString('utf8', offset, offset + length)),
+        );
+      expect(isEach(text)).not.toContain(false);
+      const place = at % text.length; // between entries it is nobody's
+      const hit = [...entryRanges(text)].filter(({ offset, length }) => offset <= place && place < offset + length);
+      expect(isEach(changed(text, 0)).filter((is) => !is)).toHaveLength(hit.length);
     }),
   );
 });

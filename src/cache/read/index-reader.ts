@@ -35,6 +35,8 @@ export interface IndexReaderOptions {
    * asks for them. Until then `has` knows them, and nothing else does.
    */
   readonly sparse?: boolean | undefined;
+  /** As of MirrorOptions; default: `check`. */
+  readonly use?: 'check' | 'lazily' | undefined;
   /** What becomes of an index of the older layout: a segment, or nothing; else it cannot be read. Not for writers. */
   readonly legacy?: 'read' | 'ignore' | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
@@ -71,8 +73,7 @@ export class IndexReader implements CacheReader {
 
   /** A reader with what the last run left on disk; call `refresh` to ask the registry. */
   static async open(options: IndexReaderOptions): Promise<IndexReader> {
-    const { store, index, strict, onWarning } = options;
-    const mirror = await Mirror.open({ cache: store.name, index, use: strict ? 'check' : 'trust', onWarning });
+    const mirror = await Mirror.open({ ...options, use: options.use ?? 'check', cache: options.store.name });
     const reader = new IndexReader(mirror, options);
     await reader.#loadState();
     return reader;
@@ -233,30 +234,26 @@ export class IndexReader implements CacheReader {
   }
 
   async #updateOnce({ signal }: CallOptions): Promise<RefreshResult> {
-    const { now = () => new Date() } = this.#options;
-    const legacy = this.#options.legacy === 'read' ? { before: this.#view?.legacy, now: now() } : this.#options.legacy;
-    const announced = this.#options.strict;
+    const { now = () => new Date(), strict: announced, legacy: policy } = this.#options;
+    const legacy = policy === 'read' ? { before: this.#view?.legacy, now: now() } : policy;
     const view = await loadView(this.#store, this.#mirror, { onProblem: this.#onProblem, legacy, announced, signal });
     if (isNowhere(view)) this.#assertNeverSeen();
-    const held = new Map(this.#entries.segments.map((loaded) => [loaded.tag, loaded]));
+    const held = this.#entries.whole();
     const lacking = view.live.segments.filter((tag) => !held.has(tag));
     const { leftOut, bytes: lookupBytes } = await this.#leaveOut(lacking, view, { signal });
-    const { segments: added, bytes: entriesBytes } = await this.#load(
-      lacking.filter((tag) => !leftOut.tags.has(tag)),
-      view,
-      { signal },
-    );
+    const wanted = lacking.filter((tag) => !leftOut.tags.has(tag));
+    const { segments: added, bytes: entriesBytes } = await this.#load(wanted, view, { signal });
     for (const loaded of added) held.set(loaded.tag, loaded);
-    const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
     const live = new Set(view.live.segments);
-    const removed = this.#entries.segments.filter(({ tag }) => !live.has(tag));
+    const segments = view.live.segments.flatMap((tag) => held.get(tag) ?? []);
+    const removed = this.#entries.segments.filter((loaded) => held.get(loaded.tag) !== loaded || !live.has(loaded.tag));
     const changed = added.length > 0 || removed.length > 0;
     this.#view = view;
     this.#lasting = undefined;
     this.#leftOut = leftOut;
-    const namesOthers = view.publicKeys.join() !== this.#publicKeys.join();
+    if (view.publicKeys.join() !== this.#publicKeys.join())
+      warnOfKeys(view.publicKeys, this.name, this.#options.onWarning);
     this.#publicKeys = view.publicKeys;
-    if (namesOthers) warnOfKeys(this.#publicKeys, this.name, this.#options.onWarning);
     this.#refreshedAt = now();
     if (changed || this.#generation === 0) {
       this.#install(segments);

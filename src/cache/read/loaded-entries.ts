@@ -7,6 +7,7 @@ import { hashToBytes, type NixHash } from '../../nix/hash.ts';
 import { decode } from '../../nix/nixbase32.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
 import type { FoundRealisation } from './cache-reader.ts';
+import { DamagedCopy } from './mirror.ts';
 import type { LoadedSegment } from './segment-loader.ts';
 
 /** An entry, the segment that holds it, and when it was last asserted, in Unix seconds. */
@@ -43,6 +44,11 @@ export class LoadedEntries {
   /** Oldest first. */
   get segments(): readonly LoadedSegment[] {
     return this.#segments;
+  }
+
+  /** By tag, those of which what is kept was not found to be damaged. */
+  whole(): Map<string, LoadedSegment> {
+    return new Map(this.#segments.filter(({ segment }) => !segment.isDamaged).map((loaded) => [loaded.tag, loaded]));
   }
 
   /** Entries with different hash parts. */
@@ -87,8 +93,9 @@ export class LoadedEntries {
       const { storeHashes, offsets, lengths } = segment.rows;
       const row = rowOf(storeHashes, wanted);
       if (row === undefined) continue;
+      const text = wholeOf(() => segment.read(offsets[row] ?? 0, lengths[row] ?? 0));
       try {
-        yield parseEntry(segment.read(offsets[row] ?? 0, lengths[row] ?? 0), this.#storeDir);
+        if (text !== undefined) yield parseEntry(text, this.#storeDir);
       } catch (error) {
         if (!isNixcacheError(error, 'ERR_FORMAT')) throw error;
       }
@@ -166,8 +173,8 @@ export class LoadedEntries {
     const votes = new Map<string, number>();
     for (const { segment } of this.#segments) {
       const { count, offsets, lengths } = segment.rows;
-      const text = count === 0 ? '' : segment.read(offsets[0] ?? 0, lengths[0] ?? 0);
-      const [, storeDir] = STORE_DIR.exec(text) ?? [];
+      const text = count === 0 ? undefined : wholeOf(() => segment.read(offsets[0] ?? 0, lengths[0] ?? 0));
+      const [, storeDir] = STORE_DIR.exec(text ?? '') ?? [];
       if (storeDir !== undefined) votes.set(storeDir, (votes.get(storeDir) ?? 0) + count);
     }
     return [...votes].toSorted(([, a], [, b]) => b - a)[0]?.[0];
@@ -194,6 +201,16 @@ function rowOf(storeHashes: Uint8Array, wanted: Uint8Array): number | undefined 
   let at = bytes.indexOf(wanted);
   while (at > 0 && at % STORE_HASH_BYTES !== 0) at = bytes.indexOf(wanted, at + 1);
   return at < 0 ? undefined : at / STORE_HASH_BYTES;
+}
+
+/** What `read` gives, or undefined where what is kept is damaged: the next refresh fetches it again. */
+function wholeOf(read: () => string): string | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof DamagedCopy) return undefined;
+    throw error;
+  }
 }
 
 /** Of an entry's text. */

@@ -3,27 +3,36 @@
  * be fetched again. With an index store it outlives the process.
  */
 import pLimit from 'p-limit';
-import * as z from 'zod/mini';
 import { type CheckpointConfig, decodeCheckpointConfig } from '../../cache-index/checkpoint.ts';
 import { decodeEntries, MAX_ENTRIES_BLOB_BYTES } from '../../cache-index/entries-blob.ts';
 import type { SegmentRows } from '../../cache-index/entry-table.ts';
 import { MAX_CONFIG_BYTES } from '../../cache-index/segment.ts';
-import { areIntact, decodeRows, encodeRows, scanEntries } from '../../cache-index/segment-rows.ts';
+import {
+  decodeRows,
+  encodeRows,
+  isEntry,
+  isIntact,
+  type KeptRows,
+  scanEntries,
+} from '../../cache-index/segment-rows.ts';
 import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
-import { NixcacheError } from '../../errors.ts';
+import { isNixcacheError, NixcacheError } from '../../errors.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
 import { readBlob } from '../../oci/read-blob.ts';
 import type { IndexStore, KeptText } from './index-store.ts';
+import { cacheOf, decodeState, encodeState, type ReaderState } from './reader-state.ts';
 
 /** A segment whose entries are at hand. */
 export interface MirroredSegment {
   readonly rows: SegmentRows;
+  /** Whether what is kept of it was found to be damaged: it is to be fetched again. */
+  readonly isDamaged: boolean;
   /** Public keys, `name:base64`, that were seen to have signed every entry: for writers alone, and where that was noted. */
   readonly signers: readonly string[];
-  /** The text of one entry. */
+  /** The text of one entry. @throws {DamagedCopy} */
   read(offset: number, length: number): string;
   close(): void;
 }
@@ -39,10 +48,11 @@ export interface MirrorOptions {
   /** In memory alone when undefined. */
   readonly index?: IndexStore | undefined;
   /**
-   * For readers `trust`. For writers `check`: entries from the index store are looked at for any changed bit, some 1 ms a
-   * megabyte. For verify `recall`: what the registry has counts, and what is kept stands in for what is lost there.
+   * `check`: what the index store has of a segment is looked at for any changed bit at once, some 1 ms a megabyte. `lazily`,
+   * for who must answer soon: each entry when it is read. For verify `recall`: what the registry has counts, and what is kept
+   * stands in for what is lost there.
    */
-  readonly use: 'trust' | 'check' | 'recall';
+  readonly use: 'check' | 'lazily' | 'recall';
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
@@ -52,10 +62,19 @@ const CONCURRENT_UNPACKING = 2;
 /** 1 GiB: two million entries. */
 const MAX_MEMORY_BYTES = 1024 * 1024 * 1024;
 
+/** What is kept of a segment is not what was written. */
+export class DamagedCopy extends NixcacheError {
+  constructor(what: string) {
+    super('ERR_INDEX', `the copy of the index ${what} is damaged: it is fetched again`);
+  }
+}
+
 export class Mirror {
   readonly #options: MirrorOptions;
   readonly #unpacking = pLimit(CONCURRENT_UNPACKING);
   #index: IndexStore | undefined;
+  /** Segments of which what is kept turned out to be damaged, until they are fetched again. */
+  readonly #damaged = new Set<Digest>();
   /** Of entries that no index store has. */
   #memoryBytes = 0;
 
@@ -78,15 +97,16 @@ export class Mirror {
 
   /** The segment from the index store, or undefined if it is not there whole. */
   async loadSegment(id: Digest): Promise<MirroredSegment | undefined> {
-    const rows = await this.#index?.read(rowsOf(id));
+    const rows = this.#damaged.has(id) ? undefined : await this.#index?.read(rowsOf(id));
     if (!rows) return undefined;
     const text = await this.#index?.open(textOf(id));
     if (!text) return undefined;
-    const decoded = decodeRows(rows, text.size);
-    if (decoded && (this.#options.use === 'trust' || (await this.#isIntact(id, rows)))) {
-      return { ...segmentOf(text, decoded), signers: await this.#readSigners(id) };
+    const kept = decodeRows(rows, text.size);
+    if (kept && (this.#options.use === 'lazily' || (await this.#isIntact(id, rows)))) {
+      return this.#segmentOf(id, text, kept, await this.#readSigners(id));
     }
     text.close();
+    if (kept) this.#onDamaged(id); // else it may be of another version
     return undefined;
   }
 
@@ -103,8 +123,8 @@ export class Mirror {
       what,
       code: 'ERR_INDEX',
     });
-    const { segment, bytes } = await this.#unpacking(() => this.#keep(blob, target.digest, what));
-    return { segment: { ...segment, signers: await this.#readSigners(target.digest) }, bytes };
+    const segment = await this.#unpacking(() => this.#keep(blob, target.digest, what));
+    return { segment, bytes: blob.length };
   }
 
   /**
@@ -115,7 +135,7 @@ export class Mirror {
   async keep(tag: string, { blob, signers }: KnownSegment): Promise<void> {
     const id = parseTag(tag)?.id;
     if (!this.#index || id === undefined) return;
-    if (blob) (await this.#unpacking(() => this.#keep(blob, id, `segment ${tag}`))).segment.close();
+    if (blob) (await this.#unpacking(() => this.#keep(blob, id, `segment ${tag}`))).close();
     const text = signers.map(({ publicKey }) => `${publicKey.text}\n`).join('');
     if (text !== '') await this.#index.write(signersOf(id), Buffer.from(text));
   }
@@ -126,18 +146,44 @@ export class Mirror {
     return text.split('\n').slice(0, -1);
   }
 
-  async #keep(
-    blob: Buffer,
-    id: Digest,
-    what: string,
-  ): Promise<{ readonly segment: MirroredSegment; readonly bytes: number }> {
+  async #keep(blob: Buffer, id: Digest, what: string): Promise<MirroredSegment> {
     const text = decodeEntries(blob, what);
     const rows = scanEntries(text, what);
-    const isKept =
-      (await this.#index?.write(textOf(id), text)) && (await this.#index?.write(rowsOf(id), encodeRows(rows, text)));
-    const kept = isKept ? await this.#index?.open(textOf(id)) : undefined;
-    if (kept) return { segment: segmentOf(kept, rows), bytes: blob.length };
-    return { segment: this.#inMemory(text, rows, what), bytes: blob.length };
+    if (!this.#index) return this.#inMemory(text, rows, what);
+    const encoded = encodeRows(rows, text);
+    const isKept = (await this.#index.write(textOf(id), text)) && (await this.#index.write(rowsOf(id), encoded));
+    const kept = isKept ? await this.#index.open(textOf(id)) : undefined;
+    const decoded = kept && decodeRows(encoded, kept.size);
+    if (!kept || !decoded) return this.#inMemory(text, rows, what);
+    this.#damaged.delete(id);
+    return this.#segmentOf(id, kept, decoded, await this.#readSigners(id));
+  }
+
+  #segmentOf(id: Digest, text: KeptText, kept: KeptRows, signers: readonly string[]): MirroredSegment {
+    const [damaged, isLazy] = [this.#damaged, this.#options.use === 'lazily'];
+    const read = (offset: number, length: number): string => {
+      try {
+        const entry = text.read(offset, length);
+        if (!isLazy || isEntry(kept, offset, entry)) return entry;
+      } catch (error) {
+        if (!isNixcacheError(error, 'ERR_INDEX')) throw error;
+      }
+      throw this.#onDamaged(id);
+    };
+    return {
+      ...{ rows: kept.rows, signers, read, close: () => text.close() },
+      get isDamaged() {
+        return damaged.has(id);
+      },
+    };
+  }
+
+  /** Says so once; the segment is not loaded again before it was fetched. */
+  #onDamaged(id: Digest): DamagedCopy {
+    const error = new DamagedCopy(`${textOf(id)} in ${this.#index?.name}`);
+    if (!this.#damaged.has(id)) this.#options.onWarning?.(error.message);
+    this.#damaged.add(id);
+    return error;
   }
 
   /** A checkpoint's config, from the index store or else from the registry. */
@@ -210,7 +256,7 @@ export class Mirror {
 
   async #isIntact(id: Digest, rows: Buffer): Promise<boolean> {
     const text = await this.#index?.read(textOf(id));
-    return text !== undefined && areIntact(rows, text);
+    return text !== undefined && isIntact(rows, text);
   }
 
   /** The piece if it has the digest that it should have. */
@@ -239,44 +285,8 @@ const textOf = (id: Digest): string => `${hexOf(id)}.narinfos`;
 const rowsOf = (id: Digest): string => `${hexOf(id)}.rows`;
 const signersOf = (id: Digest): string => `${hexOf(id)}.signers`;
 
-const segmentOf = (text: KeptText, rows: SegmentRows): MirroredSegment => ({
-  ...{ rows, signers: [] },
-  read: (offset, length) => text.read(offset, length),
-  close: () => text.close(),
-});
-
 export const memorySegment = (text: Buffer, rows: SegmentRows): MirroredSegment => ({
-  ...{ rows, signers: [] },
+  ...{ rows, isDamaged: false, signers: [] },
   read: (offset, length) => text.toString('utf8', offset, offset + length),
   close: () => undefined,
 });
-
-const stateSchema = z.object({
-  version: z.literal(2),
-  /** The reference of the cache that all this is of. */
-  cache: z.string(),
-  /** Live segments when it was written, oldest first. */
-  tags: z.array(z.string()),
-  publicKeys: z.array(z.string()),
-});
-type ReaderState = Omit<z.infer<typeof stateSchema>, 'version' | 'cache'>;
-
-const encodeState = (state: ReaderState, cache: string): string => JSON.stringify({ version: 2, cache, ...state });
-
-/** The state of `cache`, or undefined when there is none or it is not readable: then the registry is asked afresh. */
-function decodeState(json: string | undefined, cache: string): ReaderState | undefined {
-  const state = parse(json, stateSchema);
-  return state?.cache === cache ? state : undefined;
-}
-
-/** The cache that a state of whatever version is of; undefined when it does not say. */
-const cacheOf = (json: string | undefined): string | undefined => parse(json, z.object({ cache: z.string() }))?.cache;
-
-function parse<T extends z.ZodMiniType>(json: string | undefined, schema: T): z.infer<T> | undefined {
-  if (json === undefined) return undefined;
-  try {
-    return schema.parse(JSON.parse(json));
-  } catch {
-    return undefined;
-  }
-}

@@ -1,6 +1,7 @@
 /** Serves until a signal comes. */
 
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
+import { healing } from '../../../cache/read/healing-reader.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { serveSettings } from '../../../config/serve-settings.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
@@ -38,7 +39,7 @@ export async function runServe(call: Call): Promise<void> {
   const serving = { hasUpstreams: settings.upstreams.length > 0 };
   const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
   const reader = session.add(
-    await IndexReader.open({ store, index, strict: false, legacy: 'read', onWarning }),
+    healing(await IndexReader.open({ store, index, strict: false, use: 'lazily', legacy: 'read', onWarning })),
     (each) => each.close(),
   );
   const server = session.add(
