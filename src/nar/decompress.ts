@@ -1,5 +1,6 @@
 /** What is inside a compressed NAR, in bounded memory. */
 import { pipeline, Readable, type Transform } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createBrotliDecompress, createGunzip } from 'node:zlib';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { findTool, throughTool } from './decompress-tools.ts';
@@ -65,6 +66,7 @@ async function* decompressXz(source: Bytes): AsyncGenerator<Uint8Array, void, un
       const bytes = await decoded('xz', () => decoder.update(piece));
       if (bytes.length > 0) yield bytes;
     }
+    await nextTurn(); // it decodes in this thread, where others wait for small answers
   }
   const rest = await decoded('xz', () => decoder.finish());
   if (rest.length > 0) yield rest;

@@ -118,7 +118,9 @@ export class App {
     });
     this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
     this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
-    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) => listingAnswer(shared, path, options));
+    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) =>
+      listingAnswer({ ...shared, upstreamNarInfos }, path, options),
+    );
     this.#route(
       '/nar/*',
       READ,

@@ -3,15 +3,26 @@ import type { CacheReader, CacheStatus } from '../cache/read/cache-reader.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { formatNarListing, parseNarListing } from '../nar/nar-listing.ts';
+import { MAX_LISTING_BYTES } from '../nix/nar-info.ts';
 import { formatNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
+import { readBounded } from '../streams/verify.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { type Answer, jsonAnswer, NO_STORE, NOT_FOUND, SHORT_LIVED, textAnswer } from './answer.ts';
+import {
+  type Answer,
+  jsonAnswer,
+  NO_STORE,
+  NOT_FOUND,
+  SHORT_LIVED,
+  textAnswer,
+  type AskOptions as UpstreamAskOptions,
+} from './answer.ts';
 import type { IndexRefresher } from './index-refresher.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
+import type { UpstreamNarInfos } from './upstream-nar-infos.ts';
 
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
@@ -73,20 +84,30 @@ export function publicKeysAnswer(
 
 export interface ListingOptions extends AskOptions {
   readonly reader: Pick<CacheReader, 'findEntry' | 'fetchListing'>;
+  readonly upstreamNarInfos: Pick<UpstreamNarInfos, 'findSource'>;
   readonly trust: Trust;
 }
 
-/** `/<32 characters>.ls`: the listing of a NAR, where it was published. */
+/**
+ * `/<32 characters>.ls`: the listing of a NAR, where it was published; of a path that the cache lacks, from the upstream whose
+ * narinfo is given for it, and from no other.
+ */
 export async function listingAnswer(
-  { reader, trust, timeoutMs, onEvent }: ListingOptions,
+  { reader, upstreamNarInfos, trust, timeoutMs, onEvent }: ListingOptions,
   path: string,
-  { signal }: CallOptions,
+  { signal, via }: UpstreamAskOptions,
 ): Promise<Answer> {
+  const hashPart = path.slice(1, 1 + HASH_PART_LENGTH) as HashPart;
+  const fetchTheirs = async (signal: AbortSignal): Promise<Buffer | undefined> => {
+    const upstream = await upstreamNarInfos.findSource(hashPart, { signal, via });
+    const file = await upstream?.openFile(`${hashPart}.ls`, { signal, via });
+    return file && (await readBounded(file.body, MAX_LISTING_BYTES, `${upstream?.name}${path}`, 'ERR_UPSTREAM'));
+  };
   try {
-    const entry = await reader.findEntry(path.slice(1, 1 + HASH_PART_LENGTH) as HashPart);
-    if (entry === undefined || !trust.allows(entry.narInfo)) return NOT_FOUND;
+    const entry = await reader.findEntry(hashPart);
+    const own = entry !== undefined && trust.allows(entry.narInfo) ? entry : undefined;
     const listing = await withDeadline(timeoutMs, late(timeoutMs), signal, (signal) =>
-      reader.fetchListing(entry, { signal }),
+      own === undefined ? fetchTheirs(signal) : reader.fetchListing(own, { signal }),
     );
     // Parsed and written anew: whoever made it, what clients get is a listing and nothing else.
     const text = listing && formatNarListing(parseNarListing(listing.toString('utf8')));

@@ -3,6 +3,7 @@
  * very bytes that were promised. Broken off, they go on where they broke.
  */
 import { PassThrough, type Readable, type Transform } from 'node:stream';
+import { LRUCache } from 'lru-cache';
 import { digestOfFile } from '../cache-index/entry.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { canDecompress } from '../nar/decompress.ts';
@@ -18,6 +19,7 @@ import type { AskOptions, OpenOptions } from './answer.ts';
 import { firstOf } from './first-of.ts';
 import type { UpstreamNar } from './open-nar.ts';
 import type { ServeEvent } from './serve-options.ts';
+import { parseAnyNarInfo } from './store-dirs.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
 
 export interface UpstreamNarOpenerOptions {
@@ -41,11 +43,15 @@ interface OpenedNar {
   readonly file: SourceFile;
 }
 
+/** 32 768 pairs of hashes are 8 MB. */
+const MAX_VOUCHED_FOR = 32_768;
 /** Longer than NARs mostly take to begin, so that one is rarely asked for twice. */
 const DEFAULT_HEAD_START_MS = 1500;
 
 export class UpstreamNarOpener {
   readonly #options: UpstreamNarOpenerOptions;
+  /** File hashes, with the NAR hash that they were seen to unpack to. */
+  readonly #vouchedFor = new LRUCache<string, true>({ max: MAX_VOUCHED_FOR });
 
   constructor(options: UpstreamNarOpenerOptions) {
     this.#options = options;
@@ -79,7 +85,20 @@ export class UpstreamNarOpener {
       new NixcacheError('ERR_UPSTREAM', `${what} ended after ${position} of ${length} bytes`);
     const check = checkOf(nar, range, what);
     const source = await openResumed({ open: openAt, size: () => length, endedAt, signal }, check);
-    return range === undefined ? await unpacking(source, nar, what) : source;
+    return range === undefined ? await this.#unpacking(source, nar, what) : source;
+  }
+
+  /** `source`, checked by what it unpacks to, once. @throws {NixcacheError} ERR_UPSTREAM when nothing can be checked */
+  async #unpacking(source: Readable, { fileHash, unpacked }: UpstreamNar, what: string): Promise<Readable> {
+    const key = fileHash && unpacked && `${fileHash} ${unpacked.narHash}`;
+    if (key !== undefined && this.#vouchedFor.has(key)) return source;
+    if (unpacked !== undefined && (await canDecompress(unpacked.compression))) {
+      const checked = verifyPacked(source, unpacked, what);
+      return key === undefined ? checked : checked.once('end', () => this.#vouchedFor.set(key, true));
+    }
+    if (fileHash !== undefined) return source;
+    source.destroy();
+    throw new NixcacheError('ERR_UPSTREAM', `${what} has no file hash, and cannot be unpacked here to check it`);
   }
 
   /** How long a NAR is whose narinfo did not say, by asking for it. Undefined when no upstream has it. */
@@ -140,7 +159,7 @@ export class UpstreamNarOpener {
   async #urlAt(upstream: Upstream, nar: UpstreamNar, options: AskOptions): Promise<string | undefined> {
     // Named by its hash, it is the same wherever it is.
     if (nar.hashPart === undefined) return fileHashIn(nar.ours) === undefined ? undefined : nar.ours;
-    const info = await upstream.fetchNarInfo(nar.hashPart, options);
+    const info = await upstream.fetchNarInfo(nar.hashPart, options, parseAnyNarInfo);
     return info !== undefined && keepsPromise(info, nar) ? info.url : undefined;
   }
 }
@@ -158,15 +177,6 @@ function checkOf({ size, fileHash }: UpstreamNar, range: OpenOptions['range'], w
   if (range !== undefined) return verifyRange(range.length, what);
   if (fileHash !== undefined) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
   return size === undefined ? new PassThrough() : verifyRange(size, what);
-}
-
-/** `source`, checked by what it unpacks to as well. @throws {NixcacheError} ERR_UPSTREAM when nothing can be checked */
-async function unpacking(source: Readable, { fileHash, unpacked }: UpstreamNar, what: string): Promise<Readable> {
-  if (unpacked !== undefined && (await canDecompress(unpacked.compression)))
-    return verifyPacked(source, unpacked, what);
-  if (fileHash !== undefined) return source;
-  source.destroy();
-  throw new NixcacheError('ERR_UPSTREAM', `${what} has no file hash, and cannot be unpacked here to check it`);
 }
 
 const nameOf = ({ upstream, url }: Place): string => `${upstream.name}/${url}`;

@@ -32,11 +32,18 @@ const POSITIVE_TTL_MS = 3_600_000;
 /** 65 536 misses of 150 bytes each are 10 MB. */
 const MAX_MISSES = 65_536;
 
+interface Found {
+  readonly answer: Answer;
+  readonly upstream: Upstream;
+}
+
 export class UpstreamNarInfos {
   readonly #options: UpstreamNarInfosOptions;
   readonly #kept = keptAnswers(POSITIVE_TTL_MS);
   readonly #misses: LRUCache<HashPart, true>;
   readonly #running = new Map<string, SharedWork<Answer | undefined>>();
+  /** Which upstream gave the narinfo. */
+  readonly #sources = new LRUCache<HashPart, Upstream>({ max: MAX_MISSES });
   readonly #loops = new Set<Upstream>();
 
   constructor(options: UpstreamNarInfosOptions) {
@@ -60,6 +67,12 @@ export class UpstreamNarInfos {
       this.#running.set(key, running);
     }
     return running.join(options).catch(() => undefined); // only who left gets an error, and reads no answer
+  }
+
+  /** The upstream whose narinfo of this path is given; undefined when none has it. */
+  async findSource(hashPart: HashPart, options: AskOptions): Promise<Upstream | undefined> {
+    const answer = await this.find(hashPart, options);
+    return answer === undefined ? undefined : this.#sources.get(hashPart);
   }
 
   /** What was said of this path is not so. */
@@ -90,9 +103,10 @@ export class UpstreamNarInfos {
       if (error instanceof CircuitOpenError) return; // told when it began
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
-    const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Answer | undefined> => {
+    const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Found | undefined> => {
       const info = await upstream.fetchNarInfo(hashPart, { signal, via }, parseAnyNarInfo);
-      return info === undefined ? undefined : this.#adopt(upstream, info, { path, signal });
+      const answer = info && (await this.#adopt(upstream, info, { path, signal }));
+      return answer && { answer, upstream };
     };
     const expired = (): Error => {
       failed = true;
@@ -100,13 +114,16 @@ export class UpstreamNarInfos {
       onEvent({ type: 'upstream-failed', upstream: upstreams.map(({ name }) => name).join(' '), path, error });
       return new NixcacheError('ERR_UPSTREAM', error);
     };
-    const answer = await withDeadline(timeoutMs, expired, outer, (signal) =>
+    const found = await withDeadline(timeoutMs, expired, outer, (signal) =>
       firstOf(upstreams, ask, { headStartMs, signal, onFailure }),
     );
-    if (answer !== undefined) this.#kept.set(hashPart, answer);
+    if (found !== undefined) {
+      this.#kept.set(hashPart, found.answer);
+      this.#sources.set(hashPart, found.upstream);
+    }
     // Only what every upstream said is remembered.
     else if (!failed && !outer.aborted) this.#misses.set(hashPart, true);
-    return answer;
+    return found?.answer;
   }
 
   /** An upstream that is this server has nothing to add, which is said once. */

@@ -63,7 +63,7 @@ export class UpstreamNars {
     if (this.isWrong(upstream, info.url, info.narHash))
       return { refused: `what ${upstream.name} has of it was wrong or gone` };
     const { path, url, narHash } = info;
-    const facts = { size, fileHash, narHash, unpacked: unpackedOf(info, fileHash, ours) };
+    const facts = { size, fileHash, narHash, unpacked: unpackedOf(info) };
     this.remember({ upstream, url, ours, hashPart: hashPartOf(path), ...facts });
     return { text: formatNarInfo({ ...info, url: ours }) };
   }
@@ -84,7 +84,8 @@ export class UpstreamNars {
 
   /** What `nar` named is not there, or something else. */
   forget(nar: UpstreamNar): void {
-    this.#wrong.set(wrongKey(nar.upstream, nar.url, nar.narHash), true);
+    // Under its name alone, of which nobody says what it unpacks to, it is not taken from there either.
+    for (const narHash of [nar.narHash, undefined]) this.#wrong.set(wrongKey(nar.upstream, nar.url, narHash), true);
     const others = (this.#claims.get(nar.ours) ?? []).filter(({ upstream }) => upstream !== nar.upstream);
     if (others.length > 0) this.#claims.set(nar.ours, others);
     else this.#claims.delete(nar.ours);
@@ -121,17 +122,9 @@ export class UpstreamNars {
 /** As long as FOREIGN allows. */
 const MAX_URL = 2200;
 
-/**
- * What the NAR has to be checked for beside its file hash, which nobody signs. xz takes as long to unpack as a client takes
- * for it, so that there the file hash is enough where the URL is that hash.
- */
-function unpackedOf(info: NarInfo, fileHash: NixHash | undefined, ours: string): Unpacked | undefined {
-  const { compression, narHash, narSize } = info;
-  if (compression === 'none') return undefined;
-  return compression === 'xz' && fileHash !== undefined && fileHashIn(ours) === fileHash
-    ? undefined
-    : { compression, narHash, narSize };
-}
+/** What the NAR has to be checked for beside its file hash, which nobody signs. */
+const unpackedOf = ({ compression, narHash, narSize }: NarInfo): Unpacked | undefined =>
+  compression === 'none' ? undefined : { compression, narHash, narSize };
 
 const wrongKey = ({ id }: Upstream, url: string, narHash = ''): string => `${id} ${url} ${narHash}`;
 

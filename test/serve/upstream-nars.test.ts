@@ -1,6 +1,7 @@
 /** What an upstream says beside what is signed: no client gets anything wrong for it, and no other path suffers. */
 import { createHash } from 'node:crypto';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { xz } from '@napi-rs/lzma';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { hashFromBytes, hashToBase32, type NixHash } from '../../src/nix/hash.ts';
@@ -16,7 +17,7 @@ function setUp(...fars: readonly FakeUpstream[]) {
   const http = new HttpClient();
   onTestFinished(() => http.destroy());
   const upstreams = fars.map(
-    ({ url }) => new Upstream({ ...parseUpstream(url), timeoutMs: 1000 }, { http, patience: PROMPT }),
+    ({ url }) => new Upstream({ ...parseUpstream(url), timeoutMs: 10_000 }, { http, patience: PROMPT }),
   );
   const app = setUpApp({ upstreams, headStartMs: 1000 });
   const infoOf = async (seed: number): Promise<NarInfo | undefined> => {
@@ -177,6 +178,32 @@ describe('a signed narinfo that is replayed with the URL of another path', () =>
     await get((await infoOf(1))?.url).catch(() => undefined);
     expect(url).toBe(victim.url);
     expect(await get((await infoOf(3))?.url)).toEqual(zstdCompressSync(LARGE.subarray(0, 1000)));
+  });
+});
+
+describe('an xz NAR that has its FileHash', () => {
+  const pack = (far: FakeUpstream, nar: Buffer): { packed: Buffer; url: string } => {
+    const packed = Buffer.from(xz.compressSync(nar));
+    const url = `nar/${hashToBase32(sha256(packed))}.nar.xz`;
+    far.files.set(`/${url}`, packed);
+    say(far, 1, { url, compression: 'xz', fileHash: sha256(packed), fileSize: packed.length });
+    return { packed, url };
+  };
+
+  it.each([
+    ['small', SMALL],
+    ['large', LARGE],
+  ])('and does not unpack to what is signed is not whole, and makes way for another: %s', async (_size, nar) => {
+    const [evil, good] = [await startFakeUpstream(), await startFakeUpstream()];
+    for (const far of [evil, good]) addPath(far, { baseName: baseName(1), nar });
+    const poison = pack(evil, Buffer.concat([nar.subarray(1), Buffer.from('x')]));
+    const { packed, url } = pack(good, nar);
+    const { infoOf, get } = setUp(evil, good);
+    expect((await infoOf(1))?.url).toBe(poison.url);
+    expect(await get(poison.url, { Range: 'bytes=0-9' }).catch(() => undefined)).toBeUndefined();
+    expect(await get(poison.url).catch(() => undefined)).toBeUndefined();
+    expect((await infoOf(1))?.url).toBe(url);
+    for (let i = 0; i < 2; i++) expect((await get(url))?.equals(packed)).toBe(true);
   });
 });
 
