@@ -6,6 +6,7 @@ import { OUTPUT } from '../config/output.ts';
 import { type Flags, flagNames, type Setting, type SettingTable } from '../config/setting.ts';
 import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
+import { wrapLines } from './ui/width.ts';
 
 export interface Call {
   /** Those that were given, in order; of a variadic one each. */
@@ -32,9 +33,9 @@ export interface CommandSpec {
 
 /** The same wherever one picks by a glob; src/nix/attr-path.ts. */
 export const GLOBS = `Globs:
-  Over attribute paths, as in 'packages.*.hello', * and ? stay between two dots, and ** spans any number of them:
-  '**.hello'. What matches has all below it: 'packages.x86_64-linux'. {a,b} and [ab] are as in a shell. Over names
-  and store paths * is any text: 'hello-*'. One that matches nothing is an error, beside others a warning.`;
+  Over attribute paths, as in 'packages.*.hello', * and ? stay between two dots, and ** spans any number of them: \
+'**.hello'. What matches has all below it: 'packages.x86_64-linux'. {a,b} and [ab] are as in a shell. Over names \
+and store paths * is any text: 'hello-*'. One that matches nothing is an error, beside others a warning.`;
 
 const { cache, to, from, ...registry } = CACHE;
 
@@ -50,13 +51,17 @@ export function addCommand(parent: Command, spec: CommandSpec, context: CommandC
   for (const option of spec.settings.flatMap(optionsOf)) command.addOption(option);
   const lines = spec.examples.flatMap(([line, meaning]) => [`  # ${meaning}`, `  $ ${line}`, '']);
   command.addHelpText('after', `\nExamples:\n${lines.join('\n').trimEnd()}`);
-  if (spec.notes !== undefined) command.addHelpText('after', `\n${spec.notes}`);
+  const { notes } = spec;
+  if (notes !== undefined) command.addHelpText('after', () => `\n${wrapLines(notes, helpWidthOf(command))}`);
   command.action(async () => {
     refuseEmpty(spec, command.args);
     const run = await spec.load();
     await run({ args: command.args, flags: command.optsWithGlobals(), context });
   });
 }
+
+const helpWidthOf = (command: Command): number =>
+  command.configureOutput().getOutHelpWidth?.() ?? Number.POSITIVE_INFINITY;
 
 /** What a variable of a shell leaves that is not set. @throws {NixcacheError} ERR_USAGE */
 function refuseEmpty({ name, arguments: known = [] }: CommandSpec, args: readonly string[]): void {

@@ -41,3 +41,14 @@ export function wrap(text: string, width: number): string[] {
   }
   return [...lines, line];
 }
+
+/** The lines of `text` that are too long, wrapped below where they begin. */
+export const wrapLines = (text: string, width: number): string =>
+  text
+    .split('\n')
+    .flatMap((line) => {
+      if (displayWidth(line) <= width) return [line];
+      const [indent = ''] = /^ */.exec(line) ?? [];
+      return wrap(line.slice(indent.length), width - indent.length).map((part) => indent + part);
+    })
+    .join('\n');

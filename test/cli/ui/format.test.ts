@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatDuration } from '../../../src/cli/ui/format.ts';
-import { truncate } from '../../../src/cli/ui/width.ts';
+import { truncate, wrapLines } from '../../../src/cli/ui/width.ts';
 import { formatBytes, formatCount } from '../../../src/quantity.ts';
 
 describe('bytes', () => {
@@ -48,4 +48,10 @@ describe('counts and texts', () => {
     expect(truncate('abcd', 4)).toBe('abcd');
     expect(truncate('abcd', 0)).toBe('…');
   });
+});
+
+it('lines that are too long are wrapped below where they begin, others stay as they are', () => {
+  expect(wrapLines('Globs:\n  * and ? stay between two dots\n  a    b', 20)).toBe(
+    'Globs:\n  * and ? stay\n  between two dots\n  a    b',
+  );
 });

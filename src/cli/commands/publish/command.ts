@@ -18,6 +18,6 @@ export const PUBLISH_COMMAND: CommandSpec = {
     ["nixcache publish --only 'packages.*.hello' --dry-run", 'see what publishing one package would take'],
     ['nixcache publish --kinds packages,checks --no-upstream github:owner/repo', 'a cache that needs no other'],
   ],
-  notes: `${GLOBS}\n\nExit code 3: published, but some outputs failed to evaluate or build.`,
+  notes: `${GLOBS}\n\nExit codes:\n  3 when some outputs failed to evaluate or build, and the others are published; 5 when not all that was built could be published.`,
   load: async () => (await import('./run.ts')).runPublish,
 };
