@@ -58,9 +58,11 @@ function merge<T extends { readonly time: number }>(lists: Iterable<readonly T[]
   return [...byKey].sort(([a, x], [b, y]) => x.time - y.time || (a < b ? -1 : 1)).map(([, record]) => record);
 }
 
+/** Names of one source and system are told from those of others, and have publishes of their own. */
+export const placeKeyOf = ({ source, system }: Root): string => JSON.stringify([source ?? '', system ?? '']);
+
 /** Names of one source and system: a newer record of the same stands for what the name is now. */
-export const rootKeyOfName = ({ source, system, name }: Root): string =>
-  JSON.stringify([source ?? '', system ?? '', name]);
+export const rootKeyOfName = (root: Root): string => JSON.stringify([placeKeyOf(root), root.name]);
 
 /** What each name of a source and system stands for now: its newest record. Oldest first. */
 export function currentRoots(roots: readonly Root[]): Root[] {

@@ -1,5 +1,5 @@
 /** Everything about a name: what roots and pins of that name stand for, and stood for before. */
-import type { Pin, Root } from '../cache-index/records.ts';
+import { currentRoots, type Pin, type Root } from '../cache-index/records.ts';
 import type { ClosureSizes, EntryGraph } from '../census/entry-graph.ts';
 import { applyRetention, type KeepReason, type RetentionPolicy } from '../census/retention.ts';
 import { type BaseName, hashPartOf } from '../nix/store-path.ts';
@@ -41,8 +41,8 @@ export function reportName(
   }
   const roots = catalog.roots.filter((root) => root.name === name).toReversed();
   const pinned = currentPins.find((pin) => pin.name === name)?.path;
-  const groups = new Map(roots.toReversed().map((root) => [JSON.stringify([root.source, root.system]), root.path]));
-  const paths = new Set([...(pinned === undefined ? [] : [pinned]), ...groups.values()]);
+  const current = currentRoots(roots).map(({ path }) => path);
+  const paths = new Set([...(pinned === undefined ? [] : [pinned]), ...current]);
   return {
     name,
     roots: roots.map((root) => ({

@@ -14,7 +14,7 @@ import { keepWhole } from '../cache/write/keep-whole.ts';
 import type { Pin } from '../cache-index/records.ts';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { type BaseName, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
+import { type BaseName, HASH_PART_LENGTH, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import type { ContentStore } from '../oci/content-store.ts';
 import type { Catalog } from './catalog.ts';
 
@@ -40,7 +40,6 @@ export interface PinChange {
 
 /** Starts with a letter or digit, so that it is no flag and no path; 200 characters, as for roots. */
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._+@:/~=-]{0,199}$/u;
-const HASH_PART_LENGTH = 32;
 
 /** @throws {NixcacheError} ERR_USAGE */
 export function assertPinName(name: string): void {

@@ -1,5 +1,13 @@
 /** Which root records gc keeps, and why. Pure. */
-import { currentPins, mergePins, mergeRoots, type Pin, type Root } from '../cache-index/records.ts';
+import {
+  currentPins,
+  mergePins,
+  mergeRoots,
+  type Pin,
+  placeKeyOf,
+  type Root,
+  rootKeyOfName,
+} from '../cache-index/records.ts';
 import type { BaseName } from '../nix/store-path.ts';
 
 export interface RetentionPolicy {
@@ -68,14 +76,14 @@ export function applyRetention(roots: readonly Root[], pins: readonly Pin[], pol
   return { kept, roots: staying, expired, pins: mergePins([pins]) };
 }
 
-const groupOf = ({ source, system }: Root): string => JSON.stringify([source, system]);
-const publishOf = (root: Root): string => JSON.stringify([groupOf(root), root.run]);
+const publishOf = (root: Root): string => JSON.stringify([placeKeyOf(root), root.run]);
 
 /** The newest publish of each source and system; all of them when several are of one second. */
 function newestPublishes(roots: readonly Root[]): Set<string> {
   const newest = new Map<string, number>();
-  for (const root of roots) newest.set(groupOf(root), Math.max(root.time, newest.get(groupOf(root)) ?? root.time));
-  return new Set(roots.filter((root) => root.time === newest.get(groupOf(root))).map(publishOf));
+  for (const root of roots)
+    newest.set(placeKeyOf(root), Math.max(root.time, newest.get(placeKeyOf(root)) ?? root.time));
+  return new Set(roots.filter((root) => root.time === newest.get(placeKeyOf(root))).map(publishOf));
 }
 
 /** The newest `count` records of each name, a source and a system by themselves. */
@@ -83,7 +91,7 @@ function lastOfEachName(roots: readonly Root[], count: number): Set<Root> {
   const seen = new Map<string, number>();
   const last = new Set<Root>();
   for (const root of roots.toReversed()) {
-    const key = JSON.stringify([groupOf(root), root.name]);
+    const key = rootKeyOfName(root);
     const before = seen.get(key) ?? 0;
     if (before < count) last.add(root);
     seen.set(key, before + 1);

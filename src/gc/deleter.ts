@@ -39,8 +39,8 @@ export interface ManifestDeleter {
   restoreAdvice?(tags: readonly string[]): string;
 }
 
-/** After so many failures, none of them a success, the others are not tried: the registry does not delete. */
-const HOPELESS = 3;
+/** After so many failures in a row the others are not tried: the registry does not delete. */
+export const HOPELESS = 3;
 
 export class DistributionDeleter implements ManifestDeleter {
   readonly #store: Deleter;

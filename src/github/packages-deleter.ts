@@ -11,12 +11,13 @@
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import type {
-  DeletionOptions,
-  DeletionReport,
-  FailedDeletion,
-  ManifestDeleter,
-  UnneededManifest,
+import {
+  type DeletionOptions,
+  type DeletionReport,
+  type FailedDeletion,
+  HOPELESS,
+  type ManifestDeleter,
+  type UnneededManifest,
 } from '../gc/deleter.ts';
 import type { GithubApi } from './api.ts';
 import { GithubError } from './github-error.ts';
@@ -35,8 +36,6 @@ export interface GithubPackagesDeleterOptions {
 const RESERVED_REQUESTS = 25;
 /** To look at a version, to delete it, and to look again should that be answered with 404. */
 const REQUESTS_PER_VERSION = 3;
-/** Failures in a row after which no other version is tried. */
-const HOPELESS = 3;
 /** What GitHub keeps deleted versions for. docs.github.com "Deleting and restoring a package" */
 const RESTORABLE_DAYS = 30;
 /** Of the versions of one batch all are named; a list without end helps no one. */

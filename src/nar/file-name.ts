@@ -21,7 +21,7 @@ export function fileNameFromLatin1(bytes: string): string {
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII begins there
-const NOT_ASCII = /[^\x00-\x7f]/;
+export const NOT_ASCII = /[^\x00-\x7f]/;
 
 /** Bytes of the well-formed UTF-8 sequence at `at` (Unicode table 3-7), or 0. */
 function sequenceLength(bytes: Uint8Array, at: number): number {

@@ -6,7 +6,7 @@ import { type Dirent, lstatSync, readdirSync, readlinkSync, type Stats } from 'n
 import { NixcacheError } from '../errors.ts';
 import { ioReason, isAbsent } from '../io-error.ts';
 import { quoted } from '../nix/quoted.ts';
-import { fileNameFromLatin1 } from './file-name.ts';
+import { fileNameFromLatin1, NOT_ASCII } from './file-name.ts';
 import { MAX_NAME_BYTES } from './nar-token.ts';
 
 /** The first three fit into a NAR. */
@@ -22,9 +22,6 @@ export interface DirectoryEntry {
 
 /** What Nix appends, with a number, to a name that differs from another one only in case (macOS). */
 const CASE_HACK_SUFFIX = '~nix~case~hack~';
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII begins there
-const NOT_ASCII = /[^\x00-\x7f]/;
 
 /** What node:fs takes for the bytes `path`; a string is quicker where it means the same. */
 export const toPath = (path: string): string | Buffer => (NOT_ASCII.test(path) ? Buffer.from(path, 'latin1') : path);

@@ -1,4 +1,5 @@
 /** Pins: set, moved, removed and shown. */
+import { currentRoots } from '../../../cache-index/records.ts';
 import type { Catalog } from '../../../catalog/catalog.ts';
 import { lookUp } from '../../../catalog/look-up.ts';
 import { assertPinName, noSuchPin, type PinChange, type PinOptions, removePin, setPin } from '../../../catalog/pin.ts';
@@ -80,12 +81,8 @@ async function resolvePath(text: string, catalog: Catalog, context: CommandConte
     }
     case 'name': {
       const pinned = catalog.currentPins.find(({ name }) => name === found.name)?.path;
-      const newest = new Map(
-        roots
-          .filter(({ name }) => name === found.name) // oldest first
-          .map(({ source, system, path }) => [JSON.stringify([source, system]), path]),
-      );
-      const [only, ...others] = new Set(newest.size === 0 && pinned !== undefined ? [pinned] : newest.values());
+      const newest = currentRoots(roots.filter(({ name }) => name === found.name)).map(({ path }) => path);
+      const [only, ...others] = new Set(newest.length === 0 && pinned !== undefined ? [pinned] : newest);
       if (only === undefined) throw notFound('pin', text, catalog);
       if (others.length === 0) return only;
       return ambiguous(text, [only, ...others], context, reader.storeDir);

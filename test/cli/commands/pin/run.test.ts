@@ -14,7 +14,7 @@ describe('pin', () => {
     expect((await nixcache(['pin', 'v1', 'hello-2', '--json'])).stdout).toContain(
       `"before":"/nix/store/${baseNameFor('hello-1')}"`,
     );
-    expect((await nixcache(['pin', '--list'])).stdout).toMatch(/^PIN +SINCE +STORE PATH\nv1 .*-hello-2$/);
+    expect((await nixcache(['pin', '--list'])).stdout).toMatch(/^PIN +SINCE \(UTC\) +STORE PATH\nv1 .*-hello-2$/);
     expect((await nixcache(['pin', '--history', 'v1'])).stdout.split('\n')).toHaveLength(3);
     expect((await nixcache(['info', 'v1'])).stdout).toMatch(/^v1\n {2}\S+-hello-2\n {4}2 paths/);
     expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 0 });
