@@ -65,7 +65,9 @@ export function parseNarInfo(text: string, storeDir: string = DEFAULT_STORE_DIR)
     at = end + 1;
     if (line > MAX_LINES) throw corrupt(line, `it has more than ${MAX_LINES} lines`);
     if (key === 'Sig') {
-      if (isSignature(value)) sigs.push(value);
+      // Nix reads no further than the padding: a carriage return behind it does not matter.
+      const sig = value.trimEnd();
+      if (isSignature(sig)) sigs.push(sig);
       continue;
     }
     try {

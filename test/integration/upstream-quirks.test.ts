@@ -193,6 +193,38 @@ const QUIRKS: readonly Quirk[] = [
     pack: (bytes: Buffer) => (compression === 'xz' ? xz.compressSync(bytes) : bytes),
     text: without('FileHash', 'FileSize'),
   })),
+  encoded('narInfo', 'zstd', zstdCompressSync),
+  {
+    name: 'a relative Location',
+    handle: (request, response) =>
+      isNar(request) &&
+      !request.url?.includes('moved') &&
+      status(302, { location: `../moved${request.url}` })(response),
+  },
+  ...[204, 206].map((code) => ({
+    name: `${code} for a whole NAR`,
+    handle: ((request, response) => isNar(request) && status(code)(response)) as Handler,
+  })),
+  { name: 'an empty narinfo', files: (files, url) => void files.set(url, { body: '' }) },
+  { name: 'CRLF at the end alone', text: (text) => text.replace(/\n$/, '\r\n') },
+  { name: 'no newline at the end', text: (text) => text.trimEnd() },
+  {
+    name: '404 with a page for the narinfo',
+    handle: (request, response) => {
+      if (!isNarInfo(request)) return false;
+      response.writeHead(404, { 'content-type': 'text/html' }).end('<html>StorePath: x</html>\n');
+      return true;
+    },
+  },
+  ...[404, 403, 410, 401, 500].map((code) => ({
+    name: `${code} for nix-cache-info`,
+    handle: (({ url }, response) => url === '/nix-cache-info' && status(code)(response)) as Handler,
+  })),
+  {
+    name: 'WantMassQuery: 0',
+    files: (files) =>
+      void files.set('/nix-cache-info', { body: 'StoreDir: /nix/store\nWantMassQuery: 0\nPriority: 90\n' }),
+  },
   { name: 'a sub-path', base: '/my/cache' },
   { name: 'a trailing slash', base: '/my/cache/' },
   { name: 'a login in the URL', login: 'me:secret@' },

@@ -238,3 +238,10 @@ test('parseNarInfo throws nothing but ERR_FORMAT, and what it takes is canonical
     { numRuns: 500 },
   );
 });
+
+it('a signature counts with a carriage return behind it, as in Nix', () => {
+  const text = golden('app-1.0');
+  const { sigs } = parseNarInfo(text);
+  expect(sigs).toHaveLength(1);
+  expect(parseNarInfo(text.replace(/^(Sig: .*)$/gm, '$1\r')).sigs).toEqual(sigs);
+});

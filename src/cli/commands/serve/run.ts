@@ -34,6 +34,7 @@ export async function runServe(call: Call): Promise<void> {
   const settings = serveSettings(session.sources, session.cache.name);
   const reloading = new Reloading(session, settings);
   const options = await optionsOf(session, settings);
+  let asked = options.upstreams ?? [];
   const store = await session.store({ retry: { policy: PROMPT_RETRIES } });
   const { onWarning } = session;
   const serving = { hasUpstreams: settings.upstreams.length > 0 };
@@ -58,6 +59,8 @@ export async function runServe(call: Call): Promise<void> {
   reloading.begin((changed, { upstreams }) => {
     serving.hasUpstreams = upstreams.length > 0;
     server.reload(changed);
+    for (const before of asked) before.close();
+    asked = changed.upstreams ?? [];
   }, server.reload);
   await aborted(signal);
 }
