@@ -10,7 +10,7 @@ import { ioReason } from '../io-error.ts';
 import { readNamed, readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
-import { COMPRESSION, DISCOVER, FLAKE, MATRIX, PUSH } from './publish-settings.ts';
+import { COMPRESSION, DISCOVER, FLAKE, MATRIX, NIX_FILE, PUSH } from './publish-settings.ts';
 import { SERVE } from './serve-settings.ts';
 import { type LoadedConfig, NO_CONFIG, type SettingTable, type SettingType } from './setting.ts';
 import { SIGNING_KEY_FILE } from './signing-keys.ts';
@@ -87,7 +87,7 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
 /** What may stand in a table: values, and tables in turn. */
 type Shape = Map<string, SettingType<unknown> | Shape>;
 
-const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, DISCOVER, MATRIX, PUSH, SERVE, GC);
+const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, NIX_FILE, DISCOVER, MATRIX, PUSH, SERVE, GC);
 const UPSTREAM = shapeOf(UPSTREAM_TABLE);
 FILE.set('upstream', UPSTREAM);
 

@@ -1,10 +1,20 @@
 /** What `discover`, `publish` and `push` are told. */
 import { join } from 'node:path';
 import { NixcacheError } from '../errors.ts';
+import { splitAttrPath } from '../nix/attr-path.ts';
 import { DEFAULT_KINDS, KINDS, type OutputKind } from '../nix-store/flake-expression.ts';
 import { parseCompression } from './compression.ts';
-import { fromConfig, resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
-import { BYTE_SIZE, checked, DURATION, integer, ON, SWITCH, TEXTS, text, texts } from './setting-types.ts';
+import {
+  fromConfig,
+  given,
+  NO_CONFIG,
+  resolveAll,
+  type Setting,
+  type SettingTable,
+  type Sources,
+  type Values,
+} from './setting.ts';
+import { BYTE_SIZE, checked, DURATION, integer, ON, PATH, SWITCH, TEXTS, text, texts } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
 import { suggest } from './suggestion.ts';
 import { assertSystem } from './system.ts';
@@ -12,6 +22,21 @@ import { UPSTREAMS } from './upstreams.ts';
 
 /** Of the argument, else this. A path is relative to the file. */
 export const FLAKE = { type: text((flake) => flake), key: 'publish.flake' } as const satisfies Setting;
+
+const NO_FLAKE = 'Without a flake:';
+
+/** What takes the place of a flake. */
+export const NIX_FILE = {
+  file: {
+    ...{ type: PATH, flag: '-f, --file <file>', key: 'publish.file', group: NO_FLAKE },
+    help: 'take the derivations of this Nix expression, as nix-build does',
+  },
+  /** None: all of it. */
+  attrs: {
+    ...{ type: texts((paths) => paths.map(parseAttr), []), flag: '-A, --attr <attr>', key: 'publish.attrs' },
+    ...{ help: 'of these, only what is at this attribute path', group: NO_FLAKE },
+  },
+} as const satisfies SettingTable;
 
 /** Which outputs of a flake. */
 export const DISCOVER = {
@@ -150,7 +175,14 @@ export const BUILD = {
   build: { type: ON, flag: '--no-build', help: 'publish what is in the store already, and build nothing' },
 } as const satisfies SettingTable;
 
-export type DiscoverSettings = Values<typeof DISCOVER & typeof EVALUATION & typeof MATRIX> & { readonly flake: string };
+/** A flake reference, or a Nix expression without a flake, by its absolute path. */
+type OutputSource = string | { readonly file: string };
+
+export type DiscoverSettings = Values<typeof DISCOVER & typeof EVALUATION & typeof MATRIX> & {
+  readonly source: OutputSource;
+  /** Attribute paths in a Nix expression without a flake; none: all of it. */
+  readonly attrs: readonly (readonly string[])[];
+};
 export type PushSettings = Values<typeof PUSH & typeof ROOT_NAME>;
 export type PublishSettings = Omit<DiscoverSettings, 'matrix' | 'runners'> & PushSettings & Values<typeof BUILD>;
 
@@ -171,9 +203,45 @@ export const discoverSettings = (
   sources: Sources,
   hasFlake: (directory: string) => boolean,
 ): DiscoverSettings => ({
-  flake: flake ?? resolveFlake(sources, hasFlake),
+  ...resolveSource(flake, sources, hasFlake),
   ...resolveAll({ ...DISCOVER, ...EVALUATION, ...MATRIX }, sources),
 });
+
+/** An argument or a flag counts before the config file. */
+function resolveSource(
+  flake: string | undefined,
+  sources: Sources,
+  hasFlake: (directory: string) => boolean,
+): Pick<DiscoverSettings, 'source' | 'attrs'> {
+  const flags = { ...sources, config: NO_CONFIG };
+  const isFile = given(NIX_FILE.file, flags) !== undefined;
+  const isInConfig = (setting: Setting): boolean => fromConfig(setting, sources) !== undefined;
+  if (flake !== undefined && isFile) {
+    throw new NixcacheError('ERR_USAGE', `--file is instead of a flake: give it, or ${flake}, but not both`);
+  }
+  if (!isFile && flake === undefined && isInConfig(NIX_FILE.file) && isInConfig(FLAKE)) {
+    const where = sources.config.file;
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `publish.file in ${where} is instead of a flake: take it out, or publish.flake`,
+    );
+  }
+  const { file, attrs } = resolveAll(NIX_FILE, flake === undefined ? sources : flags);
+  if (file === undefined) {
+    if (attrs.length === 0) return { source: flake ?? resolveFlake(sources, hasFlake), attrs };
+    throw new NixcacheError('ERR_USAGE', '--attr is for --file FILE; of a flake, --only picks outputs');
+  }
+  for (const [setting, instead] of [
+    [DISCOVER.kinds, '--attr picks a part of it'],
+    [EVALUATION.overrideInputs, 'it has no inputs'],
+    [EVALUATION.acceptFlakeConfig, 'it has no nixConfig'],
+  ] as const) {
+    const found = given(setting, flags);
+    if (found !== undefined)
+      throw new NixcacheError('ERR_USAGE', `${found.from} is for flakes, not for --file: ${instead}`);
+  }
+  return { source: { file }, attrs };
+}
 
 /** @throws {NixcacheError} ERR_USAGE */
 export function pushSettings(sources: Sources): PushSettings {
@@ -198,7 +266,16 @@ function resolveFlake(sources: Sources, hasFlake: (directory: string) => boolean
   if (found !== undefined) return found;
   throw new NixcacheError(
     'ERR_USAGE',
-    `there is no flake.nix in ${cwd} nor in its config/; go to a flake or name one: nixcache publish FLAKE`,
+    `there is no flake.nix in ${cwd} nor in its config/; go to a flake or name one: nixcache publish FLAKE; a Nix expression without a flake: --file FILE`,
+  );
+}
+
+function parseAttr(text: string): readonly string[] {
+  const path = splitAttrPath(text);
+  if (path.length > 0 && path.every((part) => part !== '')) return path;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `'${text}' is no attribute path: write it like hello or python3Packages.requests`,
   );
 }
 

@@ -1,5 +1,5 @@
 /** Where a job of GitHub Actions has its flake from: what its checkout directory does not tell. */
-import { posix } from 'node:path';
+import { posix, relative } from 'node:path';
 import { type Environment, variable } from '../environment.ts';
 import { isGitHubActions } from './actions.ts';
 
@@ -12,14 +12,20 @@ export interface GitHubSource {
 
 const GITHUB = 'https://github.com';
 
-/** Undefined outside of GitHub Actions. `flake` is as the user gave it. */
-export function githubSource(env: Environment, flake?: string): GitHubSource | undefined {
+/** Undefined outside of GitHub Actions. A flake is as the user gave it, a Nix expression without one an absolute path. */
+export function githubSource(env: Environment, from?: string | { readonly file: string }): GitHubSource | undefined {
   const repository = variable(env, 'GITHUB_REPOSITORY');
   if (!isGitHubActions(env) || repository === undefined) return undefined;
   const server = variable(env, 'GITHUB_SERVER_URL') ?? GITHUB;
   const sourceUrl = `${server}/${repository}`;
-  if (flake === undefined || (flake !== '.' && !flake.startsWith('./'))) return { sourceName: undefined, sourceUrl };
   const name = server === GITHUB ? `github:${repository}` : `git+${sourceUrl}`;
+  if (typeof from === 'object') {
+    const file = relative(variable(env, 'GITHUB_WORKSPACE') ?? process.cwd(), from.file);
+    const isOwn = file !== '..' && !file.startsWith('../');
+    return { sourceName: isOwn ? `${name}?file=${file === '' ? '.' : file}` : undefined, sourceUrl };
+  }
+  const flake = from;
+  if (flake === undefined || (flake !== '.' && !flake.startsWith('./'))) return { sourceName: undefined, sourceUrl };
   const directory = posix.normalize(flake).replace(/\/$/, '');
   return { sourceName: directory === '.' ? name : `${name}?dir=${directory}`, sourceUrl };
 }

@@ -5,13 +5,22 @@
  * found by halving; every failure is evaluated once more alone, for its error.
  */
 import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
 import pLimit from 'p-limit';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { type AttrPathFilter, AttrPathMatcher, formatAttrPath, type UnmatchedGlob } from '../nix/attr-path.ts';
 import { DEFAULT_STORE_DIR, parseStorePath, type StorePath } from '../nix/store-path.ts';
+import { resolveFile } from './file-source.ts';
 import { withFlakeConfig } from './flake-config.ts';
 import { type Evaluated, type EvaluationFlags, FlakeEvaluator } from './flake-evaluator.ts';
-import { DEFAULT_KINDS, type OutputKind, SCOPES, type Scope, type Target } from './flake-expression.ts';
+import {
+  DEFAULT_KINDS,
+  type OutputKind,
+  SCOPES,
+  type Scope,
+  type SourceKind,
+  type Target,
+} from './flake-expression.ts';
 import { refuseSecretFiles } from './flake-secrets.ts';
 import { type FlakeSource, resolveFlake } from './flake-source.ts';
 import { NixCommand, NixFailure } from './nix-command.ts';
@@ -19,7 +28,7 @@ import { NixCommand, NixFailure } from './nix-command.ts';
 export interface FlakeOutput {
   /** For instance `packages.x86_64-linux.hello` or `nixosConfigurations.web`. */
   readonly attrPath: string;
-  readonly kind: OutputKind;
+  readonly kind: SourceKind;
   /** The derivation's name, for instance hello-2.12. */
   readonly name: string;
   readonly system: string;
@@ -59,6 +68,8 @@ export interface DiscoverOptions extends AttrPathFilter, EvaluationFlags {
   /** Default: the machine's. `'all'` takes every system the flake has. */
   readonly systems?: readonly string[] | 'all';
   readonly kinds?: readonly OutputKind[];
+  /** Attribute paths in a Nix expression without a flake; none: all of it. */
+  readonly attrs?: readonly (readonly string[])[] | undefined;
   /** Files that must not lie in the flake's source, which Nix copies to its store. */
   readonly secretFiles?: readonly string[];
   readonly signal?: AbortSignal | undefined;
@@ -72,46 +83,61 @@ const MAX_EXPLAINED = 64;
  * @throws {NixcacheError} ERR_USAGE, ERR_NIX when the flake as a whole cannot be read or evaluated, or holds a secret;
  *   ERR_USAGE when none of `only` selects anything
  */
-export async function discover(flakeRef: string, options: DiscoverOptions = {}): Promise<Discovery> {
+export async function discover(
+  from: string | { readonly file: string },
+  options: DiscoverOptions = {},
+): Promise<Discovery> {
   const { kinds = DEFAULT_KINDS, signal, onEvent } = options;
   const given = options.command ?? new NixCommand();
   const filter = new AttrPathMatcher(options);
-  await refuseSecretFiles(given, flakeRef, { files: options.secretFiles ?? [], signal });
+  if (typeof from === 'string') await refuseSecretFiles(given, from, { files: options.secretFiles ?? [], signal });
   const [source, systems] = await Promise.all([
-    resolveFlake(given, flakeRef, { signal }),
+    typeof from === 'string' ? resolveFlake(given, from, { signal }) : resolveFile(given, from.file, { signal }),
     options.systems ?? given.currentSystem({ signal }).then((system) => [system]),
   ]);
   onEvent?.({ type: 'flake', source });
-  const command = await withFlakeConfig(given, source, {
-    ...options,
-    onIgnored: (message) => onEvent?.({ type: 'config-ignored', message }),
-  });
+  const onIgnored = (message: string): void => onEvent?.({ type: 'config-ignored', message });
+  const isFlake = source.file === undefined;
+  const command = isFlake ? await withFlakeConfig(given, source, { ...options, onIgnored }) : given;
+  const labelled = (path: readonly string[]): readonly string[] => (path.length === 0 ? [nameOfFile(source)] : path);
   const evaluator = new FlakeEvaluator(command, source, systems === 'all' ? undefined : systems, signal, options);
-  const search = new Search(evaluator, onEvent);
+  const search = new Search(evaluator, onEvent, labelled);
   await evaluator.use(async () => {
-    const scopes = SCOPES.filter(({ kind }) => kinds.includes(kind));
+    const scopes = isFlake
+      ? SCOPES.filter(({ kind }) => (kinds as readonly string[]).includes(kind))
+      : scopesOf(options);
     const isFiltered = (options.only?.length ?? 0) + (options.exclude?.length ?? 0) > 0;
     const rest = isFiltered ? await search.findTargets(scopes) : await search.evaluateAll(scopes);
-    await search.evaluate(rest.filter(({ path }) => filter.isWanted(path)));
+    await search.evaluate(rest.filter(({ path }) => filter.isWanted(labelled(path))));
     await search.explain();
   });
   const isAsked = ({ system }: FlakeOutput): boolean => systems === 'all' || systems.includes(system);
-  const failures = search.failures.filter(({ path }) => filter.isWanted(path));
+  const failures = search.failures.filter(({ path }) => filter.isWanted(labelled(path)));
   const isInVain = search.outputs.length + failures.length === 0;
   for (const unmatched of filter.unmatched) {
-    const message = describeUnmatched(unmatched, systems);
+    const message = describeUnmatched(unmatched, source.file ?? 'the flake', systems);
     if (isInVain && unmatched.list === 'only') throw new NixcacheError('ERR_USAGE', message);
     if (!namesOtherSystem(unmatched, systems)) onEvent?.({ type: 'unmatched', message });
   }
   return {
     ...{ source, command },
     outputs: withoutAliases(search.outputs.filter(isAsked)).sort(byAttrPath),
-    failures: failures.map(({ path, error }) => ({ attrPath: formatAttrPath(path), error })).sort(byAttrPath),
+    failures: failures.map(({ path, error }) => ({ attrPath: formatAttrPath(labelled(path)), error })).sort(byAttrPath),
   };
 }
 
-function describeUnmatched({ list, glob, meant }: UnmatchedGlob, systems: readonly string[] | 'all'): string {
-  const place = systems === 'all' ? 'the flake' : `the flake for ${systems.join(', ')}`;
+const scopesOf = ({ attrs = [] }: DiscoverOptions): readonly Scope[] =>
+  (attrs.length === 0 ? [[]] : attrs).map((path) => ({ kind: 'file', path, shape: 'file' }));
+
+/** What the one output is called that a file has: `release` of release.nix, `default` of a directory. */
+const nameOfFile = ({ file = '' }: FlakeSource): string => (file.endsWith('.nix') ? basename(file, '.nix') : 'default');
+
+function describeUnmatched(
+  { list, glob, meant }: UnmatchedGlob,
+  source: string,
+  systems: readonly string[] | 'all',
+): string {
+  const place = systems === 'all' ? source : `${source} for ${systems.join(', ')}`;
   const advice = meant === undefined ? 'nixcache discover lists what there is' : `did you mean '${meant}'?`;
   return `--${list} '${glob}' matches no output of ${place}; ${advice}`;
 }
@@ -134,10 +160,17 @@ class Search {
   readonly #evaluator: FlakeEvaluator;
   readonly #onEvent: ((event: DiscoverEvent) => void) | undefined;
   readonly #limit = pLimit(availableParallelism());
+  readonly #labelled: (path: readonly string[]) => readonly string[];
   #unexplained: Target[] = [];
   #isSound: Promise<unknown> | undefined;
 
-  constructor(evaluator: FlakeEvaluator, onEvent: ((event: DiscoverEvent) => void) | undefined) {
+  /** `labelled` gives an output without an attribute path one. */
+  constructor(
+    evaluator: FlakeEvaluator,
+    onEvent: ((event: DiscoverEvent) => void) | undefined,
+    labelled: (path: readonly string[]) => readonly string[],
+  ) {
+    this.#labelled = labelled;
     this.#evaluator = evaluator;
     this.#onEvent = onEvent;
   }
@@ -198,9 +231,7 @@ class Search {
     if (shape === 'byName' || shape === 'oneBySystem') return [];
     const flat: Scope = { kind, path, shape: shape === 'bySystem' ? 'oneBySystem' : 'byName' };
     const parts = await this.#narrow(flat);
-    return this.#narrowAll(
-      parts.map((part) => ({ kind, path: part.path, shape: shape === 'bySystem' ? 'byName' : 'tree' })),
-    );
+    return this.#narrowAll(parts.map((part) => ({ kind, path: part.path, shape: PART_OF[shape] })));
   }
 
   /** Undefined when nix failed; the first time, makes sure that it is not the flake as a whole that is broken. */
@@ -221,7 +252,7 @@ class Search {
     if (output === undefined) this.#unexplained.push({ kind, path });
     else {
       try {
-        this.outputs.push(toFlakeOutput(evaluated, output));
+        this.outputs.push(toFlakeOutput({ kind, path: this.#labelled(path) }, output));
       } catch (error) {
         this.#fail(path, error);
       }
@@ -231,11 +262,17 @@ class Search {
   #fail(path: readonly string[], error: unknown): void {
     const failure = { path, error: error instanceof NixFailure ? error.summary : messageOf(error) };
     this.failures.push(failure);
-    this.#onEvent?.({ type: 'failed', failure: { attrPath: formatAttrPath(path), error: failure.error } });
+    this.#onEvent?.({
+      type: 'failed',
+      failure: { attrPath: formatAttrPath(this.#labelled(path)), error: failure.error },
+    });
   }
 }
 
-function toFlakeOutput({ kind, path }: Evaluated, output: NonNullable<Evaluated['output']>): FlakeOutput {
+/** As what the parts of a scope of each shape are looked at. */
+const PART_OF = { bySystem: 'byName', tree: 'tree', file: 'member', member: 'member' } as const;
+
+function toFlakeOutput({ kind, path }: Target, output: NonNullable<Evaluated['output']>): FlakeOutput {
   const { name, system } = output;
   const storeDir = output.drvPath.slice(0, output.drvPath.lastIndexOf('/')) || DEFAULT_STORE_DIR;
   const outputs: Record<string, StorePath> = {};

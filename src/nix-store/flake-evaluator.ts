@@ -5,11 +5,20 @@ import * as z from 'zod/mini';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import { ioError } from '../io-error.ts';
 import { makeTemporaryDirectory, USE_TMPDIR } from '../temporary-directory.ts';
-import { ANSWER_NIX, KINDS, type Question, type Scope, type Target, wrapperFlake } from './flake-expression.ts';
+import {
+  ANSWER_NIX,
+  KINDS,
+  type Question,
+  type Scope,
+  SHAPES,
+  type Target,
+  wrapperFile,
+  wrapperFlake,
+} from './flake-expression.ts';
 import type { FlakeSource } from './flake-source.ts';
 import { type NixCommand, parseJson } from './nix-command.ts';
 
-const TargetJson = z.object({ kind: z.enum(KINDS), path: z.array(z.string()) });
+const TargetJson = z.object({ kind: z.enum([...KINDS, 'file']), path: z.array(z.string()) });
 const OutputJson = z.object({
   name: z.string(),
   system: z.string(),
@@ -23,7 +32,7 @@ const EvaluatedJson = z.object({
 const NamesJson = z.object({
   scope: z.object({
     ...TargetJson.shape,
-    shape: z.enum(['byName', 'oneBySystem', 'bySystem', 'tree']),
+    shape: z.enum(SHAPES),
   }),
   result: z.object({ value: z.optional(z.array(TargetJson)) }),
   outputs: z.optional(z.array(EvaluatedJson)),
@@ -89,9 +98,11 @@ export class FlakeEvaluator {
   async root(): Promise<void> {
     await this.#ask({ ask: 'root' }, z.array(z.string())).catch((error: unknown) => {
       if (!isNixcacheError(error, 'ERR_NIX')) throw error;
+      const { url, file } = this.#source;
+      const [what, same] = file === undefined ? [`the flake ${url}`, 'nix flake show'] : [file, `nix-build ${file}`];
       throw new NixcacheError(
         'ERR_USAGE',
-        `the flake ${this.#source.url} does not evaluate: ${error.message}; 'nix flake show' should say the same`,
+        `${what} does not evaluate: ${error.message}; '${same}' should say the same`,
         { cause: error },
       );
     });
@@ -128,13 +139,19 @@ export class FlakeEvaluator {
   async #ask<T>(question: Question, schema: z.ZodMiniType<T>): Promise<T> {
     if (this.#dir === undefined) throw new Error('FlakeEvaluator asked outside use()');
     const dir = await makeTemporaryDirectory('question-', 'a question to Nix', this.#dir);
-    await write(join(dir, 'flake.nix'), wrapperFlake(this.#source.lockedUrl, question));
+    const { file, lockedUrl } = this.#source;
+    const wrapper = join(dir, file === undefined ? 'flake.nix' : 'question.nix');
+    await write(wrapper, file === undefined ? wrapperFlake(lockedUrl, question) : wrapperFile(file, question));
     await write(join(dir, 'answer.nix'), ANSWER_NIX);
     // No evaluation cache: it would remember failures, and the answer is asked for once.
     const { impure = false, overrideInputs = [] } = this.#flags;
     const overrides = overrideInputs.flatMap(([name, ref]) => ['--override-input', `target/${name}`, ref]);
     const flags = ['--no-write-lock-file', '--no-eval-cache', ...(impure ? ['--impure'] : []), ...overrides];
-    const args = ['eval', '--json', ...flags, `path:${encodeURI(dir)}#answer`];
+    const asked =
+      file === undefined
+        ? [...flags, `path:${encodeURI(dir)}#answer`]
+        : ['--no-eval-cache', '--impure', '--file', wrapper, 'answer'];
+    const args = ['eval', '--json', ...asked];
     const text = await this.#command.nix(args, { signal: this.#signal, timeoutMs: EVAL_TIMEOUT_MS });
     const parsed = schema.safeParse(parseJson(text, 'nix eval'));
     if (parsed.success) return parsed.data;

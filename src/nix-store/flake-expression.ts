@@ -21,19 +21,26 @@ export const KINDS = [
   'hydraJobs',
 ] as const;
 export type OutputKind = (typeof KINDS)[number];
+/** What an output is of: also of a Nix expression without a flake. */
+export type SourceKind = OutputKind | 'file';
 export const DEFAULT_KINDS: readonly OutputKind[] = ['packages', 'nixosConfigurations', 'devShells'];
 
 /** An attribute set of the flake in which outputs are to be looked for. */
 export interface Scope {
-  readonly kind: OutputKind;
+  readonly kind: SourceKind;
   readonly path: readonly string[];
-  /** What lies in it: outputs by name, one output a system, sets of outputs by system, or sets of sets to any depth. */
-  readonly shape: 'byName' | 'oneBySystem' | 'bySystem' | 'tree';
+  /**
+   * What lies in it: outputs by name, one output a system, sets of outputs by system, sets of sets to any depth, or what
+   * nix-build takes; `member` is a part of that, which it looks into only when asked to.
+   */
+  readonly shape: (typeof SHAPES)[number];
 }
+
+export const SHAPES = ['byName', 'oneBySystem', 'bySystem', 'tree', 'file', 'member'] as const;
 
 /** One output to be evaluated. */
 export interface Target {
-  readonly kind: OutputKind;
+  readonly kind: SourceKind;
   readonly path: readonly string[];
 }
 
@@ -69,30 +76,67 @@ export const wrapperFlake = (lockedUrl: string, question: Question): string => `
 }
 `;
 
+/** The same of a Nix expression without a flake, in the file at the absolute path `file`. */
+export const wrapperFile = (file: string, question: Question): string => `{
+  answer = import ./answer.nix (import ${nixString(file)}) (builtins.fromJSON ${nixString(JSON.stringify({ ...question, file: true }))});
+}
+`;
+
 /** A Nix string literal: JSON's escapes are Nix's, but for the dollar sign. */
 const nixString = (text: string): string => JSON.stringify(text).replaceAll('$', '\\$');
 
 /** The text of the wrapper's answer.nix. It has no string interpolation, so that this literal needs no escapes. */
 export const ANSWER_NIX = `flake: question:
 let
-  inherit (builtins) attrNames concatMap deepSeq elem elemAt filter foldl' getAttr getContext hasAttr head isAttrs
-    isString length listToAttrs map match toString tryEval unsafeDiscardStringContext;
+  inherit (builtins) attrNames concatMap deepSeq elem elemAt filter foldl' fromJSON functionArgs genList getAttr
+    getContext hasAttr head isAttrs isFunction isList isString length listToAttrs map match toString tryEval typeOf
+    unsafeDiscardStringContext;
 
-  at = foldl' (set: name: getAttr name set) flake;
+  # Without a flake, what is met on the way may be a list, or a function: nix-build calls it with its defaults.
+  isFile = question.file or false;
+  at = foldl' (set: name: let opened = open set; in if isList opened then elemAt opened (fromJSON name) else getAttr name opened) flake;
+  open = value:
+    if !isFile || !isFunction value then value
+    else
+      let lacking = filter (name: !getAttr name (functionArgs value)) (attrNames (functionArgs value)); in
+      if lacking == [ ] then value { }
+      else throw ("it is a function that wants a value for " + head lacking + ", and nobody gives one: name a file that calls it");
+  members = value:
+    if isList value then genList toString (length value)
+    else if isAttrs value then attrNames value
+    else throw ("it is neither a derivation nor a set or list of those, but a value of type " + typeOf value);
   isDerivation = value: isAttrs value && (value.type or null) == "derivation";
   wanted = names: if question ? systems then filter (name: elem name question.systems) names else names;
 
   # { kind, path } of every output in a scope, looking at values no more than that needs.
   namesOf = { kind, path, shape }:
     let
-      set = at path;
+      set = open (at path);
       below = names: map (name: { inherit kind; path = path ++ [ name ]; }) names;
     in
-    if length path == 1 && !hasAttr (head path) flake then [ ]
-    else if shape == "byName" then below (attrNames set)
+    if !isFile && length path == 1 && !hasAttr (head path) flake then [ ]
+    else if shape == "file" then everyMember set { inherit kind path; }
+    else if shape == "member" then member (isList (open (at (init path)))) { inherit kind path; }
+    else if shape == "byName" then below (members set)
     else if shape == "oneBySystem" then below (wanted (attrNames set))
     else if shape == "tree" then concatMap (branch kind) (below (attrNames set))
     else concatMap (inner: namesOf { inherit kind; inherit (inner) path; shape = "byName"; }) (below (wanted (attrNames set)));
+  # As nix-build finds derivations: in a set that is in another only where that says recurseForDerivations.
+  everyMember = value: { kind, path }:
+    if isDerivation value then [ { inherit kind path; } ]
+    else concatMap (name: member (isList value) { inherit kind; path = path ++ [ name ]; }) (members value);
+  member = isListed: target:
+    let
+      value = at target.path;
+      isEntered = if isAttrs value then isListed || (value.recurseForDerivations or false) == true else isListed;
+      looked = tryEval (if isDerivation value then "output" else if isEntered then "set" else "other");
+      inner = tryEval (let found = everyMember (open value) target; in deepSeq found found);
+    in
+    if !looked.success || looked.value == "output" then [ target ]
+    else if looked.value == "other" then [ ]
+    else if inner.success then inner.value
+    else [ target ];
+  init = list: genList (elemAt list) (length list - 1);
   # A value that throws is an output, so that it is reported; one that is no set is none.
   branch = kind: target:
     let looked = tryEval (if isDerivation (at target.path) then "output" else if isAttrs (at target.path) then "set" else "other"); in
@@ -102,6 +146,7 @@ let
 
   # The derivation that an output stands for.
   toDerivation = {
+    file = open;
     packages = value: value;
     checks = value: value;
     formatter = value: value;
@@ -147,7 +192,7 @@ let
   evaluated = net: map (target: { inherit (target) kind path; result = net (outputOf target); });
 in
 getAttr question.ask {
-  root = attrNames flake;
+  root = if isFile then [ (typeOf flake) ] else attrNames flake;
   nixConfig = (import (flake.sourceInfo.outPath + "/" + question.directory + "/flake.nix")).nixConfig or { };
   names = named (perhaps question.scopes);
   all = map (found: found // { outputs = evaluated careful (found.result.value or [ ]); }) (named careful);

@@ -16,6 +16,8 @@ export interface FlakeSource {
   readonly revision?: string;
   /** Where Nix put its tree in the store, if it did. */
   readonly path?: string;
+  /** Absolute: it is no flake, but the Nix expression in this file, or in default.nix of this directory. */
+  readonly file?: string;
   /** Where in the tree flake.nix lies; undefined at its top. */
   readonly directory?: string;
 }

@@ -16,8 +16,9 @@ import { withWholeClosure } from './whole-closures.ts';
 
 export interface PublishOptions
   extends Omit<PublishPathsOptions, 'paths' | 'roots' | 'buildClosureOf' | 'cachedPaths' | 'source' | 'revision'>,
-    Pick<DiscoverOptions, 'kinds' | 'only' | 'exclude' | 'impure' | 'overrideInputs'> {
-  readonly flake: string;
+    Pick<DiscoverOptions, 'attrs' | 'kinds' | 'only' | 'exclude' | 'impure' | 'overrideInputs'> {
+  /** A flake reference, or a Nix expression without a flake, by its absolute path. */
+  readonly source: string | { readonly file: string };
   /** Empty: this machine's. */
   readonly systems: readonly string[];
   readonly command: NixCommand;
@@ -60,7 +61,8 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   const { reader, signal, onEvent, command } = options;
   onEvent({ type: 'stage', stage: 'discover' });
   const [discovery] = await Promise.all([
-    discover(options.flake, {
+    discover(options.source, {
+      attrs: options.attrs,
       command,
       signal,
       secretFiles: options.secretFiles,
@@ -83,7 +85,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   if (discovery.outputs.length === 0 && discovery.failures.length === 0) {
     throw new NixcacheError(
       'ERR_USAGE',
-      `${options.flake} has nothing to publish for ${options.systems.join(', ') || 'this system'}; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
+      `${typeof options.source === 'string' ? options.source : options.source.file} has nothing to publish for ${options.systems.join(', ') || 'this system'}; nixcache discover --system all lists what it has, --kinds asks for other kinds`,
     );
   }
   const { reports, release } = await realise(discovery.outputs, { ...options, command: discovery.command });

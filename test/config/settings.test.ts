@@ -13,7 +13,7 @@ describe('publish', () => {
 
   it('has its defaults', async () => {
     expect(await settings({})).toMatchObject({
-      flake: '.',
+      source: '.',
       kinds: ['packages', 'nixosConfigurations', 'devShells'],
       systems: [],
       only: [],
@@ -34,12 +34,30 @@ describe('publish', () => {
 
   it('takes the flake of the argument, the config file, here, then ./config', async () => {
     const config = '[publish]\nflake = "./f"';
-    expect((await settings({ config }, 'github:o/r')).flake).toBe('github:o/r');
-    expect((await settings({ config })).flake).toBe('/etc/nixcache/f');
-    expect((await settings({ config: '[publish]\nflake = "github:o/r"' })).flake).toBe('github:o/r');
-    expect((await settings({}, undefined, ['/work', '/work/config'])).flake).toBe('.');
-    expect((await settings({}, undefined, ['/work/config'])).flake).toBe('./config');
+    expect((await settings({ config }, 'github:o/r')).source).toBe('github:o/r');
+    expect((await settings({ config })).source).toBe('/etc/nixcache/f');
+    expect((await settings({ config: '[publish]\nflake = "github:o/r"' })).source).toBe('github:o/r');
+    expect((await settings({}, undefined, ['/work', '/work/config'])).source).toBe('.');
+    expect((await settings({}, undefined, ['/work/config'])).source).toBe('./config');
     await expect(settings({}, undefined, [])).rejects.toThrow(/no flake\.nix in \/work nor in its config\//);
+  });
+
+  it('takes a Nix expression in the place of a flake: of the flag, else of the config file', async () => {
+    const config = '[publish]\nfile = "release.nix"\nattrs = ["a.b", "c"]';
+    expect(await settings({ config })).toMatchObject({
+      source: { file: '/etc/nixcache/release.nix' },
+      attrs: [['a', 'b'], ['c']],
+    });
+    expect(await settings({ config }, 'github:o/r')).toMatchObject({ source: 'github:o/r', attrs: [] });
+    const flags = { file: 'x.nix', attr: ['"with.dot".d'] };
+    expect(await settings({ flags, config: '[publish]\nflake = "."' })).toMatchObject({
+      source: { file: '/work/x.nix' },
+      attrs: [['with.dot', 'd']],
+    });
+    await expect(settings({ config: `${config}\nflake = "."` })).rejects.toThrow(
+      /publish\.file in .* instead of a flake/,
+    );
+    await expect(settings({ flags: { attr: ['a'] } })).rejects.toThrow(/--attr is for --file/);
   });
 
   it('takes flags before the config file', async () => {
@@ -104,7 +122,7 @@ jobs = 2`;
   });
 
   it.each<[Flags, RegExp]>([
-    [{ kinds: ['package'] }, /^--kinds: 'package' is not a kind of flake output, did you mean 'packages'\?/],
+    [{ kinds: ['package'] }, /^--kinds: 'package' is not a kind of flake output; did you mean 'packages'\?/],
     [{ kinds: [','] }, /^--kinds: no kind/],
     [{ system: ['linux'] }, /^--system: 'linux' is not a system/],
     [{ excludePath: ['('] }, /^--exclude-path: '\(' is not a regular expression/],

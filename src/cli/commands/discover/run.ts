@@ -22,7 +22,8 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
   const { kinds, only, exclude, impure, overrideInputs, nixOptions, acceptFlakeConfig } = settings;
   // A matrix has an entry for each system, unless some were asked for.
   const systems = settings.systems.length > 0 ? settings.systems : settings.matrix ? 'all' : undefined;
-  const discovery = await discover(settings.flake, {
+  const discovery = await discover(settings.source, {
+    attrs: settings.attrs,
     ...{ kinds, only, exclude, impure, overrideInputs, signal },
     command: new NixCommand({ cwd, settings: nixOptions, acceptFlakeConfig }),
     ...(systems === undefined ? {} : { systems }),

@@ -1,5 +1,5 @@
 /** `nixcache publish`. */
-import { BUILD, DISCOVER, EVALUATION, PUSH } from '../../../config/publish-settings.ts';
+import { BUILD, DISCOVER, EVALUATION, NIX_FILE, PUSH } from '../../../config/publish-settings.ts';
 import { type CommandSpec, GLOBS, TO_CACHE } from '../../command.ts';
 export const PUBLISH_COMMAND: CommandSpec = {
   name: 'publish',
@@ -8,13 +8,14 @@ export const PUBLISH_COMMAND: CommandSpec = {
     'Builds the outputs of a flake and publishes their closure: signed, compressed, without what upstream caches and ' +
     'the cache itself have already. Any number of publishers may run at once.',
   arguments: [['[flake]', 'flake reference (default: . if it has a flake.nix, else ./config)']],
-  settings: [DISCOVER, EVALUATION, BUILD, PUSH, TO_CACHE],
+  settings: [DISCOVER, NIX_FILE, EVALUATION, BUILD, PUSH, TO_CACHE],
   examples: [
     ['nixcache publish', 'build this flake and publish it; in GitHub Actions to ghcr.io/OWNER/REPO/nix-cache'],
     [
       'nixcache publish --to oci:./cache --key-file ~/.config/nixcache/keys/cache.example.org-1.secret',
       'the same into a directory, signed',
     ],
+    ['nixcache publish --file release.nix', 'what nix-build builds of a Nix expression without a flake'],
     ["nixcache publish --only 'packages.*.hello' --dry-run", 'see what publishing one package would take'],
     ['nixcache publish --kinds packages,checks --no-upstream github:owner/repo', 'a cache that needs no other'],
   ],

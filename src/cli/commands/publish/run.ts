@@ -3,6 +3,7 @@ import { ulid } from 'ulid';
 import { publishSettings } from '../../../config/publish-settings.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { githubSource } from '../../../github/source.ts';
+import { directoryOf } from '../../../nix-store/file-source.ts';
 import { type PublishResult, publish, type Substituter } from '../../../publish/publish.ts';
 import { startServer } from '../../../serve/node/server.ts';
 import type { Call } from '../../command.ts';
@@ -26,6 +27,7 @@ export async function runPublish(call: Call): Promise<void> {
       '--system all: publish builds, so name the systems that this machine or its builders can build; discover takes all',
     );
   }
+  if (typeof settings.source === 'object') await directoryOf(settings.source.file); // before a cache is made
   const { nixOptions, acceptFlakeConfig } = settings;
   const publisher = await openPublisher(session, settings, { nix: { settings: nixOptions, acceptFlakeConfig } });
   warnUnsigned(publisher, context.output);
@@ -34,7 +36,7 @@ export async function runPublish(call: Call): Promise<void> {
     ...settings,
     ...publisher,
     ...session.provenance,
-    ...githubSource(context.env, settings.flake),
+    ...githubSource(context.env, settings.source),
     ...{ systems, signal: context.signal, run: ulid().toLowerCase(), workers: settings.jobs },
     secretFiles: settings.signingKeys.flatMap((source) => ('file' in source ? source.file : [])),
     startSubstituter: publisher.keys.length === 0 ? undefined : () => startSubstituter(publisher),
