@@ -5,7 +5,8 @@ import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { CallOptions } from '../call-options.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { UnreadableFileError, type Upstream } from '../upstream/upstream.ts';
+import { UnreadableFileError } from '../upstream/unreadable-file.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 
 export interface ClosureWalkOptions extends CallOptions {
   readonly source: Pick<Upstream, 'fetchNarInfo'>;

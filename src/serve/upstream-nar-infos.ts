@@ -7,6 +7,7 @@ import type { HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import { LoopError } from '../upstream/http-source.ts';
+import { UnreadableFileError } from '../upstream/unreadable-file.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Answer, AskOptions } from './answer.ts';
 import { firstOf } from './first-of.ts';
@@ -29,6 +30,8 @@ export interface UpstreamNarInfosOptions {
 
 /** An hour: what an upstream has it mostly keeps, and a NAR that went away meanwhile is a miss that Nix can take. */
 const POSITIVE_TTL_MS = 3_600_000;
+/** Ten seconds: what nothing could be made of although it was asked for several times may be right soon. */
+const UNREADABLE_TTL_MS = 10_000;
 /** 65 536 misses of 150 bytes each are 10 MB. */
 const MAX_MISSES = 65_536;
 
@@ -94,12 +97,14 @@ export class UpstreamNarInfos {
     const upstreams = storeDirs.usable;
     const path = `/${hashPart}.narinfo`;
     let failed = false;
+    let isUnreadable = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
       if (error instanceof LoopError) {
         this.#looped(upstream, path, error);
         return;
       }
-      failed = true;
+      if (error instanceof UnreadableFileError) isUnreadable = true;
+      else failed = true;
       if (error instanceof CircuitOpenError) return; // told when it began
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
     };
@@ -122,7 +127,11 @@ export class UpstreamNarInfos {
       this.#sources.set(hashPart, found.upstream);
     }
     // Only what every upstream said is remembered.
-    else if (!failed && !outer.aborted) this.#misses.set(hashPart, true);
+    else if (!failed && !outer.aborted) {
+      const { negativeTtlMs } = this.#options;
+      const ttl = isUnreadable ? Math.min(negativeTtlMs, UNREADABLE_TTL_MS) : negativeTtlMs;
+      this.#misses.set(hashPart, true, { ttl });
+    }
     return found?.answer;
   }
 

@@ -26,6 +26,7 @@ import {
 import { HttpSource } from './http-source.ts';
 import { PATIENT, type Patience } from './patience.ts';
 import { SilenceWatch } from './silence-watch.ts';
+import { UnreadableFileError, UnreadableFiles } from './unreadable-file.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
 
 export interface UpstreamOptions {
@@ -63,13 +64,6 @@ const MAX_CACHE_INFO_BYTES = 64 * 1024;
 /** 1 MiB: hundreds of others that one relies on. */
 const MAX_REALISATION_BYTES = 1024 * 1024;
 
-/** What a cache says of one path cannot be understood: that path's fault alone, and no reason to ask again. */
-export class UnreadableFileError extends NixcacheError {
-  constructor(file: string, what: string, cause: unknown) {
-    super('ERR_UPSTREAM', `${file} cannot be used: ${what}`, { cause });
-  }
-}
-
 export class Upstream {
   readonly cache: UpstreamCache;
   /** Ours for the cache in URLs: the same in every process, whatever other upstreams there are. */
@@ -82,6 +76,7 @@ export class Upstream {
   readonly #storeDir: string;
   readonly #watch: SilenceWatch | undefined;
   #latencyMs: number | undefined;
+  readonly #unreadable = new UnreadableFiles();
   /** What was asked for last: whether that is answered tells how the cache is. */
   #lastUrl = 'nix-cache-info';
 
@@ -217,10 +212,9 @@ export class Upstream {
     const ask = (signal?: AbortSignal): Promise<T | undefined> => withDeadline(timeoutMs, expired, signal, read);
     const watch = this.#watch;
     const isAnswer = (error: unknown): boolean => verdictOn(error) !== 'silence';
-    return await this.#guarded(
-      () => (watch === undefined ? ask(signal) : watch.run(ask, { signal, isAnswer })),
-      signal,
-    );
+    const askWatched = (): Promise<T | undefined> =>
+      watch === undefined ? ask(signal) : watch.run(ask, { signal, isAnswer });
+    return await this.#unreadable.watch((alsoRetry) => this.#guarded(askWatched, signal, { alsoRetry }));
   }
 
   /** Whether the cache answers again what it did not answer, however long that takes it. */
@@ -241,16 +235,12 @@ export class Upstream {
     try {
       value = parse();
     } catch (cause) {
-      throw this.#unreadable(url, messageOf(cause), cause);
+      throw new UnreadableFileError(`${this.name}/${url}`, messageOf(cause), cause);
     }
     if (hashPart !== undefined && 'path' in value && hashPartOf(value.path as StorePath) !== hashPart) {
-      throw this.#unreadable(url, `it is about another path, ${String(value.path)}`);
+      throw new UnreadableFileError(`${this.name}/${url}`, `it is about another path, ${String(value.path)}`);
     }
     return value;
-  }
-
-  #unreadable(url: string, what: string, cause?: unknown): UnreadableFileError {
-    return new UnreadableFileError(`${this.name}/${url}`, what, cause);
   }
 
   async #guarded<T>(

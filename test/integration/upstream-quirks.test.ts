@@ -127,6 +127,7 @@ const QUIRKS: readonly Quirk[] = [
   { name: '500 twice for the narinfo', handle: first(2, isNarInfo, status(500)) },
   { name: '503 twice for the NAR', handle: first(2, isNar, status(503)) },
   { name: '429 once', handle: first(1, isNarInfo, status(429, { 'retry-after': '1' })) },
+  { name: 'an HTML page for the narinfo, three times', handle: first(3, isNarInfo, status(200)) },
   { name: '520 once', handle: first(1, isNarInfo, status(520)) },
   { name: '202 once for the NAR', handle: first(1, isNar, status(202)) },
   {

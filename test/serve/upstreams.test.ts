@@ -4,7 +4,7 @@ import { hashFromBytes, hashToBase32, hashToHex } from '../../src/nix/hash.ts';
 import { type NarInfo, parseNarInfo } from '../../src/nix/nar-info.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';
 import type { ServeOptions } from '../../src/serve/serve-options.ts';
-import type { Patience } from '../../src/upstream/patience.ts';
+import { type Patience, PROMPT } from '../../src/upstream/patience.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { noise } from '../support/bytes.ts';
@@ -170,6 +170,26 @@ describe('one upstream in passing trouble', () => {
     }
     expect(events.map(({ type }) => type)).toEqual(Array.from({ length: 5 }, () => 'upstream-failed'));
   });
+});
+
+it("what an upstream answers to nobody's understanding is asked for again, then left alone for a moment", async () => {
+  const [far, negativeTtlMs] = [await startFakeUpstream(), 300];
+  addPath(far, { baseName: baseName(1), nar: NAR });
+  const http = new HttpClient();
+  onTestFinished(() => http.destroy());
+  const { ask } = setUpApp({
+    upstreams: [new Upstream(parseUpstream(far.url), { http, patience: PROMPT })],
+    negativeTtlMs,
+  });
+  far.faults.garbled = 3;
+  expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(200);
+  addPath(far, { baseName: baseName(2), nar: NAR });
+  far.faults.garbled = 5;
+  expect((await ask(`/${hashPart(2)}.narinfo`)).status).toBe(404);
+  const requests = far.requests.length;
+  expect((await ask(`/${hashPart(2)}.narinfo`)).status).toBe(404);
+  expect(far.requests).toHaveLength(requests);
+  await vi.waitFor(async () => expect((await ask(`/${hashPart(2)}.narinfo`)).status).toBe(200), { timeout: 5000 });
 });
 
 describe('NARs of upstreams', () => {

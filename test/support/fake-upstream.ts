@@ -26,6 +26,8 @@ interface UpstreamFaults {
   breakOffAfter?: number;
   /** How many NAR answers are cut; counts down. Default: all. */
   breakOffs?: number;
+  /** For the next so many narinfos there is an HTML page, with status 200; counts down. */
+  garbled?: number;
   /** Range is ignored. */
   noRanges?: boolean;
   /** Bodies travel chunked, without a length. */
@@ -110,6 +112,11 @@ function answer(
   }
   if (method === 'HEAD' && faults.noHead === true) {
     response.writeHead(405).end();
+    return;
+  }
+  if (url.endsWith('.narinfo') && (faults.garbled ?? 0) > 0) {
+    faults.garbled = (faults.garbled ?? 0) - 1;
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<html>One moment, please</html>\n');
     return;
   }
   const file = files.get(url);

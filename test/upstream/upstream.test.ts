@@ -111,6 +111,33 @@ describe('an upstream over HTTP', () => {
     await expect(open(far.url).hasNarInfo(HASH)).rejects.toMatchObject({ code: 'ERR_UPSTREAM' });
   });
 
+  it('asks again for a narinfo that cannot be understood, as Nix does', async () => {
+    const far = await startFakeUpstream();
+    const info = addPath(far, { baseName: BASE_NAME, nar: noise(1000, 1) });
+    far.faults.garbled = 3;
+    expect(await open(far.url).fetchNarInfo(HASH)).toEqual(info);
+    far.faults.garbled = 3;
+    expect(await open(far.url).hasNarInfo(HASH)).toBe(info.path);
+    expect(far.requests).toHaveLength(8);
+  });
+
+  it('no longer asks again where nothing can be understood, until something is', async () => {
+    const far = await startFakeUpstream();
+    const info = addPath(far, { baseName: BASE_NAME, nar: noise(1000, 1) });
+    const upstream = open(far.url);
+    far.faults.garbled = Number.POSITIVE_INFINITY;
+    const asked = async (): Promise<number> => {
+      const before = far.requests.length;
+      await expect(upstream.fetchNarInfo(HASH)).rejects.toMatchObject({ code: 'ERR_UPSTREAM' });
+      return far.requests.length - before;
+    };
+    expect([await asked(), await asked(), await asked(), await asked(), await asked()]).toEqual([5, 5, 5, 1, 1]);
+    far.faults.garbled = 0;
+    expect(await upstream.fetchNarInfo(HASH)).toEqual(info);
+    far.faults.garbled = Number.POSITIVE_INFINITY;
+    expect(await asked()).toBe(5);
+  });
+
   it.each([
     ['gzip', gzipSync],
     ['zstd', zstdCompressSync],
