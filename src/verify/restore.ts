@@ -64,12 +64,12 @@ export async function restore(fetches: readonly PlannedFetch[], options: Restore
 
 /** The very NAR that the entry describes, so that the entry's signatures hold for it. */
 function incoming({ entry, upstream, narInfo }: PlannedFetch, { store, spool }: RestoreOptions): IncomingPath {
-  const { compression, fileSize = entry.narInfo.narSize } = narInfo;
+  const { compression } = narInfo;
   const source: NarSource = upstream
     ? narFileOf(upstream, narInfo)
     : { ...narInfo, name: store.name, open: (call) => openNar(store, entry, call) };
   // Cut anywhere but where it was cut before: a part may otherwise be the very blob that lies damaged.
-  const partBytes = Math.min(PART_BYTES, Math.ceil(fileSize / 2) + randomInt(MAX_PACKED_BYTES));
+  const partBytes = Math.min(PART_BYTES, Math.ceil(entry.narInfo.fileSize / 2) + randomInt(MAX_PACKED_BYTES));
   return {
     info: entry.narInfo,
     take: async (call) => {

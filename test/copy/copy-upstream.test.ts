@@ -10,6 +10,8 @@ import { type CopyUpstreamOptions, copyUpstream } from '../../src/copy/copy-upst
 import { NixcacheError } from '../../src/errors.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { parseNarListing } from '../../src/nar/nar-listing.ts';
+import type { NixHash } from '../../src/nix/hash.ts';
+import type { NarInfo } from '../../src/nix/nar-info.ts';
 import { findSigner, generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
@@ -302,27 +304,13 @@ describe('what is not as its narinfo says', () => {
   ];
 
   const other = narFor('other');
+  const otherHash = `sha256:${'0'.repeat(52)}` as NixHash;
   it.each<[string, Partial<BinaryCachePath>, RegExp]>([
-    [
-      'another NAR',
-      { compression: 'none', file: () => other, edit: ({ fileHash: _, ...info }) => info },
-      /NAR hash is/,
-    ],
+    ['another NAR', { compression: 'none', file: () => other }, /NAR hash is/],
     ['a shorter NAR', { compression: 'none', edit: (info) => ({ ...info, narSize: info.narSize + 8 }) }, /bytes, not/],
     ['a longer NAR', { edit: (info) => ({ ...info, narSize: info.narSize - 8 }) }, /longer than/],
-    ['another file hash', { edit: (info) => ({ ...info, fileHash: info.narHash }) }, /hash of its file is/],
-    ['a longer file', { edit: (info) => ({ ...info, fileSize: 10 }) }, /file is longer than/],
-    [
-      'a shorter file',
-      { compression: 'zstd', edit: (info) => ({ ...info, fileSize: 10_000 }) },
-      /file has .* bytes, not/,
-    ],
-    ['no xz', { file: () => other, edit: ({ fileHash: _, fileSize: __, ...info }) => info }, /damaged/],
-    [
-      'half an xz',
-      { file: (file) => file.subarray(0, 150), edit: ({ fileHash: _, fileSize: __, ...info }) => info },
-      /damaged/,
-    ],
+    ['no xz', { file: () => other }, /damaged/],
+    ['half an xz', { file: (file) => file.subarray(0, 150) }, /damaged/],
     ['no file', { file: () => undefined }, /has no nar/],
     ['a compression nobody can look into', { edit: (info) => ({ ...info, compression: 'lzop' }) }, /lzop/],
     ['bzip2 that is none', { compression: 'bzip2', file: (file) => file.subarray(20) }, /damaged/],
@@ -338,6 +326,15 @@ describe('what is not as its narinfo says', () => {
     expect(report.copied.paths).toBe(1);
     expect(report.refused).toEqual(badAndItsUser(reason));
     await assertSegmentsReachable(store);
+  });
+
+  it.each(['none', 'zstd', 'xz'] as const)('but was never signed is taken: %s', async (compression) => {
+    for (const lie of [{ fileHash: otherHash }, { fileSize: 1 }, { fileSize: 99_999_999_999 }]) {
+      const store = new MemoryStore();
+      const odd = { name: 'odd', key, compression, edit: (info: NarInfo) => ({ ...info, ...lie }) };
+      expect(await copy(await directory([odd]), store)).toMatchObject({ copied: { paths: 1 }, refused: [] });
+      await expectReadable(store, [odd]);
+    }
   });
 
   it('is left out when its narinfo cannot be read, with all that refers to it', async () => {
