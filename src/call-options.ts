@@ -46,3 +46,17 @@ export async function withDeadline<T>(
     signal?.removeEventListener('abort', onAbort);
   }
 }
+
+/** Aborted with `signal`, and with `other` if there is one. */
+export const anySignal = (signal: AbortSignal, other: AbortSignal | undefined): AbortSignal =>
+  other ? AbortSignal.any([signal, other]) : signal;
+
+/** Rejects once `signal` is aborted, until it is released. Nobody need await it. */
+export function rejectionOf(signal: AbortSignal): { readonly promise: Promise<never>; readonly release: () => void } {
+  const { promise, reject } = Promise.withResolvers<never>();
+  promise.catch(() => undefined);
+  const onAbort = (): void => reject(abortReason(signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  return { promise, release: () => signal.removeEventListener('abort', onAbort) };
+}

@@ -24,13 +24,11 @@ export function reportFailure(error: unknown, { output, signal, software }: Fail
     return EXIT.interrupted;
   }
   const hints = output.level === 'verbose' ? causes(causeOf(error), 'caused by') : [];
-  if (isNixcacheError(error)) {
-    tell(error.code, messageOf(error), hints);
-  } else if (isSystemError(error)) {
-    tell('ERR_IO', whatFailed(error), hints);
-  } else {
+  const { code, message } = reportedError(error);
+  if (code !== 'ERR_BUG') tell(code, message, hints);
+  else {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    tell('ERR_BUG', 'this is a bug in nixcache, and it is our fault', [
+    tell(code, message, [
       ...stack.split('\n'),
       ...hints,
       `please report it with these lines, what you ran, and: ${software}`,
@@ -41,6 +39,13 @@ export function reportFailure(error: unknown, { output, signal, software }: Fail
 
 /** What scripts read: docs/json.md lists them. */
 type ReportedCode = ErrorCode | 'ERR_BUG';
+
+/** What is said of `error`; ERR_BUG where nobody thought of it. */
+export function reportedError(error: unknown): { readonly code: ReportedCode; readonly message: string } {
+  if (isNixcacheError(error)) return { code: error.code, message: messageOf(error) };
+  if (isSystemError(error)) return { code: 'ERR_IO', message: whatFailed(error) };
+  return { code: 'ERR_BUG', message: 'this is a bug in nixcache, and it is our fault' };
+}
 
 /** Errors of the operating system that reached us as they are: a full disk is no bug. */
 const isSystemError = (error: unknown): boolean =>

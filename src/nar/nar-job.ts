@@ -39,6 +39,13 @@ export interface NarRunner {
 }
 
 export type WorkerRequest = { readonly id: number; readonly job: NarJob };
+/** What a worker is told: its next job, or to end after those that it has. */
+export type WorkerMessage = WorkerRequest | 'end';
+/** What it is started with. */
+export interface WorkerStart {
+  /** One number, 0 until jobs that are under way are to be given up. */
+  readonly stopped: SharedArrayBuffer;
+}
 export type WorkerReply =
   | { readonly id: number; readonly progressBytes: number }
   | { readonly id: number; readonly result: NarResult }

@@ -1,10 +1,10 @@
 /** One path from the store to a compressed, hashed, checked NAR. Runs in worker threads; see nar-pool.ts. */
 import { createHash } from 'node:crypto';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { hashFromBytes } from '../nix/hash.ts';
 import { createCompressor } from './compressor.ts';
-import type { NarJob, NarResult, WorkerReply, WorkerRequest } from './nar-job.ts';
+import type { NarJob, NarResult, WorkerMessage, WorkerReply, WorkerRequest, WorkerStart } from './nar-job.ts';
 import { packNarListing } from './nar-listing.ts';
 import { NarWriter } from './nar-writer.ts';
 import { PartWriter } from './part-writer.ts';
@@ -18,6 +18,10 @@ const CHUNK_BYTES = 8 * 1024 * 1024;
 /** One NAR at a time uses it. */
 const chunkBuffer = Buffer.allocUnsafe(CHUNK_BYTES);
 let busy = false;
+
+const stopped = new Int32Array((workerData as WorkerStart).stopped);
+/** A job is one long call: no message reaches it. */
+const isStopped = (): boolean => Atomics.load(stopped, 0) !== 0;
 
 /**
  * Serialises, hashes, compresses and hashes again. One call at a time: the buffers are the thread's.
@@ -33,6 +37,7 @@ export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void
   try {
     const compressor = await createCompressor(job.compression, (piece) => output.write(piece));
     for (const chunk of nar) {
+      if (isStopped()) throw new NixcacheError('ERR_INTERRUPTED', 'the NAR workers were stopped');
       if (nar.narSize > job.narSize) throw mismatch(job, `its NAR is longer than ${job.narSize} bytes`);
       hash.update(chunk);
       compressor.write(chunk);
@@ -64,7 +69,12 @@ const exactCopy = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array
 /** Jobs wait for each other here; the pool sends one ahead so that this thread is never idle. */
 let last: Promise<unknown> = Promise.resolve();
 
-parentPort?.on('message', ({ id, job }: WorkerRequest) => {
+parentPort?.on('message', (message: WorkerMessage) => {
+  if (message === 'end') void last.finally(() => parentPort?.close());
+  else runNext(message);
+});
+
+function runNext({ id, job }: WorkerRequest): void {
   const reply = (message: WorkerReply): void => parentPort?.postMessage(message);
   const onProgress = (progressBytes: number): void => reply({ id, progressBytes });
   const run = last.then(() => runNarJob(job, onProgress));
@@ -82,4 +92,4 @@ parentPort?.on('message', ({ id, job }: WorkerRequest) => {
       reply({ id, error: { code, message } });
     },
   );
-});
+}

@@ -4,7 +4,7 @@ import { assertStoreDir } from '../cache/read/cache-reader.ts';
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { retentionInForce } from '../cache/read/view.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
-import { updateCacheIndex } from '../cache/write/cache-index.ts';
+import type { BackedEntry } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
@@ -22,6 +22,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { OwnRealisations } from './own-realisations.ts';
 import { type PublishPlan, planPublish } from './plan.ts';
+import { pointCacheIndex } from './point-cache-index.ts';
 import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
 import { Signing, type Standing } from './signing.ts';
 import { diffUpstream } from './upstream-diff.ts';
@@ -51,6 +52,7 @@ export interface PublishPathsOptions extends CallOptions {
   readonly pool?: NarRunner | undefined;
   /** Where large NARs wait; closed at the end. Default: on disk. */
   readonly spool?: PushPathsOptions['spool'];
+  readonly stopLimits?: PushPathsOptions['stopLimits'];
   readonly dryRun: boolean;
   /** Entries asserted longer ago than half of this are asserted again. */
   readonly retainSeconds: number;
@@ -137,7 +139,6 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
       ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry), realisations: realisations.with(entry) } }
       : [];
   });
-  const signed = due.filter((backed) => signing.isToSign(backed));
   const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
   const outcome = await pushPaths({
     ...options,
@@ -160,7 +161,13 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   });
   await pointCacheIndex(options, outcome);
   await noteSigned(signing, options);
-  return { plan, outcome, asserted: asserted.length, signed: signed.map(({ entry }) => entry.narInfo.path), unsigned };
+  const isWritten = ({ entry }: BackedEntry): boolean => outcome.written.has(baseNameOf(entry.narInfo.path));
+  const signed = due.filter((backed) => signing.isToSign(backed) && isWritten(backed));
+  return {
+    ...{ plan, outcome, unsigned },
+    asserted: asserted.filter(isWritten).length,
+    signed: signed.map(({ entry }) => entry.narInfo.path),
+  };
 }
 
 /** So that the next publish from here need not make the signatures again to see that they are there. */
@@ -268,17 +275,6 @@ function* wholeClosure(
 /** In seconds: what gcs of the cache go by, where that is less than what we were told. */
 const retentionOf = ({ reader: { view }, retainSeconds }: PublishPathsOptions): number =>
   Math.min(retainSeconds, view ? retentionInForce(view) : retainSeconds);
-
-async function pointCacheIndex(options: PublishPathsOptions, outcome: PushOutcome): Promise<void> {
-  const { store, reader, keys, signal, onEvent, now } = options;
-  const { view } = reader;
-  if (!view) throw new Error('the reader was never refreshed');
-  if (outcome.segments.length === 0) return;
-  const added = outcome.segments.map(({ descriptor }) => descriptor);
-  const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-  const update = { view, added, publicKeys, sourceUrl: options.sourceUrl, now: now(), signal };
-  await updateCacheIndex(store, update, (message) => onEvent({ type: 'warning', message }));
-}
 
 /** Root records of one run. */
 export const asRoots = (

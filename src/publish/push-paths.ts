@@ -9,8 +9,8 @@ import { CONCURRENT_UPLOADS } from '../cache/write/limits.ts';
 import { infosInOrder } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { Root } from '../cache-index/records.ts';
-import type { CallOptions } from '../call-options.ts';
-import { NixcacheError } from '../errors.ts';
+import { abortReason, type CallOptions } from '../call-options.ts';
+import { isNixcacheError, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import { defaultWorkers, NarPool } from '../nar/nar-pool.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -20,6 +20,7 @@ import type { ContentStore } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { type LocalNarsOptions, localNar, lostNar } from './local-nars.ts';
+import { type STOP_LIMITS, StagedStop } from './staged-stop.ts';
 
 export interface PushPathsOptions extends CallOptions {
   readonly store: ContentStore;
@@ -55,6 +56,8 @@ export interface PushPathsOptions extends CallOptions {
   readonly pool?: NarRunner | undefined;
   /** Where large NARs wait; closed at the end. Default: on disk. */
   readonly spool?: (LocalNarsOptions['spool'] & AsyncDisposable) | undefined;
+  /** How long what is ready may take to be committed once `signal` aborts, or something fails. */
+  readonly stopLimits?: typeof STOP_LIMITS | undefined;
   readonly onEvent: OnPublishEvent;
   readonly now: () => Date;
 }
@@ -72,21 +75,35 @@ interface Reliance {
 
 export interface PushOutcome {
   readonly segments: readonly CommittedSegment[];
+  /** All that was listed, also what the cache had. */
+  readonly written: ReadonlySet<BaseName>;
   readonly pushed: readonly PathInfo[];
   /** Paths that were left out, and why: their own fault, or that of something they refer to. */
   readonly failed: ReadonlyMap<BaseName, string>;
   readonly uploadedBytes: number;
   readonly existedBytes: number;
+  /** It ended early: what was stored by then is committed, without roots. */
+  readonly stopped?: StoppedPush | undefined;
 }
 
+export interface StoppedPush {
+  readonly isInterrupted: boolean;
+  readonly cause: unknown;
+  /** What was to be pushed and was not, though nothing is wrong with it. */
+  readonly missing: readonly PathInfo[];
+}
+
+/** Does not throw once it has begun: what ended it early is in `stopped`. */
 export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome> {
-  const { store, push, asserted, keys, upstreams = [], onEvent, signal } = options;
+  const { store, push, keys, onEvent, signal, stopLimits: limits } = options;
   const bytes = { uploaded: 0, existed: 0 };
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
+  using stop = new StagedStop({ signal, limits, onStop: () => void pool.close() });
   await using spool = options.spool ?? (await DiskSpool.open(store));
   await using writer = new CacheWriter({
     ...options,
+    ...stop.signals,
     spool,
     publicKeys: keys.map(({ publicKey }) => publicKey.text),
     onUploaded: (size, existed) => {
@@ -102,48 +119,104 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
       if (!leftOut.isDependent) onEvent({ type: 'warning', message: warningOf(leftOut) });
     },
   });
-  const stop = (): void => void pool.close();
-  signal?.addEventListener('abort', stop, { once: true });
+  const nars: LocalNarsOptions = {
+    ...{ ...options, pool, spool, upstreams: options.upstreams ?? [] },
+    onRead: (size: number) => onEvent({ type: 'nar-read', bytes: size }),
+  };
+  const lost: PathInfo[] = [];
+  const work = { ...options, signal: stop.signals.signal, writer, nars, lost, concurrency: concurrencyOf(workers) };
+  let stopped: StoppedPush | undefined;
+  let isAdded = false;
   try {
-    const nars: LocalNarsOptions = {
-      ...{ ...options, pool, spool, upstreams },
-      onRead: (size) => onEvent({ type: 'nar-read', bytes: size }),
-    };
-    for (const backed of asserted) {
-      const entry = { ...backed.entry, asserted: undefined };
-      await writer.add(carried({ ...backed, entry }, { again: () => writer.take(lostNar(backed, nars)) }));
-    }
-    const concurrency = workers * 2 + CONCURRENT_UPLOADS;
-    const onTaken = ({ path }: Pick<PathInfo, 'path'>): void => onEvent({ type: 'path-done', path });
-    const addAll = (infos: readonly PathInfo[]): Promise<void> =>
-      writer.addAll(
-        infos.map((info) => localNar(info, nars)),
-        { concurrency, onTaken },
-      );
-    await addAll(push);
-    const lost: PathInfo[] = [];
-    const guard = options.reliance && {
-      ...{ store, writer, signal, reader: options.reliance.reader, formOf: options.reliance.formOf },
-      againOf: (backed: BackedEntry) => () => writer.take(lostNar(backed, nars)),
-      pushAgain: async (hashParts: readonly HashPart[]): Promise<void> => {
-        const infos = localInfos(hashParts, [...(options.reliance?.local ?? []), ...push], store.name);
-        lost.push(...infos);
-        await addAll(infos);
-      },
-    };
-    const cached = options.reliance?.hashParts ?? [];
-    if (guard) await restoreVanished({ ...guard, relied: () => cached });
-    await writer.finish({ roots: options.roots, pins: [] });
-    if (guard) await keepWhole({ ...guard, relied: () => [...cached, ...push.map(({ path }) => hashPartOf(path))] });
-    const { segments, leftOut } = writer;
-    return {
-      ...{ segments, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed },
-      pushed: [...push, ...lost].filter(({ path }) => !leftOut.has(baseNameOf(path))),
-    };
+    await addAll(work);
+    isAdded = true;
+    await finish(work);
+  } catch (error) {
+    stop.fail(error);
+    stopped = await commitStored(work, error, { interrupt: signal, mayFinish: !isAdded });
   } finally {
-    signal?.removeEventListener('abort', stop);
     await pool.close();
   }
+  const { segments, written, leftOut } = writer;
+  return {
+    ...{ segments, written, failed: leftOut, uploadedBytes: bytes.uploaded, existedBytes: bytes.existed, stopped },
+    pushed: [...push, ...lost].filter(({ path }) => written.has(baseNameOf(path))),
+  };
+}
+
+const concurrencyOf = (workers: number): number => workers * 2 + CONCURRENT_UPLOADS;
+
+interface Work extends PushPathsOptions {
+  readonly writer: CacheWriter;
+  readonly nars: LocalNarsOptions;
+  readonly concurrency: number;
+  /** Gets what the cache turned out to have no more. */
+  readonly lost: PathInfo[];
+}
+
+async function addAll(work: Work): Promise<void> {
+  for (const backed of work.asserted) {
+    const entry = { ...backed.entry, asserted: undefined };
+    const again = () => work.writer.take(lostNar(backed, work.nars));
+    await work.writer.add(carried({ ...backed, entry }, { again }));
+  }
+  await pushAgain(work.push, work);
+}
+
+async function pushAgain(infos: readonly PathInfo[], { writer, nars, concurrency, onEvent }: Work): Promise<void> {
+  const onTaken = ({ path }: Pick<PathInfo, 'path'>): void => onEvent({ type: 'path-done', path });
+  await writer.addAll(
+    infos.map((info) => localNar(info, nars)),
+    { concurrency, onTaken },
+  );
+}
+
+/** The last commit, which has the roots, with a look before it and one behind. */
+async function finish(work: Work): Promise<void> {
+  const { store, push, roots, reliance, writer, nars, lost, signal } = work;
+  const guard = reliance && {
+    ...{ store, writer, signal, reader: reliance.reader, formOf: reliance.formOf },
+    againOf: (backed: BackedEntry) => () => writer.take(lostNar(backed, nars)),
+    pushAgain: async (hashParts: readonly HashPart[]): Promise<void> => {
+      const infos = localInfos(hashParts, [...reliance.local, ...push], store.name);
+      lost.push(...infos);
+      await pushAgain(infos, work);
+    },
+  };
+  const cached = reliance?.hashParts ?? [];
+  if (guard) await restoreVanished({ ...guard, relied: () => cached });
+  await writer.finish({ roots, pins: [] });
+  if (guard) await keepWhole({ ...guard, relied: () => [...cached, ...push.map(({ path }) => hashPartOf(path))] });
+}
+
+interface CommitStoredOptions {
+  readonly interrupt: AbortSignal | undefined;
+  /** Not once it began to: a look that broke off may have seen, and does not see again, what has to be listed anew. */
+  readonly mayFinish: boolean;
+}
+
+/** Commits what is stored after `error`; undefined where that turns out to be all of it, and the rest worked too. */
+async function commitStored(
+  work: Work,
+  error: unknown,
+  { interrupt, mayFinish }: CommitStoredOptions,
+): Promise<StoppedPush | undefined> {
+  const { writer, push, lost, asserted } = work;
+  const isInterrupted = interrupt?.aborted === true;
+  const isMissing = ({ path }: Pick<PathInfo, 'path'>): boolean =>
+    !writer.written.has(baseNameOf(path)) && !writer.leftOut.has(baseNameOf(path));
+  try {
+    await writer.commitStored();
+    const isWhole = ![...push, ...asserted.map(({ entry }) => entry.narInfo)].some(isMissing);
+    if (mayFinish && isNixcacheError(error) && isWhole) {
+      await finish(work);
+      return undefined;
+    }
+  } catch (also) {
+    if (!isNixcacheError(also)) throw also;
+  }
+  const cause = isInterrupted ? abortReason(interrupt) : error;
+  return { isInterrupted, cause, missing: [...push, ...lost].filter(isMissing) };
 }
 
 /** @throws {NixcacheError} ERR_INDEX when one is not there either */

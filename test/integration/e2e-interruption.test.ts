@@ -64,17 +64,4 @@ describe.each(CACHE_KINDS)('a publish into $name', ({ start }) => {
     await using server = await startFreshServe(['--from', host.cache('killed'), '--no-upstream'], nix);
     expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
   });
-
-  it('that is interrupted ends with 130, and says that the cache is whole', async () => {
-    await using running = startNixcache(args('interrupted'), options());
-    await running.said('pushing');
-    running.signal('SIGINT');
-    const { exitCode, stdout, stderr } = await running.result;
-    expect([exitCode, stdout]).toEqual([130, '']);
-    expect(stderr).toMatch(/nixcache: interrupted; the cache is whole$/);
-    const clean = await nixcache(args('interrupted'), options());
-    expect(clean.exitCode).toBe(0);
-    await using server = await startFreshServe(['--from', host.cache('interrupted'), '--no-upstream'], nix);
-    expect(await substitute(server.url, [key.public], closure)).toEqual(closure);
-  });
 });

@@ -2,7 +2,7 @@
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { readCatalog } from '../../src/catalog/catalog.ts';
 import { removePin, setPin } from '../../src/catalog/pin.ts';
-import { isNixcacheError, messageOf } from '../../src/errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../../src/errors.ts';
 import { runGc } from '../../src/gc/gc.ts';
 import { generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf } from '../../src/nix/store-path.ts';
@@ -39,6 +39,8 @@ export type ActorSpec = {
       readonly retainDays: number;
       /** Signs, also what is there already. */
       readonly key?: KeyName | undefined;
+      /** The call at which somebody interrupts it; undefined: none. */
+      readonly interruptedAt?: number | undefined;
     }
   | { readonly kind: 'gc'; readonly retainDays: number }
   | { readonly kind: 'read' }
@@ -86,12 +88,13 @@ const nameOf = (spec: ActorSpec): string => {
 };
 
 async function publish(
-  { root, source, sparse, faults, retainDays, key }: ActorSpec & { readonly kind: 'publish' },
+  { root, source, sparse, faults, retainDays, key, interruptedAt }: ActorSpec & { readonly kind: 'publish' },
   world: World,
   now: () => Date,
 ): Promise<void> {
   const { registry, ledger, behaviour } = world;
-  const store = world.connect('publish', faults);
+  const interrupt = new AbortController();
+  const store = interrupting(world.connect('publish', faults), interruptedAt, interrupt);
   const time = Math.floor(now().getTime() / 1000);
   const names = closureOf(root);
   const promise = ledger.begin({ group: source ?? '', time, at: registry.now, names, key });
@@ -115,16 +118,53 @@ async function publish(
       onEvent: () => undefined,
     });
   } else {
-    await publishPaths({
-      ...{ ...common, localStore: modelStore, paths: [storePathOf(root)], upstreams: [], onUpstreamFailure: 'push' },
+    const { outcome } = await publishPaths({
+      ...{
+        ...common,
+        signal: interrupt.signal,
+        stopLimits: UNHURRIED,
+        localStore: modelStore,
+        paths: [storePathOf(root)],
+        upstreams: [],
+        onUpstreamFailure: 'push',
+      },
       reader: await IndexReader.open({ store, strict: true, sparse, now }),
       ...{ excludePaths: [], maxNarBytes: undefined, workers: 2, dryRun: false, now },
       retainSeconds: world.retainSeconds(retainDays),
       onEvent: (event) => event.type === 'warning' && world.tell(`publish ${root} warns: ${event.message}`),
     });
+    if (outcome?.stopped) {
+      world.tell(`publish ${root} ends early: ${messageOf(outcome.stopped.cause)}`);
+      const pushed = new Set(outcome.pushed.map(({ path }) => nameOfHash.get(hashPartOf(path))));
+      promise.names = names.filter((name) => pushed.has(name));
+      promise.hasRoots = false;
+      if (!isNixcacheError(outcome.stopped.cause)) throw outcome.stopped.cause;
+    }
   }
   promise.isCommitted = true;
   world.check();
+}
+
+/** What is given up by the clock is the real one's, which the model has no part in: these never come. */
+const NEVER_MS = 2 ** 31 - 1;
+const UNHURRIED = {
+  interrupt: { uploadMs: NEVER_MS, endMs: NEVER_MS },
+  failure: { uploadMs: NEVER_MS, endMs: NEVER_MS },
+};
+
+/** `store`, whose user is interrupted at its call number `at`. */
+function interrupting(store: ModelStore, at: number | undefined, interrupt: AbortController): ModelStore {
+  let calls = 0;
+  return new Proxy(store, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key, target);
+      if (typeof value !== 'function') return value;
+      return (...args: readonly unknown[]) => {
+        if (calls++ === at) interrupt.abort(new NixcacheError('ERR_INTERRUPTED', 'interrupted'));
+        return value.apply(target, args);
+      };
+    },
+  });
 }
 
 /** A gc, as the weekly job runs it. */

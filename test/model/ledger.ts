@@ -12,7 +12,10 @@ export interface Publish {
   readonly time: number;
   /** True time when it began. */
   readonly at: number;
-  readonly names: readonly PathName[];
+  /** What it was told is committed, once its call came back. */
+  names: readonly PathName[];
+  /** Not when it ended early: what it pushed is kept for the retention alone. */
+  hasRoots: boolean;
   /** Name of the key that signed them, if any did. */
   readonly key?: string | undefined;
   isCommitted: boolean;
@@ -45,8 +48,8 @@ export class Ledger {
   }
 
   /** Notes a publish that begins; it may come to be in the registry whether or not its call comes back. */
-  begin(publish: Omit<Publish, 'isCommitted'>): Publish {
-    const begun = { ...publish, isCommitted: false };
+  begin(publish: Omit<Publish, 'isCommitted' | 'hasRoots'>): Publish {
+    const begun = { ...publish, hasRoots: true, isCommitted: false };
     this.#publishes.push(begun);
     return begun;
   }
@@ -82,6 +85,7 @@ export class Ledger {
     if (!publish.isCommitted) return undefined;
     // gc's clock may be fast, and the publisher's slow.
     if (now < publish.at + this.#terms.retainMs - 2 * this.#terms.skewMs) return 'published lately';
+    if (!publish.hasRoots) return undefined;
     const isNewest = !this.#publishes.some(({ group, time }) => group === publish.group && time > publish.time);
     return isNewest ? 'of the newest publish' : undefined;
   }

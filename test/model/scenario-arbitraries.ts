@@ -49,6 +49,7 @@ const actor = (): fc.Arbitrary<ActorSpec> => {
         sparse: fc.boolean(),
         retainDays: fc.constantFrom(...RETAIN_DAYS),
         key: fc.constantFrom(...KEYS),
+        interruptedAt: fc.option(fc.nat({ max: 60 }), { nil: undefined, freq: 3 }),
       }),
     },
     { weight: 4, arbitrary: fc.record({ ...common, kind: kindOf('gc'), retainDays: fc.constantFrom(...RETAIN_DAYS) }) },

@@ -6,7 +6,6 @@ import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import { fetchRecords } from '../../src/cache/read/stored-records.ts';
 import { findDueEntries } from '../../src/cache/write/asserted-entries.ts';
 import { infosInOrder } from '../../src/cache/write/references-first.ts';
-import { NixcacheError } from '../../src/errors.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { verifyNar } from '../../src/nar/nar-reader.ts';
 import { NarWriter } from '../../src/nar/nar-writer.ts';
@@ -145,25 +144,6 @@ describe('pushPaths', () => {
     expect(await servedHash(reader, good)).toBe(good.narHash);
   });
 
-  it('keeps what it committed when the registry goes away, and the next run uploads only the rest', async () => {
-    const paths = new LocalPaths(await tempDir());
-    for (let i = 0; i < 30; i++) await paths.add(`p-${i}`, { f: randomBytes(70_000) }, paths.infos.slice(-1));
-    let commits = 0;
-    const store = new MemoryStore({
-      maxLayers: 12,
-      onCall: (method) => {
-        if (method === 'pushManifest' && ++commits === 2)
-          throw new NixcacheError('ERR_NETWORK', 'the registry went away');
-      },
-    });
-    await expect(pushPaths(options(store, paths))).rejects.toMatchObject({ code: 'ERR_NETWORK' });
-    expect((await read(store)).status().entries).toBe(10);
-    const again = await pushPaths(options(store, paths, { push: infosInOrder(paths.infos.slice(10)) }));
-    expect(again.existedBytes).toBeGreaterThan(0);
-    const reader = await read(store);
-    for (const info of paths.infos) expect(await servedHash(reader, info)).toBe(info.narHash);
-  });
-
   it('pushes again, once, what the registry lost before the commit', async () => {
     const paths = await somePaths();
     let lost = 0;
@@ -281,13 +261,5 @@ describe('pushPaths', () => {
       const records = reader.view && (await fetchRecords(store, reader.view, {}));
       expect(records?.roots.map(({ path }) => path)).toEqual([baseNameOf(kept.path)]);
     });
-  });
-
-  it('stops at once when it is aborted', async () => {
-    const paths = await somePaths();
-    const controller = new AbortController();
-    const store = new MemoryStore({ onCall: (method) => void (method === 'pushBlob' && controller.abort()) });
-    await expect(pushPaths(options(store, paths, { signal: controller.signal }))).rejects.toThrow();
-    expect(store.tags.size).toBe(0);
   });
 });

@@ -14,22 +14,21 @@
  */
 
 import pLimit from 'p-limit';
-import { narUrl } from '../../cache-index/entry.ts';
-import * as mediaTypes from '../../cache-index/media-types.ts';
 import { NO_RECORDS, type SegmentRecords } from '../../cache-index/records.ts';
 import { encodeSegment, type SegmentInput } from '../../cache-index/segment.ts';
+import { anySignal, rejectionOf } from '../../call-options.ts';
 import { isNixcacheError } from '../../errors.ts';
 import { type BaseName, baseNameOf, type StorePath } from '../../nix/store-path.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
-import { digestOf } from '../../oci/digest.ts';
-import { BlobUploader, type BlobUploaderOptions, layersOf } from './blob-uploader.ts';
+import { BlobUploader, type BlobUploaderOptions } from './blob-uploader.ts';
 import { commitSegment } from './commit.ts';
 import { storeAgain } from './healing.ts';
-import { type BackedEntry, type IncomingPath, isPathFault, type PendingEntry, type TakenPath } from './incoming.ts';
+import { type BackedEntry, type IncomingPath, isPathFault, type PendingEntry } from './incoming.ts';
 import { MAX_COMMIT_INTERVAL_MS, MAX_SEGMENT_ENTRIES, MAX_SEGMENT_REFERENCES } from './limits.ts';
 import { Losses, type References } from './losses.ts';
-import { MAX_PACKED_BYTES } from './pack.ts';
+import { stage } from './stage.ts';
+import { segmentGroups, storedEntries, type UnfinishedEntry } from './stored-entries.ts';
 
 export interface CommittedSegment {
   readonly tag: string;
@@ -63,6 +62,10 @@ export interface CacheWriterOptions extends BlobUploaderOptions, SegmentFacts {
    * they may need what is left out. Asked once, when something is.
    */
   readonly closure?: (() => Iterable<References>) | undefined;
+  /** Once it is aborted, nothing more is taken; what is stored can still be committed. Default: `signal`, which ends all. */
+  readonly taking?: AbortSignal | undefined;
+  /** The same for bytes that are being stored. */
+  readonly uploading?: AbortSignal | undefined;
   readonly now: () => Date;
 }
 
@@ -78,13 +81,16 @@ const OWN_LAYERS = 1;
 
 export class CacheWriter implements AsyncDisposable {
   readonly segments: CommittedSegment[] = [];
+  readonly written = new Set<BaseName>();
   readonly #losses: Losses;
   readonly #options: CacheWriterOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
+  readonly #takeSignal: AbortSignal;
   readonly #uploader: BlobUploader;
   readonly #taking = new Set<Promise<unknown>>();
   #pending: PendingEntry[] = [];
+  #unadded: UnfinishedEntry[] = [];
   #layers = new Set<string>();
   /** Of all that is pending. */
   #references = 0;
@@ -93,8 +99,10 @@ export class CacheWriter implements AsyncDisposable {
   constructor(options: CacheWriterOptions) {
     this.#options = options;
     this.#losses = new Losses(() => options.closure?.() ?? []);
-    this.#signal = AbortSignal.any([this.#stop.signal, ...(options.signal ? [options.signal] : [])]);
-    this.#uploader = new BlobUploader({ ...options, signal: this.#signal });
+    this.#signal = anySignal(this.#stop.signal, options.signal);
+    const uploadSignal = anySignal(this.#signal, options.uploading);
+    this.#takeSignal = anySignal(uploadSignal, options.taking);
+    this.#uploader = new BlobUploader({ ...options, signal: uploadSignal });
     this.#lastCommitMs = options.now().getTime();
   }
 
@@ -105,7 +113,7 @@ export class CacheWriter implements AsyncDisposable {
 
   /** Adds `incoming`, which comes references first, each as far as its bytes are what they should be. */
   async addAll(incoming: readonly IncomingPath[], { concurrency, onTaken }: AddAllOptions): Promise<void> {
-    const limit = pLimit(concurrency);
+    const limit = pLimit({ concurrency, rejectOnClear: true });
     const tasks = incoming.map((each) =>
       limit(async () => {
         if (this.#faultOf(each.info) !== undefined) return undefined;
@@ -115,16 +123,24 @@ export class CacheWriter implements AsyncDisposable {
       }),
     );
     for (const task of tasks) task.catch(() => undefined); // each is awaited below, unless an earlier one stops the run
+    const stopped = rejectionOf(this.#takeSignal);
+    let added = 0;
     try {
-      for (const [i, { info }] of incoming.entries()) {
-        const pending = await tasks[i]?.catch((error: unknown) => {
+      for (const { info } of incoming) {
+        const pending = await Promise.race([tasks[added], stopped.promise]).catch((error: unknown) => {
           if (!isPathFault(error)) throw error;
           this.#leaveOut(info.path, error.message);
         });
         if (!this.#lacksReference(info) && pending) await this.add(pending);
+        added += 1;
       }
     } finally {
+      stopped.release();
       limit.clearQueue();
+      for (const [i, pending] of tasks.entries()) {
+        const info = incoming[i]?.info;
+        if (i >= added && info) this.#unadded.push({ info, pending });
+      }
     }
   }
 
@@ -134,7 +150,7 @@ export class CacheWriter implements AsyncDisposable {
    * @throws {NixcacheError} what `incoming` throws, ERR_NAR_MISMATCH where the path is at fault; and the store's errors
    */
   async take(incoming: IncomingPath): Promise<PendingEntry> {
-    this.#signal.throwIfAborted();
+    this.#takeSignal.throwIfAborted();
     const taking = this.#take(incoming).finally(() => this.#taking.delete(taking));
     this.#taking.add(taking);
     return taking;
@@ -144,8 +160,7 @@ export class CacheWriter implements AsyncDisposable {
   async add(pending: PendingEntry): Promise<void> {
     if (this.#lacksReference(pending.narInfo)) return;
     const added = new Set(pending.layers.filter((layer) => !this.#layers.has(layer)));
-    const room = this.#options.store.maxLayers - OWN_LAYERS;
-    if (this.#pending.length > 0 && this.#layers.size + added.size > room) await this.#commit(NO_RECORDS);
+    if (this.#pending.length > 0 && this.#layers.size + added.size > this.#maxBlobs) await this.#commit(NO_RECORDS);
     this.#pending.push(pending);
     for (const layer of pending.layers) this.#layers.add(layer);
     const isDue = this.#options.now().getTime() - this.#lastCommitMs > MAX_COMMIT_INTERVAL_MS;
@@ -159,6 +174,22 @@ export class CacheWriter implements AsyncDisposable {
     await this.#commit(records);
   }
 
+  /**
+   * After another call has thrown: commits what is stored, or still is before `uploading` aborts, as far as all that it refers
+   * to is committed too, and no roots. What became of it is in `written`.
+   *
+   * @throws {NixcacheError} as any commit
+   */
+  async commitStored(): Promise<void> {
+    const flush = (): Promise<void> => this.#uploader.flush().catch(() => undefined); // told by the entries that need it
+    await Promise.all([flush(), ...this.#unadded.map(({ pending }) => pending.then(flush, () => undefined))]);
+    const pending = this.#pending.map((each) => ({ info: each.narInfo, pending: Promise.resolve(each) }));
+    const entries = await storedEntries([...pending, ...this.#unadded], (info) => this.#faultOf(info) !== undefined);
+    for (const group of segmentGroups(entries, this.#maxBlobs)) await this.#write(group, NO_RECORDS);
+    this.#unadded = [];
+    this.#takePending();
+  }
+
   /** Gives up what is under way, and returns once nothing is. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
@@ -166,41 +197,9 @@ export class CacheWriter implements AsyncDisposable {
   }
 
   async #take(incoming: IncomingPath): Promise<PendingEntry> {
-    const taken = await incoming.take({ signal: this.#signal });
+    const taken = await incoming.take({ signal: this.#takeSignal });
     await this.#uploader.ready();
-    return this.#stage(taken, () => this.take(incoming));
-  }
-
-  async #stage(
-    {
-      narInfo: { extra: _foreign, ...info },
-      nar: { bytes, parts = [], listing, fileHash, fileSize, pieces },
-      leftOut,
-      realisations,
-    }: TakenPath,
-    again: () => Promise<PendingEntry>,
-  ): Promise<PendingEntry> {
-    const uploader = this.#uploader;
-    const nar = bytes ? await uploader.put(bytes, mediaTypes.NAR, MAX_PACKED_BYTES) : await uploader.putParts(parts);
-    const listed = listing && (await uploader.put(listing, mediaTypes.LISTING));
-    const narInfo = { ...info, url: narUrl(fileHash, info.compression), fileHash, fileSize };
-    const digest = listing && digestOf(listing); // not the bytes themselves, which would be kept
-    return {
-      narInfo,
-      layers: [...layersOf(nar), ...(listed ? layersOf(listed) : [])],
-      resolve: async () => {
-        const [narAt, listedAt] = await Promise.all([uploader.resolve(nar), listed && uploader.resolve(listed)]);
-        const entry = {
-          narInfo,
-          nar: narAt.extents,
-          ...{ leftOut, realisations },
-          ...(digest && listedAt && { listing: { digest, extents: listedAt.extents } }),
-          ...(pieces && { pieces: { pieceBytes: pieces.pieceBytes, digests: pieces.digests } }),
-        };
-        return { entry, blobs: [...narAt.blobs, ...(listedAt?.blobs ?? [])] };
-      },
-      again,
-    };
+    return stage(taken, this.#uploader, () => this.take(incoming));
   }
 
   #faultOf(info: References): string | undefined {
@@ -221,12 +220,31 @@ export class CacheWriter implements AsyncDisposable {
     this.#options.onLeftOut?.({ path, reason, isDependent });
   }
 
+  get #maxBlobs(): number {
+    return this.#options.store.maxLayers - OWN_LAYERS;
+  }
+
   async #commit(records: SegmentRecords): Promise<void> {
     this.#signal.throwIfAborted();
-    const pending = this.#pending.filter(({ narInfo }) => !this.#lacksReference(narInfo));
+    const pending = this.#takePending().filter(({ narInfo }) => !this.#lacksReference(narInfo));
+    try {
+      await this.#writeAll(pending, records);
+    } catch (error) {
+      this.#pending = [...pending, ...this.#pending];
+      throw error;
+    }
+    this.#lastCommitMs = this.#options.now().getTime();
+  }
+
+  #takePending(): readonly PendingEntry[] {
+    const pending = this.#pending;
     this.#pending = [];
     this.#layers = new Set();
     this.#references = 0;
+    return pending;
+  }
+
+  async #writeAll(pending: readonly PendingEntry[], records: SegmentRecords): Promise<void> {
     const entries = await this.#resolve(pending);
     try {
       await this.#write(entries, records);
@@ -234,7 +252,6 @@ export class CacheWriter implements AsyncDisposable {
       if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
       await this.#writeHealed(pending, entries, records, error);
     }
-    this.#lastCommitMs = this.#options.now().getTime();
   }
 
   async #resolve(pending: readonly PendingEntry[]): Promise<BackedEntry[]> {
@@ -258,27 +275,10 @@ export class CacheWriter implements AsyncDisposable {
       } else if (outcome && !this.#lacksReference(narInfo)) kept.push(outcome);
     }
     // Other bytes may be in other blobs, and more of them than a manifest takes.
-    const groups = this.#groupsOf(await this.#resolve(kept));
+    const groups = segmentGroups(await this.#resolve(kept), this.#maxBlobs);
     const last = groups.pop() ?? [];
     for (const group of groups) await this.#write(group, NO_RECORDS);
     await this.#write(last, records);
-  }
-
-  #groupsOf(entries: readonly BackedEntry[]): BackedEntry[][] {
-    const room = this.#options.store.maxLayers - OWN_LAYERS;
-    const groups: BackedEntry[][] = [];
-    let layers = new Set<string>();
-    for (const backed of entries) {
-      const added = new Set(backed.blobs.map(({ digest }) => digest).filter((digest) => !layers.has(digest)));
-      const open = groups.at(-1);
-      if (open && layers.size + added.size <= room) open.push(backed);
-      else {
-        groups.push([backed]);
-        layers = new Set();
-      }
-      for (const { digest } of backed.blobs) layers.add(digest);
-    }
-    return groups;
   }
 
   async #write(backed: readonly BackedEntry[], { roots, pins }: SegmentRecords): Promise<void> {
@@ -294,6 +294,7 @@ export class CacheWriter implements AsyncDisposable {
     await commitSegment(store, encoded, { signal: this.#signal });
     const segment = { tag: encoded.tag, descriptor: encoded.descriptor, entries: backed.length };
     this.segments.push(segment);
+    for (const { entry } of backed) this.written.add(baseNameOf(entry.narInfo.path));
     await onCommit?.(segment, backed, encoded.entriesBlob);
   }
 }

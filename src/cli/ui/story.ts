@@ -59,8 +59,13 @@ export class Story<Event extends Told> implements Disposable {
     this.#close((task) => task.done());
   }
 
-  [Symbol.dispose](): void {
+  /** Ends all that is being drawn without a word. */
+  drop(): void {
     this.#close((task) => task.drop());
+  }
+
+  [Symbol.dispose](): void {
+    this.drop();
   }
 
   #close(close: (task: ProgressTask) => void): void {

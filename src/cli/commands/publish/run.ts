@@ -43,10 +43,11 @@ export async function runPublish(call: Call): Promise<void> {
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   });
-  story.end();
+  if (published.outcome?.stopped) story.drop();
+  else story.end();
   const durationMs = performance.now() - startedMs;
-  await tellPublished({ published, flake: published, dryRun, durationMs }, publisher, session);
-  context.exitCode = exitCodeForLosses(published, settings) ?? exitCodeFor(published);
+  const stopped = await tellPublished({ published, flake: published, dryRun, durationMs }, publisher, session);
+  context.exitCode = stopped ?? exitCodeForLosses(published, settings) ?? exitCodeFor(published);
 }
 
 function exitCodeFor({ outputs, evaluationFailures }: PublishResult): ExitCode {

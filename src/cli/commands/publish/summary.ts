@@ -1,12 +1,16 @@
 /** What a publish did or would do, for people, for scripts and for the job's page on GitHub. All of it pure. */
+
 import { storeDirOf } from '../../../nix/store-path.ts';
 import { narBytes, type PublishPlan } from '../../../publish/plan.ts';
 import type { PublishPathsResult } from '../../../publish/publish-paths.ts';
+import type { PushOutcome, StoppedPush } from '../../../publish/push-paths.ts';
 import { formatBytes, formatCount, formatNumber } from '../../../quantity.ts';
+import { reportedError } from '../../failure.ts';
 import { pathsJson as storePaths } from '../../json.ts';
 import { formatDuration } from '../../ui/format.ts';
 import { escapeMarkdown } from '../../ui/markdown.ts';
 import { formatTable } from '../../ui/table.ts';
+import { formatProgressMade } from './stopped.ts';
 
 export interface PublishReport {
   /** The cache reference. */
@@ -39,6 +43,9 @@ export function publishJson(report: PublishReport): Readonly<Record<string, unkn
       : {
           pushed: outcome.pushed.map(({ path }) => path),
           failed: Object.fromEntries(outcome.failed),
+          notPushed: outcome.stopped?.missing.map(({ path }) => path) ?? [],
+          interrupted: outcome.stopped?.isInterrupted ?? false,
+          ...(outcome.stopped && { error: reportedError(outcome.stopped.cause) }),
           segments: outcome.segments.map(({ tag }) => tag),
           uploadedBytes: outcome.uploadedBytes,
           existedBytes: outcome.existedBytes,
@@ -96,7 +103,7 @@ export function formatSummary({ cache, published, durationMs }: PublishReport): 
       : [
           `not needed: ${formatCount(plan.cached.length, 'path')} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
         ]),
-    `use it: nixcache serve --from ${cache}`,
+    ...(outcome.stopped ? [] : [`use it: nixcache serve --from ${cache}`]),
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
     ...unsigned.map((path) => `not signed: ${path}`),
   ];
@@ -140,6 +147,7 @@ export function formatMarkdown(report: PublishReport): string {
     ),
     '',
     `${formatBytes(outcome?.uploadedBytes ?? 0)} uploaded in ${formatDuration(durationMs)}.`,
+    ...(outcome?.stopped ? ['', formatStopped(outcome, outcome.stopped)] : []),
     ...(publicKeys.length === 0 ? ['', UNSIGNED] : []),
     ...(failed.length > 0 ? ['', '**Not published**', '', ...failed] : []),
     '',
@@ -150,6 +158,11 @@ export function formatMarkdown(report: PublishReport): string {
     '```',
   ].join('\n');
 }
+
+const formatStopped = (outcome: PushOutcome, { isInterrupted, cause }: StoppedPush): string => {
+  const why = isInterrupted ? '' : ` ${escapeMarkdown(reportedError(cause).message)}.`;
+  return `> [!WARNING]\n> **${isInterrupted ? 'Interrupted' : 'Failed half-way'}**: ${formatProgressMade(outcome)}.${why}`;
+};
 
 const markdownRow = (title: string, infos: PublishPlan['push']): string =>
   `| ${title} | ${formatNumber(infos.length)} | ${formatBytes(narBytes(infos))} |`;

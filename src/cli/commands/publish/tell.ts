@@ -9,6 +9,7 @@ import { escapeMarkdown, markdownBlock, markdownCode } from '../../ui/markdown.t
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
 import type { Publisher } from './open-publisher.ts';
+import { tellStopped } from './stopped.ts';
 import { formatMarkdown, formatPlan, formatSummary, publishJson, stepOutputs } from './summary.ts';
 import { hintVisibility } from './visibility-hint.ts';
 
@@ -20,11 +21,12 @@ export interface Published {
   readonly durationMs: number;
 }
 
+/** The exit code is returned where the push ended early. */
 export async function tellPublished(
   { published, flake, dryRun, durationMs }: Published,
   { store, keys }: Publisher,
   session: Session,
-): Promise<void> {
+): Promise<ExitCode | undefined> {
   const { output } = session.context;
   const publicKeys = keys.map(({ publicKey }) => publicKey.text);
   const report = { cache: store.name, dryRun, published, publicKeys, durationMs };
@@ -36,8 +38,11 @@ export async function tellPublished(
   for (const line of formatSummary(report)) output.info(line);
   await output.stepSummary([formatMarkdown(report), ...(flake ? [outputsMarkdown(flake)] : [])].join('\n\n'));
   await output.stepOutputs({ ...stepOutputs(report), ...(flake && outputCounts(flake)) });
+  const stopped = tellStopped(published.outcome, output);
+  if (stopped !== undefined) return stopped;
   const segments = published.outcome?.segments.map(({ tag }) => tag) ?? [];
   await hintVisibility({ cache: session.cache, http: session.http, store, segments }, session.context);
+  return undefined;
 }
 
 /** The exit code where paths were not published, or not signed though that is required; undefined where all went well. */
@@ -104,7 +109,7 @@ function formatToBuild({ outputs }: Outputs): readonly string[] {
 
 /** Why a publish did nothing, where it did. */
 function tellNothing({ outputs, outcome }: PublishResult, output: Output): void {
-  if (outcome === undefined || outcome.pushed.length + outcome.failed.size > 0) return;
+  if (outcome === undefined || outcome.stopped || outcome.pushed.length + outcome.failed.size > 0) return;
   const isAll = (status: OutputStatus): boolean => outputs.every((report) => report.status === status);
   if (outputs.length === 0) return; // none evaluates, which is said of each
   if (isAll('skipped')) output.warn('nothing was published: no output is built, and --no-build was given');

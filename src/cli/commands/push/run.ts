@@ -46,10 +46,15 @@ export async function runPush(call: Call): Promise<void> {
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   });
-  story.end();
+  if (published.outcome?.stopped) story.drop();
+  else story.end();
   const { dryRun } = settings;
-  await tellPublished({ published, dryRun, durationMs: performance.now() - startedMs }, publisher, session);
-  context.exitCode = exitCodeForLosses(published, settings) ?? EXIT.done;
+  const stopped = await tellPublished(
+    { published, dryRun, durationMs: performance.now() - startedMs },
+    publisher,
+    session,
+  );
+  context.exitCode = stopped ?? exitCodeForLosses(published, settings) ?? EXIT.done;
 }
 
 /** The derivations that built `paths`, as far as this store knows and has them. */

@@ -157,6 +157,7 @@ function localSource(options: LocalSourceOptions): LocalSource {
         },
         now: () => new Date(),
       });
+      if (outcome.stopped) throw outcome.stopped.cause;
       return outcome.failed;
     },
   };
