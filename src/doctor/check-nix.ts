@@ -6,6 +6,7 @@ import { isNixcacheError, messageOf } from '../errors.ts';
 import { ioError } from '../io-error.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import { parseBaseName, toStorePath } from '../nix/store-path.ts';
+import { type BuildUsers, buildUsersRemedy, queryBuildUsers } from '../nix-store/build-users.ts';
 import { openLocalStore } from '../nix-store/local-store.ts';
 import { atLeast, type NixCommand, type NixSettings } from '../nix-store/nix-command.ts';
 import { daemonTrust, type Trust, trustRemedy } from '../nix-store/trust.ts';
@@ -33,13 +34,19 @@ export async function checkNix(command: NixCommand, signal?: AbortSignal): Promi
       settings = read;
       const name = `Nix ${version.major}.${version.minor}`;
       if (!atLeast(version, 2, 8)) return { settings, findings: [problem('nix', `${name} is too old`, INSTALL)] };
-      const [storeDir, features, trust] = await Promise.all([
+      const [storeDir, features, trust, buildUsers] = await Promise.all([
         readStore(command, limit),
         command.configuredFeatures(options),
         daemonTrust(command, options),
+        queryBuildUsers(command, read, options),
       ]);
-      const findings = [ok('nix', `${name} with the store ${storeDir}`), judgeFeatures(features)];
-      return { settings, findings: trust === undefined ? findings : [...findings, judgeUser(trust)] };
+      const findings = [
+        ok('nix', `${name} with the store ${storeDir}`),
+        judgeFeatures(features),
+        ...(trust === undefined ? [] : [judgeUser(trust)]),
+        ...judgeBuildUsers(buildUsers, { isRoot: process.getuid?.() === 0, hasDaemon: trust !== undefined }),
+      ];
+      return { settings, findings };
     });
   } catch (error) {
     if (!isNixcacheError(error)) throw error;
@@ -76,6 +83,18 @@ function judgeUser({ isTrusted, user }: Trust): Finding {
   if (isTrusted) return ok('daemon', `the Nix daemon trusts ${user}`);
   const message = `the Nix daemon does not trust ${user}: it ignores substituters and keys that this user names, so publish may build what the cache has`;
   return warning('daemon', message, trustRemedy(user));
+}
+
+/** The daemon builds with its own configuration, which is mostly this one; who is not root builds as himself. */
+export function judgeBuildUsers(
+  buildUsers: BuildUsers | undefined,
+  { isRoot, hasDaemon }: { readonly isRoot: boolean; readonly hasDaemon: boolean },
+): readonly Finding[] {
+  if (buildUsers === undefined || !(isRoot || hasDaemon)) return [];
+  const { group, users, fault } = buildUsers;
+  if (fault === undefined) return [ok('builders', `builds run as the ${users.length} members of ${group}`)];
+  const judge = hasDaemon ? warning : problem;
+  return [judge('builders', `${fault}: Nix cannot build anything`, buildUsersRemedy(group))];
 }
 
 export interface TrustOptions {

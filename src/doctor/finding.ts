@@ -5,6 +5,7 @@ export type CheckName =
   | 'nix' //          Nix is there, and its store can be read
   | 'features' //     flakes are on
   | 'daemon' //       whether it heeds what this user says
+  | 'builders' //     the accounts that it builds as
   | 'cache' //        which cache is meant, and whether it is there
   | 'registry' //     it answers
   | 'clock' //        ours against the registry's

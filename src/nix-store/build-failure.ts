@@ -52,6 +52,15 @@ export function explainFailures(
 }
 
 /**
+ * The derivation that an error of Nix's says cannot be built or was not; undefined where it tells of others that need such a
+ * one: 2.8's `builder for '…' failed with exit code 1`, 2.34's `Cannot build '…'.`, a hash mismatch, a timeout.
+ */
+export function failedBuild(text: string): string | undefined {
+  if (/\b\d+ dependenc(?:y|ies)\b/.test(text) || text.startsWith("build of '")) return undefined;
+  return /\/[^\s'^]+\.drv(?=[\s'^:]|$)/.exec(text)?.[0];
+}
+
+/**
  * The first error that names each derivation, by base name. Nix names one when that, or something it needs, failed; one
  * that was started and is not named was cut off by somebody else's failure.
  */

@@ -128,7 +128,7 @@ export class NixCommand {
    * @throws {NixcacheError} ERR_NIX, ERR_INTERRUPTED
    */
   async run(
-    program: 'nix' | 'nix-store' | 'git',
+    program: 'nix' | 'nix-store' | 'git' | 'getent',
     args: readonly string[],
     options: RunOptions = {},
   ): Promise<RunResult> {
@@ -207,8 +207,8 @@ export class NixCommand {
     return new Map(Object.entries(parsed.data).map(([name, { value }]) => [name, value]));
   }
 
-  #flagsOf(program: 'nix' | 'nix-store' | 'git'): readonly string[] {
-    if (program === 'git') return [];
+  #flagsOf(program: 'nix' | 'nix-store' | 'git' | 'getent'): readonly string[] {
+    if (program === 'git' || program === 'getent') return [];
     const { settings = [], acceptFlakeConfig = false } = this.#options;
     const given = settings.flatMap(([name, value]) => ['--option', name, value]);
     if (program === 'nix-store') return given;

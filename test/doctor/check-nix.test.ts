@@ -2,7 +2,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkNix, judgeTrust, usesSubstituter } from '../../src/doctor/check-nix.ts';
+import { checkNix, judgeBuildUsers, judgeTrust, usesSubstituter } from '../../src/doctor/check-nix.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';
 import { NixCommand } from '../../src/nix-store/nix-command.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -67,9 +67,14 @@ it('the doctor, of a Nix that is too old, says so, and what its settings are all
 
 describe('the doctor, of a daemon', () => {
   /** A Nix whose `store ping --json` answers with `json`; one that cannot is an old one. */
-  async function nixWith(json: string | undefined, trustedUsers: readonly string[]): Promise<NixCommand> {
+  async function nixWith(
+    json: string | undefined,
+    trustedUsers: readonly string[],
+    more: { readonly settings?: Readonly<Record<string, unknown>>; readonly getent?: string } = {},
+  ): Promise<NixCommand> {
     const bin = await tempDir();
-    const config = JSON.stringify({ 'trusted-users': { value: trustedUsers }, store: { value: 'daemon' } });
+    const values = { 'trusted-users': trustedUsers, store: 'daemon', ...more.settings };
+    const config = JSON.stringify(Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }])));
     const ping = json === undefined ? 'exit 1' : `echo '${json}'`;
     const script = `#!/bin/sh
 case "$*" in
@@ -84,6 +89,8 @@ esac
       await writeFile(join(bin, name), script);
       await chmod(join(bin, name), 0o755);
     }
+    await writeFile(join(bin, 'getent'), `#!/bin/sh\n${more.getent ?? 'exit 2'}\n`);
+    await chmod(join(bin, 'getent'), 0o755);
     return new NixCommand({ env: { PATH: `${bin}:/bin`, HOME: bin, NIX_STORE_DIR: bin } });
   }
   const me = userInfo().username;
@@ -101,6 +108,48 @@ esac
     const found = findings.find(({ check }) => check === 'daemon');
     expect(found).toMatchObject({ verdict });
     if (verdict === 'warning') expect(found?.fix).toContain(`extra-trusted-users = ${me}`);
+  });
+
+  const GROUP = 'echo nixbld:x:30000:nixbld1,nixbld2';
+  const USERS = 'echo nixbld1:x:30001:30000::/:/bin/false; echo nixbld2:x:30002:30000::/:/bin/false';
+  it.each([
+    ['without the group', 'exit 2', "the group 'nixbld', which build-users-group names, does not exist"],
+    ['without members', 'echo nixbld:x:30000:', "the group 'nixbld', which build-users-group names, has no members"],
+    [
+      'without one of them',
+      `case $1 in group) ${GROUP};; *) ${USERS.slice(0, USERS.indexOf(';'))}; exit 2;; esac`,
+      "the user 'nixbld2' in the group 'nixbld' does not exist",
+    ],
+  ])('that builds as members of a group, %s, says how to make them', async (_, getent, fault) => {
+    const settings = { 'build-users-group': 'nixbld' };
+    const { findings } = await checkNix(await nixWith('{"url":"daemon","trusted":1}', [], { settings, getent }));
+    expect(findings.find(({ check }) => check === 'builders')).toEqual({
+      ...{ check: 'builders', verdict: 'warning', message: `${fault}: Nix cannot build anything` },
+      fix: expect.stringMatching(/groupadd -r nixbld; .*useradd .*nixbld\$n; .*build-users-group =/),
+    });
+  });
+
+  it.each([
+    [
+      'has them',
+      { 'build-users-group': 'nixbld' },
+      [{ verdict: 'ok', message: 'builds run as the 2 members of nixbld' }],
+    ],
+    ['needs none', { 'build-users-group': '' }, []],
+    ['makes them up', { 'build-users-group': 'nixbld', 'auto-allocate-uids': true }, []],
+  ])('that %s', async (_, settings, expected) => {
+    const getent = `case $1 in group) ${GROUP};; *) ${USERS};; esac`;
+    const { findings } = await checkNix(await nixWith('{"url":"daemon","trusted":1}', [], { settings, getent }));
+    expect(findings.filter(({ check }) => check === 'builders')).toMatchObject(expected);
+  });
+
+  it.each([
+    ['root without a daemon cannot build', { isRoot: true, hasDaemon: false }, ['problem']],
+    ['a daemon may be configured otherwise', { isRoot: false, hasDaemon: true }, ['warning']],
+    ['who is not root builds as himself', { isRoot: false, hasDaemon: false }, []],
+  ])('%s', (_, who, verdicts) => {
+    const found = judgeBuildUsers({ group: 'nixbld', users: [], fault: 'it is not there' }, who);
+    expect(found.map(({ verdict }) => verdict)).toEqual(verdicts);
   });
 
   it('says nothing where there is none', async () => {

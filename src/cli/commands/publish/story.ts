@@ -1,4 +1,5 @@
 /** What `publish` and `push` tell while they run: stages as headings, work as progress. */
+import { failedBuild } from '../../../nix-store/build-failure.ts';
 import type { BuildEvent } from '../../../nix-store/build-log.ts';
 import type { PublishEvent, PublishStage } from '../../../publish/events.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
@@ -58,7 +59,6 @@ const jobsLine = (jobs: number | 'auto' | undefined): string =>
 /** Lines of a log that name a build; after so many they are only counted. */
 const MAX_NAMED = 50;
 const MAX_SHOWN = 3;
-const FAILED = /\/[0-9a-z]{32}-[^/\s']+\.drv'? failed|build of '?\/\S+\.drv/;
 
 /** What is being built: on a terminal in the line that is redrawn, in a log a line each until there are many. */
 class Builds {
@@ -113,7 +113,7 @@ class Builds {
 
   /** At once, and once: the report at the end has the reason and the log. */
   #fail(text: string, { output }: Story<PublishEvent>): void {
-    const [drvPath] = FAILED.test(text) ? (/\/\S+?\.drv/.exec(text) ?? []) : [];
+    const drvPath = failedBuild(text);
     if (drvPath === undefined || this.#failed.has(drvPath)) return;
     this.#failed.add(drvPath);
     output.info(`failed: ${nameOfDerivation(drvPath)}`);
