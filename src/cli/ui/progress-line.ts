@@ -3,18 +3,21 @@ import { formatBytes, formatCount } from '../../quantity.ts';
 import { formatDuration } from './format.ts';
 import { displayWidth, truncate } from './width.ts';
 
-export interface ProgressSnapshot {
-  readonly title: string;
-  /** What is counted, in singular: `path`. */
-  readonly noun: string;
+export interface ProgressCounts {
   readonly items: number;
   /** Undefined while it is not known yet. */
   readonly totalItems: number | undefined;
   readonly bytes: number;
   readonly totalBytes: number | undefined;
+}
+
+export interface ProgressSnapshot extends ProgressCounts {
+  readonly title: string;
+  /** What is counted, in singular: `path`. */
+  readonly noun: string;
   readonly elapsedMs: number;
-  /** False: what is left cannot be estimated. */
-  readonly isSteady?: boolean;
+  /** Undefined where nobody can tell. */
+  readonly remainingMs?: number | undefined;
   /** What is being worked on. */
   readonly note?: string;
 }
@@ -34,8 +37,8 @@ export function formatProgressLine(snapshot: ProgressSnapshot, width: number): s
   if (snapshot.totalItems !== undefined || snapshot.items > 0) parts.set('items', formatItems(snapshot));
   if (snapshot.bytes > 0 || snapshot.totalBytes !== undefined) parts.set('bytes', formatBytesDone(snapshot));
   if (snapshot.bytes > 0) parts.set('rate', `${formatBytes(bytesPerSecond(snapshot))}/s`);
-  const eta = remainingMs(snapshot);
-  if (eta !== undefined) parts.set('eta', `ETA ${formatDuration(eta)}`);
+  const { remainingMs } = snapshot;
+  if (remainingMs !== undefined) parts.set('eta', `ETA ${formatDuration(remainingMs)}`);
   for (const name of LEAST_IMPORTANT) {
     if (lengthOf(snapshot.title, parts) <= width) break;
     if (lengthOf(truncate(snapshot.title, MIN_TITLE), parts) <= width && name === 'percent') break;
@@ -59,7 +62,7 @@ const lengthOf = (title: string, parts: ReadonlyMap<string, string>): number =>
 /** A line for a log: `push: 45%, 120 of 300 paths, 1.2 of 3.4 GiB, 80 MiB/s, 30 s left`. */
 export function formatHeartbeat(snapshot: ProgressSnapshot): string {
   const share = progressShare(snapshot);
-  const left = remainingMs(snapshot);
+  const { remainingMs: left } = snapshot;
   const parts = [
     share === undefined ? undefined : `${Math.floor(share * 100)}%`,
     formatItems(snapshot),
@@ -80,20 +83,10 @@ export function formatDone(snapshot: ProgressSnapshot): string {
 }
 
 /** From 0 to 1; by bytes where they are known, since paths differ in size a millionfold. */
-function progressShare({ items, totalItems, bytes, totalBytes }: ProgressSnapshot): number | undefined {
+export function progressShare({ items, totalItems, bytes, totalBytes }: ProgressCounts): number | undefined {
   if (totalBytes !== undefined && totalBytes > 0) return Math.min(bytes / totalBytes, 1);
   if (totalItems !== undefined && totalItems > 0) return Math.min(items / totalItems, 1);
   return undefined;
-}
-
-/** Estimates before this have no meaning. */
-const SETTLED_MS = 2000;
-
-function remainingMs(snapshot: ProgressSnapshot): number | undefined {
-  const share = progressShare(snapshot);
-  if (snapshot.isSteady === false || share === undefined || share <= 0 || share >= 1 || snapshot.elapsedMs < SETTLED_MS)
-    return undefined;
-  return (snapshot.elapsedMs / share) * (1 - share);
 }
 
 const bytesPerSecond = ({ bytes, elapsedMs }: ProgressSnapshot): number => bytes / Math.max(elapsedMs / 1000, 0.001);

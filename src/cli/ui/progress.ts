@@ -1,5 +1,13 @@
 /** Long work in view: a line per task that redraws itself on a terminal, a heartbeat in a log, nothing when quiet. */
-import { formatDone, formatHeartbeat, formatProgressLine, type ProgressSnapshot } from './progress-line.ts';
+import {
+  formatDone,
+  formatHeartbeat,
+  formatProgressLine,
+  type ProgressCounts,
+  type ProgressSnapshot,
+  progressShare,
+} from './progress-line.ts';
+import { Remaining } from './remaining.ts';
 
 export interface ProgressOptions {
   /** What is counted, in singular; default `path`. */
@@ -57,6 +65,14 @@ export class Progress {
     return task;
   }
 
+  /** Shows how far all is by now; else done by a timer. */
+  draw(): void {
+    const { mode, width } = this.#surface;
+    const snapshots = [...this.#tasks].map((task) => task.snapshot());
+    if (mode === 'live') this.#surface.drawLive(snapshots.map((each) => formatProgressLine(each, width)));
+    else for (const each of snapshots) this.#surface.story(formatHeartbeat(each));
+  }
+
   /** Ends all tasks without a word, for when the process ends. */
   close(): void {
     this.#tasks.clear();
@@ -67,16 +83,9 @@ export class Progress {
 
   #watch(): void {
     const live = this.#surface.mode === 'live';
-    if (live) this.#draw();
+    if (live) this.draw();
     // Progress must not keep the process alive.
-    this.#timer ??= setInterval(() => this.#draw(), live ? REDRAW_MS : HEARTBEAT_MS).unref();
-  }
-
-  #draw(): void {
-    const { mode, width } = this.#surface;
-    const snapshots = [...this.#tasks].map((task) => task.snapshot());
-    if (mode === 'live') this.#surface.drawLive(snapshots.map((each) => formatProgressLine(each, width)));
-    else for (const each of snapshots) this.#surface.story(formatHeartbeat(each));
+    this.#timer ??= setInterval(() => this.draw(), live ? REDRAW_MS : HEARTBEAT_MS).unref();
   }
 
   #end(task: Task, line: string | undefined): void {
@@ -94,8 +103,9 @@ class Task implements ProgressTask {
   readonly #end: (task: Task, line: string | undefined) => void;
   #items = 0;
   #bytes = 0;
-  #note = '';
-  readonly #isSteady: boolean;
+  #text = '';
+  /** Undefined where nobody can tell how long the rest takes. */
+  readonly #remaining: Remaining | undefined;
   #totalItems: number | undefined;
   #totalBytes: number | undefined;
 
@@ -107,21 +117,23 @@ class Task implements ProgressTask {
   ) {
     this.#title = title;
     this.#noun = options.noun ?? 'path';
-    this.#isSteady = options.isSteady ?? true;
     this.#totalItems = options.totalItems;
     this.#totalBytes = options.totalBytes;
     this.#now = now;
     this.#startedMs = now();
+    this.#remaining = options.isSteady === false ? undefined : new Remaining(this.#startedMs);
     this.#end = end;
   }
 
   advance({ items = 0, bytes = 0 }: { readonly items?: number; readonly bytes?: number }): void {
     this.#items += items;
     this.#bytes += bytes;
+    this.#note();
   }
 
   reach({ items }: { readonly items: number }): void {
     this.#items = items;
+    this.#note();
   }
 
   expect({ items, bytes }: { readonly items?: number; readonly bytes?: number }): void {
@@ -130,7 +142,7 @@ class Task implements ProgressTask {
   }
 
   note(text: string): void {
-    this.#note = text;
+    this.#text = text;
   }
 
   done(): void {
@@ -142,16 +154,24 @@ class Task implements ProgressTask {
   }
 
   snapshot(): ProgressSnapshot {
+    const now = this.#now();
+    const share = progressShare(this.#counts());
     return {
+      ...this.#counts(),
       title: this.#title,
       noun: this.#noun,
-      items: this.#items,
-      totalItems: this.#totalItems,
-      bytes: this.#bytes,
-      totalBytes: this.#totalBytes,
-      elapsedMs: this.#now() - this.#startedMs,
-      isSteady: this.#isSteady,
-      note: this.#note,
+      elapsedMs: now - this.#startedMs,
+      remainingMs: share === undefined ? undefined : this.#remaining?.estimate(now, share),
+      note: this.#text,
     };
+  }
+
+  #counts(): ProgressCounts {
+    return { items: this.#items, totalItems: this.#totalItems, bytes: this.#bytes, totalBytes: this.#totalBytes };
+  }
+
+  #note(): void {
+    const share = progressShare(this.#counts());
+    if (share !== undefined) this.#remaining?.note(this.#now(), share);
   }
 }
