@@ -9,7 +9,8 @@ export type PublishEvent =
   /** `jobs` at once; undefined: not known. */
   | { readonly type: 'building'; readonly jobs: number | 'auto' | undefined }
   | { readonly type: 'build'; readonly event: BuildEvent }
-  | { readonly type: 'closure'; readonly paths: number; readonly narBytes: number }
+  /** `isPart`: other outputs, which the cache has, were not looked into. */
+  | { readonly type: 'closure'; readonly paths: number; readonly narBytes: number; readonly isPart: boolean }
   | { readonly type: 'upstream-asked'; readonly done: number; readonly total: number }
   | { readonly type: 'planned'; readonly paths: number; readonly narBytes: number }
   | { readonly type: 'nar-read'; readonly bytes: number }

@@ -21,7 +21,7 @@ import { formatCount } from '../quantity.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { OnPublishEvent } from './events.ts';
 import { OwnRealisations } from './own-realisations.ts';
-import { type PublishPlan, planPublish } from './plan.ts';
+import { narBytes, type PublishPlan, planPublish } from './plan.ts';
 import { pointCacheIndex } from './point-cache-index.ts';
 import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
 import { Signing, type Standing } from './signing.ts';
@@ -81,7 +81,8 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   onEvent({ type: 'stage', stage: 'closure' });
   const [closure] = await Promise.all([queryClosure(options), refreshIfOld(options)]);
   assertStoreDir(reader, localStore.storeDir);
-  onEvent({ type: 'closure', paths: closure.length, narBytes: closure.reduce((sum, { narSize }) => sum + narSize, 0) });
+  const isPart = (options.cachedPaths ?? []).length > 0;
+  onEvent({ type: 'closure', paths: closure.length, narBytes: narBytes(closure), isPart });
 
   onEvent({ type: 'stage', stage: 'diff' });
   const signing = await openSigning(closure, options);
@@ -108,7 +109,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   onEvent({
     type: 'planned',
     paths: plan.push.length,
-    narBytes: plan.push.reduce((sum, { narSize }) => sum + narSize, 0),
+    narBytes: narBytes(plan.push),
   });
   warnOfUnsigned(plan, unsigned, options);
   warnOfDisplaced(

@@ -16,6 +16,7 @@ const STAGES: Readonly<Record<PublishStage, string>> = {
 
 export function publishTelling(): Telling<PublishEvent> {
   let planned = { paths: 0, narBytes: 0 };
+  let closure: number | undefined;
   const builds = new Builds();
   return {
     stage({ stage }, story) {
@@ -28,11 +29,15 @@ export function publishTelling(): Telling<PublishEvent> {
     'evaluation-failed': ({ attrPath, error }, { output }) => output.warn(`${attrPath} does not evaluate: ${error}`),
     building: ({ jobs }, { output }) => output.info(jobsLine(jobs)),
     build: ({ event }, story) => builds.tell(event, story),
-    closure: ({ paths, narBytes }, { output }) =>
-      output.info(`closure: ${formatCount(paths, 'path')}, ${formatBytes(narBytes)}`),
+    closure({ paths, narBytes, isPart }, { output }) {
+      closure = paths;
+      const what = isPart ? 'closure of the outputs that the cache lacks' : 'closure';
+      if (paths > 0) output.info(`${what}: ${formatCount(paths, 'path')}, ${formatBytes(narBytes)}`);
+    },
     'upstream-asked': (event, story) => story.reach('upstream', 'path', event),
     planned(event, { output }) {
       planned = event;
+      if (closure === 0) return; // all outputs are cached, or none is there
       output.info(`to push: ${formatCount(event.paths, 'path')}, ${formatBytes(event.narBytes)}`);
     },
     'nar-read': ({ bytes }, story) => story.running('push')?.advance({ bytes }),

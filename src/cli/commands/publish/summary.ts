@@ -17,6 +17,8 @@ export interface PublishReport {
   readonly cache: string;
   readonly dryRun: boolean;
   readonly published: PublishPathsResult;
+  /** Outputs that the cache has with all they need: these are not looked into. */
+  readonly cachedOutputs?: number | undefined;
   /** `name:base64` */
   readonly publicKeys: readonly string[];
   readonly durationMs: number;
@@ -89,25 +91,37 @@ const amount = (infos: PublishPlan['push']): readonly string[] => [
 ];
 
 /** The end of the story, line by line. */
-export function formatSummary({ cache, published, durationMs }: PublishReport): readonly string[] {
+export function formatSummary({ cache, published, cachedOutputs = 0, durationMs }: PublishReport): readonly string[] {
   const { plan, outcome, signed, unsigned } = published;
   if (outcome === undefined) return ['dry run: nothing was published'];
   const bytes = `${formatBytes(outcome.uploadedBytes)} uploaded`;
-  const skipped = plan.cached.length + plan.upstream.length + plan.excluded.length;
+  const isDone = plan.push.length + signed.length + outcome.failed.size === 0 && plan.cached.length + cachedOutputs > 0;
+  const spared = [
+    [signed, 'signed there'],
+    [plan.cached, 'in the cache already'],
+    [plan.upstream, 'upstream'],
+    [plan.excluded, 'left out'],
+  ] as const;
+  const counts = spared.filter(([all]) => all.length > 0).map(([all, where]) => `${formatNumber(all.length)} ${where}`);
   const existed = outcome.existedBytes > 0 ? `, ${formatBytes(outcome.existedBytes)} were there already` : '';
   return [
-    `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
+    isDone
+      ? `nothing to push: the cache has all of it (${cache}, ${formatDuration(durationMs)})`
+      : `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
     ...(signed.length > 0 ? [`signed ${formatCount(signed.length, 'path')} that the cache had, without upload`] : []),
-    ...(skipped === 0
+    ...(isDone || counts.length === 0
       ? []
       : [
-          `not needed: ${formatCount(plan.cached.length, 'path')} in the cache, ${plan.upstream.length} upstream, ${plan.excluded.length} left out`,
+          `${formatCount(closurePaths(plan), 'path')} in all: ${[`${formatNumber(outcome.pushed.length)} pushed`, ...counts].join(', ')}`,
         ]),
     ...(outcome.stopped ? [] : [`use it: nixcache serve --from ${cache}`]),
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
     ...unsigned.map((path) => `not signed: ${path}`),
   ];
 }
+
+const closurePaths = (plan: PublishPlan): number =>
+  [plan.push, plan.cached, plan.sign, plan.upstream, plan.excluded].reduce((sum, { length }) => sum + length, 0);
 
 /** For GITHUB_OUTPUT. */
 export function stepOutputs({ cache, published, publicKeys }: PublishReport): Readonly<Record<string, string>> {

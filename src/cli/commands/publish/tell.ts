@@ -29,7 +29,8 @@ export async function tellPublished(
 ): Promise<ExitCode | undefined> {
   const { output } = session.context;
   const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-  const report = { cache: store.name, dryRun, published, publicKeys, durationMs };
+  const cachedOutputs = flake?.outputs.filter(({ status }) => status === 'cached').length;
+  const report = { cache: store.name, dryRun, published, publicKeys, durationMs, cachedOutputs };
   output.result({ ...publishJson(report), ...(flake && outputsJson(flake)) }, () =>
     dryRun ? [formatPlan(published.plan, output.tableWidth), ...(flake ? formatToBuild(flake) : [])].join('\n\n') : '',
   );
@@ -113,7 +114,6 @@ function tellNothing({ outputs, outcome }: PublishResult, output: Output): void 
   const isAll = (status: OutputStatus): boolean => outputs.every((report) => report.status === status);
   if (outputs.length === 0) return; // none evaluates, which is said of each
   if (isAll('skipped')) output.warn('nothing was published: no output is built, and --no-build was given');
-  else if (isAll('cached')) output.info('nothing to push: the cache has all of it');
 }
 
 /** Of more failures the log tells. */

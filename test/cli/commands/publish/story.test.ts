@@ -80,3 +80,25 @@ describe('how many build at once', () => {
     expect(told([{ type: 'building', jobs }])).toEqual([line]);
   });
 });
+
+describe('the closure', () => {
+  const closure = (paths: number, isPart: boolean): PublishEvent => ({
+    type: 'closure',
+    paths,
+    narBytes: 2048,
+    isPart,
+  });
+  const planned: PublishEvent = { type: 'planned', paths: 0, narBytes: 0 };
+
+  it.each([
+    ['of all', [closure(3, false), planned], ['closure: 3 paths, 2.0 KiB', 'to push: 0 paths, 0 B']],
+    [
+      'of some outputs',
+      [closure(3, true), planned],
+      ['closure of the outputs that the cache lacks: 3 paths, 2.0 KiB', 'to push: 0 paths, 0 B'],
+    ],
+    ['of none, since the cache has all', [closure(0, true), planned], []],
+  ])('%s is said as what it is', (_, events, lines) => {
+    expect(told(events)).toEqual(lines);
+  });
+});
