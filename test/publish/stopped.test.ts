@@ -234,20 +234,6 @@ describe('a push that fails half-way', () => {
     await expectServed(store, paths.infos);
   });
 
-  it('tries a commit that failed once more, and then all of it is done', async () => {
-    const paths = await chain(10);
-    let commits = 0;
-    const { store, run } = await publishUntil(
-      paths,
-      (method, args) => {
-        if (isSegment(method, args) && ++commits === 1) throw new NixcacheError('ERR_NETWORK', 'reset');
-      },
-      { maxLayers: 4 },
-    );
-    expect(run.result.outcome?.stopped).toBeUndefined();
-    expect(await rootsOf(store, await expectServed(store, paths.infos))).toEqual(['p-9']);
-  });
-
   it('records no root after a last commit that failed, for what that relied on was looked at before', async () => {
     const paths = await chain(10);
     let commits = 0;
