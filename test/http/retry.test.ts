@@ -56,7 +56,10 @@ describe('retrying', () => {
     await expect(retrier.run(failing(all))).rejects.toThrow('the connection broke');
     expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 1500]);
     // Any answer counts, a refusal too.
-    await retrier.run(failing([refused()]));
+    const refusedForGood = new HttpError('ERR_REGISTRY', 'no', {
+      ...{ method: 'GET', url, status: 403, bodyExcerpt: '', retryable: false },
+    });
+    await expect(retrier.run(failing([refusedForGood]))).rejects.toBe(refusedForGood);
     clock.sleeps.length = 0;
     await retrier.run(failing(all.slice(0, 4)));
     expect(clock.sleeps.map(Math.round)).toEqual([500, 1000, 2000, 3000]);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { redactUrls, secretsInUrls } from '../../../src/cli/ui/secrets.ts';
+import { redactUrls, Secrets, secretsInUrls } from '../../../src/cli/ui/secrets.ts';
 
 it.each([
   ["'http://me:PW@host:80/x' is no cache", "'http://***@host:80/x' is no cache"],
@@ -44,4 +44,14 @@ it('finds the secrets of URLs, so that they can be blotted out wherever else the
   expect(secretsInUrls('--to=https://me:PW@host/x?token=TTT&ref=main')).toEqual(['PW', 'TTT']);
   expect(secretsInUrls('https://TOKEN@host')).toEqual(['TOKEN']);
   expect(secretsInUrls('git+ssh://gitea@host/r')).toEqual([]);
+});
+
+it.each([
+  [['abcd', 'abcdefgh', 'xx-abcdefgh-yy']],
+  [['xx-abcdefgh-yy', 'abcdefgh', 'abcd']],
+  [['abcdefgh', 'xx-abcdefgh-yy', 'abcd']],
+])('blots out the whole of a secret that holds another one, learnt in the order %j', (learnt) => {
+  const secrets = new Secrets();
+  for (const secret of learnt) secrets.add(secret);
+  expect(secrets.redact('<xx-abcdefgh-yy> <abcdefgh> <abcd>')).toBe('<***> <***> <***>');
 });

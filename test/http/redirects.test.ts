@@ -1,0 +1,37 @@
+import { Readable } from 'node:stream';
+import { expect, it } from 'vitest';
+import { type Exchange, followRedirects } from '../../src/http/redirects.ts';
+
+const CREDENTIALS = { authorization: 'Bearer x', cookie: 'a=b', 'proxy-authorization': 'Basic x' };
+
+/** The exchanges of one request that is sent from `from` to `to`, where redirects to plain http are allowed. */
+async function exchangesOf(from: string, to: string): Promise<readonly Exchange[]> {
+  const exchanges: Exchange[] = [];
+  const request = { url: new URL(from), headers: { ...CREDENTIALS, accept: 'text/plain' }, allowPlainRedirects: true };
+  await followRedirects(request, async (each) => {
+    exchanges.push(each);
+    const answer = exchanges.length === 1 ? { status: 302, headers: { location: to } } : { status: 200, headers: {} };
+    return { ...answer, url: each.url, asked: each.asked, body: Readable.from([]) };
+  });
+  return exchanges;
+}
+
+it.each([
+  ['https://a.example/x', 'http://a.example/x', 'the same host without TLS'],
+  ['https://a.example:8443/x', 'http://a.example:8443/x', 'the same host and port without TLS'],
+  ['http://a.example/x', 'https://a.example/x', 'the same host with TLS'],
+  ['https://a.example/x', 'https://a.example:8443/x', 'another port'],
+  ['https://a.example/x', 'https://b.a.example/x', 'a host below'],
+])('a redirect from %s to %s, %s, leaves credentials behind and keeps the rest', async (from, to) => {
+  const [first, second, ...more] = await exchangesOf(from, to);
+  expect(more).toEqual([]);
+  expect(first?.headers).toMatchObject(CREDENTIALS);
+  expect(second?.url.href).toBe(to);
+  expect(second?.headers).toMatchObject({ accept: 'text/plain' });
+  for (const name of Object.keys(CREDENTIALS)) expect(second?.headers).not.toHaveProperty(name);
+});
+
+it('a redirect within an origin takes them along', async () => {
+  const [, second] = await exchangesOf('https://a.example/x', 'https://a.example:443/y');
+  expect(second?.headers).toMatchObject(CREDENTIALS);
+});
