@@ -4,7 +4,7 @@ import type { CallOptions } from '../call-options.ts';
 import { variable } from '../environment.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { ioReason } from '../io-error.ts';
-import { parseSecretKey, type SecretKey } from '../nix/signature.ts';
+import { MAX_SECRET_KEY_BYTES, parseSecretKey, type SecretKey } from '../nix/signature.ts';
 import { readNamed } from '../regular-file.ts';
 import { given, NO_CONFIG, type Setting, type Sources } from './setting.ts';
 import { PATH, PATHS } from './setting-types.ts';
@@ -13,9 +13,6 @@ import { PATH, PATHS } from './setting-types.ts';
 export type SigningKeySource =
   | { readonly from: string; readonly file: string }
   | { readonly from: string; readonly text: string };
-
-/** A key is some 100 bytes long; what is longer is another file. */
-const MAX_KEY_BYTES = 4096;
 
 /** One key file, in the config file alone. */
 export const SIGNING_KEY_FILE = { type: PATH, key: 'signing_key_file' } as const satisfies Setting;
@@ -48,6 +45,9 @@ function filesIn(setting: Setting<string | readonly string[]>, sources: Sources)
   const place = { cwd: found.directory ?? sources.cwd, env: sources.env };
   return [setting.type.read(found.value, place)].flat().map((file) => ({ from: found.from, file }));
 }
+
+export const keyFilesOf = (sources: readonly SigningKeySource[]): readonly string[] =>
+  sources.flatMap((source) => ('file' in source ? source.file : []));
 
 /**
  * Reads the keys, each name once.
@@ -89,7 +89,7 @@ export async function readKeyFile(
   { what = file, signal }: CallOptions & { readonly what?: string } = {},
 ): Promise<string> {
   try {
-    return (await readNamed(file, { maxBytes: MAX_KEY_BYTES, signal })).toString('utf8');
+    return (await readNamed(file, { maxBytes: MAX_SECRET_KEY_BYTES, signal })).toString('utf8');
   } catch (error) {
     signal?.throwIfAborted();
     throw new NixcacheError('ERR_KEY', `read signing key ${what}: ${ioReason(error)}`, { cause: error });

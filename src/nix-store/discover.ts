@@ -21,7 +21,7 @@ import {
   type SourceKind,
   type Target,
 } from './flake-expression.ts';
-import { refuseSecretFiles } from './flake-secrets.ts';
+import { type KeysInUse, refuseSecretFiles } from './flake-secrets.ts';
 import { type FlakeSource, resolveFlake } from './flake-source.ts';
 import { NixCommand, NixFailure } from './nix-command.ts';
 
@@ -70,8 +70,8 @@ export interface DiscoverOptions extends AttrPathFilter, EvaluationFlags {
   readonly kinds?: readonly OutputKind[];
   /** Attribute paths in a Nix expression without a flake; none: all of it. */
   readonly attrs?: readonly (readonly string[])[] | undefined;
-  /** Files that must not lie in the flake's source, which Nix copies to its store. */
-  readonly secretFiles?: readonly string[];
+  /** What must not lie in the flake's source, which Nix copies to its store, beside any other secret key. */
+  readonly keysInUse?: KeysInUse;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: (event: DiscoverEvent) => void;
 }
@@ -90,7 +90,12 @@ export async function discover(
   const { kinds = DEFAULT_KINDS, signal, onEvent } = options;
   const given = options.command ?? new NixCommand();
   const filter = new AttrPathMatcher(options);
-  if (typeof from === 'string') await refuseSecretFiles(given, from, { files: options.secretFiles ?? [], signal });
+  for (const ref of [
+    ...(typeof from === 'string' ? [from] : []),
+    ...(options.overrideInputs ?? []).map(([, input]) => input),
+  ]) {
+    await refuseSecretFiles(given, ref, { ...{ files: [], keys: [] }, ...options.keysInUse, signal });
+  }
   const [source, systems] = await Promise.all([
     typeof from === 'string' ? resolveFlake(given, from, { signal }) : resolveFile(given, from.file, { signal }),
     options.systems ?? given.currentSystem({ signal }).then((system) => [system]),

@@ -1,103 +1,73 @@
 /**
  * Secret keys in a flake's source: Nix copies the source to its store, where everyone can read it, and an output that
- * refers to `self` takes it into the cache. In git only what is tracked is copied; elsewhere, all that lies there.
+ * refers to `self` takes it into the cache.
  */
-import { readdir, realpath } from 'node:fs/promises';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { lstatSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
-import { parseSecretKey } from '../nix/signature.ts';
-import { readRegular } from '../regular-file.ts';
+import { isSecretKey, MAX_SECRET_KEY_BYTES, type SecretKey, secretOf } from '../nix/signature.ts';
+import { readRegularSync } from '../regular-file.ts';
 import type { NixCommand } from './nix-command.ts';
+import { committedFiles, copiedFiles, findLocalSource, type LocalSource } from './source-files.ts';
 
-export interface RefuseOptions extends CallOptions {
-  /** Absolute: files with secrets that are in use, whatever their names. */
+export interface KeysInUse {
+  /** Absolute: files with secrets, whatever they hold. */
   readonly files: readonly string[];
+  /** Their text lies in no file. */
+  readonly keys: readonly SecretKey[];
 }
 
-/** How a key file of ours is called. */
-const KEY_FILE = /\.secret$/;
-const MAX_KEY_BYTES = 4096;
+/** Of the 88 characters: the last ones say little. */
+const TELLING_CHARACTERS = 80;
+const MIN_KEY_BYTES = 88;
+/** What every file with a secret key has in it, but for one that is broken into lines. */
+const KEY_LIKE = '[A-Za-z0-9+/]{86}';
 
-/** @throws {NixcacheError} ERR_USAGE naming the first such file; nothing was copied yet */
+/**
+ * Looks at each file of at most 4096 bytes that Nix would copy for `flakeRef`.
+ *
+ * @throws {NixcacheError} ERR_USAGE naming the first that holds a secret key; nothing was copied yet
+ */
 export async function refuseSecretFiles(
   command: NixCommand,
   flakeRef: string,
-  { files, signal }: RefuseOptions,
+  { files, keys, signal }: KeysInUse & CallOptions,
 ): Promise<void> {
-  const source = await findSource(flakeRef, command.cwd);
+  const source = await findLocalSource(flakeRef, command.cwd);
   if (source === undefined) return;
-  const { directory, inGit } = source;
-  const named = await Promise.all(files.map((file) => realpath(file).catch(() => file)));
-  const suspects = new Set([...named, ...(await keyFilesIn(directory))]);
-  for (const file of suspects) {
-    const inside = relative(directory, file);
-    if (inside === '' || inside === '..' || inside.startsWith(`..${sep}`)) continue;
-    if (inGit && !(await isTracked(command, directory, inside, { signal }))) continue;
-    throw new NixcacheError(
-      'ERR_USAGE',
-      `the secret key ${file} lies in the flake's source ${directory}, which Nix copies to its store for everyone to read: ` +
-        `move it elsewhere, for instance to ~/.config/nixcache/keys${inGit ? ', and take it out of git' : ''}; ` +
-        'if Nix has seen it there before, make a new key',
-    );
+  const secrets = keys.map((key) => secretOf(key).slice(0, TELLING_CHARACTERS));
+  const holdsSecret = (text: string): boolean => secrets.some((secret) => text.includes(secret)) || isSecretKey(text);
+  if (source.revision !== undefined) {
+    const asked = { pattern: KEY_LIKE, maxBytes: MAX_SECRET_KEY_BYTES, signal };
+    for await (const { path, text } of committedFiles(command, source, asked)) {
+      if (holdsSecret(text)) throw refusal(`${path} in ${source.revision}`, source);
+    }
+    return;
+  }
+  const named = new Set(await Promise.all(files.map((file) => realpath(file).catch(() => file))));
+  for await (const group of copiedFiles(command, source, { signal })) {
+    for (const file of group) {
+      if (named.has(file) || holdsSecret(smallFile(file))) throw refusal(file, source);
+    }
   }
 }
 
-interface FlakeDirectory {
-  /** All symbolic links followed. */
-  readonly directory: string;
-  readonly inGit: boolean;
-}
-
-/** The directory that Nix would copy for a flake on this machine; undefined for one from elsewhere. */
-async function findSource(flakeRef: string, cwd: string): Promise<FlakeDirectory | undefined> {
-  const [, scheme = '', path = ''] = /^(path:|git\+file:(?:\/\/)?)?([^?]*)/.exec(flakeRef) ?? [];
-  // Other words without a scheme are names in a registry of flakes.
-  if (scheme === '' && !/^(\/|\.{1,2}(\/|$))/.test(path)) return undefined;
-  const start = await realpath(resolve(cwd, scheme === '' ? path : unescapeUrl(path))).catch(() => undefined);
-  if (start === undefined) return undefined; // Nix says it better
-  if (scheme === 'path:') return { directory: start, inGit: false };
-  // As Nix does: up to where git's directory is, or else where the flake is.
-  let flake: string | undefined;
-  for (let directory = start; ; directory = dirname(directory)) {
-    const names: readonly string[] = await readdir(directory).catch(() => []);
-    if (names.includes('.git')) return { directory, inGit: true };
-    if (names.includes('flake.nix')) flake ??= directory;
-    if (directory === dirname(directory)) break;
-  }
-  return flake === undefined ? undefined : { directory: flake, inGit: false };
-}
-
-function unescapeUrl(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
-  }
-}
-
-/** Secret keys at the top of `directory`, called as ours are, whether they are in use or not. */
-async function keyFilesIn(directory: string): Promise<readonly string[]> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  const files = entries.filter((entry) => entry.isFile() && KEY_FILE.test(entry.name));
-  const found = await Promise.all(
-    files.map(async ({ name }) => ((await holdsKey(join(directory, name))) ? join(directory, name) : [])),
+const refusal = (file: string, { directory, inGit }: LocalSource): NixcacheError =>
+  new NixcacheError(
+    'ERR_USAGE',
+    `the secret key ${file} lies in the flake's source ${directory}, which Nix copies to its store for everyone to read: ` +
+      `move it elsewhere, for instance to ~/.config/nixcache/keys${inGit ? ', and take it out of git' : ''}; ` +
+      'if Nix has seen it there before, make a new key',
   );
-  return found.flat();
-}
 
-async function holdsKey(file: string): Promise<boolean> {
+/** The text of a regular file that is as long as those with keys are; else, and where it cannot be read, nothing. */
+function smallFile(file: string): string {
   try {
-    parseSecretKey((await readRegular(file, { links: 'refused', maxBytes: MAX_KEY_BYTES })).toString('utf8'));
-    return true;
+    const stats = lstatSync(file, { throwIfNoEntry: false });
+    if (!stats?.isFile() || stats.size < MIN_KEY_BYTES || stats.size > MAX_SECRET_KEY_BYTES) return '';
+    return readRegularSync(file, { links: 'refused', maxBytes: MAX_SECRET_KEY_BYTES }).toString('latin1');
   } catch {
-    return false;
+    return ''; // Nix cannot copy it either
   }
-}
-
-/** Whether git has `file` in its index. When that cannot be told, it is taken to. */
-async function isTracked(command: NixCommand, directory: string, file: string, options: CallOptions): Promise<boolean> {
-  const args = ['-C', directory, 'ls-files', '--error-unmatch', '--', `:(literal)${file}`];
-  const { exitCode } = await command.run('git', args, options);
-  return exitCode !== 1;
 }

@@ -28,6 +28,8 @@ export interface SecretKey {
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
 const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 const SIGNATURE_BYTES = 64;
+/** The longest file or text that is looked at for a secret key, which has some 100 bytes. */
+export const MAX_SECRET_KEY_BYTES = 4096;
 
 /** @throws {NixcacheError} ERR_KEY */
 export function parsePublicKey(text: string): PublicKey {
@@ -70,6 +72,29 @@ export function parseSecretKey(text: string): SecretKey {
     throw new NixcacheError('ERR_KEY', `secret key ${quoted(name)} is damaged: its two halves do not belong together`);
   }
   return { name, publicKey, key };
+}
+
+/**
+ * Whether all of `text` is a secret key. As Nix reads it: also without the `=` at its end. Its two halves belong together,
+ * so no other text is taken for one. Linear in time, and fast for what is none.
+ */
+export function isSecretKey(text: string): boolean {
+  const colon = text.indexOf(':');
+  if (colon < 0 || /[^A-Za-z0-9+/=\s]/.test(text.slice(colon + 1))) return false;
+  const [, base64] = /^([A-Za-z0-9+/]{86})(?:==)?$/.exec(text.slice(colon + 1).replaceAll(/\s+/g, '')) ?? [];
+  if (base64 === undefined) return false;
+  try {
+    parseSecretKey(`${text.slice(0, colon)}:${base64}==`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The 64 bytes of a secret key as base64, without its name. */
+export function secretOf({ key }: SecretKey): string {
+  const { d = '', x = '' } = key.export({ format: 'jwk' });
+  return Buffer.concat([Buffer.from(d, 'base64url'), Buffer.from(x, 'base64url')]).toString('base64');
 }
 
 function parseKey(text: string, size: number, kind: string): { name: string; bytes: Buffer } {

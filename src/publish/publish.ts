@@ -65,7 +65,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
       attrs: options.attrs,
       command,
       signal,
-      secretFiles: options.secretFiles,
+      keysInUse: { files: options.secretFiles, keys: options.keys },
       ...{ impure: options.impure, overrideInputs: options.overrideInputs },
       ...(options.kinds ? { kinds: options.kinds } : {}),
       ...(options.only ? { only: options.only } : {}),

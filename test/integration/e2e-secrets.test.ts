@@ -167,4 +167,38 @@ describe('a key in the directory of a flake outside of git', () => {
     });
     expect(moved.exitCode, moved.stderr).toBe(0);
   });
+
+  it.each([
+    ['deep below, in git', ['publish', '.'], 'keys/cache.secret', {}, true],
+    ['deep below, in git', ['discover', '--matrix'], 'keys/cache.secret', {}, true],
+    ['deep below, under any name', ['discover'], 'sub/z.key', {}, false],
+    ['that a variable holds too', ['publish', '.'], '.envrc', { NIX_SIGNING_KEY: generateKey('env-1').secret }, false],
+    ['that a variable holds too', ['discover'], '.envrc', { NIXCACHE_SIGNING_KEY: generateKey('env-1').secret }, false],
+    ['of an input from elsewhere', ['discover', '--override-input', 'x', '../other'], '../other/a', {}, false],
+  ])('stops them at a key %s: %j', async (_, args, file, variables, inGit) => {
+    const nix = await createNixEnv();
+    onTestFinished(nix.cleanup);
+    const flake = join(nix.dir, 'flake');
+    const place = join(flake, file);
+    await mkdir(join(place, '..'), { recursive: true });
+    await mkdir(flake, { recursive: true });
+    await writeFile(join(flake, 'flake.nix'), FLAKE);
+    await writeFile(join(place, '..', 'flake.nix'), FLAKE);
+    const [given] = Object.values(variables);
+    const { secret } = generateKey('here-1');
+    await writeFile(place, given === undefined ? secret : `export KEY="${given}"\n`);
+    if (inGit)
+      for (const git of [
+        ['init', '--quiet'],
+        ['add', '.'],
+      ])
+        await execa('git', ['-C', flake, ...git]);
+    const to = args[0] === 'publish' ? ['--to', `oci:${join(nix.dir, 'cache')}`, '--no-upstream'] : [];
+    const options = { env: { ...nix.env, ...variables }, cwd: flake };
+    const { exitCode, stderr } = await nixcache([...args, ...to], options);
+    expect(stderr).toContain(`the secret key ${place} lies in the flake's source`);
+    expect(stderr).not.toContain((given ?? secret).slice(8));
+    expect(exitCode).toBe(2);
+    expect(await readdir(nix.realStoreDir).catch(() => [])).toEqual([]);
+  });
 });

@@ -1,17 +1,26 @@
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { generateKey } from '../../src/nix/signature.ts';
+import { generateKey, parseSecretKey } from '../../src/nix/signature.ts';
 import { refuseSecretFiles } from '../../src/nix-store/flake-secrets.ts';
 import { NixCommand } from '../../src/nix-store/nix-command.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
-const { secret } = generateKey('a-1');
+const { secret, public: publicKey } = generateKey('a-1');
 
 interface Place {
   readonly dir: string;
   readonly refuse: (flakeRef: string, ...files: readonly string[]) => Promise<void>;
+  readonly git: (...args: readonly string[]) => Promise<unknown>;
+}
+
+/** Git as it is without settings of the user's. */
+const GIT = ['-c', 'user.name=a', '-c', 'user.email=a@b', '-c', 'protocol.file.allow=always', '-C'];
+
+async function put(dir: string, file: string, text = secret): Promise<void> {
+  await mkdir(dirname(join(dir, file)), { recursive: true });
+  await writeFile(join(dir, file), text);
 }
 
 /** A directory with a flake in `flake/`, and with `files` that hold a key. */
@@ -20,15 +29,17 @@ async function place(files: readonly string[], { git }: { readonly git?: readonl
   await mkdir(join(dir, 'flake/sub'), { recursive: true });
   await writeFile(join(dir, 'flake/flake.nix'), '{ outputs = _: { }; }');
   await writeFile(join(dir, 'flake/sub/flake.nix'), '{ outputs = _: { }; }');
-  for (const file of files) await writeFile(join(dir, file), secret);
+  for (const file of files) await put(dir, file);
+  const run = (...args: readonly string[]) => execa('git', [...GIT, join(dir, 'flake'), ...args]);
   if (git !== undefined) {
-    await execa('git', ['init', '--quiet', join(dir, 'flake')]);
-    for (const file of git) await execa('git', ['-C', join(dir, 'flake'), 'add', '--', file]);
+    await run('init', '--quiet');
+    for (const file of git) await run('add', '--', file);
   }
   const command = new NixCommand({ cwd: join(dir, 'flake') });
+  const keys = [parseSecretKey(secret)];
   return {
-    dir,
-    refuse: (ref, ...named) => refuseSecretFiles(command, ref, { files: named.map((each) => join(dir, each)) }),
+    ...{ dir, git: run },
+    refuse: (ref, ...named) => refuseSecretFiles(command, ref, { keys, files: named.map((each) => join(dir, each)) }),
   };
 }
 
@@ -83,7 +94,116 @@ describe('a flake outside of git', () => {
   });
 });
 
+/** One without a part of what makes it a key. */
+const other = generateKey('other-1').secret;
+const DAMAGED = `${secret.slice(0, 30)}${secret[30] === 'A' ? 'B' : 'A'}${secret.slice(31)}`;
+
+describe('what a file has in it', () => {
+  it.each([
+    ['a key that is in use', secret],
+    ['another key', other],
+    ['with a new line at its end', `${other}\r\n`],
+    ['broken into lines', `${other.slice(0, 60)}\n${other.slice(60)}\n`],
+    ['without the end that base64 has', other.replace(/=+$/, '')],
+    ['a variable', `NIX_SIGNING_KEY=${other}\n`],
+    ['one in use, among other things', `export A=b\nexport NIX_SIGNING_KEY='${secret}' # mine\n`],
+    ['one in use, under another name', `  "key": "${secret.slice(secret.indexOf(':') + 1)}",\n`],
+  ])('refuses it: %s', async (_, text) => {
+    const { dir, refuse } = await place([]);
+    await put(dir, 'flake/a/b c/z.key', text);
+    await expect(refuse('.')).rejects.toThrow(`the secret key ${dir}/flake/a/b c/z.key lies in the flake's source`);
+  });
+
+  it.each([
+    ['a public key', publicKey],
+    ['a key whose halves do not belong together', DAMAGED],
+    ['64 other bytes', `sha512:${Buffer.alloc(64, 7).toString('base64')}`],
+    ['half of a key', secret.slice(0, 50)],
+    ['nothing', ''],
+    ['more than a key file has', `${'#'.repeat(5000)}\n${secret}`],
+  ])('lets it pass: %s', async (_, text) => {
+    const { dir, refuse } = await place([]);
+    await put(dir, 'flake/z.secret', text);
+    await expect(refuse('.')).resolves.toBeUndefined();
+  });
+
+  it('lets a link to a key pass, which Nix copies as a link, and follows none', async () => {
+    const { dir, refuse } = await place(['keys/a.secret']);
+    await symlink('../keys/a.secret', join(dir, 'flake/a.secret'));
+    await symlink('../keys', join(dir, 'flake/keys'));
+    await expect(refuse('.')).resolves.toBeUndefined();
+  });
+
+  it('is looked at in each of many files', async () => {
+    const { dir, refuse } = await place([]);
+    for (let i = 0; i < 1500; i++) await writeFile(join(dir, 'flake/sub', `${i}`), `${i}`.repeat(100));
+    await expect(refuse('.')).resolves.toBeUndefined();
+    await put(dir, 'flake/sub/1499');
+    await expect(refuse('.')).rejects.toThrow('flake/sub/1499 lies in');
+  });
+
+  it('is looked at until the command is stopped', async () => {
+    const { dir } = await place([]);
+    for (let i = 0; i < 600; i++) await writeFile(join(dir, 'flake', `${i}`), '');
+    const options = { files: [], keys: [], signal: AbortSignal.abort(new Error('enough')) };
+    await expect(refuseSecretFiles(new NixCommand({ cwd: dir }), './flake', options)).rejects.toThrow('enough');
+  });
+});
+
 describe('a flake in git', () => {
+  it.each(['.', './sub', '.?dir=sub', 'git+file:.'])('is refused as %s with a key below that git has', async (ref) => {
+    const { dir, refuse } = await place(['flake/keys/cache.secret'], { git: ['keys/cache.secret'] });
+    await expect(refuse(ref)).rejects.toThrow(`${dir}/flake/keys/cache.secret lies in`);
+  });
+
+  it('passes when the file that it has is gone, and git itself is not looked at', async () => {
+    const { dir, refuse } = await place(['flake/keys/cache.secret', 'flake/.git/a'], { git: ['keys/cache.secret'] });
+    await rm(join(dir, 'flake/keys'), { recursive: true });
+    await expect(refuse('.')).resolves.toBeUndefined();
+    await expect(refuse('path:.')).rejects.toThrow('flake/.git/a lies in');
+  });
+
+  it('is looked at as a whole where git cannot tell what it has', async () => {
+    const { dir, refuse } = await place(['flake/x/a.key']);
+    await mkdir(join(dir, 'flake/.git'));
+    await writeFile(join(dir, 'flake/.git/a'), other);
+    await expect(refuse('.')).rejects.toThrow('flake/x/a.key lies in');
+    await rm(join(dir, 'flake/x'), { recursive: true });
+    await expect(refuse('.')).resolves.toBeUndefined();
+  });
+
+  it('is looked at with its submodules where those are copied', async () => {
+    const inner = await place(['flake/deep/in.key'], { git: ['deep/in.key'] });
+    await inner.git('commit', '--quiet', '-m', 'a');
+    const { dir, git, refuse } = await place([], { git: ['flake.nix'] });
+    await git('submodule', '--quiet', 'add', join(inner.dir, 'flake'), 'mod');
+    for (const ref of ['.', 'git+file:.?submodules=0']) await expect(refuse(ref)).resolves.toBeUndefined();
+    await expect(refuse('.?submodules=1')).rejects.toThrow(`${dir}/flake/mod/deep/in.key lies in`);
+    await writeFile(join(dir, 'flake/flake.nix'), '{ inputs.self.submodules = true; outputs = _: { }; }');
+    await expect(refuse('.')).rejects.toThrow('mod/deep/in.key lies in');
+  });
+
+  it('is looked at as the commit has it, where one is asked for', async () => {
+    const { dir, git, refuse } = await place(['flake/keys/é 1.key'], { git: ['flake.nix', 'keys'] });
+    await git('commit', '--quiet', '-m', 'with');
+    const { stdout: rev } = await execa('git', [...GIT, join(dir, 'flake'), 'rev-parse', 'HEAD']);
+    await git('tag', 'with');
+    await git('rm', '--quiet', '-r', 'keys');
+    await put(dir, 'flake/lock.json', `"sha512-${Buffer.alloc(64, 7).toString('base64')}"`);
+    await git('add', 'lock.json');
+    await git('commit', '--quiet', '-m', 'without');
+    await git('tag', 'without');
+    for (const ref of ['.', '.?ref=without', '.?ref=none', '.?ref=--help']) {
+      await expect(refuse(ref)).resolves.toBeUndefined();
+    }
+    for (const ref of [`.?rev=${rev}`, '.?ref=with', `git+file://${dir}/flake?ref=with`]) {
+      await expect(refuse(ref)).rejects.toThrow('the secret key keys/é 1.key in ');
+    }
+    await execa('git', ['clone', '--quiet', '--bare', '--branch', 'with', join(dir, 'flake'), join(dir, 'bare.git')]);
+    await expect(refuse(`git+file://${dir}/bare.git?ref=with`)).rejects.toThrow('keys/é 1.key in with lies');
+    await expect(refuse(`git+file://${dir}/bare.git`)).rejects.toThrow('keys/é 1.key in HEAD lies');
+  });
+
   it.each(['.', './sub', 'git+file:.', '../flake?dir=sub'])('is refused as %s with a tracked key', async (ref) => {
     const { refuse } = await place(['flake/mine'], { git: ['mine'] });
     await expect(refuse(ref, 'flake/mine')).rejects.toThrow('take it out of git');

@@ -2,11 +2,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { discoverSettings } from '../../../config/publish-settings.ts';
+import { keyFilesOf, resolveSigningKeys, type SigningKeySource } from '../../../config/signing-keys.ts';
 import { withOutput } from '../../../nix/attr-path.ts';
+import { MAX_SECRET_KEY_BYTES, parseSecretKey } from '../../../nix/signature.ts';
 import { type DiscoverEvent, type Discovery, discover } from '../../../nix-store/discover.ts';
+import type { KeysInUse } from '../../../nix-store/flake-secrets.ts';
 import { planMatrix } from '../../../nix-store/matrix.ts';
 import { NixCommand } from '../../../nix-store/nix-command.ts';
 import { formatCount } from '../../../quantity.ts';
+import { readRegular } from '../../../regular-file.ts';
 import type { Call } from '../../command.ts';
 import { sourcesOf } from '../../context.ts';
 import { outputJson } from '../../json.ts';
@@ -26,6 +30,7 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
     attrs: settings.attrs,
     ...{ kinds, only, exclude, impure, overrideInputs, signal },
     command: new NixCommand({ cwd, settings: nixOptions, acceptFlakeConfig }),
+    keysInUse: await keysInUse(resolveSigningKeys(sources)),
     ...(systems === undefined ? {} : { systems }),
     onEvent: (event) => tell(event, output),
   });
@@ -53,6 +58,18 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
   output.info(
     `${formatCount(outputs.length, 'output')}${failures.length > 0 ? `, ${failures.length} failed to evaluate` : ''}`,
   );
+}
+
+/** What publish would sign with. What is wrong with it publish says; and a pipe is for it to read. */
+async function keysInUse(named: readonly SigningKeySource[]): Promise<KeysInUse> {
+  const textOf = async (source: SigningKeySource): Promise<string> =>
+    'text' in source
+      ? source.text
+      : (await readRegular(source.file, { links: 'followed', maxBytes: MAX_SECRET_KEY_BYTES })).toString('utf8');
+  const keys = await Promise.all(
+    named.map(async (source) => parseSecretKey(await textOf(source))).map((key) => key.catch(() => [])),
+  );
+  return { files: keyFilesOf(named), keys: keys.flat() };
 }
 
 function tell(event: DiscoverEvent, output: Output): void {

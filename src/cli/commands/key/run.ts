@@ -8,14 +8,13 @@ import { readKeyFile, readSigningKeys } from '../../../config/signing-keys.ts';
 import { absolutePath, configHome } from '../../../environment.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { ioError, ioReason } from '../../../io-error.ts';
-import { generateKey } from '../../../nix/signature.ts';
+import { generateKey, MAX_SECRET_KEY_BYTES } from '../../../nix/signature.ts';
 import { makeDirectory } from '../../../oci/make-directory.ts';
 import type { Call } from '../../command.ts';
 import { readStandardInput } from '../../standard-input.ts';
 
 const SECRET_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
-const MAX_KEY_BYTES = 4096;
 
 /** @throws {NixcacheError} ERR_USAGE when one of the files is there already */
 export async function generateKeyFiles({ args: [name = ''], flags, context }: Call): Promise<void> {
@@ -84,7 +83,7 @@ export async function showPublicKey({ args: [file = ''], context }: Call): Promi
   const isPiped = file === '-';
   const path = isPiped ? 'standard input' : absolutePath(file, context);
   const text = isPiped
-    ? await readStandardInput(context, { what: 'the secret key', maxBytes: MAX_KEY_BYTES })
+    ? await readStandardInput(context, { what: 'the secret key', maxBytes: MAX_SECRET_KEY_BYTES })
     : await readKeyFile(path, { signal: context.signal });
   context.output.addSecret(text);
   const [key] = await readSigningKeys([{ from: path, text }]);

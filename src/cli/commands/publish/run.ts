@@ -1,6 +1,7 @@
 /** Builds a flake and publishes what it gives. */
 import { ulid } from 'ulid';
 import { publishSettings } from '../../../config/publish-settings.ts';
+import { keyFilesOf } from '../../../config/signing-keys.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { githubSource } from '../../../github/source.ts';
 import { directoryOf } from '../../../nix-store/file-source.ts';
@@ -38,7 +39,7 @@ export async function runPublish(call: Call): Promise<void> {
     ...session.provenance,
     ...githubSource(context.env, settings.source),
     ...{ systems, signal: context.signal, run: ulid().toLowerCase(), workers: settings.jobs },
-    secretFiles: settings.signingKeys.flatMap((source) => ('file' in source ? source.file : [])),
+    secretFiles: keyFilesOf(settings.signingKeys),
     startSubstituter: publisher.keys.length === 0 ? undefined : () => startSubstituter(publisher),
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
