@@ -1,6 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { noise } from '../support/bytes.ts';
+import { noise, turns } from '../support/bytes.ts';
 import { baseName, setUpApp } from './set-up.ts';
 
 describe('the body of a NAR as a web stream', () => {
@@ -8,7 +7,7 @@ describe('the body of a NAR as a web stream', () => {
     const { reader, app } = setUpApp();
     const { narInfo } = reader.add({ baseName: baseName(1), nar: noise(3_000_000, 1) });
     const { body } = await app.fetch(new Request(`http://cache/${narInfo.url}`));
-    await delay(20);
+    await turns(1000);
     expect(reader.opened[0]?.stream.readableEnded).toBe(false);
     await body?.cancel();
     await expect.poll(() => reader.opened[0]?.stream.destroyed).toBe(true);

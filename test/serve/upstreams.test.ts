@@ -71,14 +71,11 @@ describe('narinfos of upstreams', () => {
     expect(far.requests).toHaveLength(1);
   });
 
-  it('that are absent everywhere are remembered as absent, for a while', async () => {
+  it('that are absent everywhere are remembered as absent', async () => {
     const fars = [await startFakeUpstream(), await startFakeUpstream()];
-    const { ask } = setUp(fars, { negativeTtlMs: 100 });
+    const { ask } = setUp(fars);
     for (let i = 0; i < 3; i++) expect((await ask(`/${hashPart(1)}.narinfo`)).status).toBe(404);
     expect(fars.map(({ requests }) => requests.length)).toEqual([1, 1]);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    await ask(`/${hashPart(1)}.narinfo`);
-    expect(fars.map(({ requests }) => requests.length)).toEqual([2, 2]);
   });
 
   it('come from the first upstream that has them, and from a later one when an earlier is slow', async () => {

@@ -1,9 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { Entry } from '../../src/cache-index/entry.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { PieceDigester } from '../../src/streams/pieces.ts';
+import { turns } from '../support/bytes.ts';
 import { CacheBuilder, hashPartFor } from '../support/cache-builder.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { type Asked, bodyOf, headerOf, setUpApp } from './set-up.ts';
@@ -235,7 +235,7 @@ describe('ranges of a large NAR', () => {
     const replies = Array.from({ length: 20 }, (_, i) =>
       ask(`bytes=${i + 1}-${i + 1000}`, i < 10 ? leaving.signal : undefined),
     );
-    await delay(10);
+    await turns(1000);
     expect(cache.fetched.filter(({ isPart }) => !isPart)).toHaveLength(1);
     leaving.abort();
     cache.hooks.onFetch = async () => undefined;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { type Descriptor, describe } from '../../src/oci/descriptor.ts';
 
 export const OCTETS = 'application/octet-stream';
@@ -28,4 +29,9 @@ export async function readAll(stream: Readable): Promise<Buffer> {
 
 function* chunksOf(bytes: Uint8Array, chunkBytes: number): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
+}
+
+/** So many turns of the event loop: whatever in this process waits for nothing outside has had its turn, however slow the machine. */
+export async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await setImmediate();
 }

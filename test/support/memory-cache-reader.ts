@@ -42,6 +42,8 @@ export interface MemoryFaults {
   /** NAR streams stop for ever after this many bytes. */
   stallAfter?: number;
   openDelayMs?: number;
+  /** Opening a NAR waits for this. */
+  openAfter?: Promise<void>;
   refreshError?: string;
   /** A refresh takes this long. */
   refreshDelayMs?: number;
@@ -58,6 +60,8 @@ export class MemoryCacheReader implements CacheReader {
   /** Signals of NARs opened, for tests that look whether they were closed. */
   readonly opened: { readonly range: ByteRange | undefined; readonly stream: Readable }[] = [];
   readonly publicKeys: string[] = [];
+  /** NARs that are being opened. */
+  opening = 0;
   lookUps = 0;
   refreshes = 0;
   readonly #entries = new Map<HashPart, Entry>();
@@ -119,10 +123,23 @@ export class MemoryCacheReader implements CacheReader {
 
   async openNar(
     entry: Entry,
-    { range, signal }: CallOptions & { readonly range?: ByteRange | undefined } = {},
+    options: CallOptions & { readonly range?: ByteRange | undefined } = {},
   ): Promise<Readable> {
-    const { unreachable, openDelayMs } = this.faults;
+    this.opening += 1;
+    try {
+      return await this.#open(entry, options);
+    } finally {
+      this.opening -= 1;
+    }
+  }
+
+  async #open(
+    entry: Entry,
+    { range, signal }: CallOptions & { readonly range?: ByteRange | undefined },
+  ): Promise<Readable> {
+    const { unreachable, openDelayMs, openAfter } = this.faults;
     if (openDelayMs !== undefined) await delay(openDelayMs, undefined, signal === undefined ? {} : { signal });
+    await openAfter;
     const file = this.#files.get(entry.narInfo.fileHash);
     if (unreachable === true || file === undefined) {
       throw new NixcacheError('ERR_NETWORK', 'fetch a blob from memory:test: it is unreachable');

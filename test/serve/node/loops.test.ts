@@ -10,6 +10,9 @@ import { noise } from '../../support/bytes.ts';
 import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
 import { baseName, hashPart } from '../set-up.ts';
 
+/** No server gives up what it asked another for: waiting for each other, they would never answer. */
+const timeoutMs = 1e9;
+
 const events: ServerEvent[] = [];
 
 /** A server with an upstream at each of `urls`, which may be settled later. */
@@ -17,13 +20,16 @@ async function start(reader: MemoryCacheReader, ...urls: (() => string)[]): Prom
   const http = new HttpClient();
   const upstreams = urls.map((url) => {
     const far = new Upstream(parseUpstream('http://127.0.0.1:1'), { http, patience: PROMPT });
-    const real = (): Upstream => new Upstream(parseUpstream(url()), { http, patience: PROMPT });
+    const real = (): Upstream => new Upstream({ ...parseUpstream(url()), timeoutMs }, { http, patience: PROMPT });
     far.fetchNarInfo = (...call) => real().fetchNarInfo(...call);
     far.openFile = (...call) => real().openFile(...call);
     return far;
   });
   events.length = 0;
-  const server = await startServer({ reader, upstreams, port: 0, drainMs: 0, onEvent: (event) => events.push(event) });
+  const server = await startServer({
+    ...{ reader, upstreams, port: 0, drainMs: 0, narInfoTimeoutMs: timeoutMs },
+    onEvent: (event) => events.push(event),
+  });
   onTestFinished(async () => {
     await server.close();
     await http.destroy();
@@ -43,9 +49,7 @@ it('a server that is its own upstream answers at once, and says so once', async 
   const server: RunningServer = await start(new MemoryCacheReader(), () =>
     server.url.replace('127.0.0.1', 'localhost'),
   );
-  const signal = AbortSignal.timeout(3000);
-  for (const path of PATHS) expect((await fetch(server.url + path, { signal })).status).toBe(404);
-  expect((await fetch(server.url + NAR_PATH, { signal })).status).toBe(404);
+  for (const path of [...PATHS, NAR_PATH]) expect(await statusOf(server.url + path)).toBe(404);
   expect(events).toContainEqual(
     expect.objectContaining({ error: expect.stringContaining('leads back to this server') }),
   );
@@ -57,11 +61,9 @@ it('two servers that are upstreams of each other answer at once, asked both at o
   reader.add({ baseName: baseName(9), nar: noise(1000, 9) });
   const one: RunningServer = await start(new MemoryCacheReader(), () => two.url);
   const two: RunningServer = await start(reader, () => one.url);
-  const started = performance.now();
   const asked = [one, two].flatMap(({ url }) => [...PATHS, NAR_PATH].map((path) => statusOf(url + path)));
   expect(new Set(await Promise.all(asked))).toEqual(new Set([404]));
   expect(await statusOf(`${one.url}/${hashPart(9)}.narinfo`)).toBe(200);
-  expect(performance.now() - started).toBeLessThan(5000);
 });
 
 it('a proxy between changes nothing', async () => {

@@ -1,45 +1,34 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { execa } from 'execa';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type NixCli, openNixCli } from '../nix-cli.ts';
+import { expect, it } from 'vitest';
+import { toStorePath } from '../../../../src/nix/store-path.ts';
+import { LayoutStore } from '../../../../src/oci/layout/layout-store.ts';
+import { baseNameFor, CacheBuilder } from '../../../support/cache-builder.ts';
+import { tempDir } from '../../../support/temp-dir.ts';
+import { runCli } from '../../run-cli.ts';
 
-let cli: NixCli;
-beforeAll(async () => {
-  cli = await openNixCli();
-});
-afterAll(() => cli.nix.cleanup());
+const ago = (days: number): Date => new Date(Date.now() - days * 24 * 60 * 60 * 1000);
 
-describe('gc', () => {
-  const cache = (): string => `oci:${join(cli.nix.dir, 'collected')}`;
-  const push = async (name: string): Promise<string> => {
-    await writeFile(join(cli.nix.dir, name), name);
-    const { stdout } = await execa('nix-store', ['--add', join(cli.nix.dir, name)], {
-      env: cli.nix.env,
-      extendEnv: false,
-    });
-    expect(await cli.run(['push', stdout, '--to', cache(), '--no-upstream'])).toMatchObject({ exitCode: 0 });
-    return stdout;
-  };
+it('tells what it would drop, then drops it', async () => {
+  const home = await tempDir();
+  const layout = join(home, 'cache');
+  const builder = new CacheBuilder(await LayoutStore.open(layout, { create: true }));
+  await builder.publish({ at: ago(5), paths: ['old'] });
+  await builder.publish({ at: ago(1), paths: ['new'] });
+  const gc = (...args: string[]) => runCli(['gc', '--cache', `oci:${layout}`, ...args], { env: { HOME: home } });
+  const [old, kept] = [toStorePath(baseNameFor('old')), toStorePath(baseNameFor('new'))];
 
-  it('tells what it would drop, then drops it', async () => {
-    const old = await push('old');
-    await delay(2100); // times are whole seconds
-    const kept = await push('new');
-    const all = await cli.run(['gc', '--cache', cache(), '--json']);
-    expect(JSON.parse(all.stdout)).toMatchObject({ dropped: { entries: 0 }, kept: { entries: 2 } });
-    const args = ['gc', '--cache', cache(), '--retain', '1s', '--grace', '5m'];
-    const would = await cli.run([...args, '--dry-run']);
-    expect(would).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(old) });
-    expect(would.stdout).not.toContain(kept);
-    expect(would.stderr).toMatch(/^warning: a grace period of 300 s is safe only while nothing else writes/m);
-    expect(would.stderr).toMatch(/^would delete \d+ manifests?, free \S+ \S+ in \d+ blobs?$/m);
-    expect(would.stderr).toMatch(/^would drop 1 path \(.*; kept 1 path /m);
-    const did = await cli.run([...args, '--json']);
-    expect(JSON.parse(did.stdout)).toMatchObject({ dropped: { entries: 1, paths: [{ path: old }] } });
-    expect(did.stderr).toMatch(
-      /waits? for the end of the grace period, \d{4}-\d\d-\d\d \d\d:\d\d UTC; run gc again then$/m,
-    );
-  });
+  const all = await gc('--json');
+  expect(JSON.parse(all.stdout)).toMatchObject({ dropped: { entries: 0 }, kept: { entries: 2 } });
+  const args = ['--retain', '3d', '--grace', '5m'];
+  const would = await gc(...args, '--dry-run');
+  expect(would).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(old) });
+  expect(would.stdout).not.toContain(kept);
+  expect(would.stderr).toMatch(/^warning: a grace period of 300 s is safe only while nothing else writes/m);
+  expect(would.stderr).toMatch(/^would delete \d+ manifests?, free \S+ \S+ in \d+ blobs?$/m);
+  expect(would.stderr).toMatch(/^would drop 1 path \(.*; kept 1 path /m);
+  const did = await gc(...args, '--json');
+  expect(JSON.parse(did.stdout)).toMatchObject({ dropped: { entries: 1, paths: [{ path: old }] } });
+  expect(did.stderr).toMatch(
+    /waits? for the end of the grace period, \d{4}-\d\d-\d\d \d\d:\d\d UTC; run gc again then$/m,
+  );
 });
