@@ -16,14 +16,36 @@ export interface OpenRegularOptions {
 export class NotRegular extends NixcacheError {}
 
 /** O_NONBLOCK: opening a named pipe, or reading some files of the kernel, would wait. Windows has neither flag. */
-const flagsOf = ({ links }: OpenRegularOptions): number =>
-  constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (links === 'refused' ? (constants.O_NOFOLLOW ?? 0) : 0);
+const flagsOf = ({ links }: OpenRegularOptions, access = constants.O_RDONLY): number =>
+  access | (constants.O_NONBLOCK ?? 0) | (links === 'refused' ? (constants.O_NOFOLLOW ?? 0) : 0);
 
 /** @throws {NotRegular} ERR_IO; else what the file system says */
-export async function openRegular(path: string, options: OpenRegularOptions): Promise<FileHandle> {
+export const openRegular = (path: string, options: OpenRegularOptions): Promise<FileHandle> =>
+  openWith(flagsOf(options), path, options);
+
+const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
+
+/**
+ * Adds `text` to the end of a file, all of it or nothing. One that is not there is made; links are followed.
+ *
+ * @throws {NixcacheError} NotRegular; else what the file system says
+ */
+export async function appendRegular(path: string, text: string): Promise<void> {
+  const links = { links: 'followed' } as const;
+  await using handle = await openWith(flagsOf(links, APPENDING), path, links);
+  const { size } = await handle.stat();
+  try {
+    await handle.writeFile(text);
+  } catch (error) {
+    await handle.truncate(size).catch(() => undefined); // what failed first is what counts
+    throw error;
+  }
+}
+
+async function openWith(flags: number, path: string, options: OpenRegularOptions): Promise<FileHandle> {
   let handle: FileHandle;
   try {
-    handle = await open(path, flagsOf(options));
+    handle = await open(path, flags);
   } catch (cause) {
     throw explained(path, cause, options);
   }
@@ -213,7 +235,9 @@ function explained(path: string, cause: unknown, { links }: OpenRegularOptions):
     return new NotRegular('ERR_IO', `${path} is a symbolic link, which is not followed`, { cause });
   }
   if (code === 'ENXIO' || code === 'EOPNOTSUPP') {
-    return new NotRegular('ERR_IO', `${path} is a socket or a device, and no regular file`, { cause });
+    return new NotRegular('ERR_IO', `${path} is a pipe that nobody reads, a socket or a device, and no regular file`, {
+      cause,
+    });
   }
   return cause;
 }

@@ -16,6 +16,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** Set by a command that goes on after a SIGHUP; the end of its terminal still ends it. */
   onHangUp?: (() => void) | undefined;
+  /** Set by a command that may take longer than others to stop after a signal. */
+  stopMs?: number | undefined;
   /** Set by a command that ends well with another code than 0. */
   exitCode: ExitCode | undefined;
 }

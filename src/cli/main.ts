@@ -11,23 +11,25 @@ import type { CommandContext } from './context.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
 import { takeOver } from './hand-over.ts';
+import { endAtOnce, interruptible } from './interruption.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
 import { secretsInUrls } from './ui/secrets.ts';
-
-/** A shell, npm and our own wrapper may each pass on the one Ctrl-C; what comes later is a second one. */
-const SAME_SIGNAL_MS = 300;
 
 async function main(): Promise<void> {
   const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: { ...process.env } });
   output.configure({ json: wantsJson(process.argv) }); // before anything can go wrong
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
-  const hangUp: Pick<CommandContext, 'onHangUp'> = {};
-  const signal = interruptible(output, () => {
-    if (hangUp.onHangUp === undefined || isTerminalGone()) return false;
-    hangUp.onHangUp();
-    return true;
+  const onSignals: Pick<CommandContext, 'onHangUp' | 'stopMs'> = {};
+  const signal = interruptible({
+    output,
+    hangUp: () => {
+      if (onSignals.onHangUp === undefined || isTerminalGone()) return false;
+      onSignals.onHangUp();
+      return true;
+    },
+    stopMs: () => onSignals.stopMs,
   });
   const failure = { output, signal, software: `nixcache ${VERSION}, Node ${process.version}, ${process.platform}` };
   endQuietlyWithoutReader();
@@ -46,7 +48,7 @@ async function main(): Promise<void> {
     delete process.env[name];
     output.addSecret(env[name]);
   }
-  const context = Object.assign(hangUp, {
+  const context = Object.assign(onSignals, {
     ...{ output, env, cwd, stdin: process.stdin, signal, exitCode: undefined },
   });
   let exitCode: ExitCode;
@@ -58,6 +60,7 @@ async function main(): Promise<void> {
   output.close();
   process.exitCode = exitCode;
   await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  if (signal.aborted) endAtOnce(exitCode);
   process.exit(exitCode); // kept-alive connections and watchers hold nobody up
 }
 
@@ -160,24 +163,6 @@ function isTerminalGone(): boolean {
   } catch {
     return true;
   }
-}
-
-/** The first signal asks for a clean end, the second ends at once; `hangUp` says whether it has seen to a SIGHUP. */
-function interruptible(output: Output, hangUp: () => boolean): AbortSignal {
-  const controller = new AbortController();
-  let firstMs: number | undefined;
-  const onSignal = (name: NodeJS.Signals): void => {
-    if (name === 'SIGHUP' && firstMs === undefined && hangUp()) return;
-    if (firstMs === undefined) {
-      firstMs = performance.now();
-      output.info(`${name}: stopping; once more to stop at once`);
-      controller.abort(new NixcacheError('ERR_INTERRUPTED', `interrupted by ${name}`));
-    } else if (performance.now() - firstMs > SAME_SIGNAL_MS) {
-      process.exit(EXIT.interrupted);
-    }
-  };
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal);
-  return controller.signal;
 }
 
 /** `nixcache list | head`: the reader has seen enough, which is no error. stderr's reader may leave too. */

@@ -3,9 +3,9 @@
  * Escapes: actions/toolkit packages/core/src/command.ts; files: packages/core/src/file-command.ts.
  */
 import { randomUUID } from 'node:crypto';
-import { appendFile } from 'node:fs/promises';
 import { type Environment, variable } from '../environment.ts';
 import { ioError } from '../io-error.ts';
+import { appendRegular } from '../regular-file.ts';
 
 export const isGitHubActions = (env: Environment): boolean => variable(env, 'GITHUB_ACTIONS') === 'true';
 
@@ -47,12 +47,16 @@ export function cutSummary(markdown: string): string {
   return `${whole}\n\n… and more; the log has all of it.\n`;
 }
 
-/** Appends to the file that the variable `name` names; nothing happens where there is none. */
+/**
+ * Appends to the file that the variable `name` names; nothing happens where there is none.
+ *
+ * @throws {NixcacheError} ERR_IO when it cannot be written, or is no regular file
+ */
 export async function appendToFile(env: Environment, name: string, text: string): Promise<void> {
   const file = variable(env, name);
   if (file === undefined) return;
   try {
-    await appendFile(file, text);
+    await appendRegular(file, text);
   } catch (error) {
     throw ioError('write', `${file} (${name})`, error, `unset ${name}`);
   }

@@ -4,6 +4,7 @@
  */
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { type Environment, variable } from '../../environment.ts';
+import { messageOf } from '../../errors.ts';
 import {
   appendToFile,
   cutSummary,
@@ -85,13 +86,18 @@ export class Output {
 
   /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
   result(value: unknown, human: () => string): void {
-    if (this.#json) this.#writeResult(toJson(value));
+    if (this.#json) this.jsonLine(value);
     else this.line(human(), { orNothing: true });
+  }
+
+  /** A result that is JSON with and without `--json`. */
+  jsonLine(value: unknown): void {
+    this.#writeResult(toJson(value));
   }
 
   /** With `--json`, the document of a command that failed before it had another: stdout always holds one. */
   failure(code: string, message: string): void {
-    if (this.#json && !this.#hasResult) this.#writeResult(toJson({ error: { code, message } }));
+    if (this.#json && !this.#hasResult) this.jsonLine({ error: { code, message } });
   }
 
   /** A line of the result that is the same with and without `--json`. */
@@ -158,12 +164,23 @@ export class Output {
 
   /** Markdown for the job's page on GitHub; nowhere else it goes. */
   async stepSummary(markdown: string): Promise<void> {
-    await appendToFile(this.#env, 'GITHUB_STEP_SUMMARY', cutSummary(`${this.#secrets.redact(markdown)}\n`));
+    const text = cutSummary(`${this.#secrets.redact(markdown)}\n`);
+    await this.#tellStep('GITHUB_STEP_SUMMARY', text, "the job's page does not get this step's summary");
   }
 
   /** Values for later steps of a GitHub job. */
   async stepOutputs(values: Readonly<Record<string, string>>): Promise<void> {
-    await appendToFile(this.#env, 'GITHUB_OUTPUT', this.#secrets.redact(formatOutputs(values)));
+    const text = this.#secrets.redact(formatOutputs(values));
+    await this.#tellStep('GITHUB_OUTPUT', text, "later steps do not get this step's outputs");
+  }
+
+  /** The work is done by now, whatever becomes of the word about it: a file that cannot be written is a warning. */
+  async #tellStep(name: string, text: string, loss: string): Promise<void> {
+    try {
+      await appendToFile(this.#env, name, text);
+    } catch (error) {
+      this.warn(`${loss}: ${messageOf(error)}`);
+    }
   }
 
   /** Columns for tables on stdout; undefined where lines are not to be cut. */

@@ -16,8 +16,11 @@ export const visible = (text: string): string => text.replaceAll(UNSEEN, (charac
 /** The same on one line, as a cell of a table is. */
 export const onOneLine = (text: string): string => visible(text.replaceAll('\n', '\\n').replaceAll('\t', '\\t'));
 
-/** `value` as JSON, in which the same characters are escaped that are spelt out elsewhere. */
-export const toJson = (value: unknown): string => visible(JSON.stringify(value));
+/**
+ * `value` as JSON on one line, whole: in it the same characters are escaped that are spelt out elsewhere, and GitHub's old
+ * commands, so that `withoutCommands` has nothing to change. A new one is at the beginning of a line, where no value is.
+ */
+export const toJson = (value: unknown): string => visible(JSON.stringify(value)).replaceAll('##[', '\\u0023#[');
 
 /** `text` in which no line is one of GitHub's workflow commands, old (`##[` anywhere) or new (`::` first). */
 export const withoutCommands = (text: string): string =>

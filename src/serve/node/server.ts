@@ -51,7 +51,8 @@ export interface RunningServer {
 }
 
 const DEFAULT_PORT = 37515;
-const DEFAULT_DRAIN_MS = 30_000;
+/** How long answers under way may go on when the server closes. */
+export const DEFAULT_DRAIN_MS = 30_000;
 const DEFAULT_FIRST_REFRESH_MS = 30_000;
 /**
  * A second: how long it holds up the start when an index is known. A registry that answers does so by then, and what was

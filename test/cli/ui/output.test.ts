@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdtemp, open, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -6,6 +7,8 @@ import { Progress } from '../../../src/cli/ui/progress.ts';
 import { cutSummary, formatOutputs, formatWorkflowCommand } from '../../../src/github/actions.ts';
 import { githubSource } from '../../../src/github/source.ts';
 import { generateKey } from '../../../src/nix/signature.ts';
+import { placeOddFile } from '../../support/odd-files.ts';
+import { tempDir } from '../../support/temp-dir.ts';
 import { keptOutput } from '../streams.ts';
 
 describe('stdout and stderr', () => {
@@ -181,6 +184,33 @@ describe('in GitHub Actions', () => {
     expect(await readFile(files.GITHUB_OUTPUT, 'utf8')).toMatch(/^a<<(\S+)\n\*\*\*\n\1\n$/);
     expect(await readFile(files.GITHUB_STEP_SUMMARY, 'utf8')).toBe('# ***\nmore\n');
     await rm(directory, { recursive: true });
+  });
+
+  it.each([
+    ['GITHUB_OUTPUT', 'pipe'],
+    ['GITHUB_STEP_SUMMARY', 'pipe'],
+    ['GITHUB_OUTPUT', 'pipe with a reader'],
+    ['GITHUB_STEP_SUMMARY', 'endless device'],
+    ['GITHUB_OUTPUT', 'socket'],
+    ['GITHUB_OUTPUT', 'directory'],
+    ['GITHUB_STEP_SUMMARY', 'directory'],
+    ['GITHUB_STEP_SUMMARY', 'full device'],
+    ['GITHUB_OUTPUT', 'file in no directory'],
+  ] as const)('%s that is a %s is warned of, and waited for never', async (name, kind) => {
+    const file = join(await tempDir(), ...(kind === 'file in no directory' ? ['none', 'file'] : ['file']));
+    if (kind === 'full device') await symlink('/dev/full', file);
+    else if (kind === 'pipe with a reader') await placeOddFile(file, 'pipe');
+    else if (kind !== 'file in no directory') await placeOddFile(file, kind);
+    const reader =
+      kind === 'pipe with a reader' ? await open(file, constants.O_RDONLY | constants.O_NONBLOCK) : undefined;
+    const { output, stderr } = keptOutput({ env: { ...env, [name]: file } });
+    await output.stepOutputs({ a: 'x' });
+    await output.stepSummary('# x');
+    await reader?.close();
+    const loss = name === 'GITHUB_OUTPUT' ? "later steps do not get this step's outputs" : "this step's summary";
+    expect(stderr.text).toMatch(/^::warning title=nixcache::[^\n]*\n$/);
+    expect(stderr.text).toContain(loss);
+    expect(stderr.text).toContain(file);
   });
 
   it('the flake of the repository is named as everyone can reach it', () => {

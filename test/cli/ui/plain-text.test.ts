@@ -48,11 +48,16 @@ describe.each(NASTY)('%j', (nasty) => {
     expect(markdown).not.toMatch(/\n|(?<!\\)[<>[\]|`!#@]/);
   });
 
-  it('is whole in JSON, where nothing of it is seen either', () => {
-    const { output, stdout } = keptOutput();
-    output.configure({ json: true });
-    output.result({ nasty }, () => '');
-    expect(JSON.parse(stdout.text)).toEqual({ nasty });
-    expect(stdout.text).not.toMatch(UNSEEN);
+  it.each([{}, { GITHUB_ACTIONS: 'true' }])('is whole in JSON, where nothing of it is seen either: %j', (env) => {
+    for (const say of ['result', 'jsonLine', 'failure'] as const) {
+      const { output, stdout } = keptOutput({ env });
+      output.configure({ json: say !== 'jsonLine' });
+      if (say === 'failure') output.failure('ERR_IO', nasty);
+      else output[say]({ [nasty]: nasty }, () => '');
+      const expected = say === 'failure' ? { error: { code: 'ERR_IO', message: nasty } } : { [nasty]: nasty };
+      expect(JSON.parse(stdout.text)).toEqual(expected);
+      expect(stdout.text).not.toMatch(UNSEEN);
+      expect(stdout.text).not.toMatch(COMMAND);
+    }
   });
 });

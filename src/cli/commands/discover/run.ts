@@ -47,9 +47,8 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
         "the matrix is empty, and GitHub fails a job with an empty one: give that job an 'if' that looks at it",
       );
     }
-    const matrix = JSON.stringify(plan.matrix);
-    output.line(matrix);
-    await output.stepOutputs({ matrix });
+    output.jsonLine(plan.matrix);
+    await output.stepOutputs({ matrix: JSON.stringify(plan.matrix) });
     return;
   }
   output.result({ flake: discovery.source, outputs: outputs.map(outputJson), failures }, () =>

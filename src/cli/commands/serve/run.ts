@@ -6,7 +6,7 @@ import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { serveSettings } from '../../../config/serve-settings.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
-import { type ServerEvent, startServer } from '../../../serve/node/server.ts';
+import { DEFAULT_DRAIN_MS, type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
@@ -27,6 +27,9 @@ const PROMPT_RETRIES: RetryPolicy = {
 
 /** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
 const CONNECT_TIMEOUT_MS = 5000;
+
+/** For what is left to do once the last answer is given or cut off. */
+const STOP_MS = 10_000;
 
 export async function runServe(call: Call): Promise<void> {
   const { output, signal } = call.context;
@@ -53,6 +56,7 @@ export async function runServe(call: Call): Promise<void> {
     }),
     (running) => running.close(),
   );
+  call.context.stopMs = DEFAULT_DRAIN_MS + STOP_MS;
   output.result({ url: server.url, cache: store.name }, () => server.url);
   const upstreams = settings.upstreams.map(({ url }) => url).join(', ');
   output.info(`serving ${store.name}${upstreams === '' ? '' : `, then ${upstreams}`}; Ctrl-C stops`);
