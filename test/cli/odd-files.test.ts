@@ -72,7 +72,8 @@ describe('a pipe that the user names', () => {
     const { stdout, exitCode } = await bash(
       `cd / && "$1" "$2" list --json --config <(echo 'cache = "oci:/nonexistent-x"')`,
     );
-    expect([exitCode, stdout]).toEqual([1, '']);
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { message: expect.stringContaining('/nonexistent-x') } });
   });
 
   it('is no key when it is longer than one, or its command gave nothing', async () => {
