@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // The shell around dist/cli/main.js: makes sure that the Node which runs it is new enough (undici 8 and zlib's
 // zstd ask for 22.19), and turns to the copy that the `node` development dependency installs where it is not.
-import { existsSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync } from 'node:fs';
 import * as nodeModule from 'node:module'; // as a whole: an older Node, which is told below, lacks enableCompileCache
-import { availableParallelism } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 // libuv's threads compress and read files: one for each core; more only cost memory (each has an arena of its own).
@@ -22,7 +23,8 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
 } else if (major > 22 || (major === 22 && minor >= 19)) {
   const command = process.argv.slice(2).find((word) => !word.startsWith('-')) ?? '';
   const isFresh = process.platform === 'linux' && process.env['MALLOC_ARENA_MAX'] === undefined;
-  nodeModule.enableCompileCache?.();
+  const compiled = compiledCodeDirectory();
+  if (compiled !== undefined) nodeModule.enableCompileCache?.(compiled);
   if ('execve' in process) {
     const again = isFresh && LONG_JOBS.includes(command) ? HEAPS : undefined;
     const env = (await withoutSecrets(again ?? process.env)) ?? again;
@@ -34,7 +36,7 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
   const { spawn } = await import('node:child_process'); // 6 ms that the others need not wait for
   const child = spawn(bundled, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: 'inherit',
-    env: HEAPS,
+    env: (await withoutSecrets(HEAPS)) ?? HEAPS,
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
@@ -47,13 +49,35 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
   process.exitCode = 2;
 }
 
-/** The environment to start anew with, for other programs can read the one that a process was started with. */
+/**
+ * The environment to start anew with, or a child: other programs can read the one that a process was started with. In that
+ * of a parent, which stays, the secrets are overwritten. Undefined where there are none.
+ */
 async function withoutSecrets(env) {
-  const { handOver } = await import('../dist/cli/hand-over.js');
+  const { eraseSecrets, handOver } = await import('../dist/cli/hand-over.js');
+  let handedOver;
   try {
-    return handOver(env);
+    handedOver = handOver(env);
+    if (handedOver !== undefined && !('execve' in process)) eraseSecrets();
   } catch (error) {
     process.stderr.write(`nixcache: warning: secrets stay in the environment of this process: ${error.message}\n`);
-    return undefined;
+  }
+  return handedOver;
+}
+
+/**
+ * Where compiled code is kept from one start to the next: a directory of this user alone, for what lies there is run.
+ * Undefined where none can be made. It is made here, as Node itself tries for ever in some places, such as /proc.
+ */
+function compiledCodeDirectory() {
+  const user = process.getuid?.();
+  const directory = resolve(tmpdir(), `node-compile-cache-${user ?? 'nixcache'}`);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+    return directory;
+  } catch (error) {
+    const found = error.code === 'EEXIST' ? lstatSync(directory, { throwIfNoEntry: false }) : undefined;
+    const isOurs = user === undefined || (found?.uid === user && (found.mode & 0o022) === 0);
+    return found?.isDirectory() && isOurs ? directory : undefined;
   }
 }
