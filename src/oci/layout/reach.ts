@@ -7,11 +7,13 @@ import { type Digest, hexOf } from '../digest.ts';
 import { isManifestMediaType, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import type { LayoutBlobs } from './blobs.ts';
 import type { LayoutTags } from './index.ts';
-import { decodeManifestContent, sniffManifest } from './references.ts';
+import { decodeManifestContent, digestsIn, type ManifestContent } from './references.ts';
 
 export class LayoutReach {
   readonly #blobs: LayoutBlobs;
   readonly #reached = new Set<string>();
+  /** Of these, what was read: the same bytes may be named as a blob before they are named as a manifest. */
+  readonly #followed = new Set<string>();
   #added: LayoutTags | undefined;
 
   constructor(blobs: LayoutBlobs) {
@@ -30,24 +32,41 @@ export class LayoutReach {
    */
   async add(tags: LayoutTags, options: CallOptions): Promise<void> {
     if (tags === this.#added) return;
-    const open: Descriptor[] = [...tags.entries];
+    const open: Named[] = [...tags.entries];
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       if (options.signal?.aborted) throw abortReason(options.signal);
-      if (this.includes(next.digest)) continue;
-      const content = isManifestMediaType(next.mediaType)
-        ? await this.#read(next.digest)
-        : sniffManifest((await this.#blobs.readSmall(next.digest, MAX_MANIFEST_BYTES)) ?? Buffer.alloc(0));
-      for (const { digest } of content?.blobs ?? []) this.#reached.add(keyOf(digest));
-      for (const child of content?.manifests ?? []) open.push(child);
-      const { subject } = content ?? {};
-      if (subject && (await this.#blobs.sizeOf(subject.digest)) !== undefined) open.push(subject);
+      const { digest, mediaType } = next;
+      if (this.#followed.has(keyOf(digest))) continue;
+      if (mediaType !== undefined && isManifestMediaType(mediaType)) await this.#follow(digest, open);
+      else await this.#followUnknown(next, open);
       // Last, so that an error leaves it to be read again.
-      this.#reached.add(keyOf(next.digest));
+      this.#followed.add(keyOf(digest));
+      this.#reached.add(keyOf(digest));
     }
     this.#added = tags;
   }
 
-  async #read(digest: Digest): Promise<ReturnType<typeof decodeManifestContent>> {
+  async #follow(digest: Digest, open: Named[]): Promise<void> {
+    const { blobs, manifests, subject } = await this.#read(digest);
+    for (const blob of blobs) {
+      this.#reached.add(keyOf(blob.digest));
+      if (isManifestMediaType(blob.mediaType)) open.push({ digest: blob.digest });
+    }
+    open.push(...manifests);
+    if (subject && (await this.#blobs.sizeOf(subject.digest)) !== undefined) open.push(subject);
+  }
+
+  /** Somebody else's object. What it refers to, only it knows: all that it names stays, and what that names. */
+  async #followUnknown({ digest, mediaType }: Named, open: Named[]): Promise<void> {
+    const bytes = await this.#blobs.readSmall(digest, MAX_MANIFEST_BYTES);
+    const named = bytes && digestsIn(bytes);
+    if (named === undefined && mediaType !== undefined && /[/+]json$/.test(mediaType)) {
+      throw stopped(`object ${digest} (${mediaType})`, 'is missing, too long or no JSON', undefined);
+    }
+    for (const each of named ?? []) open.push({ digest: each });
+  }
+
+  async #read(digest: Digest): Promise<ManifestContent> {
     const what = `manifest ${digest}`;
     try {
       const bytes = await this.#blobs.readSmall(digest, MAX_MANIFEST_BYTES);
@@ -58,6 +77,9 @@ export class LayoutReach {
     throw stopped(what, 'is missing or too long', undefined);
   }
 }
+
+/** What was named; without a media type where that is not said. */
+type Named = Pick<Descriptor, 'digest'> & Partial<Pick<Descriptor, 'mediaType'>>;
 
 /** 128 bits of the digest, 16 bytes in memory: enough to tell millions apart, and an unlucky clash only keeps a blob. */
 const keyOf = (digest: Digest): string => Buffer.from(hexOf(digest).slice(0, 32), 'hex').toString('latin1');

@@ -3,6 +3,7 @@ import * as z from 'zod/mini';
 import { parseBoundedJson } from '../../bounded-json.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
+import { type Digest, isDigest } from '../digest.ts';
 import { IMAGE_INDEX, IMAGE_MANIFEST } from '../manifest.ts';
 
 export interface ManifestContent {
@@ -37,6 +38,31 @@ export function decodeManifestContent(bytes: Uint8Array, what: string): Manifest
 export function sniffManifest(bytes: Uint8Array): ManifestContent | undefined {
   const content = tryDecode(bytes);
   return content instanceof Error ? undefined : content;
+}
+
+/**
+ * Every digest that a JSON object names anywhere: what a manifest of a kind that we do not know may refer to, under whatever
+ * key (`blobs`, `fsLayers`). Undefined for bytes that are none, or are beyond the bounds of JSON that is read.
+ */
+export function digestsIn(bytes: Uint8Array): ReadonlySet<Digest> | undefined {
+  let root: unknown;
+  try {
+    root = parseBoundedJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
+  } catch {
+    return undefined;
+  }
+  if (typeof root !== 'object' || root === null) return undefined;
+  const found = new Set<Digest>();
+  const open: unknown[] = [root];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value === 'string') {
+      for (const [digest] of value.matchAll(/sha256:[0-9a-f]{64}/g)) if (isDigest(digest)) found.add(digest);
+    } else if (typeof value === 'object' && value !== null) {
+      for (const each of Object.entries(value)) open.push(...each);
+    }
+  }
+  return found;
 }
 
 function tryDecode(bytes: Uint8Array): ManifestContent | Error {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { mkdir, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -97,6 +97,56 @@ describe('a sweep', () => {
     expect(await readdir(elsewhere)).toEqual(['precious']);
   });
 
+  it.each([
+    ['application/vnd.oci.artifact.manifest.v1+json', (named: Descriptor) => ({ blobs: [named] })],
+    [
+      'application/vnd.docker.distribution.manifest.v1+prettyjws',
+      ({ digest }) => ({ fsLayers: [{ blobSum: digest }] }),
+    ],
+    ['application/vnd.example', ({ digest }) => ({ deep: { [`at example.org/x@${digest}`]: true } })],
+  ] as readonly [string, (named: Descriptor) => object][])(
+    'keeps what an object of kind %s names',
+    async (mediaType, contentOf) => {
+      const { path, store } = await newLayout();
+      const named = await push(store, noise(300, 'named'));
+      const object = {
+        ...(await push(store, Buffer.from(JSON.stringify({ mediaType, ...contentOf(named) })))),
+        mediaType,
+      };
+      const orphan = await push(store, noise(300, 'orphan'));
+      await list(path, object);
+      await ageBlobs(path);
+      expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 1, bytes: 300 });
+      expect(await store.hasBlob(orphan)).toBe(false);
+      expect(await store.hasBlob(named)).toBe(true);
+    },
+  );
+
+  it('keeps what a manifest names that is named by an object of unknown kind, or as a layer, too', async () => {
+    const { path, store } = await newLayout();
+    const image = await pushTagged(store, 'image');
+    const nested = await pushTagged(store, 'nested');
+    const config = await push(store, Buffer.from('{}'));
+    const mediaType = 'application/vnd.example.list+json';
+    const object = { ...(await push(store, Buffer.from(JSON.stringify({ about: image[0].digest })))), mediaType };
+    const outer = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [nested[0]] });
+    await store.pushManifest('outer', IMAGE_MANIFEST, outer);
+    for (const tag of ['image', 'nested']) await unlist(path, tag);
+    await list(path, object);
+    await ageBlobs(path);
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
+  });
+
+  it('stops where what an object of unknown kind names cannot be read', async () => {
+    const { path, store } = await newLayout();
+    const garbled = await push(store, Buffer.from('{"blobs": ['));
+    await push(store, noise(100, 'orphan'));
+    await list(path, { ...garbled, mediaType: 'application/vnd.oci.artifact.manifest.v1+json' });
+    await ageBlobs(path);
+    await expect(store.sweep({ graceSeconds: 0 })).rejects.toMatchObject({ code: 'ERR_INDEX' });
+    expect(await readdir(join(path, 'blobs', 'sha256'))).toHaveLength(2);
+  });
+
   it.each(['lost', 'garbled'])('stops and deletes nothing when a tagged manifest is %s', async (how) => {
     const { path, store } = await newLayout();
     const [manifest] = await pushTagged(store, 'kept');
@@ -182,3 +232,19 @@ describe('a sweep', () => {
     expect(Math.min(outcomes.pushed, outcomes.refused)).toBeGreaterThan(0);
   });
 });
+
+/** As other tools do: an object of any kind in index.json, without a tag. */
+const list = (path: string, object: Descriptor): Promise<void> =>
+  editIndex(path, (manifests) => [...manifests, object]);
+
+/** The object stays, and its tag goes. */
+const unlist = (path: string, tag: string): Promise<void> =>
+  editIndex(path, (manifests) =>
+    manifests.filter(({ annotations }) => annotations?.['org.opencontainers.image.ref.name'] !== tag),
+  );
+
+async function editIndex(path: string, edit: (manifests: readonly Descriptor[]) => readonly Descriptor[]) {
+  const file = join(path, 'index.json');
+  const json = JSON.parse(await readFile(file, 'utf8')) as { manifests: Descriptor[] };
+  await writeFile(file, JSON.stringify({ ...json, manifests: edit(json.manifests) }));
+}
