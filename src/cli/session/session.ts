@@ -62,7 +62,8 @@ export class Session implements AsyncDisposable {
   }
 
   get http(): HttpClient {
-    this.#http ??= this.add(new HttpClient(this.#httpOptions), (client) => client.destroy());
+    const onSecret = this.context.output.onSecret;
+    this.#http ??= this.add(new HttpClient({ ...this.#httpOptions, onSecret }), (client) => client.destroy());
     return this.#http;
   }
 
@@ -172,10 +173,12 @@ export function openUpstreams(
   { output, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
   return inOrder(settings).map((setting) => {
-    const { proxy, authorization } = setting;
-    output.addSecret(authorization?.replace(/^Basic /, ''));
+    const { proxy } = setting;
     output.addSecret(URL.parse(proxy ?? '')?.password);
-    const client = proxy === undefined ? http : opened.add(new HttpClient({ proxy }), (proxied) => proxied.destroy());
+    const client =
+      proxy === undefined
+        ? http
+        : opened.add(new HttpClient({ proxy, onSecret: output.onSecret }), (proxied) => proxied.destroy());
     return new Upstream(setting, { http: client, ...options });
   });
 }

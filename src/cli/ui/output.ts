@@ -12,6 +12,7 @@ import {
   formatWorkflowCommand,
   isGitHubActions,
 } from '../../github/actions.ts';
+import type { OnSecret } from '../../http/sent-secrets.ts';
 import { toJson, visible, withoutCommands } from './plain-text.ts';
 import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
 import { Secrets } from './secrets.ts';
@@ -83,6 +84,10 @@ export class Output {
   addSecret(secret: string | undefined): void {
     this.#secrets.add(secret);
   }
+
+  /** The same, of what is being sent. */
+  readonly onSecret: OnSecret = (secret, kind) =>
+    kind === 'lasting' ? this.#secrets.add(secret) : this.#secrets.addPassing(secret);
 
   /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
   result(value: unknown, human: () => string): void {

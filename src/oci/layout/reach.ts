@@ -1,7 +1,7 @@
 /** What can be reached from the tags of a layout: manifests through indexes, and the blobs that they name. */
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
-import { NixcacheError } from '../../errors.ts';
+import { isNixcacheError, NixcacheError } from '../../errors.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { type Digest, hexOf } from '../digest.ts';
 import { isManifestMediaType, MAX_MANIFEST_BYTES } from '../manifest.ts';
@@ -58,10 +58,13 @@ export class LayoutReach {
 
   /** Somebody else's object. What it refers to, only it knows: all that it names stays, and what that names. */
   async #followUnknown({ digest, mediaType }: Named, open: Named[]): Promise<void> {
-    const bytes = await this.#blobs.readSmall(digest, MAX_MANIFEST_BYTES);
+    // One that is damaged names nothing any more; where it should, that is told below.
+    const bytes = await this.#blobs.readSmall(digest, MAX_MANIFEST_BYTES).catch((error: unknown) => {
+      if (!isNixcacheError(error, 'ERR_DIGEST_MISMATCH')) throw error;
+    });
     const named = bytes && digestsIn(bytes);
     if (named === undefined && mediaType !== undefined && /[/+]json$/.test(mediaType)) {
-      throw stopped(`object ${digest} (${mediaType})`, 'is missing, too long or no JSON', undefined);
+      throw stopped(`object ${digest} (${mediaType})`, 'is missing, damaged, too long or no JSON', undefined);
     }
     for (const each of named ?? []) open.push({ digest: each });
   }

@@ -1,0 +1,33 @@
+/** What of a request is secret: whoever gets it may repeat it in an answer, which messages quote. */
+import type { Exchange } from './redirects.ts';
+
+/**
+ * `lasting` is a credential, in the form in which it is sent and as what that form holds; `passing` the signature of one
+ * URL, of which a long run sees many.
+ */
+export type OnSecret = (secret: string, kind: 'lasting' | 'passing') => void;
+
+const HEADERS = ['authorization', 'proxy-authorization', 'cookie'];
+const FIELDS = ['refresh_token', 'password', 'access_token', 'client_secret'];
+/** Of S3, CloudFront, Google, Azure, and of registries whose upload URLs hold what they know of the upload. */
+const SIGNED = /signature|credential|token|secret|^sig$|^_?state$|^policy$/i;
+
+/** Tells `onSecret` of all that is secret in `exchange`. */
+export function tellSecrets({ url, headers, body }: Exchange, onSecret: OnSecret): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (HEADERS.includes(name.toLowerCase())) tellHeader(value, onSecret);
+  }
+  for (const [name, value] of url.searchParams) if (SIGNED.test(name)) onSecret(value, 'passing');
+  if (!(body instanceof Uint8Array) || headers['content-type'] !== 'application/x-www-form-urlencoded') return;
+  const form = new URLSearchParams(Buffer.from(body).toString('utf8'));
+  for (const name of FIELDS) for (const value of form.getAll(name)) onSecret(value, 'lasting');
+}
+
+function tellHeader(value: string, onSecret: OnSecret): void {
+  const [, scheme = '', credentials = value] = /^([\w-]+) +(\S.*)$/.exec(value) ?? [];
+  onSecret(credentials, 'lasting');
+  if (scheme.toLowerCase() !== 'basic') return;
+  const pair = Buffer.from(credentials, 'base64').toString('utf8');
+  onSecret(pair, 'lasting');
+  onSecret(pair.slice(pair.indexOf(':') + 1), 'lasting');
+}
