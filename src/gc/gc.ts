@@ -4,6 +4,7 @@
  */
 
 import type { IndexReader } from '../cache/read/index-reader.ts';
+import { assertCache } from '../cache/read/view.ts';
 import { checkpointTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
@@ -33,6 +34,8 @@ export interface GcOptions extends CallOptions {
   readonly graceSeconds: number;
   readonly keepLast?: number | undefined;
   readonly dryRun: boolean;
+  /** A mistyped reference must not pass as a cache with nothing to drop; else, and by default, there is nothing to do. */
+  readonly mustExist?: boolean | undefined;
   readonly creator: string;
   readonly sourceUrl?: string | undefined;
   /** Entries from which on the cache gets a look-up table. */
@@ -46,7 +49,10 @@ const MIN_SAFE_GRACE_SECONDS = 60 * 60;
 /** A publish that needs what is to be dropped makes gc start over; more than a few in a row are another matter. */
 const MAX_ATTEMPTS = 3;
 
-/** @throws {NixcacheError} ERR_INDEX when something cannot be read, before anything was written; the registry's errors */
+/**
+ * @throws {NixcacheError} ERR_NOT_FOUND when there is no cache that must exist, ERR_INDEX when something cannot be read, both before anything
+ *   was written; the registry's errors
+ */
 export async function runGc(options: GcOptions): Promise<GcReport> {
   const { store, graceSeconds, dryRun, onEvent, signal, now } = options;
   if (graceSeconds < MIN_SAFE_GRACE_SECONDS) {
@@ -58,6 +64,7 @@ export async function runGc(options: GcOptions): Promise<GcReport> {
   for (let attempt = 1; ; attempt++) {
     onEvent({ type: 'stage', stage: 'read' });
     const survey = await surveyCache(options);
+    if (options.mustExist) assertCache(survey.view, store.name);
     assertClock(now(), survey.view, store.name);
     onEvent({ type: 'stage', stage: 'plan' });
     const plan = planGc(inputOf(survey, options));

@@ -24,6 +24,8 @@ describe('a cache that is not there', () => {
     const result = await nixcache([...args, '--cache', 'oci:/nonexistent/cache']);
     expect(result).toMatchObject({ exitCode: 1, stdout: '' });
     expect(result.stderr).toMatch(/there is no cache at oci:\/nonexistent\/cache: .*is the reference right\?/);
+    // Nothing is told as done to it before that, nor after it.
+    expect(result.stderr.replace(/^reading the cache\n/, '')).toMatch(/^nixcache: there is no cache at [^\n]*$/);
   });
 
   it('copy', async () => {

@@ -1,6 +1,4 @@
 /** Drops what no root needs any more. */
-
-import { assertCache } from '../../../cache/read/view.ts';
 import { gcSettings } from '../../../config/gc-settings.ts';
 import { githubApiUrl } from '../../../config/github-api.ts';
 import type { ManifestDeleter } from '../../../gc/deleter.ts';
@@ -25,11 +23,10 @@ export async function runGc(call: Call): Promise<void> {
   const report = await collect({
     ...settings,
     ...session.provenance,
-    ...{ store, deleter, reader, signal },
+    ...{ store, deleter, reader, signal, mustExist: true },
     onEvent: (event) => story.tell(event),
     now: () => new Date(),
   });
-  if (reader.view) assertCache(reader.view, store.name); // a mistyped reference must not pass as a cache with nothing to drop
   story.end();
   output.result({ cache: store.name, ...gcJson(report, reader.storeDir) }, () =>
     report.dryRun ? formatDropped(report, output.tableWidth) : '',
