@@ -27,11 +27,18 @@ export function verifyPacked(source: Readable, unpacked: Unpacked, what: string)
   const checked = checkUnpacked(feed, unpacked, what).finally(() => {
     isUnpacked = true;
   });
-  checked.catch(() => undefined); // awaited below, unless the reader leaves
+  let failure: unknown;
+  checked.catch((error: unknown) => {
+    failure = error;
+  });
   async function* pass(): AsyncGenerator<Buffer, void, undefined> {
     let held: Buffer | undefined;
     for await (const chunk of source as AsyncIterable<Buffer>) {
-      if (!isUnpacked && !feed.write(chunk)) await Promise.race([once(feed, 'drain'), checked]);
+      if (failure !== undefined) throw failure; // of what has no end there would be none to wait for
+      if (!isUnpacked && !feed.write(chunk)) {
+        // A decoder that fails closes the feed first, and says why only then.
+        await Promise.race([once(feed, 'drain').catch(() => checked), checked]);
+      }
       if (held !== undefined) yield held;
       held = chunk;
     }

@@ -44,6 +44,8 @@ export interface Answer {
   readonly body?: string | Buffer | FileBody | undefined;
   /** Strong, in quotes; answers with one take conditions. */
   readonly etag?: string | undefined;
+  /** What is answered instead when the body could not be opened; undefined when there is nothing else. */
+  readonly otherwise?: ((error: unknown) => Promise<Answer | undefined>) | undefined;
   /** The reply with all of it, for answers that are given often. */
   readonly whole?: Reply | undefined;
 }

@@ -5,6 +5,7 @@ import { messageOf } from '../errors.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH } from '../nix/store-path.ts';
 import { type Answer, type AskOptions, NOT_FOUND, statusAnswer } from './answer.ts';
+import { DoubtedNars } from './doubted-nars.ts';
 import { IndexRefresher } from './index-refresher.ts';
 import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
 import { NarInfos } from './nar-infos.ts';
@@ -70,7 +71,7 @@ export class App {
     const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, onChange: onStoreDir });
     const onLost = (nar: Nar, error: Error): void => {
       if (!('entry' in nar)) {
-        upstreamNars.forget(nar);
+        upstreamNars.forget({ ...nar, ...opener.placeOf(nar) }, error);
         if (nar.hashPart !== undefined) upstreamNarInfos.forget(nar.hashPart);
         return; // the answer that fails is told of
       }
@@ -85,6 +86,7 @@ export class App {
     const { narHeadStartMs } = options;
     const opener = new UpstreamNarOpener({ upstreams, upstreamNars, narHeadStartMs, onEvent, onGone });
     const verified = new VerifiedNars({ open: openNarFrom(reader, opener), onLost, maxOpen: options.maxOpenNars });
+    const doubted = new DoubtedNars({ opener, upstreamNars, maxOpen: options.maxOpenNars });
     const shared = {
       reader,
       upstreams,
@@ -99,7 +101,7 @@ export class App {
     };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
-    const nars = new Nars({ ...shared, verified, opener });
+    const nars = new Nars({ ...shared, verified, opener, doubted });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {
       withheld.clear();

@@ -8,6 +8,7 @@ import { hashPartOf } from '../nix/store-path.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, type AskOptions, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
+import type { DoubtedNars } from './doubted-nars.ts';
 import { firstOf } from './first-of.ts';
 import type { CacheNar, Nar, UpstreamNar } from './open-nar.ts';
 import type { UpstreamNarOpener } from './open-upstream-nar.ts';
@@ -20,7 +21,8 @@ import type { Withheld } from './withheld.ts';
 export interface NarsOptions {
   readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry' | 'entriesOf'>;
   readonly verified: Pick<VerifiedNars, 'open'>;
-  readonly opener: Pick<UpstreamNarOpener, 'withSize'>;
+  readonly opener: Pick<UpstreamNarOpener, 'locate'>;
+  readonly doubted: Pick<DoubtedNars, 'settle'>;
   readonly withheld: Pick<Withheld, 'has'>;
   readonly upstreams: readonly Upstream[];
   readonly upstreamNars: UpstreamNars;
@@ -30,6 +32,9 @@ export interface NarsOptions {
   readonly timeoutMs: number;
   readonly onEvent: (event: ServeEvent) => void;
 }
+
+/** Beside once for each upstream: the cache's own, and what is doubted and then read whole. */
+const TRIES_BESIDE = 2;
 
 export class Nars {
   readonly #options: NarsOptions;
@@ -46,15 +51,40 @@ export class Nars {
 
   /** What `path` gets, which names a NAR. Not opened yet. */
   async answer(path: string, options: AskOptions): Promise<Answer> {
-    const { verified, counters } = this.#options;
+    const { counters, upstreams } = this.#options;
     const url = path.slice(1);
-    const fileHash = fileHashIn(url);
-    const own = fileHash === undefined ? undefined : await this.#find(url, fileHash);
-    const nar = own ?? (await this.#findUpstream(url, options));
+    const nar = await this.#locate(url, options);
     if (nar === undefined) counters.narMisses += 1;
     else if ('entry' in nar) counters.narHits += 1;
     else counters.narUpstreamHits += 1;
-    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, verified, options.via);
+    return nar === undefined ? NOT_FOUND : this.#answerWith(nar, url, options, upstreams.length + TRIES_BESIDE);
+  }
+
+  /** `tries`: how often it is looked for anew when it turns out not to be had. */
+  #answerWith(nar: Nar, url: string, options: AskOptions, tries: number): Answer {
+    const { verified, onEvent } = this.#options;
+    const otherwise = async (error: unknown): Promise<Answer | undefined> => {
+      if (tries === 0 || !this.#isLost(nar)) return undefined;
+      const next = await this.#locate(url, options);
+      if (next === undefined) return undefined;
+      if (!('entry' in nar)) {
+        onEvent({ type: 'upstream-failed', upstream: nar.upstream.name, path: `/${url}`, error: messageOf(error) });
+      }
+      return this.#answerWith(next, url, options, tries - 1);
+    };
+    return { ...narAnswer(nar, url, verified, options.via), otherwise };
+  }
+
+  /** Whether what was said of `nar` is no longer believed. */
+  #isLost(nar: Nar): boolean {
+    const { withheld, upstreamNars } = this.#options;
+    return 'entry' in nar ? withheld.has(nar.entry.narInfo.fileHash) : upstreamNars.isWrong(nar);
+  }
+
+  async #locate(url: string, options: AskOptions): Promise<Nar | undefined> {
+    const fileHash = fileHashIn(url);
+    const own = fileHash === undefined ? undefined : await this.#find(url, fileHash);
+    return own ?? (await this.#findUpstream(url, options));
   }
 
   /** The cache's own, under the name that its compression gives it. */
@@ -82,11 +112,12 @@ export class Nars {
   }
 
   async #findUpstream(url: string, options: AskOptions): Promise<UpstreamNar | undefined> {
-    const { upstreamNars, opener } = this.#options;
+    const { upstreamNars, opener, doubted } = this.#options;
     const nar = upstreamNars.find(url) ?? (await this.#ask(url, options));
-    if (nar === undefined || nar.size !== undefined) return nar;
+    if (nar === undefined) return undefined;
     const { signal = new AbortController().signal, via } = options;
-    return await opener.withSize(nar, { signal, via });
+    if (upstreamNars.isWrong(nar)) return await doubted.settle(nar, { signal, via });
+    return nar.size === undefined ? await opener.locate(nar, { signal, via }) : nar;
   }
 
   /** Which upstream has the NAR, when we do not remember (we were started anew, or it was long ago). */
@@ -94,13 +125,14 @@ export class Nars {
     const { upstreamNars, upstreams, headStartMs, onEvent } = this.#options;
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<UpstreamNar | undefined> => {
       const facts = await upstream.statFile(url, { signal, via: options.via });
-      return facts && { upstream, url, ours: url, size: facts.size, fileHash: fileHashIn(url) };
+      return facts && { upstream, url, ours: url, size: facts.size, fileHash };
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => {
       if (error instanceof CircuitOpenError) return;
       onEvent({ type: 'upstream-failed', upstream: name, path: `/${url}`, error: messageOf(error) });
     };
-    const candidates = upstreams.filter((upstream) => !upstreamNars.isWrong(upstream, url));
+    const fileHash = fileHashIn(url);
+    const candidates = upstreams.filter((upstream) => !upstreamNars.isWrong({ upstream, url, fileHash }));
     const nar = await this.#inTime(options, (signal) => firstOf(candidates, ask, { headStartMs, signal, onFailure }));
     if (nar !== undefined) upstreamNars.remember(nar);
     return nar;
@@ -121,7 +153,7 @@ function cacheNar(entry: Entry): CacheNar {
 
 function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, via?: string): Answer {
   const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
-  const isByHash = fileHashIn(url) !== undefined;
+  const isByHash = nar.fileHash !== undefined && fileHashIn(url) === nar.fileHash;
   return {
     status: 200,
     headers: ['Content-Type', 'application/x-nix-nar', 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],

@@ -5,7 +5,7 @@
 import { PassThrough, type Readable, type Transform } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { digestOfFile } from '../cache-index/entry.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { canDecompress } from '../nar/decompress.ts';
 import { verifyPacked } from '../nar/verify-packed.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
@@ -16,6 +16,7 @@ import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { SourceFile } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { AskOptions, OpenOptions } from './answer.ts';
+import { BrokenNarError } from './broken-nar.ts';
 import { firstOf } from './first-of.ts';
 import type { UpstreamNar } from './open-nar.ts';
 import type { ServeEvent } from './serve-options.ts';
@@ -32,6 +33,19 @@ export interface UpstreamNarOpenerOptions {
   readonly onGone: (nar: UpstreamNar) => void;
 }
 
+interface OpenNarOptions extends OpenOptions {
+  /** Whether no other upstream is to be asked. */
+  readonly isAlone?: boolean | undefined;
+}
+
+interface FindOptions {
+  /** Where it was before. */
+  readonly before?: Place | undefined;
+  /** Whether that place comes last. */
+  readonly isLast?: boolean | undefined;
+  readonly isAlone?: boolean | undefined;
+}
+
 /** Where a NAR turned out to be. */
 interface Place {
   readonly upstream: Upstream;
@@ -45,11 +59,14 @@ interface OpenedNar {
 
 /** 32 768 pairs of hashes are 8 MB. */
 const MAX_VOUCHED_FOR = 32_768;
+/** Of one download; after that the others come first. */
+const MAX_BREAKS = 2;
 /** Longer than NARs mostly take to begin, so that one is rarely asked for twice. */
 const DEFAULT_HEAD_START_MS = 1500;
 
 export class UpstreamNarOpener {
   readonly #options: UpstreamNarOpenerOptions;
+  readonly #places = new WeakMap<UpstreamNar, Place>();
   /** File hashes, with the NAR hash that they were seen to unpack to. */
   readonly #vouchedFor = new LRUCache<string, true>({ max: MAX_VOUCHED_FOR });
 
@@ -62,19 +79,26 @@ export class UpstreamNarOpener {
    *
    * @throws {NixcacheError} ERR_NOT_FOUND when no upstream has it; ERR_NETWORK, ERR_UPSTREAM
    */
-  async open(nar: UpstreamNar, { signal, range, via }: OpenOptions): Promise<Readable> {
+  async open(nar: UpstreamNar, { signal, range, via, isAlone = false }: OpenNarOptions): Promise<Readable> {
     const { size, fileHash } = nar;
     const { offset, length } = range ?? { offset: 0, length: size };
     const what = nameOf(nar);
     let opened: OpenedNar | undefined;
+    const breaks = new Map<Upstream, number>();
     const openAt = async (position: number, stop: AbortSignal): Promise<Opened> => {
       const isAll = range === undefined && position === 0;
       const rest = length === undefined ? undefined : length - position;
       const part = { offset: offset + position, ...(range === undefined ? {} : { length: rest }) };
-      const next = await this.#find(nar, { signal: stop, via, range: isAll ? undefined : part }, opened?.place);
+      const before = opened?.place;
+      const count = before === undefined ? 0 : (breaks.get(before.upstream) ?? 0) + 1;
+      if (before !== undefined) breaks.set(before.upstream, count);
+      const isLast = fileHash !== undefined && count >= MAX_BREAKS;
+      const at = { signal: stop, via, range: isAll ? undefined : part };
+      const next = await this.#find(nar, at, { before, isLast, isAlone });
+      if (opened === undefined) this.#places.set(nar, next.place);
       const isSame = opened === undefined || opened.place.upstream === next.place.upstream;
-      const [before, now] = [opened?.file.etag, next.file.etag];
-      if (isSame ? before !== undefined && now !== undefined && before !== now : fileHash === undefined) {
+      const [then, now] = [opened?.file.etag, next.file.etag];
+      if (isSame ? then !== undefined && now !== undefined && then !== now : fileHash === undefined) {
         next.file.body.destroy();
         throw new NixcacheError('ERR_UPSTREAM', `${what} has changed while it was read`);
       }
@@ -84,7 +108,7 @@ export class UpstreamNarOpener {
     const endedAt = (position: number): Error =>
       new NixcacheError('ERR_UPSTREAM', `${what} ended after ${position} of ${length} bytes`);
     const check = checkOf(nar, range, what);
-    const source = await openResumed({ open: openAt, size: () => length, endedAt, signal }, check);
+    const source = await openResumed({ open: openAt, size: () => length, endedAt, givenUp, signal }, check);
     return range === undefined ? await this.#unpacking(source, nar, what) : source;
   }
 
@@ -101,12 +125,17 @@ export class UpstreamNarOpener {
     throw new NixcacheError('ERR_UPSTREAM', `${what} has no file hash, and cannot be unpacked here to check it`);
   }
 
-  /** How long a NAR is whose narinfo did not say, by asking for it. Undefined when no upstream has it. */
-  async withSize(nar: UpstreamNar, options: OpenOptions): Promise<UpstreamNar | undefined> {
+  /** Where `nar` was opened last; undefined when that is long ago. */
+  placeOf(nar: UpstreamNar): Place | undefined {
+    return this.#places.get(nar);
+  }
+
+  /** `nar` where it is and as long as it is, by asking for it. Undefined when no upstream has it. */
+  async locate(nar: UpstreamNar, options: OpenOptions): Promise<UpstreamNar | undefined> {
     try {
       const { place, file } = await this.#find(nar, options);
       file.body.destroy();
-      return { ...nar, ...place, size: file.size };
+      return { ...nar, ...place, size: file.size ?? nar.size };
     } catch (error) {
       if (options.signal.aborted) throw error;
       return undefined;
@@ -117,7 +146,7 @@ export class UpstreamNarOpener {
   async #find(
     nar: UpstreamNar,
     { signal, ...options }: Omit<OpenOptions, 'range'> & { readonly range?: OpenRange | undefined },
-    before: Place = nar,
+    { before = nar, isLast = false, isAlone = false }: FindOptions = {},
   ): Promise<OpenedNar> {
     const {
       upstreams,
@@ -129,7 +158,7 @@ export class UpstreamNarOpener {
     const failures: { readonly upstream: string; readonly error: unknown }[] = [];
     const open = async (upstream: Upstream, signal: AbortSignal): Promise<OpenedNar | undefined> => {
       const url = upstream === before.upstream ? before.url : await this.#urlAt(upstream, nar, { ...options, signal });
-      if (url === undefined || upstreamNars.isWrong(upstream, url, nar.narHash)) return undefined;
+      if (url === undefined || upstreamNars.isWrong({ ...nar, upstream, url })) return undefined;
       const file = await upstream.openFile(url, { ...options, signal, isAnnounced: true });
       if (file === undefined) return undefined;
       if (nar.size === undefined || file.size === undefined || file.size === nar.size) {
@@ -140,7 +169,8 @@ export class UpstreamNarOpener {
       throw new NixcacheError('ERR_DIGEST_MISMATCH', `${path} has ${what}`);
     };
     const onFailure = ({ name }: Upstream, error: unknown): void => void failures.push({ upstream: name, error });
-    const candidates = [before.upstream, ...upstreams.filter((each) => each !== before.upstream)];
+    const others = isAlone ? [] : upstreams.filter((each) => each !== before.upstream);
+    const candidates = isLast ? [...others, before.upstream] : [before.upstream, ...others];
     const discard = ({ file }: OpenedNar): void => void file.body.destroy();
     const opened = await firstOf(candidates, open, { headStartMs, signal, onFailure, discard });
     if (opened === undefined) signal.throwIfAborted();
@@ -178,5 +208,8 @@ function checkOf({ size, fileHash }: UpstreamNar, range: OpenOptions['range'], w
   if (fileHash !== undefined) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
   return size === undefined ? new PassThrough() : verifyRange(size, what);
 }
+
+const givenUp = (error: unknown): unknown =>
+  isNixcacheError(error, 'ERR_NETWORK', 'ERR_UPSTREAM') ? new BrokenNarError(error.code, error) : error;
 
 const nameOf = ({ upstream, url }: Place): string => `${upstream.name}/${url}`;

@@ -21,13 +21,25 @@ export function respond(
   const { body } = reply;
   if (request.method === 'HEAD' || body === undefined) return new Response(null, initOf(reply));
   if (!isFileBody(body)) return carry(new Response(body, initOf(reply)), body);
-  return stream({ ...reply, body }, request.signal, path, onFailure);
+  return stream(
+    { ...reply, body },
+    request.signal,
+    path,
+    async (error) => {
+      const next = request.signal.aborted ? undefined : await answer.otherwise?.(error);
+      if (next !== undefined) return respond(request, path, next, onFailure);
+      if (!request.signal.aborted) onFailure(path, error);
+      return undefined;
+    },
+    onFailure,
+  );
 }
 
 async function stream(
   reply: Reply & { readonly body: FileBody },
   signal: AbortSignal,
   path: string,
+  onUnopened: (error: unknown) => Promise<Response | undefined>,
   onFailure: ReportFailure,
 ): Promise<Response> {
   const { size } = reply.body;
@@ -35,7 +47,8 @@ async function stream(
   try {
     source = await reply.body.open({ signal });
   } catch (error) {
-    if (!signal.aborted) onFailure(path, error);
+    const other = await onUnopened(error);
+    if (other !== undefined) return other;
     const miss = wholeReply(NOT_FOUND);
     return new Response(String(miss.body), initOf(miss));
   }

@@ -17,6 +17,7 @@ import { ALPHABET } from '../nix/nixbase32.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { resolveInside } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { BrokenNarError } from './broken-nar.ts';
 import { faultOf } from './nar-info-faults.ts';
 import type { UpstreamNar } from './open-nar.ts';
 
@@ -30,6 +31,11 @@ const FOREIGN = new RegExp(
 const MAX_REMEMBERED = 32_768;
 /** Ten minutes, as for what our own cache has lost. */
 const WRONG_TTL_MS = 600_000;
+/** A minute: what broke off as often as it was tried may be whole again soon. */
+const BROKEN_TTL_MS = 60_000;
+
+/** What an upstream is said to have under a URL of its own. */
+type Claim = Pick<UpstreamNar, 'upstream' | 'url' | 'narHash' | 'fileHash'>;
 
 /** A narinfo of ours, or why there is none. */
 export type Adopted = { readonly text: string } | { readonly refused: string };
@@ -38,7 +44,9 @@ export class UpstreamNars {
   readonly #upstreams: ReadonlyMap<string, Upstream>;
   /** What upstreams say is under a URL of ours; all of them say that it holds the same NAR. */
   readonly #claims = new LRUCache<string, readonly UpstreamNar[]>({ max: MAX_REMEMBERED });
-  /** Which upstream gave something wrong, or nothing, for which URL of its own, and as which NAR. */
+  /** What was not as its narinfo says and was read whole, by what it is. */
+  readonly #read = new LRUCache<string, UpstreamNar>({ max: MAX_REMEMBERED });
+  /** Which upstream gave something wrong, or nothing, for which URL of its own, as which NAR and in which file. */
   readonly #wrong = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: WRONG_TTL_MS });
 
   constructor(upstreams: readonly Upstream[]) {
@@ -46,8 +54,9 @@ export class UpstreamNars {
   }
 
   /** The narinfo that we give for `info`, whose NAR is remembered from now on. */
-  async adopt(upstream: Upstream, info: NarInfo): Promise<Adopted> {
-    if (!upstream.reaches(info.url)) return { refused: `its NAR at ${upstream.name} lies outside that cache` };
+  async adopt(upstream: Upstream, said: NarInfo): Promise<Adopted> {
+    if (!upstream.reaches(said.url)) return { refused: `its NAR at ${upstream.name} lies outside that cache` };
+    const info = this.#mended(upstream, said);
     const fault = faultOf(info, formatNarInfo(info));
     if (fault !== undefined) return { refused: `at ${upstream.name} ${fault}` };
     const isPlain = info.compression === 'none';
@@ -60,12 +69,32 @@ export class UpstreamNars {
     }
     const ours = this.#ownUrl(upstream, info, fileHash);
     if (ours.length > MAX_URL) return { refused: `the URL of its NAR at ${upstream.name} is too long` };
-    if (this.isWrong(upstream, info.url, info.narHash))
-      return { refused: `what ${upstream.name} has of it was wrong or gone` };
     const { path, url, narHash } = info;
-    const facts = { size, fileHash, narHash, unpacked: unpackedOf(info) };
-    this.remember({ upstream, url, ours, hashPart: hashPartOf(path), ...facts });
+    const { pieces } = this.#readOf(upstream, said) ?? {};
+    const facts = { size, fileHash, narHash, unpacked: unpackedOf(info), pieces };
+    const nar = { upstream, url, ours, hashPart: hashPartOf(path), ...facts };
+    if (this.isWrong(nar)) return { refused: `what ${upstream.name} has of it was wrong or gone` };
+    this.remember(nar);
     return { text: formatNarInfo({ ...info, url: ours }) };
+  }
+
+  /** `info` with the right file hash and size, which nobody signs, as far as they are known. */
+  #mended(upstream: Upstream, info: NarInfo): NarInfo {
+    const { narHash, narSize, compression, fileHash, fileSize } = info;
+    if (compression === 'none') {
+      return {
+        ...info,
+        ...(fileHash === undefined ? {} : { fileHash: narHash }),
+        ...(fileSize === undefined ? {} : { fileSize: narSize }),
+      };
+    }
+    const read = this.#readOf(upstream, info);
+    return read?.fileHash && read.size !== undefined ? { ...info, fileHash: read.fileHash, fileSize: read.size } : info;
+  }
+
+  /** What `info` names, where all of it was read because it was not as `info` says. */
+  #readOf(upstream: Upstream, { url, narHash }: NarInfo): UpstreamNar | undefined {
+    return this.#read.get(readKey({ upstream, url, narHash }));
   }
 
   #ownUrl(upstream: Upstream, info: NarInfo, fileHash: NixHash | undefined): string {
@@ -82,13 +111,27 @@ export class UpstreamNars {
     this.#claims.set(nar.ours, [...others, nar]);
   }
 
-  /** What `nar` named is not there, or something else. */
-  forget(nar: UpstreamNar): void {
+  /**
+   * What `nar` named is not there, or something else. Who asks for its URL still learns what it named, so that another upstream
+   * can be asked for that.
+   */
+  forget(nar: UpstreamNar, error: unknown): void {
+    this.distrust(nar, error);
+    this.remember({ ...nar, pieces: undefined });
+  }
+
+  /** `nar` is not what its upstream has there. */
+  distrust(nar: UpstreamNar, error: unknown): void {
+    const ttl = error instanceof BrokenNarError ? BROKEN_TTL_MS : WRONG_TTL_MS;
     // Under its name alone, of which nobody says what it unpacks to, it is not taken from there either.
-    for (const narHash of [nar.narHash, undefined]) this.#wrong.set(wrongKey(nar.upstream, nar.url, narHash), true);
-    const others = (this.#claims.get(nar.ours) ?? []).filter(({ upstream }) => upstream !== nar.upstream);
-    if (others.length > 0) this.#claims.set(nar.ours, others);
-    else this.#claims.delete(nar.ours);
+    for (const narHash of [nar.narHash, undefined]) this.#wrong.set(wrongKey({ ...nar, narHash }), true, { ttl });
+    this.#read.delete(readKey(nar));
+  }
+
+  /** `nar` was read, and all of it is right. */
+  clearOf(nar: UpstreamNar): void {
+    for (const narHash of [nar.narHash, undefined]) this.#wrong.delete(wrongKey({ ...nar, narHash }));
+    this.#read.set(readKey(nar), nar);
   }
 
   /** Forgets what was wrong or gone: it may be there by now. */
@@ -96,14 +139,15 @@ export class UpstreamNars {
     this.#wrong.clear();
   }
 
-  /** Whether the upstream was seen not to have at its `url` what that names, or the NAR with this hash. */
-  isWrong(upstream: Upstream, url: string, narHash?: NixHash): boolean {
-    return this.#wrong.has(wrongKey(upstream, url, narHash));
+  /** Whether its upstream was seen not to have `nar`, which has this NAR hash and this file hash. */
+  isWrong(nar: Claim): boolean {
+    return this.#wrong.has(wrongKey(nar));
   }
 
   /** What our `url` names, if that is known or stands in it. */
   find(url: string): UpstreamNar | undefined {
-    const claim = this.#claims.get(url)?.[0];
+    const claims = this.#claims.get(url) ?? [];
+    const claim = claims.find((each) => !this.isWrong(each)) ?? claims[0];
     if (claim !== undefined) return claim;
     const [, id = '', nar, size, compression = '', file, encoded = ''] = FOREIGN.exec(url) ?? [];
     const upstream = this.#upstreams.get(id);
@@ -111,7 +155,6 @@ export class UpstreamNars {
     const theirs = Buffer.from(encoded, 'base64url').toString('utf8');
     const narHash = `sha256:${nar}` as NixHash;
     if (resolveInside(upstream.cache.url, theirs) === undefined) return undefined;
-    if (this.isWrong(upstream, theirs, narHash)) return undefined;
     const isPlain = compression === 'none';
     const fileHash = file === undefined ? (isPlain ? narHash : undefined) : (`sha256:${file}` as NixHash);
     const unpacked = isPlain ? undefined : { compression, narHash, narSize: Number(size) };
@@ -126,7 +169,9 @@ const MAX_URL = 2200;
 const unpackedOf = ({ compression, narHash, narSize }: NarInfo): Unpacked | undefined =>
   compression === 'none' ? undefined : { compression, narHash, narSize };
 
-const wrongKey = ({ id }: Upstream, url: string, narHash = ''): string => `${id} ${url} ${narHash}`;
+const wrongKey = ({ upstream, url, narHash, fileHash }: Claim): string =>
+  `${upstream.id} ${url} ${narHash ?? ''} ${fileHash ?? ''}`;
+const readKey = ({ upstream, url, narHash }: Claim): string => wrongKey({ upstream, url, narHash });
 
 /** The file hash that `url` names a NAR by, so that any upstream may be asked for it; undefined for other names. */
 export function fileHashIn(url: string): NixHash | undefined {

@@ -11,6 +11,7 @@ import { SharedWork } from '../shared-work.ts';
 import type { ByteRange } from '../streams/byte-range.ts';
 import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/pieces.ts';
 import type { OpenOptions } from './answer.ts';
+import { BrokenNarError } from './broken-nar.ts';
 import type { Nar, OpenNar } from './open-nar.ts';
 import { Slots } from './slots.ts';
 
@@ -47,7 +48,8 @@ export class VerifiedNars {
    */
   async open(nar: Nar, options: OpenOptions): Promise<Readable | Buffer> {
     const told = (error: unknown): void => {
-      if (!isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND', 'ERR_RANGE')) return;
+      const isGone = isNixcacheError(error, 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND', 'ERR_RANGE');
+      if (!isGone && !(error instanceof BrokenNarError)) return;
       // Without a file hash, other bytes may be right the next time.
       this.#known.delete(keyOf(nar));
       this.#options.onLost(nar, error);
@@ -77,9 +79,8 @@ export class VerifiedNars {
       const whole = more.length === 0 && first !== undefined ? first : Buffer.concat(chunks);
       return range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
     }
-    const isWhole = range === undefined || range.length === size;
     const known = nar.pieces ?? this.#known.get(key);
-    const pieces = known ?? (isWhole ? undefined : await this.#readAll(nar, key, { signal, via }));
+    const pieces = known ?? (range === undefined ? undefined : await this.#readAll(nar, key, { signal, via }));
     if (pieces === undefined) return await open(nar, { signal, via });
     const openPart = (part: ByteRange): Promise<Readable> => open(nar, { signal, range: part, via });
     return await readPieces({ pieces, range: range ?? { offset: 0, length: pieces.size }, open: openPart, what });

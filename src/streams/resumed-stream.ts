@@ -28,6 +28,8 @@ export interface ResumeOptions extends CallOptions {
   endedAt(position: number): Error;
   /** Returns when it is time to try again, and throws when it is not worth it. Default: three tries, where the size is known. */
   retry?(failure: Failure, signal: AbortSignal): Promise<void>;
+  /** The error to end in instead of that of the last try, where `retry` is the default. */
+  givenUp?(error: unknown): unknown;
   /** Whether what lies behind the size is left unread, as from a server that ignores ranges; else `check` gets to see it. */
   readonly cut?: boolean;
   /** Bytes that wait between the source and the reader. */
@@ -125,7 +127,9 @@ class Resumption {
   }
 
   #retryThrice = async ({ error, fruitless }: Failure): Promise<void> => {
-    if (this.#options.size() === undefined || this.#signal.aborted || fruitless >= ATTEMPTS) throw error;
+    if (this.#options.size() === undefined || this.#signal.aborted || fruitless >= ATTEMPTS) {
+      throw this.#options.givenUp?.(error) ?? error;
+    }
     await delay(DELAY_MS * fruitless, undefined, { signal: this.#signal });
   };
 }

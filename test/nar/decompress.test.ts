@@ -62,16 +62,3 @@ describe.each([
 const unpackRest = async (source: Readable): Promise<void> => {
   for await (const _ of source);
 };
-
-it('holds no more of an xz bomb than what was asked for', async () => {
-  const bomb = await xz.compress(Buffer.alloc(600_000_000)); // 90 KB
-  global.gc?.();
-  const before = process.memoryUsage.rss();
-  let seen = 0;
-  for await (const chunk of decompress(opener(bomb, 1000)(), 'xz', 1e9)) {
-    seen += chunk.length;
-    if (seen > 1_000_000) break;
-  }
-  expect(seen).toBeLessThan(10_000_000);
-  expect(process.memoryUsage.rss() - before).toBeLessThan(100_000_000);
-});

@@ -72,7 +72,7 @@ describe('a damaged NAR', () => {
       const { fileSize } = cache.entryOf(name).narInfo;
       cache.damage(name, fileSize - 1);
       const reply = await cache.nar(name, range === '' ? {} : { Range: range });
-      const isWholeLarge = name === 'large' && (range === '' || range === 'bytes=0-');
+      const isWholeLarge = name === 'large' && range === '';
       if (isWholeLarge) await expect(bodyOf(reply.body)).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
       else expect([name, reply.status]).toEqual([name, reply.status === 416 ? 416 : 404]);
     }
