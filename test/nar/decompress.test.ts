@@ -62,3 +62,18 @@ describe.each([
 const unpackRest = async (source: Readable): Promise<void> => {
   for await (const _ of source);
 };
+
+it('holds no more of a large xz NAR than what is under way', async () => {
+  const packed = await xz.compress(noise(2_000_000, 1));
+  const before = process.memoryUsage.rss();
+  let [seen, most] = [0, 0];
+  const source = async function* (): AsyncGenerator<Uint8Array> {
+    for (let i = 0; i < 150; i++) yield packed; // streams of xz, one after the other, are one
+  };
+  for await (const chunk of decompress(source(), 'xz', 1e9)) {
+    seen += chunk.length;
+    most = Math.max(most, process.memoryUsage.rss() - before);
+  }
+  expect(seen).toBe(300_000_000);
+  expect(most).toBeLessThan(150_000_000);
+});
