@@ -1,4 +1,4 @@
-/** Methods that Nix reads and no library here does: by the programs that every system has for them, where it has them. */
+/** Methods that Nix reads and no library here does in bounded memory: by the programs that every system has for them, where it has them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
@@ -7,16 +7,23 @@ import { NixcacheError } from '../errors.ts';
 type Bytes = AsyncIterable<Uint8Array>;
 type Tool = readonly [program: string, ...args: string[]];
 
+/**
+ * A process of its own, for @napi-rs/lzma, which compresses for us, unpacks as fast as it can whether we read or not: 300 KB
+ * may become gigabytes in memory. `xz -9` needs 65 MiB; a file that asks for much more is refused.
+ */
+const XZ = ['xz', '-dc', '--memlimit-decompress=512MiB'] as const;
+
 /** Each unpacks from standard input to standard output; the first that is installed is taken. */
 const TOOLS: Readonly<Record<string, readonly Tool[]>> = {
+  xz: [[...XZ, '--format=xz']],
   bzip2: [['bzip2', '-dc']],
   compress: [['gzip', '-dc']],
   lz4: [['lz4', '-dc']],
   lzip: [
     ['lzip', '-dc'],
-    ['xz', '--format=lzip', '-dc'],
+    [...XZ, '--format=lzip'],
   ],
-  lzma: [['xz', '--format=lzma', '-dc']],
+  lzma: [[...XZ, '--format=lzma']],
 };
 
 const found = new Map<string, Promise<Tool | undefined>>();
@@ -33,11 +40,21 @@ export function findTool(compression: string): Promise<Tool | undefined> {
 
 async function firstInstalled(tools: readonly Tool[]): Promise<Tool | undefined> {
   for (const tool of tools) {
-    const child = spawn(tool[0], ['--version'], { stdio: 'ignore', env: environment() });
-    const ended = await once(child, 'close').catch(() => undefined);
-    if (ended?.[0] === 0) return tool;
+    if (await isInstalled(tool)) return tool;
   }
   return undefined;
+}
+
+/** A Worker has no programs, and says so by throwing. */
+async function isInstalled([program]: Tool): Promise<boolean> {
+  try {
+    const [code] = (await once(spawn(program, ['--version'], { stdio: 'ignore', env: environment() }), 'close')) as [
+      number | null,
+    ];
+    return code === 0;
+  } catch {
+    return false;
+  }
 }
 
 /** The bytes of `source` as `tool` unpacks them; both are closed on every path. @throws {NixcacheError} ERR_FORMAT */

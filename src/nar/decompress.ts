@@ -1,27 +1,21 @@
 /** What is inside a compressed NAR, in bounded memory. */
 import { pipeline, Readable, type Transform } from 'node:stream';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createBrotliDecompress, createGunzip } from 'node:zlib';
-import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
+import { messageOf, NixcacheError } from '../errors.ts';
 import { findTool, throughTool } from './decompress-tools.ts';
 import { decompressZstd } from './zstd-frames.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
-/** 4 KiB: of zeros, xz makes 28 MiB out of them, which are in memory at once. */
-const XZ_PIECE_BYTES = 4096;
-
 const DECODERS: Readonly<Record<string, (source: Bytes) => Bytes>> = {
   none: (source) => source,
   zstd: decompressZstd,
-  xz: decompressXz,
   gzip: (source) => throughZlib(source, createGunzip()),
   br: (source) => throughZlib(source, createBrotliDecompress()),
 };
 
-/** Whether NARs with this compression can be looked into; xz needs an optional package, rarer methods a program. */
+/** Whether NARs with this compression can be looked into; xz and rarer methods need a program. */
 export async function canDecompress(compression: string): Promise<boolean> {
-  if (compression === 'xz') return (await loadXz()) !== undefined;
   return Object.hasOwn(DECODERS, compression) || (await findTool(compression)) !== undefined;
 }
 
@@ -51,27 +45,6 @@ async function byTool(compression: string): Promise<((source: Bytes) => Bytes) |
   return tool && ((source) => throughTool(source, tool));
 }
 
-async function* decompressXz(source: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
-  const lzma = await loadXz();
-  if (!lzma) {
-    throw new NixcacheError(
-      'ERR_USAGE',
-      'unpacking xz needs the optional package @napi-rs/lzma, which is not installed',
-    );
-  }
-  const decoder = new lzma.XzDecompressor();
-  for await (const chunk of source) {
-    for (let at = 0; at < chunk.length; at += XZ_PIECE_BYTES) {
-      const piece = chunk.subarray(at, at + XZ_PIECE_BYTES);
-      const bytes = await decoded('xz', () => decoder.update(piece));
-      if (bytes.length > 0) yield bytes;
-    }
-    await nextTurn(); // it decodes in this thread, where others wait for small answers
-  }
-  const rest = await decoded('xz', () => decoder.finish());
-  if (rest.length > 0) yield rest;
-}
-
 async function* throughZlib(source: Bytes, decoder: Transform): AsyncGenerator<Uint8Array, void, undefined> {
   let failure: unknown;
   const input = Readable.from(source, { objectMode: false });
@@ -88,16 +61,5 @@ async function* throughZlib(source: Bytes, decoder: Transform): AsyncGenerator<U
   }
 }
 
-async function decoded<T>(name: string, decode: () => T | Promise<T>): Promise<T> {
-  try {
-    return await decode();
-  } catch (cause) {
-    throw isNixcacheError(cause) ? cause : damaged(name, cause);
-  }
-}
-
 const damaged = (name: string, cause: unknown): NixcacheError =>
   new NixcacheError('ERR_FORMAT', `the ${name} data is damaged: ${messageOf(cause)}`, { cause });
-
-const loadXz = (): Promise<typeof import('@napi-rs/lzma') | undefined> =>
-  import('@napi-rs/lzma').catch(() => undefined);

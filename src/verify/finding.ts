@@ -73,7 +73,10 @@ export const KINDS = {
     'damage',
     `${REPAIR} drops the digests of its pieces; the NAR stays, but until then serve takes it for damaged`,
   ],
-  unchecked: ['warning', 'install the optional package @napi-rs/lzma for xz; other methods Nix itself has to read'],
+  unchecked: [
+    'warning',
+    'install the program for it: xz, bzip2, lz4, lzip or gzip, as the method is called; what no program reads Nix itself has to',
+  ],
   unanswered: ['damage', 'look into the registry: it gives an error for this alone; nothing is dropped meanwhile'],
 } as const satisfies Record<string, readonly [Severity, string]>;
 
