@@ -28,6 +28,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
   'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
+  'process-group.ts': { may: [], node: [] },
   'quantity.ts': { may: [], node: [] },
   'name-glob.ts': { may: ['picomatch'], node: [] },
   // package.json lies above all rooms.
@@ -101,7 +102,15 @@ const ROOMS: Readonly<Record<string, Room>> = {
 };
 const FREE = [
   ...['child-environment.ts', 'errors.ts', 'call-options.ts', 'shared-work.ts', 'environment.ts', 'version.ts'],
-  ...['bounded-json.ts', 'io-error.ts', 'name-glob.ts', 'quantity.ts', 'regular-file.ts', 'temporary-directory.ts'],
+  ...[
+    'bounded-json.ts',
+    'io-error.ts',
+    'name-glob.ts',
+    'process-group.ts',
+    'quantity.ts',
+    'regular-file.ts',
+    'temporary-directory.ts',
+  ],
 ];
 
 /** What a line that imports can look like, over several lines or not, static or on demand. */

@@ -6,8 +6,8 @@ import type { CallOptions } from '../call-options.ts';
 import { childEnvironment } from '../child-environment.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
+import { groupStopper } from '../process-group.ts';
 import { SharedWork } from '../shared-work.ts';
-import { groupStopper } from './process-group.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
 
 export interface NixVersion {

@@ -56,7 +56,7 @@ export async function openStore(
   return new RemoteRepository({
     ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
     ...{ deleter: options.deleter, retry: { policy: USUAL_RETRIES, onRetry: tellRetries(output), ...options.retry } },
-    credentials: credentialsProvider({ ...options.credentials, kind, env }),
+    credentials: credentialsProvider({ ...options.credentials, kind, env, onWait: (message) => output.info(message) }),
   });
 }
 

@@ -1,10 +1,6 @@
 /** Finds out who we are to a registry: where docker, podman and GitHub Actions leave it. */
 
 import { join } from 'node:path';
-import { execa } from 'execa';
-import * as z from 'zod/mini';
-import { abortReason } from '../../call-options.ts';
-import { childEnvironment } from '../../child-environment.ts';
 import { type Environment, findHome, variable } from '../../environment.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { Credentials, CredentialsProvider, CredentialsRequest } from '../remote/credentials.ts';
@@ -19,8 +15,9 @@ import {
   parseDockerConfig,
   readDockerConfig,
 } from './docker-config.ts';
+import { askCredentialHelper, type HelperOptions } from './helper.ts';
 
-export interface CredentialsOptions {
+export interface CredentialsOptions extends Pick<HelperOptions, 'onWait'> {
   /** What gave the password: a flag, a variable. */
   readonly passwordFrom?: string | undefined;
   /** Given by the user for this very registry; they come before everything else. */
@@ -54,7 +51,7 @@ export async function findCredentials(
   request: CredentialsRequest,
   options: CredentialsOptions,
 ): Promise<FoundCredentials | undefined> {
-  const { username, password, env } = options;
+  const { username, password, env, onWait } = options;
   if (password !== undefined) {
     if (username === undefined && registryKind(request.host, options.kind).name !== 'ghcr') {
       throw new NixcacheError(
@@ -68,12 +65,12 @@ export async function findCredentials(
   const inline = variable(env, 'DOCKER_AUTH_CONFIG');
   if (inline !== undefined) {
     const from = 'DOCKER_AUTH_CONFIG';
-    const credentials = await credentialsIn(parseDockerConfig(inline, from), request, env);
+    const credentials = await credentialsIn(parseDockerConfig(inline, from), { ...request, env, onWait });
     if (credentials !== undefined) return { credentials, from };
   }
   for (const file of credentialFiles(env)) {
     const config = await readDockerConfig(file);
-    const credentials = config && (await credentialsIn(config, request, env));
+    const credentials = config && (await credentialsIn(config, { ...request, env, onWait }));
     if (credentials !== undefined) return { credentials, from: file };
   }
   return registryKind(request.host, options.kind).name === 'ghcr' ? githubToken(env) : undefined;
@@ -96,13 +93,12 @@ function credentialFiles(env: Environment): string[] {
 
 async function credentialsIn(
   config: DockerConfig,
-  request: CredentialsRequest,
-  env: Environment,
+  request: CredentialsRequest & HelperOptions,
 ): Promise<Credentials | undefined> {
   const host = canonicalHost(request.host.toLowerCase());
   const helper = helperFor(config, host);
   if (helper !== undefined) {
-    const found = await askCredentialHelper(helper, host === 'docker.io' ? HUB_KEY : host, env, request.signal);
+    const found = await askCredentialHelper(helper, host === 'docker.io' ? HUB_KEY : host, request);
     if (found !== undefined) return found;
   }
   return credentialsOf(authFor(config, host, request.repository));
@@ -127,61 +123,4 @@ function githubToken(env: Environment): FoundCredentials | undefined {
   const password = from && env[from];
   if (!from || !password) return undefined;
   return { credentials: { type: 'basic', username: env['GITHUB_ACTOR'] || 'x-access-token', password }, from };
-}
-
-const answerSchema = z.object({ Username: z.string(), Secret: z.string() });
-
-/** A helper may ask an agent or a cloud; none needs longer. */
-const TIMEOUT_MS = 30_000;
-
-/** What the protocol prints, with exit code 1, when it knows no credentials (credentials/error.go). */
-const NOT_FOUND = 'credentials not found in native keychain';
-
-/**
- * Asks the helper called `name` for `serverUrl`; undefined if it has none. What it prints is never put into a message.
- *
- * @throws {NixcacheError} ERR_UNAUTHORIZED when the helper is absent, fails or answers nonsense
- */
-async function askCredentialHelper(
-  name: string,
-  serverUrl: string,
-  env: Environment,
-  signal?: AbortSignal,
-): Promise<Credentials | undefined> {
-  const command = `docker-credential-${name}`;
-  const fail = (reason: string): NixcacheError =>
-    new NixcacheError('ERR_UNAUTHORIZED', `ask ${command} for the credentials of ${serverUrl}: ${reason}`);
-  if (!/^[\w.+-]+$/.test(name)) throw fail('not the name of a helper');
-  const result = await execa(command, ['get'], {
-    input: serverUrl,
-    env: childEnvironment('credential-helper', env),
-    extendEnv: false,
-    timeout: TIMEOUT_MS,
-    maxBuffer: 64 * 1024,
-    reject: false,
-    killSignal: 'SIGKILL', // one that ignores SIGTERM would keep us until its deadline
-    ...(signal === undefined ? {} : { cancelSignal: signal }),
-  });
-  if (signal?.aborted === true) throw abortReason(signal);
-  if (result.code === 'ENOENT') throw fail('it is not installed; install it or remove it from docker’s config.json');
-  if (result.timedOut) throw fail(`no answer within ${TIMEOUT_MS / 1000} s`);
-  if (result.exitCode !== 0) {
-    if (result.stdout.trim() === NOT_FOUND) return undefined;
-    throw fail(`it failed with exit code ${result.exitCode ?? result.signal ?? 'none'}`);
-  }
-  const answer = answerSchema.safeParse(parseJson(result.stdout));
-  if (!answer.success) throw fail('its answer is not the JSON it should be');
-  const { Username: username, Secret: secret } = answer.data;
-  // docker/cli: this user name says that the secret is an identity token.
-  if (secret === '') return undefined;
-  if (username === '<token>') return { type: 'identity-token', token: secret };
-  return { type: 'basic', username, password: secret };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,6 +3,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { credentialsProvider } from '../../../src/oci/credentials/find.ts';
+import { askCredentialHelper } from '../../../src/oci/credentials/helper.ts';
 import type { Credentials } from '../../../src/oci/remote/credentials.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 
@@ -242,8 +243,42 @@ describe('a credential helper', () => {
     await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'));
   });
 
+  it('that leaves a program behind which holds its output is done when it ends, and so is that program', async () => {
+    const env = await homeWith({
+      '.docker/config.json': { credsStore: 'all' },
+      'bin/docker-credential-all': `#!/bin/sh\nsleep 1000 &\necho $! >"$HOME/pid"\necho '{"Username":"me","Secret":"secret"}'\n`,
+    });
+    expect(await find(env, 'ghcr.io')).toEqual(basic('me', 'secret'));
+    const pid = Number(readFileSync(join(env['HOME'] ?? '', 'pid'), 'utf8'));
+    await vi.waitFor(() => expect(isOver(pid)).toBe(true));
+  });
+
+  it('that sleeps is told of, ended after its time with all that it started, and named', async () => {
+    const env = await homeWith({
+      'bin/docker-credential-all': `#!/bin/sh\nsleep 1000 &\necho $! >"$HOME/pid"\nwait\n`,
+    });
+    const told: string[] = [];
+    const asked = { env, timeoutMs: 500, tellMs: 50, onWait: (message: string) => told.push(message) };
+    await expect(askCredentialHelper('all', 'ghcr.io', asked)).rejects.toThrow(
+      'ask docker-credential-all for the credentials of ghcr.io: no answer within 0.5 s',
+    );
+    expect(told).toEqual(['waiting for docker-credential-all, which has not answered yet']);
+    const pid = Number(readFileSync(join(env['HOME'] ?? '', 'pid'), 'utf8'));
+    await vi.waitFor(() => expect(isOver(pid)).toBe(true));
+  });
+
   it('is a name, not a path', async () => {
     const env = await homeWith({ '.docker/config.json': { credsStore: '../../bin/sh' } });
     await expect(find(env, 'ghcr.io')).rejects.toMatchObject({ code: 'ERR_UNAUTHORIZED' });
   });
 });
+
+/** Whether the process has ended; init may take its time to take note of that. */
+function isOver(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return true;
+  }
+}

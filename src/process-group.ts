@@ -30,6 +30,12 @@ export function groupStopper(pid: number | undefined, killGraceMs: number) {
       again = setInterval(() => signalGroup(pid, 'SIGTERM'), RETRY_TERM_MS);
       hard = setTimeout(() => signalGroup(pid, 'SIGKILL'), killGraceMs);
     },
+    /** Whatever is left of it, without grace. */
+    kill: (): void => {
+      if (pid === undefined) return;
+      running.delete(pid);
+      signalGroup(pid, 'SIGKILL');
+    },
     stopped: (): boolean => stopped,
     done: (): void => {
       clearInterval(again);
