@@ -136,7 +136,7 @@ export class NixCommand {
     throwIfAborted(program, signal);
     const tail = new StderrTail(options.onStderrLine);
     const flags = options.plain === true ? [] : this.#flagsOf(program);
-    const child = execa(program, [...flags, ...args], this.#execaOptions());
+    const child = execa(program, [...flags, ...args], this.#execaOptions(program));
     child.stderr.on('data', (chunk: Buffer) => tail.push(chunk));
     const stop = groupStopper(child.pid, this.#killGraceMs);
     const deadline = setTimeout(stop.now, timeoutMs);
@@ -210,14 +210,17 @@ export class NixCommand {
   #flagsOf(program: 'nix' | 'nix-store' | 'git' | 'getent'): readonly string[] {
     if (program === 'git' || program === 'getent') return [];
     const { settings = [], acceptFlakeConfig = false } = this.#options;
-    const given = settings.flatMap(([name, value]) => ['--option', name, value]);
+    const given = settings
+      .filter((setting) => !isSecret(setting))
+      .flatMap(([name, value]) => ['--option', name, value]);
     if (program === 'nix-store') return given;
     return [...FEATURES, ...(acceptFlakeConfig ? ['--accept-flake-config'] : []), ...given];
   }
 
-  #execaOptions() {
+  #execaOptions(program: string) {
+    const secrets = program.startsWith('nix') ? (this.#options.settings ?? []).filter(isSecret) : [];
     return {
-      env: this.env,
+      env: withNixConfig(this.env, secrets),
       extendEnv: false,
       cwd: this.cwd,
       stdin: 'ignore',
@@ -235,6 +238,26 @@ export class NixCommand {
     const how = 'install Nix from https://nixos.org/download (Debian: apt-get install nix-bin), or put it on PATH';
     return new NixcacheError('ERR_NIX', `no Nix found: there is no program '${program}' on PATH; ${how}`, { cause });
   }
+}
+
+/** Every user of the machine reads command lines: what may hold a token or a password is handed over in NIX_CONFIG. */
+const isSecret = ([name, value]: NixSetting): boolean =>
+  /^(extra-)?(access-tokens|impure-env)$/.test(name) || /:\/\/[^\s/]*@/.test(value);
+
+/** What `env` has in NIX_CONFIG comes first, so that `settings` win, as options do. */
+function withNixConfig(env: Environment, settings: readonly NixSetting[]): Environment {
+  if (settings.length === 0) return env;
+  const lines = settings.map(([name, value]) => `${name} = ${configValue(name, value)}`);
+  return { ...env, NIX_CONFIG: [...(env['NIX_CONFIG'] ? [env['NIX_CONFIG']] : []), ...lines].join('\n') };
+}
+
+/** @throws {NixcacheError} ERR_USAGE for what a line of a configuration cannot hold; the value may be a secret, and stays unsaid */
+function configValue(name: string, value: string): string {
+  if (!value.includes('#')) return value.trim().replaceAll(/\s+/g, ' ');
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `--option ${name}: it may be a secret, and is handed over in NIX_CONFIG, where no '#' can be; give the login in Nix's netrc-file`,
+  );
 }
 
 export const atLeast = (version: NixVersion, major: number, minor: number): boolean =>

@@ -47,6 +47,30 @@ describe('with a nix', () => {
     );
   });
 
+  it('hands over what may be secret in NIX_CONFIG, after what is there, and nothing of it in the arguments', async () => {
+    const dir = await tempDir();
+    const command = new NixCommand({
+      env: { ...playing(dir, 'echo "$@"; echo "$NIX_CONFIG"').env, NIX_CONFIG: 'cores = 2' },
+      cwd: dir,
+      settings: [
+        ['access-tokens', 'github.com=one\ngitlab.com=PAT:two'],
+        ['cores', '3'],
+        ['extra-substituters', 'https://me:three@cache.example'],
+        ['extra-access-tokens', 'example.org=four'],
+      ],
+    });
+    const [args, ...config] = (await command.nix(['eval'])).split('\n');
+    expect(args).toMatch(/--option cores 3 eval$/);
+    expect(args).not.toMatch(/one|two|three|four/);
+    expect(config).toEqual([
+      'cores = 2',
+      'access-tokens = github.com=one gitlab.com=PAT:two',
+      'extra-substituters = https://me:three@cache.example',
+      'extra-access-tokens = example.org=four',
+    ]);
+    await expect(command.with([['access-tokens', 'x=a#b']]).nix(['eval'])).rejects.toMatchObject({ code: 'ERR_USAGE' });
+  });
+
   it('reports a failure with the error, and without what surrounds it', async () => {
     const command = playing(await tempDir(), 'echo "warning: x" >&2; echo "error: it broke" >&2; exit 1');
     await expect(command.nix(['build', 'x'])).rejects.toMatchObject({
