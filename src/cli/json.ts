@@ -3,7 +3,7 @@ import type { Pin, Root } from '../cache-index/records.ts';
 import type { ClosureSizes } from '../census/entry-graph.ts';
 import type { KeepReason } from '../census/retention.ts';
 import { type BaseName, toStorePath } from '../nix/store-path.ts';
-import type { FlakeOutput } from '../nix-store/discover.ts';
+import type { FlakeOutput } from '../nix-store/flake-output.ts';
 import { ofSeconds } from './ui/format.ts';
 
 export const rootJson = ({ time, path, ...root }: Root, storeDir: string): Readonly<Record<string, unknown>> => ({

@@ -8,6 +8,7 @@ import type { CallOptions } from '../call-options.ts';
 import { NixcacheError } from '../errors.ts';
 import { isSecretKey, MAX_SECRET_KEY_BYTES, type SecretKey, secretOf } from '../nix/signature.ts';
 import { readRegularSync } from '../regular-file.ts';
+import { localInputs } from './local-inputs.ts';
 import type { NixCommand } from './nix-command.ts';
 import { committedFiles, copiedFiles, findLocalSource, type LocalSource } from './source-files.ts';
 
@@ -24,18 +25,40 @@ const MIN_KEY_BYTES = 88;
 /** What every file with a secret key has in it, but for one that is broken into lines. */
 const KEY_LIKE = '[A-Za-z0-9+/]{86}';
 
+/** Of a flake and its inputs. */
+const MAX_SOURCES = 1000;
+
 /**
- * Looks at each file of at most 4096 bytes that Nix would copy for `flakeRef`.
+ * Looks at each file of at most 4096 bytes that Nix would copy for `flakeRef`, also for inputs on this machine.
  *
  * @throws {NixcacheError} ERR_USAGE naming the first that holds a secret key; nothing was copied yet
  */
 export async function refuseSecretFiles(
   command: NixCommand,
   flakeRef: string,
+  options: KeysInUse & CallOptions,
+): Promise<void> {
+  const left = [{ ref: flakeRef, cwd: command.cwd }];
+  const seen = new Set<string>();
+  for (let next = left.pop(); next !== undefined && seen.size < MAX_SOURCES; next = left.pop()) {
+    const isInput = seen.size > 0;
+    const found = await findLocalSource(next.ref, next.cwd);
+    // An input need not be a flake.
+    const source =
+      found ?? (isInput && /^[/.]/.test(next.ref) ? await findLocalSource(`path:${next.ref}`, next.cwd) : undefined);
+    const key = JSON.stringify(source);
+    if (source === undefined || seen.has(key)) continue;
+    seen.add(key);
+    await refuseIn(source, command, options);
+    for (const ref of await localInputs(source.flake)) left.push({ ref, cwd: source.flake });
+  }
+}
+
+async function refuseIn(
+  source: LocalSource,
+  command: NixCommand,
   { files, keys, signal }: KeysInUse & CallOptions,
 ): Promise<void> {
-  const source = await findLocalSource(flakeRef, command.cwd);
-  if (source === undefined) return;
   const secrets = keys.map((key) => secretOf(key).slice(0, TELLING_CHARACTERS));
   const holdsSecret = (text: string): boolean => secrets.some((secret) => text.includes(secret)) || isSecretKey(text);
   if (source.revision !== undefined) {

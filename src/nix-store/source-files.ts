@@ -13,6 +13,8 @@ import type { NixCommand } from './nix-command.ts';
 export interface LocalSource {
   /** All symbolic links followed. */
   readonly directory: string;
+  /** Where flake.nix lies in it. */
+  readonly flake: string;
   readonly inGit: boolean;
   /** The branch, tag or commit that is copied instead of the work tree. */
   readonly revision: string | undefined;
@@ -30,8 +32,11 @@ export async function findLocalSource(flakeRef: string, cwd: string): Promise<Lo
   if (scheme === '' && !/^(\/|\.{1,2}(\/|$))/.test(path)) return undefined;
   const start = await realpath(resolve(cwd, scheme === '' ? path : unescapeUrl(path))).catch(() => undefined);
   if (start === undefined) return undefined; // Nix says it better
-  if (scheme === 'path:') return { directory: start, inGit: false, revision: undefined, submodules: false };
   const parameters = new URLSearchParams(query);
+  const named = join(start, parameters.get('dir') ?? '');
+  if (scheme === 'path:') {
+    return { directory: start, flake: named, inGit: false, revision: undefined, submodules: false };
+  }
   const asked = parameters.get('rev') ?? parameters.get('ref') ?? undefined;
   // As Nix does: up to where git's directory is, or else where the flake is.
   let flake: string | undefined;
@@ -40,12 +45,14 @@ export async function findLocalSource(flakeRef: string, cwd: string): Promise<Lo
     const isBare = ['HEAD', 'objects', 'refs'].every((name) => names.includes(name));
     if (names.includes('.git') || (scheme !== '' && isBare)) {
       const submodules = parameters.get('submodules') === '1' || (await asksForSubmodules(start, parameters));
-      return { directory, inGit: true, revision: isBare ? (asked ?? 'HEAD') : asked, submodules };
+      const within = flake ?? (parameters.has('dir') || !names.includes('flake.nix') ? named : directory);
+      return { directory, flake: within, inGit: true, revision: isBare ? (asked ?? 'HEAD') : asked, submodules };
     }
     if (names.includes('flake.nix')) flake ??= directory;
     if (directory === dirname(directory)) break;
   }
-  return flake === undefined ? undefined : { directory: flake, inGit: false, revision: undefined, submodules: false };
+  if (flake === undefined) return undefined;
+  return { directory: flake, flake, inGit: false, revision: undefined, submodules: false };
 }
 
 function unescapeUrl(path: string): string {

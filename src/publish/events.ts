@@ -1,6 +1,6 @@
 /** What a publish tells while it runs; the CLI draws it. */
 import type { BuildEvent } from '../nix-store/build-log.ts';
-import type { FlakeOutput } from '../nix-store/discover.ts';
+import type { FlakeOutput } from '../nix-store/flake-output.ts';
 
 export type PublishEvent =
   | { readonly type: 'stage'; readonly stage: PublishStage }

@@ -8,7 +8,8 @@ import { baseNameOf, parseStorePath, type StorePath } from '../../src/nix/store-
 import { type BuildReport, build } from '../../src/nix-store/build.ts';
 import type { BuildTarget } from '../../src/nix-store/build-failure.ts';
 import type { BuildEvent } from '../../src/nix-store/build-log.ts';
-import { type Discovery, discover, type FlakeOutput } from '../../src/nix-store/discover.ts';
+import { type Discovery, discover } from '../../src/nix-store/discover.ts';
+import type { FlakeOutput } from '../../src/nix-store/flake-output.ts';
 import { type LocalStore, openLocalStore } from '../../src/nix-store/local-store.ts';
 import { NixCommand } from '../../src/nix-store/nix-command.ts';
 import { createNixClient, createNixEnv, type NixEnv } from '../support/nix-env.ts';

@@ -220,3 +220,52 @@ describe('a flake in git', () => {
     await expect(refuse('.', 'flake/*')).resolves.toBeUndefined();
   });
 });
+
+describe('an input on this machine', () => {
+  const flakeWith = (inputs: string): string => `{ inputs = { ${inputs} }; outputs = _: { }; }`;
+  const lockOf = (locked: Record<string, string>): string =>
+    JSON.stringify({ version: 7, root: 'root', nodes: { root: { inputs: { dep: 'dep' } }, dep: { locked } } });
+
+  it.each([
+    ['dep/mine', 'path:DIR/dep', 'dep = { url = "path:DIR/dep"; flake = false; };'],
+    ['dep/mine', 'DIR/dep', 'dep.url = "DIR/dep";'],
+    ['dep/sub/mine', 'path:../dep', 'dep.url = "path:../dep";'],
+    ['dep/mine', 'a path', 'dep = { type = "path"; path = "DIR/dep"; };'],
+  ])('is refused with %s, named as %s', async (file, _, inputs) => {
+    const { dir, refuse } = await place([file]);
+    await put(dir, 'flake/flake.nix', flakeWith(inputs.replaceAll('DIR', dir)));
+    await expect(refuse('.')).rejects.toThrow(`the secret key ${dir}/${file} lies in the flake's source ${dir}/dep`);
+  });
+
+  it('is refused where flake.lock alone names it', async () => {
+    const { dir, refuse } = await place(['dep #1/mine']);
+    await put(dir, 'flake/flake.lock', lockOf({ type: 'path', path: `${dir}/dep #1` }));
+    await expect(refuse('.')).rejects.toThrow(`${dir}/dep #1/mine lies in`);
+  });
+
+  it('is refused with what its commit holds', async () => {
+    const { dir, refuse } = await place([]);
+    const dep = await place(['flake/mine'], { git: ['mine'] });
+    await dep.git('commit', '--quiet', '-m', 'all');
+    await rm(join(dep.dir, 'flake/mine'));
+    const url = `file://${dep.dir}/flake`;
+    await put(dir, 'flake/flake.lock', lockOf({ type: 'git', url, rev: 'HEAD' }));
+    await expect(refuse('.')).rejects.toThrow('mine in HEAD lies in');
+  });
+
+  it('is refused as an input of an input, and looked at once where they name each other', async () => {
+    const { dir, refuse } = await place(['deep/mine']);
+    await put(dir, 'flake/flake.nix', flakeWith(`dep.url = "path:${dir}/dep";`));
+    await put(dir, 'dep/flake.nix', flakeWith(`back.url = "path:${dir}/flake"; deep.url = "path:${dir}/deep";`));
+    await expect(refuse('.')).rejects.toThrow(`${dir}/deep/mine lies in`);
+    await rm(join(dir, 'deep/mine'));
+    await expect(refuse('.')).resolves.toBeUndefined();
+  });
+
+  it('from elsewhere, or that is not there, is no concern', async () => {
+    const { dir, refuse } = await place([]);
+    await put(dir, 'flake/flake.nix', flakeWith('a.url = "github:o/r"; b.url = "path:/nowhere/at/all";'));
+    await put(dir, 'flake/flake.lock', '{ "nodes": 7 }');
+    await expect(refuse('.')).resolves.toBeUndefined();
+  });
+});

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { parseStorePath } from '../../src/nix/store-path.ts';
-import type { FlakeOutput } from '../../src/nix-store/discover.ts';
+import type { FlakeOutput } from '../../src/nix-store/flake-output.ts';
 import { planMatrix } from '../../src/nix-store/matrix.ts';
 
 const output = (system: string): FlakeOutput => ({
