@@ -1,37 +1,15 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { hashFromBytes, hashToBase32, hashToHex } from '../../src/nix/hash.ts';
-import { type NarInfo, parseNarInfo } from '../../src/nix/nar-info.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';
-import type { ServeOptions } from '../../src/serve/serve-options.ts';
-import { type Patience, PROMPT } from '../../src/upstream/patience.ts';
+import { PROMPT } from '../../src/upstream/patience.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { noise } from '../support/bytes.ts';
 import { addPath, type FakeUpstream, startFakeUpstream } from '../support/fake-upstream.ts';
-import { type Asked, baseName, bodyOf, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
+import { baseName, bodyOf, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
 
-/** As `serve` has it, a hundred times as fast. */
-const QUICK: Patience = {
-  retry: { attempts: 20, baseDelayMs: 5, maxDelayMs: 20, deadlineMs: 100 },
-  announced: { attempts: 60, baseDelayMs: 5, maxDelayMs: 40, deadlineMs: 1000 },
-  breaker: { failures: 2, spanMs: 95, openMs: 20, maxOpenMs: 200, waitMs: 20 },
-};
-const KEY = newKey('far-1');
-const NAR = noise(300_000, 7);
-/** Too large to be read before it is sent. */
-const LARGE = noise(3_000_000, 8);
-
-function open(url: string, timeoutMs = 1000): Upstream {
-  const http = new HttpClient();
-  onTestFinished(() => http.destroy());
-  return new Upstream({ ...parseUpstream(url), timeoutMs }, { http, patience: QUICK });
-}
-
-const setUp = (fars: readonly FakeUpstream[], options: Partial<ServeOptions> = {}) =>
-  setUpApp({ upstreams: fars.map(({ url }) => open(url)), headStartMs: 50, ...options });
-
-const infoOf = (reply: Asked): NarInfo => parseNarInfo(String(reply.body));
+import { infoOf, KEY, LARGE, NAR, open, setUp } from './upstream-set-up.ts';
 
 describe('narinfos of upstreams', () => {
   it('are asked for when the cache has none, and kept', async () => {
@@ -315,74 +293,6 @@ describe('NARs of upstreams', () => {
       expect(far.requests).toEqual([]);
     },
   );
-});
-
-describe('a NAR that its upstream announced and cannot give', () => {
-  const announce = async (): Promise<readonly [FakeUpstream, FakeUpstream]> => {
-    const fars = [await startFakeUpstream(), await startFakeUpstream()] as const;
-    for (const far of fars) addPath(far, { baseName: baseName(1), nar: NAR });
-    return fars;
-  };
-
-  it.each([
-    ['404', (far: FakeUpstream, url: string) => far.files.delete(`/${url}`)],
-    ['503', (far: FakeUpstream) => Object.assign(far.faults, { status: 503 })],
-    ['no answer', (far: FakeUpstream) => Object.assign(far.faults, { hang: true })],
-    ['no connection', (far: FakeUpstream) => far.close()],
-    ['another file', (far: FakeUpstream, url: string) => far.files.set(`/${url}`, noise(5, 1))],
-  ])('comes from another that has it: %s', async (_what, breakIt) => {
-    const [first, second] = await announce();
-    const { ask } = setUp([first, second], { narHeadStartMs: 20 });
-    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
-    await breakIt(first, url);
-    expect((await bodyOf((await ask(`/${url}`)).body)).equals(NAR)).toBe(true);
-    const part = await ask(`/${url}`, { Range: 'bytes=1000-1999' });
-    expect((await bodyOf(part.body)).equals(NAR.subarray(1000, 2000))).toBe(true);
-    expect(second.requests.length).toBeGreaterThan(0);
-  });
-
-  it('comes from another that has it under another name', async () => {
-    const [first, second] = await announce();
-    const { ask } = setUp([first, second]);
-    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
-    first.files.delete(`/${url}`);
-    second.files.delete(`/${url}`);
-    addPath(second, { baseName: baseName(1), nar: NAR, url: 'other/name.nar' });
-    expect((await bodyOf((await ask(`/${url}`)).body)).equals(NAR)).toBe(true);
-  });
-
-  it('does not come from another whose file would be another, and is not announced again', async () => {
-    const [first, second] = await announce();
-    const { ask } = setUp([first, second]);
-    const path = `/${hashPart(1)}.narinfo`;
-    const { url } = infoOf(await ask(path));
-    first.files.delete(`/${url}`);
-    first.files.delete(path);
-    second.files.delete(`/${url}`);
-    const { narHash } = infoOf({
-      status: 200,
-      headers: new Headers(),
-      body: Buffer.from(String(second.files.get(path))),
-    });
-    addPath(second, { baseName: baseName(1), nar: noise(500, 1), url: 'nar/x.nar.xz' });
-    const text = String(second.files.get(path));
-    second.files.set(
-      path,
-      text.replace('Compression: none', 'Compression: xz').replace(/NarHash: .*/, `NarHash: ${narHash}`),
-    );
-    expect((await ask(`/${url}`)).status).toBe(404);
-    expect(infoOf(await ask(path))).toMatchObject({ compression: 'xz', narHash });
-  });
-
-  it('goes on from another where the first breaks off for good', async () => {
-    const [first, second] = await announce();
-    const { ask } = setUp([first, second], { narHeadStartMs: 20 });
-    const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
-    first.faults.breakOffAfter = 100_000;
-    const body = bodyOf((await ask(`/${url}`)).body);
-    setTimeout(() => void first.close(), 30);
-    expect((await body).equals(NAR)).toBe(true);
-  });
 });
 
 it('a refresh forgets what upstreams had and had not', async () => {
