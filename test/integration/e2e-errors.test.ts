@@ -189,7 +189,7 @@ describe('a disk', () => {
       const cache = join(mount, 'c');
       await cp(whole, cache, { recursive: true });
       const result = await run(['publish', EXAMPLE, '--to', `oci:${cache}`, '--quiet']);
-      expectError(result, 1, /no space left|disk is full/);
+      expectError(result, 5, /no space left|disk is full/);
       await using server = await startServe(['--from', `oci:${cache}`, '--no-upstream'], nix);
       expect(await substitute(server.url, [key.public], [published])).toEqual([published]);
       // What the failed run left lying does not stay in the way for ever: there is room for what fits.

@@ -107,7 +107,8 @@ describe('signing', () => {
   it('that is required and impossible stops before anything is done', async () => {
     const before = await host.snapshot();
     const result = await run(['push', lighthouse, '--require-signing'], 'unsigned', { env: {} });
-    expect(result).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(result).toMatchObject({ exitCode: 2 });
+    expect(JSON.parse(result.stdout)).toMatchObject({ error: { code: 'ERR_USAGE' } });
     expect(result.stderr).toMatch(/^nixcache: signing is required, and there is no key: .*--key-file/);
     expect(await host.snapshot()).toEqual(before);
   });

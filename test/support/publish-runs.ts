@@ -57,6 +57,13 @@ export async function publishAt(
   return { result, events };
 }
 
+/** The same, failing with what stopped it half-way. */
+export async function publishWholeAt(...args: Parameters<typeof publishAt>): Promise<PublishRun> {
+  const run = await publishAt(...args);
+  if (run.result.outcome?.stopped) throw run.result.outcome.stopped.cause;
+  return run;
+}
+
 const rootsAt = (roots: readonly PathInfo[], at: Date): Root[] =>
   asRoots(
     roots.map(({ path }) => ({ name: path.slice(44), path })),

@@ -9,7 +9,7 @@ import { noise } from '../../support/bytes.ts';
 import { badLuck, type FaultAct, PROFILES } from '../../support/fake-registry-faults.ts';
 import { day, gcAt } from '../../support/gc-runs.ts';
 import { LocalPaths } from '../../support/local-paths.ts';
-import { closureOf, expectServed, publishAt, servedHash } from '../../support/publish-runs.ts';
+import { closureOf, expectServed, publishAt, publishWholeAt, servedHash } from '../../support/publish-runs.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 import { blobOf, openRepository } from './open-repository.ts';
 
@@ -61,7 +61,7 @@ test('whatever befalls single requests, a publish, a gc and readers end whole, o
         }
       };
       const reader = await IndexReader.open({ store: repository, strict: false });
-      await persist(() => unlucky(() => publishAt(repository, paths, [top], day(0))), 20);
+      await persist(() => unlucky(() => publishWholeAt(repository, paths, [top], day(0))), 20);
       await expectServed(repository, paths.infos);
       await persist(() => unlucky(() => reader.refresh()), 20);
       for (const info of paths.infos) {
@@ -109,7 +109,7 @@ describe('a fault that stays', () => {
       const { registry, repository, clock } = await openRepository();
       registry.inject({ method, path, times: FOR_EVER, act });
       const start = clock.now();
-      await expect(publishAt(repository, paths, [top], day(0))).rejects.toMatchObject({ code });
+      await expect(publishWholeAt(repository, paths, [top], day(0))).rejects.toMatchObject({ code });
       const tries = new Map<string, number>();
       for (const request of registry.requests) {
         if (request.method !== method || !path.test(request.path) || method === 'POST') continue;

@@ -1,4 +1,5 @@
 /** What `publish` and `push` need opened. */
+import { existsSync } from 'node:fs';
 import type { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
 import { isNixcacheError, NixcacheError } from '../../../errors.ts';
@@ -42,15 +43,14 @@ export async function openPublisher(
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
   await askForClosure(paths, command, signal); // first, for it takes longest
   const opening = openLocalStore({ command, signal });
-  let noNix: unknown;
-  opening.catch((error: unknown) => {
-    noNix = error;
-  });
+  opening.catch(() => undefined);
   const keys = await session.signingKeys(settings.signingKeys);
   await session.credentials();
   await session.loadStore();
-  if (noNix !== undefined) throw noNix; // and no empty layout is left behind
   const { dryRun } = settings;
+  const { reference } = cache;
+  // Without a Nix that works no empty layout is left behind.
+  if (reference.kind === 'layout' && !existsSync(reference.path)) await opening;
   const store = await session.store({ cache, create: !dryRun });
   // What the cache holds is read while Nix starts.
   const [local, read, writable] = await Promise.allSettled([
