@@ -60,7 +60,11 @@ describe('a wrong upstream is told with where it came from', () => {
       { flags: { upstream: ['s3://bucket'] } },
       /^--upstream: upstream s3:\/\/bucket: use https/,
     ],
-    ['no URL', { env: { NIXCACHE_UPSTREAM: 'cache.nixos.org' } }, /^NIXCACHE_UPSTREAM: an upstream is not a URL/],
+    [
+      'no URL',
+      { env: { NIXCACHE_UPSTREAM: 'cache.nixos.org' } },
+      /^NIXCACHE_UPSTREAM: 'cache\.nixos\.org' is not a URL; write it like https:/,
+    ],
     [
       'a bad key',
       { config: TABLES.replace(KEY, 'x') },

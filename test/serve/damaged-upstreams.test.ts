@@ -17,11 +17,20 @@ const NARS = [
   ['small', noise(100_000, 'small')],
   ['large', noise(3_000_000, 'large')],
 ] as const;
+/** Packing a NAR takes xz a second: once for all tests. */
+const once = (pack: (nar: Buffer) => Buffer): ((nar: Buffer) => Buffer) => {
+  const packed = new Map<Buffer, Buffer>();
+  return (nar) => {
+    const known = packed.get(nar) ?? pack(nar);
+    packed.set(nar, known);
+    return known;
+  };
+};
 const PACK = {
   none: (nar: Buffer) => nar,
-  xz: (nar: Buffer) => Buffer.from(xz.compressSync(nar)),
-  zstd: (nar: Buffer) => zstdCompressSync(nar),
-  gzip: (nar: Buffer) => gzipSync(nar),
+  xz: once((nar) => Buffer.from(xz.compressSync(nar))),
+  zstd: once((nar) => zstdCompressSync(nar)),
+  gzip: once((nar) => gzipSync(nar)),
 };
 type Compression = keyof typeof PACK;
 const COMPRESSIONS = Object.keys(PACK) as Compression[];
@@ -170,7 +179,7 @@ describe.each(NARS)('a %s NAR of which the upstream', (_size, nar) => {
     ['another file hash and one byte', { say: (info) => ({ ...info, fileHash: otherHash, fileSize: 1 }) }],
   ])('says %s is taken, for what is signed is right', async (_what, lie) => {
     for (const compression of COMPRESSIONS) {
-      for (const noLength of [false, true]) {
+      for (const noLength of compression === 'xz' ? [false, true] : [false]) {
         const far = await startFakeUpstream();
         const packed = announce(far, { nar, compression, ...lie });
         far.faults.noLength = noLength;

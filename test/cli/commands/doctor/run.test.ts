@@ -15,7 +15,7 @@ describe('doctor', () => {
     const { problems, findings } = JSON.parse(stdout);
     expect({ exitCode, problems }).toEqual({ exitCode: 0, problems: 0 });
     expect(findings.map(({ check }: { check: string }) => check)).toEqual([
-      ...['nix', 'features', 'cache', 'pull', 'push', 'index', 'age', 'key', 'signatures'],
+      ...['nix', 'features', 'builders', 'cache', 'pull', 'push', 'index', 'age', 'key', 'signatures'],
       ...['upstream', 'proxy', 'trust', 'disk'],
     ]);
     expect(stderr).toContain('0 problems');
