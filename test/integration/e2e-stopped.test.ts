@@ -105,8 +105,9 @@ describe('a publish', () => {
         ({ method, headers }) => method !== 'GET' && Number(headers['content-length'] ?? 0) >= LARGE_BYTES,
       );
       const to = `${proxy.host}/e2e/held`;
-      await using running = startNixcache(['publish', flake, '--to', to, '--no-upstream', '--json'], options());
-      await proxy.held;
+      const args = ['publish', flake, '--to', to, '--no-upstream', '--json', '--verbose'];
+      await using running = startNixcache(args, options());
+      await Promise.all([proxy.held, ...['-p-0\n', '-p-1\n', '-p-2\n'].map((path) => running.said(path))]);
       running.signal('SIGTERM');
       const { exitCode, stdout, stderr } = await running.result;
       const report = JSON.parse(stdout) as Report;

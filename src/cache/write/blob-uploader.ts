@@ -40,6 +40,8 @@ const SALT_BYTES = 16;
 export class BlobUploader {
   readonly #options: BlobUploaderOptions;
   readonly #limit = pLimit(CONCURRENT_UPLOADS);
+  /** Packs do not wait for large blobs that do not end: what lies in them is to be kept when a run ends early. */
+  readonly #packLimit = pLimit(MAX_PACKS_SENDING + 1);
   readonly #pack = new PackBuilder();
   readonly #closed = new Map<string, Promise<ClosedPack>>();
   /** Uploads of packs that are under way, or have failed. */
@@ -105,7 +107,7 @@ export class BlobUploader {
   #closePack(): void {
     if (this.#pack.isEmpty) return;
     const { pack, descriptor, bytes } = this.#pack.close();
-    const upload = this.#push(descriptor, bytes).then(() => ({ pack, descriptor }));
+    const upload = this.#push(descriptor, bytes, this.#packLimit).then(() => ({ pack, descriptor }));
     this.#sending.add(upload);
     // A failed one stays: flush, which awaits it, reports it.
     upload.then(
@@ -115,10 +117,10 @@ export class BlobUploader {
     this.#closed.set(pack, upload);
   }
 
-  async #push(descriptor: Descriptor, bytes: Uint8Array): Promise<void> {
+  async #push(descriptor: Descriptor, bytes: Uint8Array, limit = this.#limit): Promise<void> {
     const { store, onUploaded, signal } = this.#options;
     const content = bytesContent(bytes);
-    const result = await this.#limit(() => store.pushBlob(descriptor, content, { signal, isHashed: true }));
+    const result = await limit(() => store.pushBlob(descriptor, content, { signal, isHashed: true }));
     onUploaded?.(descriptor.size, result === 'existed');
   }
 }

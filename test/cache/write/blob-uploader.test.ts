@@ -1,7 +1,8 @@
 import { expect, it, vi } from 'vitest';
 import { BlobUploader } from '../../../src/cache/write/blob-uploader.ts';
+import { CONCURRENT_UPLOADS } from '../../../src/cache/write/limits.ts';
 import { MAX_PACK_BYTES } from '../../../src/cache/write/pack.ts';
-import { PACK } from '../../../src/cache-index/media-types.ts';
+import { NAR, PACK } from '../../../src/cache-index/media-types.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
 
 it('waits for the packs that are under way, however many were sent before', async () => {
@@ -29,6 +30,16 @@ it('waits for the packs that are under way, however many were sent before', asyn
   expect(awaited).toHaveLength(3);
   resolve();
   await ready;
+});
+
+it('sends packs while as many blobs as go at once do not end', async () => {
+  const store = new MemoryStore();
+  store.pushBlob = ({ mediaType }) => (mediaType === PACK ? Promise.resolve('pushed') : new Promise(() => undefined));
+  const uploader = new BlobUploader({ store });
+  const held = Array.from({ length: 2 * CONCURRENT_UPLOADS }, (_, i) => uploader.put(Buffer.alloc(9, i), NAR, 1));
+  await uploader.put(Buffer.alloc(9), PACK);
+  await uploader.flush();
+  expect(held).toHaveLength(16);
 });
 
 it('fills a pack to the last byte, as whoever plans packs reckons', async () => {
