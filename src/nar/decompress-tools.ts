@@ -38,6 +38,12 @@ export function findTool(compression: string): Promise<Tool | undefined> {
   return tool;
 }
 
+/** What would help where `findTool` has found nothing: `: install xz`; nothing where no program is known. */
+export function toolAdvice(compression: string): string {
+  const tools = Object.hasOwn(TOOLS, compression) ? (TOOLS[compression] ?? []) : [];
+  return tools.length === 0 ? '' : `: install ${tools.map(([program]) => program).join(' or ')}`;
+}
+
 async function firstInstalled(tools: readonly Tool[]): Promise<Tool | undefined> {
   for (const tool of tools) {
     if (await isInstalled(tool)) return tool;

@@ -5,6 +5,7 @@ import { openDirectoryIndex } from '../../src/cache/disk/directory-index.ts';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { IndexStore } from '../../src/cache/read/index-store.ts';
 import { ENTRIES } from '../../src/cache-index/media-types.ts';
+import { NixcacheError } from '../../src/errors.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf } from '../../src/nix/store-path.ts';
@@ -85,6 +86,30 @@ it('spares that on a machine which has looked at all signatures once', async () 
   expect(signatures).toBe(2);
   await run(2, [first]);
   expect(signatures).toBe(0);
+});
+
+it('is done where this machine cannot keep it', async () => {
+  const index = (await openDirectoryIndex(indexDir)) as IndexStore;
+  const warnings: string[] = [];
+  const broken: IndexStore = {
+    name: index.name,
+    has: (piece) => index.has(piece),
+    read: (piece) => index.read(piece),
+    write: (piece, bytes) => index.write(piece, bytes),
+    prune: (isKept, now) => index.prune(isKept, now),
+    open: () => {
+      throw new NixcacheError('ERR_IO', 'no way');
+    },
+  };
+  const reader = await IndexReader.open({
+    store,
+    strict: true,
+    index: broken,
+    onWarning: (text) => warnings.push(text),
+  });
+  const { result } = await publishAt(store, paths, [app], day(0), { reader, keys: [first] });
+  expect(result.outcome).toMatchObject({ stopped: undefined, pushed: [{}, {}] });
+  expect(warnings).toEqual([expect.stringMatching(/^segment seg-\S+ is not kept in .*: no way$/)]);
 });
 
 it('lets a key that comes late sign, and an entry that another put there be outdone', async () => {

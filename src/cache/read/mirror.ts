@@ -17,7 +17,7 @@ import {
 } from '../../cache-index/segment-rows.ts';
 import { parseTag } from '../../cache-index/tags.ts';
 import type { CallOptions } from '../../call-options.ts';
-import { isNixcacheError, NixcacheError } from '../../errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { BlobFetcher, BlobTarget } from '../../oci/content-store.ts';
 import { type Digest, digestOf, hexOf } from '../../oci/digest.ts';
@@ -135,9 +135,15 @@ export class Mirror {
   async keep(tag: string, { blob, signers }: KnownSegment): Promise<void> {
     const id = parseTag(tag)?.id;
     if (!this.#index || id === undefined) return;
-    if (blob) (await this.#unpacking(() => this.#keep(blob, id, `segment ${tag}`))).close();
-    const text = signers.map(({ publicKey }) => `${publicKey.text}\n`).join('');
-    if (text !== '') await this.#index.write(signersOf(id), Buffer.from(text));
+    try {
+      if (blob) (await this.#unpacking(() => this.#keep(blob, id, `segment ${tag}`))).close();
+      const text = signers.map(({ publicKey }) => `${publicKey.text}\n`).join('');
+      if (text !== '') await this.#index.write(signersOf(id), Buffer.from(text));
+    } catch (error) {
+      // Others see the segment already: what it was kept for costs a little more, and nothing failed.
+      if (!isNixcacheError(error)) throw error;
+      this.#options.onWarning?.(`segment ${tag} is not kept in ${this.#index.name}: ${messageOf(error)}`);
+    }
   }
 
   async #readSigners(id: Digest): Promise<readonly string[]> {

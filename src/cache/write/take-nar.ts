@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import { canDecompress, decompress } from '../../nar/decompress.ts';
+import { toolAdvice } from '../../nar/decompress-tools.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
 import { packNarListing } from '../../nar/nar-listing.ts';
 import { verifyNar } from '../../nar/nar-reader.ts';
@@ -64,7 +65,8 @@ async function takeOnce(
   { spool, partBytes, signal }: TakeNarOptions,
 ): Promise<NarResult> {
   if (!(await canDecompress(source.compression))) {
-    throw mismatch(`its compression ${source.compression} is one that cannot be checked here`);
+    const { compression } = source;
+    throw mismatch(`its compression ${compression} is one that cannot be checked here${toolAdvice(compression)}`);
   }
   const body = await source.open({ signal });
   if (!body) throw mismatch(`${source.name} has no ${source.url}`);
