@@ -210,19 +210,18 @@ describe('a sweep', () => {
     await ageBlobs(path);
     await store.pushBlob(config, opener(Buffer.from('{}')));
     const outcomes = { pushed: 0, refused: 0 };
-    const publishing = (async () => {
-      for (const [at, layer] of layers.entries()) {
-        const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
-        const pushed = await store.pushManifest(`over-${at}`, IMAGE_MANIFEST, bytes).catch((error: unknown) => {
-          if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
-        });
-        outcomes[pushed ? 'pushed' : 'refused'] += 1;
-        if (pushed) expect(await readAll(await store.fetchBlob(layer))).toHaveLength(20);
-      }
-    })();
-    await sleep(randomInt(1, 30));
-    await other.sweep({ graceSeconds: 3600 });
-    await publishing;
+    // The sweep begins when some are pushed, and is over before the last: neither outcome is left to chance.
+    let sweeping: Promise<unknown> | undefined;
+    for (const [at, layer] of layers.entries()) {
+      if (at === 100) sweeping = other.sweep({ graceSeconds: 3600 });
+      if (at === 500) await sweeping;
+      const bytes = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
+      const pushed = await store.pushManifest(`over-${at}`, IMAGE_MANIFEST, bytes).catch((error: unknown) => {
+        if (!isNixcacheError(error, 'ERR_BLOB_UNKNOWN')) throw error;
+      });
+      outcomes[pushed ? 'pushed' : 'refused'] += 1;
+      if (pushed) expect(await readAll(await store.fetchBlob(layer))).toHaveLength(20);
+    }
     expect(await store.listTags()).toHaveLength(outcomes.pushed);
     for (const tag of await store.listTags()) {
       const manifest = await store.fetchManifest(tag);
