@@ -1,5 +1,10 @@
 import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
+
+// Code is compiled, and types are stripped, once for all the processes that tests start: workers, and commands.
+process.env['NODE_COMPILE_CACHE'] ??= fileURLToPath(new URL('node_modules/.cache/node-compile', import.meta.url));
 
 export default defineConfig({
   test: {
@@ -8,7 +13,8 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
-    // Half of the integration tests wait for processes and clocks, also where there is but one core.
-    maxWorkers: Math.max(2, availableParallelism()),
+    // One more than there are cores: much of the time, tests wait for processes, disks and clocks.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
   },
 });

@@ -19,10 +19,13 @@ export interface CliResult {
   readonly stderr: string;
 }
 
+/** Of vitest.config.ts: stripping the types of all sources costs each start four fifths of its time. */
+const { NODE_COMPILE_CACHE = '' } = process.env;
+
 const optionsOf = ({ env, cwd, input }: RunCliOptions) =>
   ({
     cwd: cwd ?? '/',
-    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...env },
+    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', NODE_COMPILE_CACHE, ...env },
     extendEnv: false,
     reject: false,
     timeout: 60_000,
