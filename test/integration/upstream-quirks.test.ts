@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { xz } from '@napi-rs/lzma';
 import { execa, execaSync } from 'execa';
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { hashFromBytes, hashToBase32 } from '../../src/nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../../src/nix/nar-info.ts';
@@ -143,8 +143,9 @@ const QUIRKS: readonly Quirk[] = [
   {
     name: 'an answer after three seconds',
     handle: (request, response, seen) => {
-      if (!isNarInfo(request) || seen > 1) return false;
-      setTimeout(() => response.writeHead(302, { location: `/moved${request.url}` }).end(), 3000);
+      const { url = '' } = request;
+      if (!isNarInfo(request) || url.includes('moved') || seen > 1) return false;
+      setTimeout(() => response.writeHead(302, { location: `/moved${url}` }).end(), 3000);
       return true;
     },
   },
@@ -235,13 +236,16 @@ const QUIRKS: readonly Quirk[] = [
   },
 ];
 
+/** Of its own test: many run at a time. */
+type Cleanup = Pick<TestContext, 'onTestFinished'>;
+
 const CHUNKED = 'x-test-chunked';
 function chunked(files: Files): void {
   for (const [url, file] of files) files.set(url, { ...file, headers: { [CHUNKED]: 'yes' } });
 }
 
 /** Starts a cache with `quirk`, as new as for a first request. */
-async function startQuirky(quirk: Quirk): Promise<string> {
+async function startQuirky(quirk: Quirk, { onTestFinished }: Cleanup): Promise<string> {
   const { compression = 'none', pack = (bytes) => bytes, info: edit = (info) => info, text = (same) => same } = quirk;
   const packed = pack(nar);
   const fileHash = sha256(packed);
@@ -285,7 +289,7 @@ async function startQuirky(quirk: Quirk): Promise<string> {
   return `http://${quirk.login ?? ''}127.0.0.1:${(server.address() as AddressInfo).port}${quirk.base ?? ''}`;
 }
 
-async function serveThrough(upstreamUrl: string): Promise<string> {
+async function serveThrough(upstreamUrl: string, { onTestFinished }: Cleanup): Promise<string> {
   const http = new HttpClient();
   const upstream = new Upstream(parseUpstream(upstreamUrl), { http, patience: PROMPT });
   const server = await startServer({ reader: new MemoryCacheReader(), upstreams: [upstream], port: 0, drainMs: 0 });
@@ -319,11 +323,11 @@ describe.each([machines, newest].filter((nix) => nix !== undefined))('$name', (n
   beforeAll(() => requireNix(nix));
 
   const quirks = nix === machines ? QUIRKS : QUIRKS.filter(({ name }) => NEWEST.test(name));
-  it.each(quirks)('gets through serve what it gets directly: $name', async (quirk) => {
+  it.concurrent.for(quirks)('gets through serve what it gets directly: $name', async (quirk, test) => {
     const [direct, through] = await Promise.all([
-      startQuirky(quirk).then((url) => substitutes(url, nix.bin)),
-      startQuirky(quirk)
-        .then(serveThrough)
+      startQuirky(quirk, test).then((url) => substitutes(url, nix.bin)),
+      startQuirky(quirk, test)
+        .then((url) => serveThrough(url, test))
         .then((url) => substitutes(url, nix.bin)),
     ]);
     expect({ direct, through: through || !direct }).toEqual({ direct, through: true });
@@ -334,7 +338,7 @@ describe.each([machines, newest].filter((nix) => nix !== undefined))('$name', (n
 });
 
 /** A server of HTTP/1.0, whose answers end with their connection. */
-async function startOld(quirky: string): Promise<string> {
+async function startOld(quirky: string, { onTestFinished }: Cleanup): Promise<string> {
   const server = createTcpServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', (head) => {
@@ -350,9 +354,12 @@ async function startOld(quirky: string): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-it('a cache of HTTP/1.0 that says no lengths is no worse through serve', async () => {
+it('a cache of HTTP/1.0 that says no lengths is no worse through serve', async (test) => {
   const quirk: Quirk = { name: 'old', text: without('FileSize', 'FileHash') };
-  const direct = await substitutes(await startOld(await startQuirky(quirk)), undefined);
-  const through = await substitutes(await serveThrough(await startOld(await startQuirky(quirk))), undefined);
+  const direct = await substitutes(await startOld(await startQuirky(quirk, test), test), undefined);
+  const through = await substitutes(
+    await serveThrough(await startOld(await startQuirky(quirk, test), test), test),
+    undefined,
+  );
   expect({ direct, through }).toEqual({ direct: true, through: true });
 });

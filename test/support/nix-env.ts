@@ -44,6 +44,8 @@ const CONFIG = [
   'substituters =',
   'require-sigs = true',
   'max-jobs = 2',
+  // No test outlives a crash of its machine.
+  'fsync-metadata = false',
   // Tests change what a cache has between two requests.
   'narinfo-cache-negative-ttl = 0',
   'narinfo-cache-positive-ttl = 0',
