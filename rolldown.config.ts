@@ -27,8 +27,9 @@ const OUTPUT = { dir: 'dist', format: 'esm', entryFileNames: '[name].js' } satis
 const ALONE = { ...COMMON, output: { ...OUTPUT, codeSplitting: false } } satisfies RolldownOptions;
 
 const MAIN = /\/src\/cli\/main\.ts$/;
-/** What starts processes brings 250 KB, which servers do not want. */
-const STARTS_PROCESSES = /\/src\/nix-store\/nix-command\.ts$/;
+const ARGUMENTS = /\/src\/cli\/(?:standard-input|store-path-argument)\.ts$/;
+/** What asks Nix: it is loaded before the rest, and brings 250 KB that servers do not want. */
+const NIX = /\/src\/nix-store\/(?:nix-command|local-store)\.ts$/;
 
 export default defineConfig([
   {
@@ -43,11 +44,10 @@ export default defineConfig([
       codeSplitting: {
         groups: [
           { name: 'start', tags: ['$initial'], test: (id) => !MAIN.test(id), priority: 1 },
-          {
-            name: 'shared',
-            minShareCount: 5,
-            test: (id) => /\/src\//.test(id) && !MAIN.test(id) && !STARTS_PROCESSES.test(id),
-          },
+          { name: 'zod', test: /\/node_modules\/zod\//, priority: 1 },
+          { name: 'nix', test: NIX, priority: 1 },
+          { name: 'arguments', test: ARGUMENTS, priority: 1 },
+          { name: 'shared', minShareCount: 5, test: (id) => /\/src\//.test(id) && !MAIN.test(id) },
         ],
       },
     },

@@ -27,8 +27,11 @@ export interface CommandSpec {
   readonly examples: readonly (readonly [string, string])[];
   /** Below the examples. */
   readonly notes?: string;
-  /** Imports the work when the command is chosen, and not before: every command starts sooner. */
-  load(): Promise<(call: Call) => Promise<void>>;
+  /**
+   * Imports the work when the command is chosen, and not before: every command starts sooner. Told of the call, so that
+   * other programs can begin meanwhile.
+   */
+  load(call: Call): Promise<(call: Call) => Promise<void>>;
 }
 
 /** The same wherever one picks by a glob; src/nix/attr-path.ts. */
@@ -55,8 +58,9 @@ export function addCommand(parent: Command, spec: CommandSpec, context: CommandC
   if (notes !== undefined) command.addHelpText('after', () => `\n${wrapLines(notes, helpWidthOf(command))}`);
   command.action(async () => {
     refuseEmpty(spec, command.args);
-    const run = await spec.load();
-    await run({ args: command.args, flags: command.optsWithGlobals(), context });
+    const call: Call = { args: command.args, flags: command.optsWithGlobals(), context };
+    const run = await spec.load(call);
+    await run(call);
   });
 }
 

@@ -77,7 +77,7 @@ function workingDirectory(): string {
 
 async function run(argv: readonly string[], context: CommandContext): Promise<ExitCode> {
   const usage = new UsageText();
-  const program = buildProgram(context, usage);
+  const program = buildProgram(context, usage, argv);
   try {
     await program.parseAsync(joinPairs(argv, TWO_WORD_FLAGS));
     return context.exitCode ?? EXIT.done;

@@ -32,7 +32,11 @@ export const COMMANDS: Readonly<Record<string, readonly CommandSpec[]>> = {
 /** Below `key`. */
 export const KEY_COMMANDS: readonly CommandSpec[] = [GENERATE_COMMAND, PUBLIC_COMMAND];
 
-export function buildProgram(context: CommandContext, usage: UsageText): Command {
+/**
+ * The options of the commands whose names are in `words`, or of all if none is: to make those that nobody asked for takes
+ * 10 ms.
+ */
+export function buildProgram(context: CommandContext, usage: UsageText, words: readonly string[]): Command {
   const program = new Command('nixcache')
     .description('Turns any flake plus any OCI registry into a signed Nix binary cache, with no server to run.')
     .version(`nixcache ${VERSION}`, '-V, --version', 'print the version')
@@ -52,9 +56,14 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
     .addHelpText('after', FIRST_STEPS);
   addLeadingOptions(program);
   program.hook('preAction', (_program, command) => context.output.configure(command.optsWithGlobals()));
+  const names = new Set(words);
+  const isAsked = ({ name }: CommandSpec): boolean => names.has(name);
+  const asked = [...Object.values(COMMANDS).flat(), ...KEY_COMMANDS].filter(isAsked);
+  const add = (parent: Command, spec: CommandSpec): void =>
+    addCommand(parent, asked.length === 0 || asked.includes(spec) ? spec : { ...spec, settings: [] }, context);
   for (const [group, specs] of Object.entries(COMMANDS)) {
     program.commandsGroup(group);
-    for (const spec of specs) addCommand(program, spec, context);
+    for (const spec of specs) add(program, spec);
   }
   program.commandsGroup('Set up:');
   const key = program
@@ -62,7 +71,7 @@ export function buildProgram(context: CommandContext, usage: UsageText): Command
     .helpCommand(false)
     .summary('make and show signing keys')
     .description('Makes and shows signing keys in the format of Nix.');
-  for (const spec of KEY_COMMANDS) addCommand(key, spec, context);
+  for (const spec of KEY_COMMANDS) add(key, spec);
   program.helpCommand('help [command]', 'print help for a command');
   return program;
 }

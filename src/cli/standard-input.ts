@@ -31,9 +31,10 @@ export async function readStandardInput(
 /** A million paths. */
 const MAX_LIST_BYTES = 128 * 1024 * 1024;
 
-/** `args`, and where one of them is `-` the lines of standard input instead of it. @throws {NixcacheError} ERR_USAGE */
+/** `args`, or if that is `-` the lines of standard input. @throws {NixcacheError} ERR_USAGE */
 export async function readPathList(args: readonly string[], { flags, context }: Call): Promise<readonly string[]> {
   if (!args.includes('-')) return args;
+  if (args.length > 1) throw new NixcacheError('ERR_USAGE', "'-' stands alone: give paths, or - to read them");
   if (flags['passwordStdin']) {
     throw new NixcacheError(
       'ERR_USAGE',
@@ -48,5 +49,5 @@ export async function readPathList(args: readonly string[], { flags, context }: 
   if (lines.length === 0) {
     throw new NixcacheError('ERR_USAGE', 'there are no paths on standard input: did the command before the pipe fail?');
   }
-  return [...args.filter((path) => path !== '-'), ...lines];
+  return lines;
 }

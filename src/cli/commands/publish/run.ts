@@ -5,6 +5,7 @@ import { keyFilesOf } from '../../../config/signing-keys.ts';
 import { NixcacheError } from '../../../errors.ts';
 import { githubSource } from '../../../github/source.ts';
 import { directoryOf } from '../../../nix-store/file-source.ts';
+import { NixCommand } from '../../../nix-store/nix-command.ts';
 import { type PublishResult, publish, type Substituter } from '../../../publish/publish.ts';
 import { startServer } from '../../../serve/node/server.ts';
 import type { Call } from '../../command.ts';
@@ -30,7 +31,8 @@ export async function runPublish(call: Call): Promise<void> {
   }
   if (typeof settings.source === 'object') await directoryOf(settings.source.file); // before a cache is made
   const { nixOptions, acceptFlakeConfig } = settings;
-  const publisher = await openPublisher(session, settings, { nix: { settings: nixOptions, acceptFlakeConfig } });
+  const command = new NixCommand({ cwd: context.cwd, settings: nixOptions, acceptFlakeConfig });
+  const publisher = await openPublisher(session, settings, { command });
   warnUnsigned(publisher, context.output);
   using story = new Story(context.output, publishTelling());
   const published = await publish({

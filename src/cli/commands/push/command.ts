@@ -17,5 +17,10 @@ export const PUSH_COMMAND: CommandSpec = {
     ],
     ['nixcache push --dry-run ./result', 'see what would be published'],
   ],
-  load: async () => (await import('./run.ts')).runPush,
+  load: async (call) => {
+    const { startWithClosure } = await import('./start.ts');
+    const started = await startWithClosure(call);
+    const { runPush } = await import('./run.ts');
+    return (of) => runPush(of, started);
+  },
 };

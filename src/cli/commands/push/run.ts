@@ -1,7 +1,6 @@
 /** Publishes store paths that the user names. */
 import { ulid } from 'ulid';
 import { pushSettings } from '../../../config/publish-settings.ts';
-import { NixcacheError } from '../../../errors.ts';
 import { nameOf, parseStorePath, type StorePath } from '../../../nix/store-path.ts';
 import { asRoots, publishPaths } from '../../../publish/publish-paths.ts';
 import { formatCount } from '../../../quantity.ts';
@@ -9,25 +8,21 @@ import type { Call } from '../../command.ts';
 import type { CommandContext } from '../../context.ts';
 import { EXIT } from '../../exit-codes.ts';
 import { Session } from '../../session/session.ts';
-import { readPathList } from '../../standard-input.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
 import { Story } from '../../ui/story.ts';
 import { openPublisher, type Publisher, warnUnsigned } from '../publish/open-publisher.ts';
 import { publishTelling } from '../publish/story.ts';
 import { exitCodeForLosses, tellPublished } from '../publish/tell.ts';
+import type { Started } from './start.ts';
 
-export async function runPush(call: Call): Promise<void> {
-  const { args, context } = call;
+export async function runPush(call: Call, { texts, command }: Started): Promise<void> {
+  const { context } = call;
   const { output, signal, cwd } = context;
   const startedMs = performance.now();
   await using session = await Session.open(call);
   const settings = pushSettings(session.sources);
-  if (args.includes('-') && args.length > 1) {
-    throw new NixcacheError('ERR_USAGE', "'-' stands alone: give paths, or - to read them");
-  }
-  const texts = await readPathList(args, call);
   // The closure is known whole, so that nothing is asked of the cache's entries but whether they are there and due.
-  const publisher = await openPublisher(session, settings, { sparse: true, paths: texts });
+  const publisher = await openPublisher(session, settings, { sparse: true, command });
   const { storeDir } = publisher.localStore;
   const where = { storeDir, cwd, what: 'push' };
   const paths = [...new Set(await Promise.all(texts.map((text) => resolveStorePath(text, where))))];
