@@ -40,6 +40,7 @@ export class Session implements AsyncDisposable {
   readonly #httpOptions: HttpClientOptions;
   #cache: CacheSetting | undefined;
   #http: HttpClient | undefined;
+  readonly #proxied = new Map<string, HttpClient>();
   #credentials: Promise<BasicCredentials | undefined> | undefined;
 
   constructor(sources: Sources, context: CommandContext, httpOptions: HttpClientOptions = {}) {
@@ -146,7 +147,17 @@ export class Session implements AsyncDisposable {
       ...setting,
       authorization: setting.authorization ?? netrcAuthorization(setting.url, this.context.env),
     }));
-    return openUpstreams(known, this.#opened, this.http, { output: this.context.output, ...options });
+    const clients = { http: this.http, proxied: (proxy: string) => this.#proxiedBy(proxy) };
+    return openUpstreams(known, clients, { output: this.context.output, ...options });
+  }
+
+  /** One for each proxy, however often a server reads its settings again. */
+  #proxiedBy(proxy: string): HttpFetch {
+    const onSecret = this.context.output.onSecret;
+    const open = (): HttpClient => this.add(new HttpClient({ proxy, onSecret }), (client) => client.destroy());
+    const client = this.#proxied.get(proxy) ?? open();
+    this.#proxied.set(proxy, client);
+    return client;
   }
 
   /** Has `close` called with `resource` at the end. */
@@ -159,32 +170,33 @@ export class Session implements AsyncDisposable {
   }
 }
 
+interface UpstreamClients {
+  readonly http: HttpFetch;
+  /** By the URL of the proxy. */
+  proxied(proxy: string): HttpFetch;
+}
+
 interface OpenUpstreamsOptions {
   readonly patience: Patience;
   readonly storeDir?: string | undefined;
   readonly output: Output;
 }
 
-/** In the order to ask them. `opened` closes what is made here. */
+/** In the order to ask them: those without a proxy by `http`. */
 export function openUpstreams(
   settings: readonly UpstreamSetting[],
-  opened: Opened,
-  http: HttpFetch,
+  { http, proxied }: UpstreamClients,
   { output, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
   return inOrder(settings).map((setting) => {
     const { proxy } = setting;
     output.addSecret(URL.parse(proxy ?? '')?.password);
-    const client =
-      proxy === undefined
-        ? http
-        : opened.add(new HttpClient({ proxy, onSecret: output.onSecret }), (proxied) => proxied.destroy());
-    return new Upstream(setting, { http: client, ...options });
+    return new Upstream(setting, { http: proxy === undefined ? http : proxied(proxy), ...options });
   });
 }
 
 /** What has been opened, closed in reverse order. AsyncDisposableStack would do, and Node 22 lacks it. */
-export class Opened implements AsyncDisposable {
+class Opened implements AsyncDisposable {
   readonly #closers: (() => unknown)[] = [];
 
   /** `close` may return a promise. */

@@ -2,7 +2,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { CommandContext } from '../../../src/cli/context.ts';
 import { Session } from '../../../src/cli/session/session.ts';
 import type { Flags } from '../../../src/config/setting.ts';
@@ -53,6 +53,18 @@ describe('a session', () => {
     }
     const basic = (pair: string): string => `Basic ${Buffer.from(pair).toString('base64')}`;
     expect(seen).toEqual([basic('me:hunter22'), basic('own:login')]);
+  });
+
+  it('keeps one set of connections for each proxy, however often settings are read again', async () => {
+    await using session = await open({});
+    expect(session.http).toBe(session.http);
+    const opening = vi.spyOn(session, 'add');
+    const settings = ['http://one.example', 'http://two.example', 'http://one.example'].map((proxy) => ({
+      ...parseUpstream('http://cache.example'),
+      proxy,
+    }));
+    for (let time = 0; time < 3; time += 1) session.upstreams(settings, { patience: PROMPT });
+    expect(opening).toHaveBeenCalledTimes(2);
   });
 
   it('opens each part once, and reads standard input once', async () => {
