@@ -4,13 +4,13 @@ import { expect, test } from 'vitest';
 import { PLANTED_BUGS, PLANTED_RACES } from './planted-bugs.ts';
 import { runsOf } from './runs.ts';
 import { runScenario } from './scenario.ts';
-import { race, scenario } from './scenario-arbitraries.ts';
+import { closeRace, scenario } from './scenario-arbitraries.ts';
 
 const RUNS = runsOf('planted bugs', 2000);
 
 const bugs = [
   ...Object.entries(PLANTED_BUGS).map(([name, behaviour]) => [name, behaviour, scenario()] as const),
-  ...Object.entries(PLANTED_RACES).map(([name, behaviour]) => [name, behaviour, race()] as const),
+  ...Object.entries(PLANTED_RACES).map(([name, behaviour]) => [name, behaviour, closeRace()] as const),
 ];
 
 test.each(bugs)(

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { StoreMethod } from '../support/memory-store.ts';
 import type { ActorSpec } from './actors.ts';
 import { HOUR_MS } from './ledger.ts';
-import { PATH_NAMES } from './model-paths.ts';
+import { PATH_NAMES, type PathName } from './model-paths.ts';
 import { MAX_SKEW_HOURS, type Manners, type Round, type Scenario } from './scenario.ts';
 import type { RegistryHabits } from './simulated-registry.ts';
 import type { Fault, FaultKind } from './simulated-store.ts';
@@ -87,36 +87,69 @@ export const scenario = (): fc.Arbitrary<Scenario> =>
     manners: fc.constantFrom<Manners[]>('usual', 'usual', 'unequal', 'wild'),
   });
 
-/** A gc of short retention beside publishers of a longer one and a reader, each perhaps held while the others do all of their work. */
-export const race = (): fc.Arbitrary<Scenario> => {
-  const path = fc.constantFrom(...PATH_NAMES);
-  const heldAt = (...methods: StoreMethod[]) => {
-    const kind = fc.constantFrom<FaultKind[]>('held', 'killed');
-    const held = fc.record({ call: fc.nat({ max: 4 }), kind, method: fc.constantFrom(...methods) });
-    return fc.array(held, { maxLength: 1 });
-  };
-  const faults = heldAt('pushManifest', 'listTags');
-  const publish = fc.record({
-    ...{ kind: fc.constant('publish' as const), skewHours: fc.constant(0), faults, root: path },
+/** Perhaps, at one of its first calls of these. */
+const heldAt = (...methods: StoreMethod[]): fc.Arbitrary<Fault[]> => {
+  const kind = fc.constantFrom<FaultKind[]>('held', 'killed');
+  const held = fc.record({ call: fc.nat({ max: 4 }), kind, method: fc.constantFrom(...methods) });
+  return fc.array(held, { maxLength: 1 });
+};
+
+const publisher = (root: fc.Arbitrary<PathName>, faults: fc.Arbitrary<Fault[]>) =>
+  fc.record({
+    ...{ kind: fc.constant('publish' as const), skewHours: fc.constant(0), faults, root },
     ...{ source: fc.constant(undefined), sparse: fc.boolean(), retainDays: fc.constantFrom(30, 90) },
     key: fc.constantFrom(...KEYS),
   });
-  const gc = fc.record({
-    ...{ kind: fc.constant('gc' as const), skewHours: fc.constant(0), faults, retainDays: fc.constant(7) },
-  });
-  const read = fc.record({
-    ...{ kind: fc.constant('read' as const), skewHours: fc.constant(0), faults: heldAt('fetchBlob') },
-  });
-  const choices = { seed: fc.nat(), choices: fc.nat({ max: 600 }) };
-  const old = fc.record({ hours: fc.constantFrom(2, 240), actors: fc.tuple(publish), ...choices });
-  const actors = fc.oneof(fc.tuple(gc, publish, publish), fc.tuple(gc, publish, read), fc.tuple(gc, read));
-  const now = fc.record({ hours: fc.constant(20), actors, ...choices });
-  return fc.record({
+
+const collector = (faults: fc.Arbitrary<Fault[]>) =>
+  fc.record({ kind: fc.constant('gc' as const), skewHours: fc.constant(0), faults, retainDays: fc.constant(7) });
+
+const reader = (faults: fc.Arbitrary<Fault[]>) =>
+  fc.record({ kind: fc.constant('read' as const), skewHours: fc.constant(0), faults });
+
+const inAnyOrder = { seed: fc.nat(), choices: fc.nat({ max: 600 }) };
+
+/** `actors` at the same time, after the rounds of `before`. */
+const raced = (before: fc.Arbitrary<Round[]>, actors: fc.Arbitrary<readonly ActorSpec[]>): fc.Arbitrary<Scenario> =>
+  fc.record({
     habits: fc.record({
       ...{ maxLayers: fc.constantFrom(1000, 6), seed: fc.nat() },
       ...{ lagMs: fc.constant(0), lagShare: fc.constant(0), lostShare: fc.constant(0) },
     }),
-    rounds: fc.tuple(old, old, now),
+    rounds: fc
+      .tuple(before, fc.record({ hours: fc.constant(20), actors, ...inAnyOrder }))
+      .map(([rounds, last]) => [...rounds, last]),
     manners: fc.constant<Manners>('unequal'),
   });
+
+/** A gc of short retention beside publishers of a longer one and a reader, each perhaps held while the others do all of their work. */
+export const race = (): fc.Arbitrary<Scenario> => {
+  const faults = heldAt('pushManifest', 'listTags');
+  const publish = publisher(fc.constantFrom(...PATH_NAMES), faults);
+  const gc = collector(faults);
+  const read = reader(heldAt('fetchBlob'));
+  const old = fc.record({ hours: fc.constantFrom(2, 240), actors: fc.tuple(publish), ...inAnyOrder });
+  return raced(
+    fc.tuple(old, old),
+    fc.oneof(fc.tuple(gc, publish, publish), fc.tuple(gc, publish, read), fc.tuple(gc, read)),
+  );
+};
+
+/** The same at its closest: what gc is about to drop is published again, or read, and each is held where that may matter. */
+export const closeRace = (): fc.Arbitrary<Scenario> => {
+  const once = (root: PathName) =>
+    fc.record({
+      hours: fc.constant(240),
+      actors: fc.tuple(publisher(fc.constant(root), fc.constant([]))),
+      ...inAnyOrder,
+    });
+  const held = (method: StoreMethod, max: number): fc.Arbitrary<Fault[]> =>
+    fc.tuple(fc.record({ call: fc.nat({ max }), kind: fc.constant<FaultKind>('held'), method: fc.constant(method) }));
+  const again = publisher(fc.constant('curl'), held('pushManifest', 0));
+  const read = reader(held('fetchBlob', 4));
+  const actors = fc.oneof(
+    fc.tuple(collector(held('pushManifest', 3)), again),
+    fc.tuple(collector(fc.constant([])), read),
+  );
+  return raced(fc.tuple(once('curl'), once('libc')), actors);
 };
