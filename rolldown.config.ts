@@ -61,6 +61,6 @@ export default defineConfig([
     },
   },
   // Each alone in its file, for they are loaded without the rest.
-  { ...ALONE, input: { 'cli/hand-over': 'src/cli/hand-over.ts' } },
+  { ...ALONE, input: { 'cli/environment-block': 'src/cli/environment-block.ts' } },
   { ...ALONE, input: { 'lib/nar-worker': 'src/nar/nar-worker.ts' } },
 ]);

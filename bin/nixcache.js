@@ -25,18 +25,21 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
   const isFresh = process.platform === 'linux' && process.env['MALLOC_ARENA_MAX'] === undefined;
   const compiled = compiledCodeDirectory();
   if (compiled !== undefined) nodeModule.enableCompileCache?.(compiled);
-  if ('execve' in process) {
-    const again = isFresh && LONG_JOBS.includes(command) ? HEAPS : undefined;
-    const env = (await withoutSecrets(again ?? process.env)) ?? again;
-    const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-    if (env !== undefined) process.execve(process.execPath, args, env);
+  if ('execve' in process && isFresh && LONG_JOBS.includes(command)) {
+    process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], HEAPS);
   }
   await import('../dist/cli/main.js');
 } else if (existsSync(bundled)) {
   const { spawn } = await import('node:child_process'); // 6 ms that the others need not wait for
+  const { eraseSecrets } = await import('../dist/cli/environment-block.js');
+  try {
+    eraseSecrets();
+  } catch {
+    // The child cannot erase its own either, and tells it.
+  }
   const child = spawn(bundled, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: 'inherit',
-    env: (await withoutSecrets(HEAPS)) ?? HEAPS,
+    env: HEAPS,
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
@@ -47,22 +50,6 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
     `nixcache needs Node 22.19 or newer, this is ${process.version}; install one, for instance with: npm install -g node@24\n`,
   );
   process.exitCode = 2;
-}
-
-/**
- * The environment to start anew with, or a child: other programs can read the one that a process was started with. In that
- * of a parent, which stays, the secrets are overwritten. Undefined where there are none.
- */
-async function withoutSecrets(env) {
-  const { eraseSecrets, handOver } = await import('../dist/cli/hand-over.js');
-  let handedOver;
-  try {
-    handedOver = handOver(env);
-    if (handedOver !== undefined && !('execve' in process)) eraseSecrets();
-  } catch (error) {
-    process.stderr.write(`nixcache: warning: secrets stay in the environment of this process: ${error.message}\n`);
-  }
-  return handedOver;
 }
 
 /**

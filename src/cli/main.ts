@@ -8,17 +8,26 @@ import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
+import { eraseSecrets } from './environment-block.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { reportFailure } from './failure.ts';
-import { takeOver } from './hand-over.ts';
 import { endAtOnce, interruptible } from './interruption.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
 import { secretsInUrls } from './ui/secrets.ts';
 
 async function main(): Promise<void> {
-  const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: { ...process.env } });
+  const env: Environment = { ...process.env };
+  const output = new Output({ stdout: process.stdout, stderr: process.stderr, env });
   output.configure({ json: wantsJson(process.argv) }); // before anything can go wrong
+  for (const name of OWN_SECRETS) output.addSecret(env[name]);
+  try {
+    eraseSecrets();
+  } catch {
+    output.warn(
+      'this system does not let secrets be taken out of the environment of a process, where builds without a sandbox can read them; give them in files',
+    );
+  }
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
   const onSignals: Pick<CommandContext, 'onHangUp' | 'stopMs'> = {};
@@ -36,17 +45,11 @@ async function main(): Promise<void> {
   for (const event of ['uncaughtException', 'unhandledRejection']) {
     process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));
   }
-  let env: Environment;
   let cwd: string;
   try {
-    env = takeOver(process.env);
     cwd = workingDirectory();
   } catch (error) {
     process.exit(reportFailure(error, failure));
-  }
-  for (const name of OWN_SECRETS) {
-    delete process.env[name];
-    output.addSecret(env[name]);
   }
   const context = Object.assign(onSignals, {
     ...{ output, env, cwd, stdin: process.stdin, signal, exitCode: undefined },

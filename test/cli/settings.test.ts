@@ -17,8 +17,6 @@ const SOURCES = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts'))
   .map((file) => ({ file, text: readFileSync(join(SRC, file), 'utf8') }));
 
-/** Of the program's own making, for a process that it starts. */
-const INTERNAL = ['NIXCACHE_HANDED_OVER'];
 /** Not a setting: it chooses the repository in the registry where nothing else chooses the cache. */
 const OF_THE_DEFAULT_CACHE = ['NIXCACHE_REPO', 'NIXCACHE_REGISTRY'];
 
@@ -61,7 +59,7 @@ it('every variable that is read is one that some help tells of', () => {
     [...text.matchAll(/'(NIXCACHE_[A-Z_]*[A-Z])'/g)].map(([, name = '']) => name),
   );
   expect(read.length).toBeGreaterThan(10);
-  const known = [...INTERNAL, ...OF_THE_DEFAULT_CACHE];
+  const known = OF_THE_DEFAULT_CACHE;
   expect([...new Set(read)].filter((name) => !known.includes(name) && !told.includes(name))).toEqual([]);
 });
 

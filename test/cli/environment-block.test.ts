@@ -1,0 +1,43 @@
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { expect, it } from 'vitest';
+import { secretsIn } from '../../src/cli/environment-block.ts';
+
+const SECRETS = { NIXCACHE_PASSWORD: 'open=se\nsame77', NIX_SIGNING_KEY: 'a-1:x', GH_TOKEN: '' };
+
+const found = (block: string): string[] =>
+  secretsIn(Buffer.from(block, 'latin1')).map(({ at, length }) => block.slice(at, at + length));
+
+it.each([
+  ['none', 'LANG=C\0PATH=/bin\0', []],
+  ['nothing', '', []],
+  ['one between others', 'LANG=C\0GITHUB_TOKEN=t=1\0PATH=/bin\0', ['GITHUB_TOKEN=t=1']],
+  ['one twice', 'GH_TOKEN=a\0GH_TOKEN=b\0', ['GH_TOKEN=a', 'GH_TOKEN=b']],
+  ['names that only look so', 'MY_GH_TOKEN=a\0GH_TOKEN_OLD=b\0GH_TOKEN\0A=GH_TOKEN=c\0', []],
+  ['gaps, and an end without its NUL', '\0\0A=b\0\0NIX_SIGNING_KEY=k', ['NIX_SIGNING_KEY=k']],
+])('finds what a block holds: %s', (_, block, secrets) => {
+  expect(found(block)).toEqual(secrets);
+});
+
+it('leaves neither names nor values in the block of a process, nor in process.env, and all else as it was', async () => {
+  const file = fileURLToPath(new URL('../../src/cli/environment-block.ts', import.meta.url));
+  const script = `
+    import { readFileSync } from 'node:fs';
+    import { eraseSecrets } from ${JSON.stringify(file)};
+    const before = { ...process.env };
+    eraseSecrets();
+    eraseSecrets();
+    const block = readFileSync('/proc/self/environ', 'utf8').split('\\0').filter((entry) => entry !== '');
+    console.log(JSON.stringify({ before, after: { ...process.env }, block }));`;
+  const env = { LANG: 'C', LC_ALL: 'C', ...SECRETS, OTHER: 'x=GH_TOKEN=y' };
+  const { stdout } = await execa(process.execPath, ['--input-type=module', '--eval', script], {
+    env,
+    extendEnv: false,
+  });
+  const rest = { LANG: 'C', LC_ALL: 'C', OTHER: 'x=GH_TOKEN=y' };
+  expect(JSON.parse(stdout)).toEqual({
+    before: env,
+    after: rest,
+    block: Object.entries(rest).map(([name, value]) => `${name}=${value}`),
+  });
+});
