@@ -149,9 +149,12 @@ export function formatRetry({ error, delayMs, attempt, attempts, asked }: RetryE
 
 /** Who waits would else wait a deadline for each attempt, some ten minutes. */
 const silent = (error: NetworkError, times: number): NetworkError =>
-  new NetworkError(`${error.message} It has answered nothing ${times} times in a row, so this gives up`, {
-    ...{ cause: error, host: error.host, retryable: false, silent: true },
-  });
+  new NetworkError(
+    `${error.message} It has answered nothing${times > 1 ? ` ${times} times in a row` : ''}, so this gives up`,
+    {
+      ...{ cause: error, host: error.host, retryable: false, silent: true },
+    },
+  );
 
 function tried(error: Error, attempts: number): Error {
   if (error instanceof HttpError) error.attempts = attempts;

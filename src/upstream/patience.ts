@@ -26,8 +26,11 @@ export const PROMPT: Patience = {
   silence: { quietMs: 5000, firstMs: 9000, latencies: 3, suspectMs: 1000 },
 };
 
-/** For `publish`: what is not known has to be built or pushed, so a short outage is waited out; a long one costs seconds. */
+/**
+ * For `publish`: what is not known has to be built or pushed, so a short outage is waited out; a long one costs seconds. A cache
+ * that is silent until its deadline is not asked for the next path either, but looked at again beside the work.
+ */
 export const PATIENT: Patience = {
-  retry: { attempts: 5, baseDelayMs: 500, maxDelayMs: 4000, deadlineMs: 60_000 },
-  breaker: { failures: 10, spanMs: 5000, openMs: 30_000, maxOpenMs: 300_000 },
+  retry: { attempts: 5, baseDelayMs: 500, maxDelayMs: 4000, deadlineMs: 60_000, maxSilences: 1 },
+  breaker: { failures: 10, spanMs: 5000, openMs: 5000, maxOpenMs: 60_000 },
 };

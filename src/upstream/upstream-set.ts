@@ -12,7 +12,7 @@ import type { UpstreamCache } from './upstream-cache.ts';
 export interface WhichHaveOptions extends CallOptions {
   /** Requests to one upstream at once; default 64. */
   readonly concurrency?: number | undefined;
-  /** After each path that is settled. */
+  /** At the beginning, and after each path that is settled. */
   readonly onEvent?: ((event: WhichHaveEvent) => void) | undefined;
 }
 
@@ -66,6 +66,7 @@ export async function whichHave(
     asked += 1;
     onEvent?.({ asked, total: paths.length });
   };
+  if (paths.length > 0) onEvent?.({ asked, total: paths.length });
   try {
     await Promise.all(paths.map(({ path }) => settle(path)));
   } finally {

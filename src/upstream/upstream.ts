@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../http/clock.ts';
 import { HttpError } from '../http/http-error.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
 import { isConnectTimeout, NetworkError, timeoutError } from '../http/network-error.ts';
-import { Retrier, type RetryCall } from '../http/retry.ts';
+import { Retrier, type RetryCall, type RetryEvent } from '../http/retry.ts';
 import { MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { type ParsedNixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-info.ts';
 import { parseRealisation, type Realisation } from '../nix/realisation.ts';
@@ -34,6 +34,8 @@ export interface UpstreamOptions {
   readonly patience?: Patience | undefined;
   readonly storeDir?: string | undefined;
   readonly clock?: Clock | undefined;
+  /** Something is asked for again after a while. */
+  readonly onRetry?: ((event: RetryEvent) => void) | undefined;
   /** The breaker opened or closed again. */
   readonly onHealthChange?: ((health: UpstreamHealth) => void) | undefined;
 }
@@ -81,7 +83,7 @@ export class Upstream {
   #lastUrl = 'nix-cache-info';
 
   constructor(cache: UpstreamCache, options: UpstreamOptions) {
-    const { http, patience = PATIENT, clock = systemClock, onHealthChange } = options;
+    const { http, patience = PATIENT, clock = systemClock, onRetry, onHealthChange } = options;
     this.cache = cache;
     this.id = createHash('sha256').update(cache.url).digest('hex').slice(0, 12);
     this.#clock = clock;
@@ -89,16 +91,15 @@ export class Upstream {
     this.#source = cache.url.startsWith('file:')
       ? new DirectorySource(cache.url)
       : new HttpSource(cache, http, this.#clock);
-    this.#retrier = new Retrier({ policy: patience.retry, clock });
-    this.#announced = new Retrier({ policy: patience.announced ?? patience.retry, clock });
+    this.#retrier = new Retrier({ policy: patience.retry, clock, onRetry });
+    this.#announced = new Retrier({ policy: patience.announced ?? patience.retry, clock, onRetry });
     const { silence: policy } = patience;
     this.#breaker = new CircuitBreaker({
       name: cache.url,
       policy: patience.breaker,
       clock,
-      ...(policy === undefined
-        ? { verdict: (error: unknown) => (verdictOn(error) === 'answer' ? 'answer' : 'outage') }
-        : { verdict: verdictOn, probe: (signal: AbortSignal) => this.#probe(signal) }),
+      verdict: verdictOn,
+      probe: (signal) => this.#probe(signal),
       onChange: () => onHealthChange?.(this.health()),
     });
     this.#watch =
@@ -202,7 +203,7 @@ export class Upstream {
   ): Promise<T | undefined> {
     const { timeoutMs } = this.cache;
     this.#lastUrl = url;
-    const expired = (): Error => this.#timeoutError('no whole answer in time', url);
+    const expired = (): Error => this.#timeoutError(`no whole answer within ${Math.round(timeoutMs / 1000)} s`, url);
     const read = async (signal: AbortSignal): Promise<T | undefined> => {
       const file = await this.#source.open(url, { signal, via });
       if (file === undefined) return undefined;

@@ -3,13 +3,12 @@ import type { CacheSetting } from '../../config/cache-reference.ts';
 import { type BasicCredentials, CREDENTIALS, resolveCredentials } from '../../config/credentials.ts';
 import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
-import { DEFAULT_RETRY_POLICY, formatRetry, type RetrierOptions, type RetryEvent } from '../../http/retry.ts';
+import { DEFAULT_RETRY_POLICY, type RetrierOptions } from '../../http/retry.ts';
 import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
 import type { CacheReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
 import { readStandardInput } from '../standard-input.ts';
-import type { Output } from '../ui/output.ts';
-import { tellingSilence } from './telling-silence.ts';
+import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
 export interface OpenStoreOptions {
   /** Whether a layout that is not there is made. Readers see an empty cache instead. */
@@ -50,8 +49,7 @@ export async function openStore(
   const [{ RemoteRepository }, { findScheme }, { credentialsProvider }] = await loadRegistries();
   const { host, repository } = cache.reference;
   const { plainHttp } = cache;
-  const tellSilence = (asked: string): void => output.info(`waiting for ${asked}, which has not answered for 5 s`);
-  const http = options.retry === undefined ? tellingSilence(options.http, tellSilence) : options.http;
+  const http = options.retry === undefined ? tellingSilence(options.http, tellSilence(output)) : options.http;
   const kind = cache.registryKind;
   return new RemoteRepository({
     ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
@@ -65,20 +63,6 @@ export async function openStore(
  * running: that is said while whoever asked still looks.
  */
 const USUAL_RETRIES = { ...DEFAULT_RETRY_POLICY, firstContactMs: 3000, firstAnswerMs: 15_000, maxSilences: 2 };
-
-/** Many requests fail together, and none of them is worth more than a line in this time. */
-const MIN_RETRY_LINE_MS = 5000;
-
-/** Says what keeps us waiting. */
-function tellRetries(output: Output): (event: RetryEvent) => void {
-  let lastMs = Number.NEGATIVE_INFINITY;
-  return (event) => {
-    const nowMs = performance.now();
-    if (nowMs - lastMs < MIN_RETRY_LINE_MS) return;
-    lastMs = nowMs;
-    output.info(formatRetry(event));
-  };
-}
 
 /** A password or token with some claims in it is a few KiB. */
 const MAX_PASSWORD_BYTES = 64 * 1024;

@@ -23,6 +23,7 @@ import type { Output } from '../ui/output.ts';
 import { convertStore } from './convert-store.ts';
 import { loadStore, type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
 import { type Provenance, provenanceOf } from './provenance.ts';
+import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
 export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'http'>> {
   /** Default: the cache that the command is about. */
@@ -133,10 +134,7 @@ export class Session implements AsyncDisposable {
   }
 
   /** In the order to ask them; with Nix's own logins for those that come without one. */
-  upstreams(
-    settings: readonly UpstreamSetting[],
-    options: { readonly patience: Patience; readonly storeDir?: string | undefined },
-  ): readonly Upstream[] {
+  upstreams(settings: readonly UpstreamSetting[], options: Omit<OpenUpstreamsOptions, 'output'>): readonly Upstream[] {
     for (const { url, ignored = [] } of settings) {
       if (ignored.length === 0) continue;
       this.onWarning(
@@ -180,18 +178,24 @@ interface OpenUpstreamsOptions {
   readonly patience: Patience;
   readonly storeDir?: string | undefined;
   readonly output: Output;
+  /** Whether it is said that one keeps us waiting, for who looks on. */
+  readonly tellsWaits?: boolean | undefined;
 }
 
 /** In the order to ask them: those without a proxy by `http`. */
 export function openUpstreams(
   settings: readonly UpstreamSetting[],
   { http, proxied }: UpstreamClients,
-  { output, ...options }: OpenUpstreamsOptions,
+  { output, tellsWaits = false, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
   return inOrder(settings).map((setting) => {
     const { proxy } = setting;
     output.addSecret(URL.parse(proxy ?? '')?.password);
-    return new Upstream(setting, { http: proxy === undefined ? http : proxied(proxy), ...options });
+    const client = proxy === undefined ? http : proxied(proxy);
+    const telling = tellsWaits
+      ? { http: tellingSilence(client, tellSilence(output)), onRetry: tellRetries(output) }
+      : { http: client };
+    return new Upstream(setting, { ...telling, ...options });
   });
 }
 

@@ -55,9 +55,9 @@ async function openSource(
   const { signal } = session.context;
   if (source.kind === 'upstream') {
     const settings = [source.upstream];
-    const [asking] = session.upstreams(settings, { patience: PATIENT });
+    const [asking] = session.upstreams(settings, { patience: PATIENT, tellsWaits: true });
     const storeDir = (await asking?.fetchCacheInfo({ signal }))?.storeDir ?? DEFAULT_STORE_DIR;
-    const [upstream] = session.upstreams(settings, { patience: PATIENT, storeDir });
+    const [upstream] = session.upstreams(settings, { patience: PATIENT, tellsWaits: true, storeDir });
     if (!upstream) throw new Error('an upstream that is named is opened');
     const paths = texts && (await storePathsOf(texts, storeDir, session));
     return (options) => copyUpstream({ ...options, source: upstream, storeDir, paths });

@@ -58,7 +58,11 @@ export async function openPublisher(
   if (writable.status === 'rejected') throw writable.reason;
   const localStore = local.value;
   const reader = read.value;
-  const upstreams = session.upstreams(settings.upstreams, { patience: PATIENT, storeDir: localStore.storeDir });
+  const upstreams = session.upstreams(settings.upstreams, {
+    patience: PATIENT,
+    tellsWaits: true,
+    storeDir: localStore.storeDir,
+  });
   return { store, reader, localStore, command, upstreams, keys };
 }
 

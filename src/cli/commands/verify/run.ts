@@ -42,7 +42,7 @@ export async function runVerify(call: Call): Promise<void> {
   const report = await verifyCache({
     ...session.provenance,
     ...{ store, mirror, legacy, signal },
-    upstreams: session.upstreams(settings.upstreams, { patience: PATIENT }),
+    upstreams: session.upstreams(settings.upstreams, { patience: PATIENT, tellsWaits: true }),
     trustedPublicKeys: settings.trustedPublicKeys,
     contents: settings.contents,
     repair: settings.repair ? { ...settings, local } : undefined,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { tellingSilence } from '../../../src/cli/session/telling-silence.ts';
+import { tellingSilence } from '../../../src/cli/session/telling-waits.ts';
 import type { HttpFetch, HttpRequest } from '../../../src/http/http-fetch.ts';
 
 beforeEach(() => {
