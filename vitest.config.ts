@@ -12,6 +12,8 @@ export default defineConfig({
     // Against what hangs; how fast the machine is decides nothing.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // So too for what a test waits for; vitest's own second is a guess about the machine.
+    expect: { poll: { timeout: 60_000, interval: 10 } },
     pool: 'forks',
     // One more than there are cores: much of the time, tests wait for processes, disks and clocks.
     maxWorkers: availableParallelism() + 1,

@@ -1,6 +1,7 @@
 /** Runs the real command line in a process of its own, from the sources: Node strips the types. */
 import { fileURLToPath } from 'node:url';
 import { execa, type Options } from 'execa';
+import { sayings } from '../support/sayings.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
@@ -43,6 +44,8 @@ export async function runCli(args: readonly string[], options: RunCliOptions = {
 export interface RunningCli extends AsyncDisposable {
   /** The first line that was waited for. */
   readonly firstLine: string;
+  /** Resolves once stderr has held `text`; rejects when the command ends without. */
+  said(text: string): Promise<void>;
   signal(name: NodeJS.Signals): void;
   readonly result: Promise<CliResult>;
 }
@@ -55,16 +58,18 @@ export async function startCli(
 ): Promise<RunningCli> {
   const child = execa(process.execPath, [MAIN, ...args], optionsOf(options));
   const result = child.then(({ exitCode, stdout, stderr }) => ({ exitCode, stdout, stderr }));
-  const said = new Promise<string>((resolve) => {
+  const said = sayings(child.stderr, result);
+  const begun = new Promise<string>((resolve) => {
     let text = '';
     child[until.stream].on('data', (chunk: Buffer) => {
       text += chunk;
       if (text.includes(until.text)) resolve(text);
     });
   });
-  const text = await Promise.race([said, result.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
+  const text = await Promise.race([begun, result.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
   return {
     firstLine: text.split('\n', 1)[0] ?? '',
+    said,
     signal: (name) => child.kill(name),
     result,
     [Symbol.asyncDispose]: async () => {

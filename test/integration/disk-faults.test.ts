@@ -196,7 +196,7 @@ describe('a registry that goes away in the middle of a publish', () => {
     });
     const stored = async (): Promise<number> =>
       (await hashFiles(join(host.registry.directory, 'data')).catch(() => new Map())).size;
-    await expect.poll(stored, { timeout: 20_000, interval: 20 }).toBeGreaterThan(0);
+    await expect.poll(stored).toBeGreaterThan(0);
     await delay(afterMs);
     await host.registry.pause();
     await delay(1500);

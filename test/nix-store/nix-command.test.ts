@@ -131,7 +131,7 @@ describe('with a nix', () => {
 
   it('kills what does not stop when asked politely', async () => {
     const dir = await tempDir();
-    const command = playing(dir, "trap 'touch asked' TERM; touch ready; while :; do sleep 0.05; done", 300);
+    const command = playing(dir, "trap 'touch asked' TERM; touch ready; while :; do sleep 0.05; done", 2000);
     const controller = new AbortController();
     const running = command.nix(['eval'], { signal: controller.signal });
     await expect.poll(() => existsSync(join(dir, 'ready'))).toBe(true);

@@ -87,7 +87,7 @@ describe('a cache with paths', () => {
     const { app, reader, text, narInfo, events, status } = setUp(far);
     reader.add({ baseName: baseName(5), nar: NAR });
     app.load();
-    await vi.waitFor(() => expect(events).toHaveLength(1));
+    await expect.poll(() => events).toHaveLength(1);
     for (let i = 0; i < 3; i++) expect((await narInfo(1)).status).toBe(404);
     expect(await text('/nix-cache-info')).toContain('StoreDir: /nix/store\n');
     expect(events).toEqual([

@@ -3,6 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa, type Options } from 'execa';
+import { sayings } from './sayings.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BIN = join(ROOT, 'bin/nixcache.js');
@@ -53,24 +54,6 @@ export interface RunningCli extends AsyncDisposable {
   said(text: string): Promise<void>;
   signal(name: NodeJS.Signals): void;
   readonly result: Promise<CliResult & { readonly signal: string | undefined }>;
-}
-
-/** Resolves once `stderr` has held a text; rejects when the command ends without. */
-function sayings(stderr: NodeJS.ReadableStream, result: Promise<CliResult>): (text: string) => Promise<void> {
-  let text = '';
-  const waiting: { readonly text: string; readonly resolve: () => void }[] = [];
-  stderr.on('data', (chunk: Buffer) => {
-    text += chunk;
-    for (const each of waiting) if (text.includes(each.text)) each.resolve();
-  });
-  return (wanted) => {
-    const said = new Promise<void>((resolve) => {
-      waiting.push({ text: wanted, resolve });
-      if (text.includes(wanted)) resolve();
-    });
-    const ended = result.then(({ stderr }) => Promise.reject(new Error(`it never said '${wanted}': ${stderr}`)));
-    return Promise.race([said, ended]);
-  };
 }
 
 /** Starts a command and does not wait for it. */

