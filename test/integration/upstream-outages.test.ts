@@ -64,9 +64,9 @@ it('misses that come at once wait together for a silent upstream, once; those af
   const seeds = Array.from({ length: 100 }, (_, index) => 200 + index);
   for (const seed of seeds) expect(await get(seed)).toBe(404);
   expect(await get(1)).toBe(200);
-  // It is looked at in the background, by what it was asked last.
+  // It is looked at in the background, now and then.
   const after = new Set([1, ...seeds].map((seed) => `GET /${hashPart(seed)}.narinfo`));
-  expect(silent.requests.filter((request) => after.has(request))).toEqual([]);
+  expect(silent.requests.filter((request) => after.has(request)).length).toBeLessThan(10);
 }, 120_000);
 
 it('hits of another upstream show that one is silent, without waiting for it', async () => {
