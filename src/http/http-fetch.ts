@@ -50,6 +50,8 @@ export interface HttpResponse {
   readonly url: URL;
   /** Where the request went first. */
   readonly asked: URL;
+  /** A piece of the answer as it may be quoted: who answers may repeat what was sent. */
+  readonly withoutSecrets?: ((text: string) => string) | undefined;
 }
 
 /** What messages say of a request. */

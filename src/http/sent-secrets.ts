@@ -3,9 +3,15 @@ import type { Exchange } from './redirects.ts';
 
 /**
  * `lasting` is a credential, in the form in which it is sent and as what that form holds; `passing` the signature of one
- * URL, of which a long run sees many.
+ * URL, of which a long run sees many. The first `publicLength` characters are no secret.
  */
-export type OnSecret = (secret: string, kind: 'lasting' | 'passing') => void;
+export type OnSecret = (secret: string, kind: 'lasting' | 'passing', publicLength?: number) => void;
+
+/** Hears of every secret before it is sent, and takes them out of what was answered. */
+export interface SecretKeeper {
+  readonly onSecret: OnSecret;
+  readonly withoutSecrets: (text: string) => string;
+}
 
 const HEADERS = ['authorization', 'proxy-authorization', 'cookie'];
 const FIELDS = ['refresh_token', 'password', 'access_token', 'client_secret'];
@@ -25,9 +31,13 @@ export function tellSecrets({ url, headers, body }: Exchange, onSecret: OnSecret
 
 function tellHeader(value: string, onSecret: OnSecret): void {
   const [, scheme = '', credentials = value] = /^([\w-]+) +(\S.*)$/.exec(value) ?? [];
-  onSecret(credentials, 'lasting');
-  if (scheme.toLowerCase() !== 'basic') return;
+  if (scheme.toLowerCase() !== 'basic') {
+    onSecret(credentials, 'lasting');
+    return;
+  }
   const pair = Buffer.from(credentials, 'base64').toString('utf8');
-  onSecret(pair, 'lasting');
-  onSecret(pair.slice(pair.indexOf(':') + 1), 'lasting');
+  const user = pair.slice(0, pair.indexOf(':') + 1);
+  onSecret(credentials, 'lasting', Math.ceil((Buffer.byteLength(user) * 4) / 3));
+  onSecret(pair, 'lasting', user.length);
+  onSecret(pair.slice(user.length), 'lasting');
 }

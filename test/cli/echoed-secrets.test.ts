@@ -78,3 +78,16 @@ describe.each(KINDS)('%s', (_, asked, auth) => {
     expect(shown).not.toContain('hunter22');
   });
 });
+
+it.each(['doctor', 'list'])(
+  'a password that is a common word is not in what %s quotes, in its result either',
+  async (command) => {
+    scheme = 'Basic';
+    const env = { HOME: await tempDir(), NIXCACHE_USERNAME: 'me', NIXCACHE_PASSWORD: 'walker' };
+    const { stdout, stderr } = await runCli([command, '--cache', `${host}/o/walker-1`, '--json'], { env });
+    expect(stdout).toContain('denied');
+    const elsewhere = (stdout + stderr).replaceAll('walker-1', '');
+    expect(elsewhere).not.toContain('walker');
+    expect(elsewhere).not.toContain(base64('me:walker'));
+  },
+);

@@ -64,8 +64,8 @@ export class Session implements AsyncDisposable {
   }
 
   get http(): HttpClient {
-    const onSecret = this.context.output.onSecret;
-    this.#http ??= this.add(new HttpClient({ ...this.#httpOptions, onSecret }), (client) => client.destroy());
+    const { secrets } = this.context.output;
+    this.#http ??= this.add(new HttpClient({ ...this.#httpOptions, secrets }), (client) => client.destroy());
     return this.#http;
   }
 
@@ -151,8 +151,8 @@ export class Session implements AsyncDisposable {
 
   /** One for each proxy, however often a server reads its settings again. */
   #proxiedBy(proxy: string): HttpFetch {
-    const onSecret = this.context.output.onSecret;
-    const open = (): HttpClient => this.add(new HttpClient({ proxy, onSecret }), (client) => client.destroy());
+    const secrets = this.context.output.secrets;
+    const open = (): HttpClient => this.add(new HttpClient({ proxy, secrets }), (client) => client.destroy());
     const client = this.#proxied.get(proxy) ?? open();
     this.#proxied.set(proxy, client);
     return client;

@@ -12,7 +12,7 @@ import {
   formatWorkflowCommand,
   isGitHubActions,
 } from '../../github/actions.ts';
-import type { OnSecret } from '../../http/sent-secrets.ts';
+import type { SecretKeeper } from '../../http/sent-secrets.ts';
 import { toJson, visible, withoutCommands } from './plain-text.ts';
 import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
 import { Secrets } from './secrets.ts';
@@ -86,8 +86,11 @@ export class Output {
   }
 
   /** The same, of what is being sent. */
-  readonly onSecret: OnSecret = (secret, kind) =>
-    kind === 'lasting' ? this.#secrets.add(secret) : this.#secrets.addPassing(secret);
+  readonly secrets: SecretKeeper = {
+    onSecret: (secret, kind, publicLength) =>
+      kind === 'lasting' ? this.#secrets.add(secret, publicLength) : this.#secrets.addPassing(secret),
+    withoutSecrets: (text) => this.#secrets.redact(text),
+  };
 
   /** The result: `value` as one line of JSON with `--json`, otherwise the text of `human`. */
   result(value: unknown, human: () => string): void {
@@ -97,12 +100,15 @@ export class Output {
 
   /** A result that is JSON with and without `--json`. */
   jsonLine(value: unknown): void {
-    this.#writeResult(toJson(value));
+    const whole = toJson(value);
+    // What is no text stays what it is: a number, say, that a password has too.
+    const shown = this.#secrets.redact(whole, 'result') === whole ? whole : toJson(this.#withoutSecrets(value));
+    this.#writeResult(shown, { isClean: true });
   }
 
   /** With `--json`, the document of a command that failed before it had another: stdout always holds one. */
   failure(code: string, message: string): void {
-    if (this.#json && !this.#hasResult) this.jsonLine({ error: { code, message } });
+    if (this.#json && !this.#hasResult) this.jsonLine({ error: { code, message: this.#secrets.redact(message) } });
   }
 
   /** A line of the result that is the same with and without `--json`. */
@@ -169,13 +175,14 @@ export class Output {
 
   /** Markdown for the job's page on GitHub; nowhere else it goes. */
   async stepSummary(markdown: string): Promise<void> {
-    const text = cutSummary(`${this.#secrets.redact(markdown)}\n`);
+    const text = cutSummary(`${this.#secrets.redact(markdown, 'result')}\n`);
     await this.#tellStep('GITHUB_STEP_SUMMARY', text, "the job's page does not get this step's summary");
   }
 
   /** Values for later steps of a GitHub job. */
   async stepOutputs(values: Readonly<Record<string, string>>): Promise<void> {
-    const text = this.#secrets.redact(formatOutputs(values));
+    const shown = Object.entries(values).map(([name, value]) => [name, this.#secrets.redact(value, 'result')]);
+    const text = formatOutputs(Object.fromEntries(shown));
     await this.#tellStep('GITHUB_OUTPUT', text, "later steps do not get this step's outputs");
   }
 
@@ -235,12 +242,24 @@ export class Output {
     return !stream.isTTY || Boolean(variable(this.#env, 'NO_COLOR')) || variable(this.#env, 'TERM') === 'dumb';
   }
 
-  #writeResult(text: string): void {
+  #writeResult(text: string, { isClean = false }: { readonly isClean?: boolean } = {}): void {
     this.#hasResult = true;
     const live = this.#stdout.isTTY ? this.#live : [];
     if (live.length > 0) this.#drawLive([]);
-    this.#stdout.write(`${this.#emphasise(this.#harmless(this.#secrets.redact(text)))}\n`);
+    const shown = isClean ? text : this.#secrets.redact(text, 'result');
+    this.#stdout.write(`${this.#emphasise(this.#harmless(shown))}\n`);
     if (live.length > 0) this.#drawLive(live);
+  }
+
+  /** `value`, which becomes JSON, with secrets blotted out of its texts and keys alone. */
+  #withoutSecrets(value: unknown): unknown {
+    const shown = (text: string): string => this.#secrets.redact(text, 'result');
+    const plain: unknown = JSON.parse(JSON.stringify(value), (_key, each: unknown) => {
+      if (typeof each === 'string') return shown(each);
+      if (typeof each !== 'object' || each === null || Array.isArray(each)) return each;
+      return Object.fromEntries(Object.entries(each).map(([key, held]) => [shown(key), held]));
+    });
+    return plain;
   }
 
   /** On a terminal, what nobody should overlook has a colour: the word for it begins a line. */

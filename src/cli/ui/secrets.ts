@@ -1,4 +1,9 @@
-/** Texts that must never be shown, and their removal from whatever is written. */
+/**
+ * Texts that must never be shown, and their removal from whatever is written.
+ *
+ * What else has the same letters is left alone: a name that is blotted out makes a result useless, and tells the password
+ * to whoever knows the name. docs/threat-model.md says what is blotted out where.
+ */
 
 const MASK = '***';
 /** Shorter ones would blot out ordinary words, and protect nobody. */
@@ -11,22 +16,34 @@ const MAX_PASSING = 256;
 /** So much of a long secret is blotted out with what follows it: a quotation may be cut short. */
 const CUT_LENGTH = 16;
 
+/** The story, on stderr, quotes what others said; a result is ours, and is read by programs. */
+type Place = 'story' | 'result';
+
+interface Form {
+  readonly text: string;
+  readonly strength: Strength;
+  /** How it begins, where that too is secret, and more of it than of anything else. */
+  readonly start: string | undefined;
+}
+
 export class Secrets {
   readonly #known = new Set<string>();
-  readonly #forms = new Set<string>();
+  readonly #forms = new Map<string, Form>();
   readonly #passing = new Set<string>();
-  #sorted: readonly string[] | undefined;
+  #sorted: readonly Form[] | undefined;
 
-  /** Learns a secret in every form in which it may turn up; a key `name:base64` without its name, which is public. */
-  add(secret: string | undefined): void {
+  /**
+   * Learns a secret in every form in which it may turn up; a key `name:base64` without its name, which is public. So may
+   * be the first `publicLength` characters of others: a user's name before the password.
+   */
+  add(secret: string | undefined, publicLength = 0): void {
     const text = secret?.trim() ?? '';
     if (this.#known.has(text)) return;
     this.#known.add(text);
     this.#sorted = undefined;
-    const parts = [text, ...(/^[^\s:]+:[A-Za-z0-9+/=\s]{40,}$/.test(text) ? [text.slice(text.indexOf(':') + 1)] : [])];
-    for (const part of parts.flatMap((each) => [each, ...each.split('\n').map((line) => line.trim())])) {
-      if (part.length < MIN_LENGTH) continue;
-      for (const form of formsOf(part)) this.#forms.add(form);
+    for (const part of partsOf(text)) {
+      const isWhole = part === text;
+      for (const form of formsOf(part, isWhole ? publicLength : 0)) this.#forms.set(form.text, form);
     }
   }
 
@@ -42,17 +59,89 @@ export class Secrets {
     }
   }
 
-  redact(text: string): string {
+  redact(text: string, place: Place = 'story'): string {
     let shown = redactUrls(text);
-    // The longest first: one secret may hold another.
-    const passing = [...this.#passing].flatMap((each) => [each, encodeURIComponent(each)]);
-    this.#sorted ??= [...this.#forms, ...passing].sort((a, b) => b.length - a.length);
-    for (const form of this.#sorted) {
-      shown = shown.replaceAll(form, MASK);
-      if (form.length >= 2 * CUT_LENGTH) shown = withoutCut(shown, form.slice(0, CUT_LENGTH));
+    for (const { text: form, strength, start } of this.#allForms()) {
+      const where = WHERE[place][strength];
+      if (where === 'nowhere' || !shown.includes(start ?? form)) continue;
+      shown = where === 'anywhere' ? shown.replaceAll(form, MASK) : shown.replaceAll(alone(form), MASK);
+      if (start !== undefined) shown = withoutCut(shown, start);
     }
     return shown;
   }
+
+  /** The longest first: one secret may hold another. */
+  #allForms(): readonly Form[] {
+    const passing = [...this.#passing].flatMap((each) => [each, encodeURIComponent(each)]);
+    this.#sorted ??= [...this.#forms.values(), ...passing.map((text) => formOf(text))].sort(
+      (a, b) => b.text.length - a.text.length,
+    );
+    return this.#sorted;
+  }
+}
+
+/**
+ * How a secret looks: like nothing else; like a password, a word of letters and digits; or like a name that other things
+ * have too: `ubuntu`, `x86_64-linux`, `cache.example.org-1`.
+ */
+type Strength = 'random' | 'password' | 'name';
+
+const WHERE = {
+  story: { random: 'anywhere', password: 'anywhere', name: 'alone' },
+  result: { random: 'anywhere', password: 'alone', name: 'nowhere' },
+} as const;
+
+/** What names are joined by. */
+const JOINTS = /[-_.:/+@]+/;
+const MIN_PASSWORD_LENGTH = 8;
+/** No word is as long, and no name changes as often between letters and digits, or small letters and capitals. */
+const MIN_RANDOM_WORD = 20;
+const MIN_RANDOM_CHANGES = 4;
+
+function strengthOf(secret: string): Strength {
+  const words = secret.split(JOINTS);
+  const changes = [...secret.matchAll(/[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])/g)].length;
+  if (/[^\w\-.:/+@]/.test(secret) || changes >= MIN_RANDOM_CHANGES) return 'random';
+  if (words.some((word) => word.length >= MIN_RANDOM_WORD)) return 'random';
+  const isMixed = /\d/.test(secret) && /[A-Za-z]/.test(secret);
+  return isMixed && words.length === 1 && secret.length >= MIN_PASSWORD_LENGTH ? 'password' : 'name';
+}
+
+/** `form` where it is no part of a longer name. */
+const alone = (form: string): RegExp => {
+  const escaped = form.replaceAll(/[^A-Za-z0-9_]/gu, (sign) => `\\u{${sign.codePointAt(0)?.toString(16)}}`);
+  return new RegExp(`(?<![\\w+/\\-]|\\w\\.)${escaped}(?![\\w+/\\-]|\\.\\w)`, 'gu');
+};
+
+/** All of a secret that has several lines, and each; of keys what is secret; what only wraps a secret is none. */
+function partsOf(text: string): readonly string[] {
+  const secret = text.replace(WRAPPED_KEY_NAME, '').replaceAll(KEY_NAMES, '');
+  const keys = [...text.matchAll(KEY_NAMES)].map(
+    ({ 0: name, index }) => text.slice(index + name.length).split(/\s/, 1)[0] ?? '',
+  );
+  const lines = secret.split('\n').map((line) => line.trim());
+  const parts = [secret, secret.replaceAll(/\s+/g, ''), ...lines, ...keys];
+  return [...new Set(parts)].filter((part) => part.length >= MIN_LENGTH && !/^-----[A-Z ]+-----$/.test(part));
+}
+
+/** The names of keys `name:base64`, one or several; one key's base64 may be on several lines. */
+const KEY_NAMES = /(?<!\S)[^\s:]+:(?=[A-Za-z0-9+/=]{40,}(?!\S))/g;
+const WRAPPED_KEY_NAME = /^[^\s:]+:(?=[A-Za-z0-9+/=\s]{40,}$)/;
+
+function formOf(text: string, publicLength = 0): Form {
+  const strength = strengthOf(text);
+  const isLong = strength === 'random' && text.length >= 2 * CUT_LENGTH;
+  return { text, strength, start: isLong ? startOf(text, publicLength) : undefined };
+}
+
+/** The shortest start of `text` that is not public, and no name; undefined where it is nearly all of it. */
+function startOf(text: string, publicLength: number): string | undefined {
+  const min = Math.max(CUT_LENGTH, publicLength + CUT_LENGTH / 2);
+  for (let length = min; length <= text.length - CUT_LENGTH / 2; length += 1) {
+    const start = text.slice(0, length);
+    if (strengthOf(start) === 'random') return start;
+  }
+  return undefined;
 }
 
 /** `text` without words that begin like a secret. */
@@ -66,12 +155,22 @@ function withoutCut(text: string, start: string): string {
 }
 
 /** As it is, in URLs, in JSON, and within base64 of either alphabet, whatever stands before it: `user:` of a login. */
-function formsOf(secret: string): readonly string[] {
+function formsOf(secret: string, publicLength: number): readonly Form[] {
   const percent = encodeURIComponent(secret);
   const lower = percent.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
   const encoded = [0, 1, 2].flatMap((offset) => inBase64(secret, offset));
+  const publicText = secret.slice(0, publicLength);
   const plain = [secret, percent, lower, percent.replaceAll('%20', '+'), JSON.stringify(secret).slice(1, -1)];
-  return [...plain, ...encoded.flatMap((form) => [form, encodeURIComponent(form)])];
+  const encodedLength = Math.ceil((Buffer.byteLength(publicText) * 4) / 3);
+  return [
+    ...plain.map((text) => formOf(text, encodeURIComponent(publicText).length)),
+    ...encoded
+      .flatMap((form) => [form, encodeURIComponent(form)])
+      .map((text) => ({
+        ...formOf(text, publicLength === 0 ? 0 : encodedLength),
+        strength: 'random' as const,
+      })),
+  ];
 }
 
 /** Those characters of the base64 of `secret` after `offset` other bytes that depend on it alone. */

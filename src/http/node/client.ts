@@ -5,7 +5,7 @@ import type { Environment } from '../../environment.ts';
 import type { HttpFetch, HttpRequest, HttpResponse } from '../http-fetch.ts';
 import { isLoopbackHost } from '../http-fetch.ts';
 import { type Exchange, followRedirects } from '../redirects.ts';
-import { type OnSecret, tellSecrets } from '../sent-secrets.ts';
+import { type SecretKeeper, tellSecrets } from '../sent-secrets.ts';
 import { type Lanes, openLanes } from './dispatchers.ts';
 import { exchange } from './exchange.ts';
 import { type ProxyServer, parseProxy, proxyFor } from './proxies.ts';
@@ -19,8 +19,7 @@ export interface HttpClientOptions {
   /** Connections per origin, for large bodies as many again; default 128. Callers limit their own concurrency. */
   readonly connections?: number | undefined;
   readonly connectTimeoutMs?: number | undefined;
-  /** Hears of every secret before it is sent. */
-  readonly onSecret?: OnSecret | undefined;
+  readonly secrets?: SecretKeeper | undefined;
 }
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -35,12 +34,13 @@ export class HttpClient implements HttpFetch {
 
   request(request: HttpRequest): Promise<HttpResponse> {
     return followRedirects(request, async (each) => {
-      const { onSecret } = this.#options;
-      if (onSecret !== undefined) tellSecrets(each, onSecret);
+      const { secrets } = this.#options;
+      if (secrets !== undefined) tellSecrets(each, secrets.onSecret);
       const { dispatcher, proxy } = await this.#route(each);
       const login = proxy?.password ?? proxy?.username; // a name alone may be a token
-      if (login !== undefined) onSecret?.(login, 'lasting');
-      return await exchange(dispatcher, { ...each, via: proxy && `${proxy.host} (${proxy.from})` });
+      if (login !== undefined) secrets?.onSecret(login, 'lasting');
+      const response = await exchange(dispatcher, { ...each, via: proxy && `${proxy.host} (${proxy.from})` });
+      return { ...response, withoutSecrets: secrets?.withoutSecrets };
     });
   }
 

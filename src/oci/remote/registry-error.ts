@@ -42,10 +42,13 @@ export async function readRegistryError(response: HttpResponse, context: Refusal
   // A signed URL has expired, or the storage behind the registry is in trouble; the registry can name a fresh one.
   const elsewhere = response.url.origin !== context.origin;
   const facts = { ...read, retryable: read.retryable || elsewhere };
-  const errors = elsewhere ? [] : parseErrors(facts.bodyExcerpt);
+  const quotable = response.withoutSecrets ?? ((text: string) => text);
+  const errors = elsewhere
+    ? []
+    : parseErrors(facts.bodyExcerpt).map((each) => ({ ...each, message: quotable(each.message) }));
   const code = elsewhere ? 'ERR_REGISTRY' : errorCode(facts, errors);
   const said = errors.map((error) => `${error.code} ${error.message}`.trim()).join('; ');
-  const reason = said === '' ? plainExcerpt(facts.bodyExcerpt, response.headers['content-type']) : said;
+  const reason = said === '' ? plainExcerpt(quotable(facts.bodyExcerpt), response.headers['content-type']) : said;
   const hint = hintFor(code, facts, errors, context.kind);
   return new RegistryError(code, hint === undefined ? reason : `${reason}; ${hint}`.replace(/^; /, ''), facts, errors);
 }

@@ -136,6 +136,14 @@ describe('a secret', () => {
     expect(stderr.text).toBe('***\n');
   });
 
+  it('leaves JSON whole: a number that is a password too stays one', () => {
+    const { output, stdout } = keptOutput();
+    output.configure({ json: true });
+    for (const secret of ['87654321', 'S3cr3t!","x', 'hunter22']) output.addSecret(secret);
+    output.result({ bytes: 87654321, hunter22: ['a S3cr3t!","x', null] }, () => '');
+    expect(stdout.text).toBe('{"bytes":87654321,"***":["a ***",null]}\n');
+  });
+
   it('too short to be one changes nothing', () => {
     expect(written('a', 'a banana')).toContain('a banana');
     expect(written('', 'a banana')).toContain('a banana');

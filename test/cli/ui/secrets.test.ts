@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { redactUrls, Secrets, secretsInUrls } from '../../../src/cli/ui/secrets.ts';
+import { generateKey } from '../../../src/nix/signature.ts';
 
 it.each([
   ["'http://me:PW@host:80/x' is no cache", "'http://***@host:80/x' is no cache"],
@@ -54,4 +55,73 @@ it.each([
   const secrets = new Secrets();
   for (const secret of learnt) secrets.add(secret);
   expect(secrets.redact('<xx-abcdefgh-yy> <abcdefgh> <abcd>')).toBe('<***> <***> <***>');
+});
+
+const learnt = (...all: readonly string[]): Secrets => {
+  const secrets = new Secrets();
+  for (const secret of all) secrets.add(secret);
+  return secrets;
+};
+
+it.each([
+  'cache-1',
+  'example.org-123',
+  'example.org-1234',
+  'a-very.long.example.organisation-1',
+  'K3y4N5m6e7W8x9Y0z-1',
+])('of a key that is called %s only what is secret is blotted out, whole or cut short', (name) => {
+  const { secret, public: key } = generateKey(name);
+  const bare = secret.slice(name.length + 1);
+  const said = `${name} ${key} /keys/${name}.secret ghcr.io/o/${name}-x`;
+  for (const given of [secret, `${secret}\n`, `${secret}\n${generateKey('other-1').secret}`]) {
+    const secrets = learnt(given);
+    for (const place of ['story', 'result'] as const) {
+      expect(secrets.redact(said, place)).toBe(said);
+      for (const form of [bare, bare.slice(0, -20), bare.slice(0, 24), Buffer.from(secret).toString('base64')])
+        expect(secrets.redact(`<${form}>`, place)).not.toContain(form.slice(-20));
+      expect(secrets.redact(`${secret} ${name}:${bare.slice(0, 40)}`, place)).toBe(`${name}:*** ${name}:***`);
+    }
+  }
+});
+
+it.each([
+  ['x86_64-linux', '{"system":"x86_64-linux"}'],
+  ['ubuntu', '{"runner":"ubuntu-latest","os":"ubuntu"}'],
+  ['walk', '/nix/store/00000000000000000000000000000000-walk-hello-1.0'],
+  ['cache.example.org-1', 'signed by cache.example.org-1'],
+  ['python311', '/nix/store/00000000000000000000000000000000-python311-requests'],
+  ['12345678', '{"size":12345678}'],
+])('of the password %s, which is a name too, a result keeps %s', (password, text) => {
+  expect(learnt(password, `ci:${password}`).redact(text, 'result')).toBe(text);
+});
+
+it('blots out a password that is a name where it stands alone in what others said', () => {
+  const said =
+    'denied: ubuntu, "ubuntu", me:ubuntu@host, password=ubuntu; not ubuntu-latest, ghcr.io/ubuntu/x or xubuntu';
+  expect(learnt('ubuntu').redact(said)).toBe(
+    'denied: ***, "***", me:***@host, password=***; not ubuntu-latest, ghcr.io/ubuntu/x or xubuntu',
+  );
+});
+
+it.each([
+  'ghp_16C7e42F292c6912E7710c838347Ae178B4a',
+  'correct horse battery staple',
+  'S3cr3t!x',
+  'kqzjxwvbtrnmlpfghdsy',
+])('blots out %s anywhere', (secret) => {
+  const text = `x${secret}x ${Buffer.from(`me:${secret}`).toString('base64')}`;
+  expect(learnt(secret).redact(text, 'result')).toMatch(/^x\*\*\*x [\w+/]{2,7}\*\*\*[\w+/=]{0,4}$/);
+});
+
+it('blots out the base64 of a login that was cut short, and no user by it', () => {
+  const user = 'robot-of-the-organisation';
+  const pair = `${user}:aB3dE5gH7jK9mN1pQ3sT5v`;
+  const secrets = new Secrets();
+  const encoded = Buffer.from(pair).toString('base64');
+  secrets.add(encoded, Math.ceil(((user.length + 1) * 4) / 3));
+  secrets.add(pair, user.length + 1);
+  const cut = encoded.slice(0, -8);
+  expect(secrets.redact(`Basic ${cut}`)).toBe('Basic ***');
+  const name = Buffer.from(user).toString('base64');
+  expect(secrets.redact(`${user} ${name}`)).toBe(`${user} ${name}`);
 });

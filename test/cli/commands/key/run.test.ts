@@ -36,6 +36,24 @@ describe('key generate', () => {
     expect(stderr).not.toContain(secret.slice(4));
   });
 
+  it.each(['example.org-123', 'example.org-1234', 'a.very-long.name.example.org-1', 'cache.example.org-1'])(
+    'shows all that is public of a key called %s, wherever it is spoken of',
+    async (name) => {
+      const cwd = await tempDir();
+      const made = await runCli(['key', 'generate', name, '--out-dir', cwd]);
+      const key = (await readFile(join(cwd, `${name}.public`), 'utf8')).trim();
+      expect(key).toMatch(new RegExp(`^${name}:[\\w+/]{43}=$`));
+      expect(made.stdout).toBe(key);
+      expect(made.stderr).toContain(`extra-trusted-public-keys = ${key}`);
+      expect(made.stderr).toContain(`--key-file ${cwd}/${name}.secret\n`);
+      const file = `${name}.secret`;
+      const secret = await readFile(join(cwd, file), 'utf8');
+      expect(await runCli(['key', 'public', file], { cwd })).toEqual({ exitCode: 0, stdout: key, stderr: '' });
+      const { stdout } = await runCli(['key', 'public', file, '--json'], { cwd, env: { NIX_SIGNING_KEY: secret } });
+      expect(JSON.parse(stdout)).toEqual({ name, publicKey: key });
+    },
+  );
+
   it.each(['a-1.secret', 'a-1.public'])('never overwrites %s', async (name) => {
     const cwd = await tempDir();
     await writeFile(join(cwd, name), 'precious');
