@@ -6,7 +6,7 @@ import { OUTPUT } from '../config/output.ts';
 import { type Flags, flagNames, type Setting, type SettingTable } from '../config/setting.ts';
 import { NixcacheError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
-import { wrapLines } from './ui/width.ts';
+import { wrap, wrapLines } from './ui/width.ts';
 
 export interface Call {
   /** Those that were given, in order; of a variadic one each. */
@@ -52,27 +52,56 @@ export function addCommand(parent: Command, spec: CommandSpec, context: CommandC
   const command = parent.command(spec.name).summary(spec.summary).description(spec.description);
   for (const [name, help] of spec.arguments ?? []) command.argument(name, help);
   for (const option of spec.settings.flatMap(optionsOf)) command.addOption(option);
-  const lines = spec.examples.flatMap(([line, meaning]) => [`  # ${meaning}`, `  $ ${line}`, '']);
-  command.addHelpText('after', `\nExamples:\n${lines.join('\n').trimEnd()}`);
+  refuseBoth(command);
+  command.addHelpText('after', () => `\nExamples:\n${examplesOf(spec, helpWidthOf(command))}`);
   const { notes } = spec;
   if (notes !== undefined) command.addHelpText('after', () => `\n${wrapLines(notes, helpWidthOf(command))}`);
   command.action(async () => {
-    refuseEmpty(spec, command.args);
     const call: Call = { args: command.args, flags: command.optsWithGlobals(), context };
+    refuseEmpty(spec, call);
     const run = await spec.load(call);
     await run(call);
   });
 }
 
+/** A command line stays whole, so that it can be copied. */
+const examplesOf = ({ examples }: CommandSpec, width: number): string =>
+  examples
+    .map(([line, meaning]) => [...wrap(meaning, width - 4).map((part) => `  # ${part}`), `  $ ${line}`].join('\n'))
+    .join('\n\n');
+
 const helpWidthOf = (command: Command): number =>
   command.configureOutput().getOutHelpWidth?.() ?? Number.POSITIVE_INFINITY;
 
-/** What a variable of a shell leaves that is not set. @throws {NixcacheError} ERR_USAGE */
-function refuseEmpty({ name, arguments: known = [] }: CommandSpec, args: readonly string[]): void {
+/** What a variable of a shell leaves that is not set: an empty path would be the current directory. @throws {NixcacheError} ERR_USAGE */
+function refuseEmpty({ name, arguments: known = [], settings }: CommandSpec, { args, flags }: Call): void {
+  const isEmpty = (text: unknown): boolean => typeof text === 'string' && text.trim() === '';
+  const refuse = (what: string): never => {
+    throw new NixcacheError('ERR_USAGE', `${name}: ${what} is empty; is the variable set that it comes from?`);
+  };
   for (const [index, [word]] of known.entries()) {
     const given = word.includes('...') ? args.slice(index) : args.slice(index, index + 1);
-    if (!word.startsWith('<') || given.every((argument) => argument.trim() !== '')) continue;
-    throw new NixcacheError('ERR_USAGE', `${name}: ${word} is empty; is the variable set that it comes from?`);
+    if (given.some(isEmpty)) refuse(word);
+  }
+  for (const { flag } of settings.flatMap((table) => Object.values(table))) {
+    if (flag === undefined) continue;
+    const { name: option, attribute } = flagNames(flag);
+    if ([flags[attribute]].flat().some(isEmpty)) refuse(option);
+  }
+}
+
+/** `--upstream URL` beside `--no-upstream` would mean what came last; of a switch and its denial that is what is meant. */
+function refuseBoth(command: Command): void {
+  for (const denial of command.options.filter(({ negate }) => negate)) {
+    const option = command.options.find(({ long, required }) => required && `--no-${long?.slice(2)}` === denial.long);
+    if (option === undefined) continue;
+    const given = new Set<Option>();
+    for (const each of [option, denial]) {
+      command.on(`option:${each.name()}`, () => {
+        if (given.add(each).size === 2)
+          command.error(`error: option '${option.flags}' cannot be used with option '${denial.flags}'`);
+      });
+    }
   }
 }
 

@@ -82,7 +82,7 @@ async function run(argv: readonly string[], context: CommandContext): Promise<Ex
   const usage = new UsageText();
   const program = buildProgram(context, usage, argv);
   try {
-    await program.parseAsync(joinPairs(argv, TWO_WORD_FLAGS));
+    await program.parseAsync(joinPairs(helpOfNested(argv, program), TWO_WORD_FLAGS));
     return context.exitCode ?? EXIT.done;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
@@ -96,6 +96,15 @@ const wantsJson = (argv: readonly string[]): boolean => {
   const end = argv.indexOf('--');
   return argv.slice(2, end < 0 ? undefined : end).includes('--json');
 };
+
+/** `help key generate` as `key generate --help`: commander's own looks at one word. */
+function helpOfNested(argv: readonly string[], program: Command): readonly string[] {
+  const [node = '', script = '', first, group, ...words] = argv;
+  const nested = program.commands.find((each) => each.name() === group)?.commands ?? [];
+  if (first !== 'help' || group === undefined || nested.length === 0 || words.length === 0) return argv;
+  const isKnown = nested.some((each) => each.name() === words[0]);
+  return [node, script, group, ...(isKnown ? [...words, '--help'] : words)];
+}
 
 /** `--option NAME VALUE` as one word after the flag: no parser of ours takes two. */
 function joinPairs(argv: readonly string[], flags: readonly string[]): string[] {

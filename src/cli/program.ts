@@ -1,5 +1,5 @@
 /** The command line: which commands there are, and how they explain themselves. */
-import { Command } from 'commander';
+import { Command, type Help } from 'commander';
 import { type Environment, variable } from '../environment.ts';
 import { VERSION } from '../version.ts';
 import { addCommand, addLeadingOptions, type CommandSpec } from './command.ts';
@@ -42,7 +42,7 @@ export function buildProgram(context: CommandContext, usage: UsageText, words: r
     .version(`nixcache ${VERSION}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .exitOverride()
-    .configureHelp({ minWidthToWrap: 20 })
+    .configureHelp({ minWidthToWrap: MIN_WRAP_WIDTH, formatItem })
     .configureOutput({
       writeOut: (text) => context.output.line(text.trimEnd()),
       // Called for errors, and for the help that stands in for a command that is missing.
@@ -78,6 +78,21 @@ export function buildProgram(context: CommandContext, usage: UsageText, words: r
 
 const FIRST_STEPS = `
 Run 'nixcache COMMAND --help' for the options of a command, with examples.`;
+
+/** Narrower than this, a column of words beside the options is no longer read. */
+const MIN_WRAP_WIDTH = 20;
+
+/** An option and what it does: beside it, or below where the terminal is too narrow. */
+function formatItem(this: Help, term: string, termWidth: number, description: string, helper: Help): string {
+  const width = this.helpWidth ?? DEFAULT_HELP_WIDTH;
+  const [indent, below] = ['  ', '      '];
+  const isBeside = width - termWidth - 2 * indent.length >= MIN_WRAP_WIDTH;
+  const [column, first] = isBeside
+    ? [' '.repeat(termWidth + 2 * indent.length), indent + term.padEnd(termWidth) + indent]
+    : [below, `${indent}${term}\n${below}`];
+  if (description === '') return indent + term;
+  return first + helper.boxWrap(description, width - column.length).replaceAll('\n', `\n${column}`);
+}
 
 const DEFAULT_HELP_WIDTH = 80;
 const MAX_HELP_WIDTH = 100; // longer lines are hard to read

@@ -135,8 +135,12 @@ function faultsInUpstreams(value: unknown, path: string): readonly string[] {
 const isTable = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const mustBe = (path: string, { words }: SettingType<unknown>, value: unknown): string =>
-  `${path} must be ${words}, not ${JSON.stringify(value) ?? 'nothing'}`;
+function mustBe(path: string, { words }: SettingType<unknown>, value: unknown): string {
+  const texts = [value].flat();
+  if (texts.length > 0 && texts.every((text) => typeof text === 'string') && texts.some((text) => text.trim() === ''))
+    return `${path} ${Array.isArray(value) ? 'holds an empty text' : 'is empty'}: give a value, or take it out`;
+  return `${path} must be ${words}, not ${JSON.stringify(value) ?? 'nothing'}`;
+}
 
 function unknownKey(path: string, key: string, allowed: readonly string[]): string {
   const elsewhere = placesOf(key);

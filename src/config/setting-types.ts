@@ -26,7 +26,7 @@ export const checked = <T>(words: string, parse: (text: string) => T, options: {
 /** Several texts. In a variable they stand between spaces. */
 export const texts = <T>(parse: (texts: readonly string[], place: Place) => T, absent: T): Many<T> => ({
   ...{ takes: 'values', words: 'a list of texts, like ["one", "two"]', absent },
-  holds: (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
+  holds: (value) => Array.isArray(value) && value.every(isText),
   read: (raw, place) => parse(Array.isArray(raw) ? raw.map(String) : [String(raw)], place),
   split: (value) => value.split(/\s+/),
 });

@@ -33,7 +33,7 @@ type UpstreamTable = Readonly<
  */
 export const UPSTREAMS = {
   ...{ type: TEXTS, flag: '--upstream <url>', env: 'NIXCACHE_UPSTREAM', key: 'upstreams', resolve: resolveUpstreams },
-  note: `default: ${CACHE_NIXOS_ORG}`,
+  note: `none where that is set to nothing; default: ${CACHE_NIXOS_ORG}`,
 } as const satisfies Setting;
 
 export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {

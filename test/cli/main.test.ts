@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -73,6 +73,15 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['version', "nixcache: unknown command 'version'\n  did you mean --version?"],
     ['key gen x', "nixcache: unknown command 'gen'\n  did you mean generate?"],
     ['info %20', 'nixcache: info: <path|name|hash> is empty'],
+    ['help key gen', "nixcache: unknown command 'gen'\n  did you mean generate?"],
+    [
+      'publish --upstream http://a --no-upstream',
+      "nixcache: option '--upstream <url>' cannot be used with option '--no-upstream'",
+    ],
+    [
+      'verify --no-upstream --upstream=http://a',
+      "nixcache: option '--upstream <url>' cannot be used with option '--no-upstream'",
+    ],
     ['push --upstream foo x', "nixcache: --upstream: 'foo' is not a URL"],
     ['info', "nixcache: missing required argument 'path|name|hash'"],
     ['info --keep-last x hello', "nixcache: --keep-last: 'x' is not a number of publishes"],
@@ -93,6 +102,29 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     expect(result.stderr).not.toMatch(/^ +at /m);
   });
 
+  it.each([
+    ['key', 'generate', 'q-1', '--out-dir', ''],
+    ['publish', '--file', ''],
+    ['publish', '--key-file='],
+    ['publish', ''],
+    ['publish', '--only', 'a', '--only', ''],
+    ['pin', 'a', ''],
+    ['pin', '--remove', ''],
+    ['pin', '--history', ' '],
+    ['copy', 'oci:/a', 'oci:/b', '--root', ''],
+    ['copy', 'oci:/a', 'oci:/b', ''],
+    ['list', ''],
+    ['--config', '', 'list'],
+  ])('nixcache %s %s %s %s %s says what is empty, and touches nothing', async (...args) => {
+    const cwd = await tempDir();
+    const { exitCode, stdout, stderr } = await runCli(
+      args.filter((each) => typeof each === 'string'),
+      { cwd },
+    );
+    expect([exitCode, stdout, await readdir(cwd)]).toEqual([2, '', []]);
+    expect(stderr).toMatch(/ is empty; is the variable set that it comes from\?$/);
+  });
+
   it('also when the mistake is in the config file', async () => {
     const cwd = await tempDir();
     await writeFile(join(cwd, 'nixcache.toml'), '[serve]\nprot = 1\n');
@@ -101,6 +133,28 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     expect(stderr).toBe(
       `nixcache: read configuration ${cwd}/nixcache.toml: serve.prot is not a setting, did you mean 'port'?`,
     );
+  });
+});
+
+describe('help', () => {
+  it.each(['publish', 'serve', 'gc', 'key generate', ''])(
+    'of %s fits a narrow terminal, but for what is copied',
+    async (command) => {
+      const args = [...command.split(' ').filter((word) => word !== ''), '--help'];
+      const { stdout } = await runCli(args, { env: { COLUMNS: '40' } });
+      const lines = stdout.split('\n').filter((line) => !/^(?:Usage:| {2}[$-]|Run )/.test(line));
+      expect(lines.filter((line) => line.length > 40 && !/^[ #]*\S+$/.test(line))).toEqual([]);
+      expect(lines.length).toBeGreaterThan(10);
+    },
+  );
+
+  it('of a command below another is printed by help too', async () => {
+    const [asked, flagged] = await Promise.all([
+      runCli(['help', 'key', 'generate']),
+      runCli(['key', 'generate', '--help']),
+    ]);
+    expect(asked).toEqual(flagged);
+    expect(asked.stdout).toMatch(/^Usage: nixcache key generate /);
   });
 });
 

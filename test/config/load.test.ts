@@ -108,6 +108,8 @@ keep_last = 3
 describe('a mistake in the file is told by file, key and what is allowed', () => {
   it.each([
     ['cache = 5', 'cache must be text, not 5'],
+    ['cache = ""', 'cache is empty: give a value, or take it out'],
+    ['signing_key_files = ["a", ""]', 'signing_key_files holds an empty text: give a value, or take it out'],
     ['cach = "oci:x"', "cach is not a setting, did you mean 'cache'?"],
     ['[serve]\nprot = 1', "serve.prot is not a setting, did you mean 'port'?"],
     ['[serve]\nport = 70000', 'serve.port must be a whole number from 0 to 65535, not 70000'],
