@@ -10,6 +10,7 @@ import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
 import { eraseSecrets } from './environment-block.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
+import { assertExtraCertificates } from './extra-certificates.ts';
 import { reportFailure } from './failure.ts';
 import { endAtOnce, interruptible } from './interruption.ts';
 import { buildProgram, UsageText } from './program.ts';
@@ -47,6 +48,7 @@ async function main(): Promise<void> {
   }
   let cwd: string;
   try {
+    assertExtraCertificates(env);
     cwd = workingDirectory();
   } catch (error) {
     process.exit(reportFailure(error, failure));

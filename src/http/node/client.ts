@@ -1,6 +1,7 @@
 /** The one way out of nixcache: made once per process (and per upstream proxy), passed down, closed at the end. */
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { abortable } from '../../call-options.ts';
 import type { Environment } from '../../environment.ts';
 import type { HttpFetch, HttpRequest, HttpResponse } from '../http-fetch.ts';
 import { isLoopbackHost } from '../http-fetch.ts';
@@ -60,12 +61,17 @@ export class HttpClient implements HttpFetch {
   }
 
   /** What sends `each`, and the proxy that is between. @throws {NixcacheError} ERR_USAGE when a variable holds no proxy */
-  async #route({ url, body, bulk }: Exchange): Promise<{ dispatcher: Dispatcher; proxy: ProxyServer | undefined }> {
+  async #route({
+    url,
+    body,
+    bulk,
+    signal,
+  }: Exchange): Promise<{ dispatcher: Dispatcher; proxy: ProxyServer | undefined }> {
     const stream = body instanceof Readable ? body : undefined;
     stream?.on('error', () => undefined); // until undici is there to hear of it
     try {
       const lanes = await this.#open();
-      if (url.protocol === 'https:') await trustAsEnvironmentSays(this.#options.env ?? process.env);
+      if (url.protocol === 'https:') await abortable(trustAsEnvironmentSays(this.#options.env ?? process.env), signal);
       const proxy = this.#proxyFor(url);
       return { dispatcher: lanes[bulk ? 'bulk' : 'usual'].to(proxy), proxy };
     } catch (error) {

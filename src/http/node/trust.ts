@@ -1,13 +1,18 @@
 /** Whose TLS certificates are believed: as Nix, curl and Go have it, those of the file that the environment names. */
-import { readFile } from 'node:fs/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import type { Environment } from '../../environment.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { ioReason } from '../../io-error.ts';
+import { readNamed } from '../../regular-file.ts';
 
 /** The first that is set counts. Source: NixOS/nix src/libstore/globals.cc. */
 const VARIABLES = ['NIX_SSL_CERT_FILE', 'SSL_CERT_FILE'] as const;
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** 16 MiB: what browsers trust takes a quarter of one. */
+const MAX_BYTES = 16 * 1024 * 1024;
+/** Of a pipe; any longer, and it is the far side that is said to keep us waiting. */
+const WRITER_WAIT_MS = 3000;
 
 let trusted: { readonly file: string; readonly done: Promise<void> } | undefined;
 
@@ -29,7 +34,8 @@ async function trust(variable: string, file: string): Promise<void> {
   const said = `${variable} names ${file}`;
   let text: string;
   try {
-    text = await readFile(file, 'latin1');
+    const bytes = await readNamed(file, { maxBytes: MAX_BYTES, writerWaitMs: WRITER_WAIT_MS });
+    text = bytes.toString('latin1');
   } catch (cause) {
     throw new NixcacheError('ERR_USAGE', `${said}, which cannot be read: ${ioReason(cause)}`, { cause });
   }
