@@ -10,8 +10,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     // Against what hangs; how fast the machine is decides nothing.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     // So too for what a test waits for; vitest's own second is a guess about the machine.
     expect: { poll: { timeout: 60_000, interval: 10 } },
     pool: 'forks',

@@ -49,7 +49,7 @@ it('is read as it is in the cache, whichever byte of the copy is another', async
     }
     await writeFile(path, bytes);
   }
-}, 120_000);
+});
 
 const damages: readonly (readonly [string, (bytes: Buffer) => Buffer])[] = [
   ['zeros', (bytes) => Buffer.alloc(bytes.length)],

@@ -292,7 +292,7 @@ describe('a cache', () => {
 });
 
 describe('a registry that is away', () => {
-  it('that refuses connections is tried for a while, and then named', { timeout: 120_000 }, async () => {
+  it('that refuses connections is tried for a while, and then named', async () => {
     for (const result of await refused) {
       expectError(
         result,

@@ -12,7 +12,7 @@ import { readAll } from '../support/bytes.ts';
 const CHILD = fileURLToPath(new URL('../oci/layout/layout-store.child.ts', import.meta.url));
 
 describe('writers that are killed', () => {
-  it('leave a whole layout with every tag that was acknowledged', { timeout: 120_000 }, async () => {
+  it('leave a whole layout with every tag that was acknowledged', async () => {
     const { path } = await newLayout();
     const acknowledged: string[] = [];
     for (let round = 0; round < 10; round += 1) {

@@ -79,7 +79,7 @@ test('whatever befalls single requests, a publish, a gc and readers end whole, o
     // With the example, a reader that was sent damaged entries once left their whole segment out.
     { numRuns: Number(process.env['NIXCACHE_TEST_LOSSY_RUNS'] ?? 6), examples: [[49330177]] },
   );
-}, 60_000);
+});
 
 describe('a fault that stays', () => {
   const FAULTS: Readonly<Record<string, { readonly act: FaultAct; readonly code: string }>> = {
