@@ -27,12 +27,12 @@ const SECRETS: ReadonlyMap<string, readonly ChildKind[]> = new Map([
   ['GH_ENTERPRISE_TOKEN', NOBODY],
   ['ACTIONS_RUNTIME_TOKEN', NOBODY],
   ['ACTIONS_ID_TOKEN_REQUEST_TOKEN', NOBODY],
+  ['DOCKER_AUTH_CONFIG', NOBODY], // the logins of all registries
   // Registries of clouds and of GitLab, whose helpers log in with these.
   ['AZURE_CLIENT_SECRET', HELPERS],
   ['CLOUDSDK_AUTH_ACCESS_TOKEN', HELPERS],
   ['CI_JOB_TOKEN', HELPERS],
   ['CI_REGISTRY_PASSWORD', HELPERS],
-  ['DOCKER_AUTH_CONFIG', HELPERS],
   // ECR's helper, and substituters of kind s3.
   ['AWS_ACCESS_KEY_ID', BOTH],
   ['AWS_SECRET_ACCESS_KEY', BOTH],
@@ -45,6 +45,10 @@ const SECRETS: ReadonlyMap<string, readonly ChildKind[]> = new Map([
 
 /** The names that are ours alone: taken out of our own environment too, no program can inherit them by mistake. */
 export const OWN_SECRETS: readonly string[] = [...SECRETS.keys()].filter((name) => SECRETS.get(name) === NOBODY);
+
+/** Whether `value`, of the variable `name`, may be or hold a secret: also one that others are given, as a proxy's login. */
+export const holdsSecret = (name: string, value: string): boolean =>
+  SECRETS.has(name) || /:\/\/[^\s/@]*:[^\s/]*@/.test(value);
 
 /** `env`, as a program of `kind` gets it. What is for nixcache alone may hold a password anywhere: in an upstream's URL, say. */
 export const childEnvironment = (kind: ChildKind, env: Environment): Environment =>

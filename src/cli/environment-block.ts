@@ -6,18 +6,27 @@
  * written to a file for that, which would stay behind whenever the process is killed.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { OWN_SECRETS } from '../child-environment.ts';
+import { holdsSecret, OWN_SECRETS } from '../child-environment.ts';
 
 /**
- * Takes our secrets out of `process.env`, and overwrites their names and values in the block of this process. What has copied
- * `process.env` before keeps them.
+ * Overwrites all secrets in the block of this process, with their names, and takes those that are ours alone out of
+ * `process.env`. What has copied that before keeps them.
  *
  * @throws {Error} where there are any and the system has no /proc, or keeps a process from its own memory
  */
 export function eraseSecrets(): void {
-  const held = OWN_SECRETS.filter((name) => process.env[name] !== undefined);
+  const held = Object.entries(process.env).filter(([name, value = '']) => holdsSecret(name, value));
   if (held.length === 0) return;
-  for (const name of held) delete process.env[name]; // first: it reads the memory that is overwritten
+  for (const [name] of held) delete process.env[name]; // first: it reads the memory that is overwritten
+  try {
+    eraseFromBlock();
+  } finally {
+    // What is set now lies elsewhere.
+    for (const [name, value] of held) if (!OWN_SECRETS.includes(name)) process.env[name] = value;
+  }
+}
+
+function eraseFromBlock(): void {
   const { start, size } = findBlock();
   const block = Buffer.alloc(size);
   const memory = openSync('/proc/self/mem', 'r+');
@@ -40,8 +49,9 @@ export function secretsIn(block: Buffer): { readonly at: number; readonly length
     end = block.indexOf(0, at);
     if (end < 0) end = block.length;
     const equals = block.indexOf('=', at);
-    const isSecret = equals >= 0 && equals < end && OWN_SECRETS.includes(block.toString('latin1', at, equals));
-    if (isSecret) found.push({ at, length: end - at });
+    if (equals < 0 || equals >= end) continue;
+    const [name, value] = [block.toString('latin1', at, equals), block.toString('latin1', equals + 1, end)];
+    if (holdsSecret(name, value)) found.push({ at, length: end - at });
   }
   return found;
 }

@@ -3,6 +3,7 @@ import { execa } from 'execa';
 import { expect, it } from 'vitest';
 import { secretsIn } from '../../src/cli/environment-block.ts';
 
+const FOR_OTHERS = { HTTPS_PROXY: 'http://me:hunter22@proxy:3128', AWS_SECRET_ACCESS_KEY: 'wJalrX' };
 const SECRETS = { NIXCACHE_PASSWORD: 'open=se\nsame77', NIX_SIGNING_KEY: 'a-1:x', GH_TOKEN: '' };
 
 const found = (block: string): string[] =>
@@ -14,12 +15,13 @@ it.each([
   ['one between others', 'LANG=C\0GITHUB_TOKEN=t=1\0PATH=/bin\0', ['GITHUB_TOKEN=t=1']],
   ['one twice', 'GH_TOKEN=a\0GH_TOKEN=b\0', ['GH_TOKEN=a', 'GH_TOKEN=b']],
   ['names that only look so', 'MY_GH_TOKEN=a\0GH_TOKEN_OLD=b\0GH_TOKEN\0A=GH_TOKEN=c\0', []],
+  ['logins in URLs', 'A=http://me@x/\0B=x http://me:p%40@x:1/\0C=a:b@c\0', ['B=x http://me:p%40@x:1/']],
   ['gaps, and an end without its NUL', '\0\0A=b\0\0NIX_SIGNING_KEY=k', ['NIX_SIGNING_KEY=k']],
 ])('finds what a block holds: %s', (_, block, secrets) => {
   expect(found(block)).toEqual(secrets);
 });
 
-it('leaves neither names nor values in the block of a process, nor in process.env, and all else as it was', async () => {
+it('leaves no secret in the block of a process, in process.env those that others need, and all else as it was', async () => {
   const file = fileURLToPath(new URL('../../src/cli/environment-block.ts', import.meta.url));
   const script = `
     import { readFileSync } from 'node:fs';
@@ -29,7 +31,7 @@ it('leaves neither names nor values in the block of a process, nor in process.en
     eraseSecrets();
     const block = readFileSync('/proc/self/environ', 'utf8').split('\\0').filter((entry) => entry !== '');
     console.log(JSON.stringify({ before, after: { ...process.env }, block }));`;
-  const env = { LANG: 'C', LC_ALL: 'C', ...SECRETS, OTHER: 'x=GH_TOKEN=y' };
+  const env = { LANG: 'C', LC_ALL: 'C', ...SECRETS, ...FOR_OTHERS, OTHER: 'x=GH_TOKEN=y' };
   const { stdout } = await execa(process.execPath, ['--input-type=module', '--eval', script], {
     env,
     extendEnv: false,
@@ -37,7 +39,7 @@ it('leaves neither names nor values in the block of a process, nor in process.en
   const rest = { LANG: 'C', LC_ALL: 'C', OTHER: 'x=GH_TOKEN=y' };
   expect(JSON.parse(stdout)).toEqual({
     before: env,
-    after: rest,
+    after: { ...rest, ...FOR_OTHERS },
     block: Object.entries(rest).map(([name, value]) => `${name}=${value}`),
   });
 });
