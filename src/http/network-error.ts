@@ -45,9 +45,9 @@ export function networkError(error: unknown, request: Asked): unknown {
   return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
 }
 
-export const timeoutError = (what: string, request: Asked, { silent = false } = {}): NetworkError =>
+export const timeoutError = (what: string, request: Asked, { silent = false, retryable = true } = {}): NetworkError =>
   new NetworkError(`${describeRequest(request)}: ${what}; is ${request.url.host} overloaded, or the connection slow?`, {
-    ...{ host: request.url.host, retryable: true, silent },
+    ...{ host: request.url.host, retryable, silent },
   });
 
 /** Whether nobody took the connection in time, so that as far as is known nobody is there. */

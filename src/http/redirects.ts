@@ -76,9 +76,10 @@ function assertSendable(headers: Readonly<Record<string, string>>, request: Aske
 /** RFC 9110 5.5: `field-value`. */
 const SENDABLE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** Reads the rest of a small body so that its connection can be used again; a large one is cut off instead. */
+/** Reads the rest of a small body so that its connection can be used again; a large or slow one is cut off instead. */
 export async function discardBody(body: Readable): Promise<void> {
   let size = 0;
+  const timer = setTimeout(() => body.destroy(), MAX_DISCARD_MS);
   try {
     for await (const chunk of body) {
       size += chunk.length;
@@ -87,6 +88,7 @@ export async function discardBody(body: Readable): Promise<void> {
   } catch {
     // No one wanted it: that it broke off changes nothing.
   } finally {
+    clearTimeout(timer);
     body.destroy();
   }
   // undici takes a connection back one turn later; whoever goes on at once would open another.
@@ -95,6 +97,8 @@ export async function discardBody(body: Readable): Promise<void> {
 
 /** 64 KiB: reading more takes longer than a new connection. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
+/** Waiting longer does, too. */
+const MAX_DISCARD_MS = 1000;
 
 function redirectTarget(location: string, request: Asked, allowPlain: boolean): URL {
   const from = request.url;

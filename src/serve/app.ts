@@ -98,6 +98,7 @@ export class App {
       headStartMs,
       timeoutMs,
       onEvent,
+      firstLoad: () => refresher.firstLoad(),
     };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
@@ -108,11 +109,16 @@ export class App {
       narInfos.clear();
       storeDirs.review();
     };
-    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange });
+    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, now });
     this.narInfos = narInfos;
     this.refresher = refresher;
     this.#learn = () => storeDirs.learn();
 
+    const orOnceLoaded = async (answer: () => Promise<Answer>, options: AskOptions): Promise<Answer> => {
+      const loaded = refresher.firstLoad();
+      const found = await answer();
+      return found === NOT_FOUND && loaded ? loaded(options).then(answer) : found;
+    };
     this.#hono.notFound(({ req }) => respond(req.raw, req.path, NOT_FOUND, this.brokeOff));
     this.#hono.onError((error, { req }) => {
       this.brokeOff(req.path, error);
@@ -121,7 +127,7 @@ export class App {
     this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
     this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
     this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) =>
-      listingAnswer({ ...shared, upstreamNarInfos }, path, options),
+      orOnceLoaded(() => listingAnswer({ ...shared, upstreamNarInfos }, path, options), options),
     );
     this.#route(
       '/nar/*',
@@ -129,7 +135,9 @@ export class App {
       (path, options) => nars.answer(path, options),
       (path) => nars.names(path),
     );
-    this.#route('/realisations/*', READ, (path, ask) => realisationAnswer(shared, path, ask));
+    this.#route('/realisations/*', READ, (path, options) =>
+      orOnceLoaded(() => realisationAnswer(shared, path, options), options),
+    );
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, () => ALIVE);
     this.#route('/_status', READ, stateAnswer({ ...shared, version, now, startedAt }));

@@ -1,6 +1,6 @@
 /** Learns what is new in the cache beside the requests, which never wait for it. Whoever has timers drives it. */
 import type { CacheReader, RefreshResult } from '../cache/read/cache-reader.ts';
-import type { CallOptions } from '../call-options.ts';
+import { abortable, type CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
 import { SharedWork } from '../shared-work.ts';
 import type { ServeEvent } from './serve-options.ts';
@@ -12,10 +12,17 @@ export interface IndexRefresherOptions {
   /** The index has changed. */
   readonly onChange: () => void;
   readonly random?: (() => number) | undefined;
+  readonly now?: (() => Date) | undefined;
 }
+
+/** How long it holds up misses that no index is known yet. */
+const MAX_FIRST_LOAD_MS = 30_000;
 
 /** After a failure: doubled each time, up to the usual interval. */
 const FIRST_RETRY_MS = 5000;
+
+/** As `IndexRefresher.firstLoad`. */
+export type FirstLoad = () => ((options: CallOptions) => Promise<void>) | undefined;
 
 export class IndexRefresher {
   readonly #options: IndexRefresherOptions;
@@ -25,6 +32,9 @@ export class IndexRefresher {
   #failures = 0;
   #lastError: string | undefined;
   #isEmpty = false;
+  /** The first refresh, in whatever way it ends; undefined once it has. */
+  #first: { readonly ended: Promise<unknown>; readonly startedAt: number } | undefined;
+  #hasBegun = false;
 
   constructor(options: IndexRefresherOptions) {
     this.#options = options;
@@ -32,7 +42,32 @@ export class IndexRefresher {
 
   /** Refreshes now, or waits for the refresh that is under way, which ends when nobody waits for it any more. */
   refresh(options: CallOptions = {}): Promise<RefreshResult> {
-    return this.#shared.join(options);
+    const refreshed = this.#shared.join(options);
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      const end = (): void => {
+        this.#first = undefined;
+      };
+      this.#first = { ended: refreshed.then(end, end), startedAt: this.#nowMs() };
+    }
+    return refreshed;
+  }
+
+  /**
+   * While nothing is known of the cache yet and that is being changed: what resolves once there is something, or it has taken
+   * too long. Undefined at all other times. Who began to look before it ended looks again: Nix remembers a miss for an hour.
+   */
+  firstLoad(): ((options: CallOptions) => Promise<void>) | undefined {
+    const first = this.#first;
+    if (first === undefined || this.#options.reader.status().entries > 0) return undefined;
+    const endsAt = first.startedAt + MAX_FIRST_LOAD_MS;
+    if (endsAt <= this.#nowMs()) return undefined;
+    return async ({ signal }) => {
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, endsAt - this.#nowMs());
+      await abortable(Promise.race([first.ended, late]), signal).catch(() => {});
+      clearTimeout(timer);
+    };
   }
 
   /** How long the index is good for from now on. A tenth more or less, so that many servers do not ask together. */
@@ -63,6 +98,11 @@ export class IndexRefresher {
     } finally {
       this.onEnd();
     }
+  }
+
+  #nowMs(): number {
+    const { now = () => new Date() } = this.#options;
+    return now().getTime();
   }
 
   #failed(message: string): void {

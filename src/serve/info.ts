@@ -18,7 +18,7 @@ import {
   textAnswer,
   type AskOptions as UpstreamAskOptions,
 } from './answer.ts';
-import type { IndexRefresher } from './index-refresher.ts';
+import type { FirstLoad, IndexRefresher } from './index-refresher.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
@@ -28,16 +28,18 @@ const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
 /**
  * `/nix-cache-info`: always there, for an empty cache as well, or Nix would try to write it. Nix keeps for days what it says, so
- * that upstreams are waited for, a while, where they decide what store it is for.
+ * that the index and upstreams are waited for, a while, where they decide what store it is for.
  */
 export function cacheInfoAnswer({
   reader,
   storeDirs,
   priority,
+  firstLoad,
 }: {
   readonly reader: Pick<CacheReader, 'status'>;
   readonly storeDirs: Pick<StoreDirs, 'current' | 'learn'>;
   readonly priority: number;
+  readonly firstLoad: FirstLoad;
 }): (path: string, options: CallOptions) => Answer | Promise<Answer> {
   const answer = (): Answer => {
     const text = formatNixCacheInfo({ storeDir: storeDirs.current, wantMassQuery: true, priority });
@@ -45,7 +47,8 @@ export function cacheInfoAnswer({
   };
   return (_path, { signal }) => {
     if (reader.status().entries > 0) return answer();
-    const learn = (signal: AbortSignal): Promise<void> => storeDirs.learn({ signal });
+    const learn = (signal: AbortSignal): Promise<unknown> =>
+      Promise.all([storeDirs.learn({ signal }), firstLoad()?.({ signal })]);
     return withDeadline(STORE_DIR_WAIT_MS, late(STORE_DIR_WAIT_MS), signal, learn).then(answer, answer);
   };
 }

@@ -6,6 +6,7 @@ import { isNixcacheError, messageOf } from '../errors.ts';
 import { formatNarInfo } from '../nix/nar-info.ts';
 import { HASH_PART_LENGTH, type HashPart, hashPartOf, isHashPart } from '../nix/store-path.ts';
 import { type Answer, type AskOptions, NOT_FOUND } from './answer.ts';
+import type { FirstLoad } from './index-refresher.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
 import { faultOf } from './nar-info-faults.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
@@ -20,6 +21,7 @@ export interface NarInfosOptions {
   readonly withheld: Pick<Withheld, 'has'>;
   readonly counters: Counters;
   readonly onEvent: (event: ServeEvent) => void;
+  readonly firstLoad: FirstLoad;
 }
 
 const SUFFIX = '.narinfo';
@@ -66,21 +68,33 @@ export class NarInfos {
     hashPart: HashPart,
     options: AskOptions,
   ): Answer | Promise<Answer> {
-    const { counters, upstreams } = this.#options;
-    if (text !== undefined) {
-      const answer = narInfoAnswer(text);
-      this.#ready.set(path, answer);
-      counters.narInfoHits += 1;
+    if (text !== undefined) return this.#own(text, path);
+    const loaded = this.#options.firstLoad();
+    const found = this.#options.upstreams.find(hashPart, options);
+    const orNot = (answer: Answer | undefined): Answer | Promise<Answer> => {
+      if (answer === undefined) return this.#missed(path, hashPart, loaded?.(options));
+      this.#options.counters.narInfoUpstreamHits += 1;
       return answer;
-    }
-    const found = upstreams.find(hashPart, options);
-    return found instanceof Promise ? found.then((answer) => this.#count(answer)) : this.#count(found);
+    };
+    return found instanceof Promise ? found.then(orNot) : orNot(found);
   }
 
-  #count(answer: Answer | undefined): Answer {
-    if (answer === undefined) this.#options.counters.narInfoMisses += 1;
-    else this.#options.counters.narInfoUpstreamHits += 1;
-    return answer ?? NOT_FOUND;
+  #own(text: string, path: string): Answer {
+    const answer = narInfoAnswer(text);
+    this.#ready.set(path, answer);
+    this.#options.counters.narInfoHits += 1;
+    return answer;
+  }
+
+  /** Nobody has it, unless the cache does, once it is known. */
+  #missed(path: string, hashPart: HashPart, loading: Promise<void> | undefined): Answer | Promise<Answer> {
+    const { counters } = this.#options;
+    const orMiss = (text: string | undefined): Answer => {
+      if (text !== undefined) return this.#own(text, path);
+      counters.narInfoMisses += 1;
+      return NOT_FOUND;
+    };
+    return loading === undefined ? orMiss(undefined) : loading.then(() => this.#find(path, hashPart)).then(orMiss);
   }
 
   /** The text of what the cache has and may be served, written anew from what was checked. */

@@ -10,6 +10,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, type AskOptions, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
 import type { DoubtedNars } from './doubted-nars.ts';
 import { firstOf } from './first-of.ts';
+import type { FirstLoad } from './index-refresher.ts';
 import type { CacheNar, Nar, UpstreamNar } from './open-nar.ts';
 import type { UpstreamNarOpener } from './open-upstream-nar.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
@@ -31,6 +32,7 @@ export interface NarsOptions {
   readonly headStartMs: number;
   readonly timeoutMs: number;
   readonly onEvent: (event: ServeEvent) => void;
+  readonly firstLoad: FirstLoad;
 }
 
 /** Beside once for each upstream: the cache's own, and what is doubted and then read whole. */
@@ -51,9 +53,11 @@ export class Nars {
 
   /** What `path` gets, which names a NAR. Not opened yet. */
   async answer(path: string, options: AskOptions): Promise<Answer> {
-    const { counters, upstreams } = this.#options;
+    const { counters, upstreams, firstLoad } = this.#options;
     const url = path.slice(1);
-    const nar = await this.#locate(url, options);
+    const loaded = firstLoad();
+    let nar = await this.#locate(url, options);
+    if (nar === undefined && loaded) nar = await loaded(options).then(() => this.#locate(url, options));
     if (nar === undefined) counters.narMisses += 1;
     else if ('entry' in nar) counters.narHits += 1;
     else counters.narUpstreamHits += 1;

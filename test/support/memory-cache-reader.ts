@@ -47,6 +47,8 @@ export interface MemoryFaults {
   refreshError?: string;
   /** A refresh takes this long. */
   refreshDelayMs?: number;
+  /** A refresh waits for this. */
+  refreshAfter?: Promise<void>;
   /** What a refresh finds that was not there before. */
   published?: MemoryPath;
   /** Look-ups throw. */
@@ -181,9 +183,10 @@ export class MemoryCacheReader implements CacheReader {
   }
 
   async refresh({ signal }: CallOptions = {}): Promise<RefreshResult> {
-    const { refreshDelayMs, refreshError, published } = this.faults;
+    const { refreshDelayMs, refreshAfter, refreshError, published } = this.faults;
     this.refreshes += 1;
     if (refreshDelayMs !== undefined) await delay(refreshDelayMs, undefined, signal === undefined ? {} : { signal });
+    await refreshAfter;
     if (refreshError !== undefined) {
       this.#lastError = refreshError;
       throw new NixcacheError('ERR_NETWORK', refreshError);

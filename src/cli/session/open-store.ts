@@ -4,10 +4,11 @@ import { type BasicCredentials, CREDENTIALS, resolveCredentials } from '../../co
 import { resolve, type Sources } from '../../config/setting.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { DEFAULT_RETRY_POLICY, type RetrierOptions } from '../../http/retry.ts';
-import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
-import type { CacheReference } from '../../oci/reference.ts';
+import type { ContentStore, Deleter, ReadOnlyStore, WriteChecker } from '../../oci/content-store.ts';
+import { type CacheReference, formatReference, type RegistryReference } from '../../oci/reference.ts';
 import type { CommandContext } from '../context.ts';
 import { readStandardInput } from '../standard-input.ts';
+import { lateStore } from './late-store.ts';
 import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
 export interface OpenStoreOptions {
@@ -40,19 +41,41 @@ export async function openStore(
   context: CommandContext,
   options: OpenStoreOptions,
 ): Promise<ContentStore & Deleter & WriteChecker> {
-  const { output, env, signal } = context;
-  output.detail(`cache: ${cache.name} (${cache.from})`);
+  context.output.detail(`cache: ${cache.name} (${cache.from})`);
   if (cache.reference.kind === 'layout') {
     const { LayoutStore } = await loadLayouts();
     return LayoutStore.open(cache.reference.path, { create: options.create });
   }
+  return openRepository(cache.reference, cache, context, options);
+}
+
+/** The same to be read, whoever has to be asked for it first; what is wrong with a registry is said by what is then asked of it. */
+export async function openLateStore(
+  cache: CacheSetting,
+  context: CommandContext,
+  options: OpenStoreOptions,
+): Promise<ReadOnlyStore> {
+  const { reference } = cache;
+  if (reference.kind === 'layout') return openStore(cache, context, options);
+  context.output.detail(`cache: ${cache.name} (${cache.from})`);
+  return lateStore(formatReference(reference), ({ signal = context.signal }) =>
+    openRepository(reference, cache, { ...context, signal }, options),
+  );
+}
+
+async function openRepository(
+  reference: RegistryReference,
+  cache: CacheSetting,
+  { output, env, signal }: Pick<CommandContext, 'output' | 'env' | 'signal'>,
+  options: OpenStoreOptions,
+): Promise<ContentStore & Deleter & WriteChecker> {
   const [{ RemoteRepository }, { findScheme }, { credentialsProvider }] = await loadRegistries();
-  const { host, repository } = cache.reference;
+  const { host, repository } = reference;
   const { plainHttp } = cache;
   const http = options.retry === undefined ? tellingSilence(options.http, tellSilence(output)) : options.http;
   const kind = cache.registryKind;
   return new RemoteRepository({
-    ...{ host, repository, kind, http, scheme: await findScheme(cache.reference, { http, plainHttp, signal }) },
+    ...{ host, repository, kind, http, scheme: await findScheme(reference, { http, plainHttp, signal }) },
     ...{ deleter: options.deleter, retry: { policy: USUAL_RETRIES, onRetry: tellRetries(output), ...options.retry } },
     credentials: credentialsProvider({ ...options.credentials, kind, env, onWait: (message) => output.info(message) }),
   });

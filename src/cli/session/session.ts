@@ -13,7 +13,7 @@ import { orWithoutHome } from '../../environment.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
-import type { ContentStore, Deleter, WriteChecker } from '../../oci/content-store.ts';
+import type { ContentStore, Deleter, ReadOnlyStore, WriteChecker } from '../../oci/content-store.ts';
 import type { Patience } from '../../upstream/patience.ts';
 import { Upstream } from '../../upstream/upstream.ts';
 import { inOrder } from '../../upstream/upstream-cache.ts';
@@ -21,7 +21,7 @@ import type { Call } from '../command.ts';
 import { type CommandContext, sourcesOf } from '../context.ts';
 import type { Output } from '../ui/output.ts';
 import { convertStore } from './convert-store.ts';
-import { loadStore, type OpenStoreOptions, openStore, readCredentials } from './open-store.ts';
+import { loadStore, type OpenStoreOptions, openLateStore, openStore, readCredentials } from './open-store.ts';
 import { type Provenance, provenanceOf } from './provenance.ts';
 import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
@@ -83,12 +83,17 @@ export class Session implements AsyncDisposable {
 
   /** The content store of a cache, as it is; a registry is not asked yet. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */
   async store(options: SessionStoreOptions = {}): Promise<ContentStore & Deleter & WriteChecker> {
+    return openStore(options.cache ?? this.cache, this.context, await this.#storeOptions(options));
+  }
+
+  /** The same to be read: of a registry not even found out yet whether it speaks TLS. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */
+  async lateStore(options: SessionStoreOptions = {}): Promise<ReadOnlyStore> {
+    return openLateStore(options.cache ?? this.cache, this.context, await this.#storeOptions(options));
+  }
+
+  async #storeOptions(options: SessionStoreOptions): Promise<OpenStoreOptions> {
     const credentials = 'credentials' in options ? options.credentials : await this.credentials();
-    return openStore(options.cache ?? this.cache, this.context, {
-      create: false,
-      ...options,
-      ...{ http: this.http, credentials },
-    });
+    return { create: false, ...options, ...{ http: this.http, credentials } };
   }
 
   /** A reader of the index in `store` for a command that writes there, unless it is a dry run; see `convertStore`. */

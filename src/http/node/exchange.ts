@@ -14,6 +14,8 @@ import type { Exchange } from '../redirects.ts';
 
 /** 512 KiB: eight reads of a socket; measured to be enough for loopback and any real network. */
 const BODY_BUFFER_BYTES = 512 * 1024;
+/** 1 KiB in the longest silence that is borne: whoever sends less keeps a connection busy, and nobody served. */
+const MIN_PROGRESS_BYTES = 1024;
 
 /** @throws {NixcacheError} ERR_NETWORK; ERR_INTERRUPTED, or the reason of the signal if that is a NixcacheError */
 export function exchange(dispatcher: Dispatcher, request: Exchange): Promise<HttpResponse> {
@@ -51,6 +53,9 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   #failure: unknown;
   /** Runs while a stream is being sent. */
   #stallTimer: NodeJS.Timeout | undefined;
+  /** Runs while a body comes. */
+  #progressTimer: NodeJS.Timeout | undefined;
+  #progress = 0;
 
   constructor(request: Exchange, resolve: (response: HttpResponse) => void, reject: (error: unknown) => void) {
     this.#request = request;
@@ -109,15 +114,18 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     const body = new ResponseBody(controller);
     body.once('close', () => this.#settle());
     this.#body = body;
-    const { url, asked } = this.#request;
+    const { url, asked, stallTimeoutMs } = this.#request;
+    this.#progressTimer = setInterval(() => this.#checkProgress(body), stallTimeoutMs);
     this.#resolve({ status, headers: joined(headers), body, url, asked });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#progress += chunk.length;
     if (this.#body?.push(chunk) === false) controller.pause();
   }
 
   onResponseEnd(): void {
+    clearInterval(this.#progressTimer);
     this.#body?.push(null);
   }
 
@@ -134,8 +142,18 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     }, timeoutMs);
   }
 
+  /** Of a body that drips each byte would count as a sign of life. Where the reader is slow, nobody else need be quick. */
+  #checkProgress(body: ResponseBody): void {
+    const isSlow = this.#progress < MIN_PROGRESS_BYTES && body.readableLength === 0;
+    this.#progress = 0;
+    const { stallTimeoutMs } = this.#request;
+    const what = `fewer than ${MIN_PROGRESS_BYTES} bytes came within ${Math.round(stallTimeoutMs / 1000)} s`;
+    if (isSlow) this.fail(timeoutError(what, this.#request));
+  }
+
   #settle(): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#progressTimer);
     this.onRequestSent();
     this.#request.signal?.removeEventListener('abort', this.#onAbort);
   }

@@ -91,7 +91,7 @@ export class Transport {
   }
 
   /**
-   * All of the small answer that `request`, a GET, is given. Asked for again when it breaks off, and when it dribbles
+   * All of the small answer that `request`, a GET, is given. Asked for again when it breaks off, and once when it dribbles
    * in for longer than it may take; so not for blobs, whose length nothing bounds.
    */
   fetchDocument(
@@ -99,11 +99,13 @@ export class Transport {
     { maxBytes, what }: { readonly maxBytes: number; readonly what: string },
   ): Promise<{ readonly response: HttpResponse; readonly bytes: Buffer }> {
     const { documentTimeoutMs } = this.#options;
+    let late = 0;
     const attempt = async (): Promise<{ response: HttpResponse; bytes: Buffer }> => {
       const response = await this.sendOnce(request);
       const timer = setTimeout(() => {
-        const late = `no whole answer within ${documentTimeoutMs / 1000} s`;
-        response.body.destroy(timeoutError(late, request));
+        late += 1;
+        const what = `no whole answer within ${documentTimeoutMs / 1000} s`;
+        response.body.destroy(timeoutError(what, request, { retryable: late < MAX_LATE }));
       }, documentTimeoutMs);
       try {
         return { response, bytes: await readBounded(response.body, maxBytes, `${what} of ${this.name}`) };
@@ -196,6 +198,9 @@ export class Transport {
     return { method, kind, origin: registry.origin, now: retrier.clock.now() };
   }
 }
+
+/** Each time costs a whole deadline. */
+const MAX_LATE = 2;
 
 /** What slows us down: the host said that it is too much. Other faults have other causes. */
 const isThrottle = (outcome: { readonly value: unknown } | { readonly error: unknown }): boolean =>

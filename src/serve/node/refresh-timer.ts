@@ -1,3 +1,4 @@
+import { abortable, type CallOptions } from '../../call-options.ts';
 import type { IndexRefresher } from '../index-refresher.ts';
 
 /** Keeps the index fresh: each refresh, whoever asked for it, sets the clock for the next. */
@@ -11,14 +12,14 @@ export class RefreshTimer {
     refresher.onEnd = () => this.#schedule();
   }
 
-  /** Begins to refresh, at once and then for ever; waits up to `waitMs` for the first time to end. */
-  async start(waitMs: number): Promise<void> {
+  /** Begins to refresh, at once and then for ever; waits up to `waitMs`, or until `signal` aborts, for the first time to end. */
+  async start(waitMs: number, { signal }: CallOptions = {}): Promise<void> {
     const first = this.#refresh();
     let timer: NodeJS.Timeout | undefined;
     const waited = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, waitMs);
     });
-    await Promise.race([first, waited]);
+    await abortable(Promise.race([first, waited]), signal).catch(() => {});
     clearTimeout(timer);
   }
 

@@ -10,8 +10,10 @@ import { listenerOf } from './listener.ts';
 import { RefreshTimer } from './refresh-timer.ts';
 
 export interface ServerOptions extends ServeOptions {
-  /** How long the first refresh may hold up the start when nothing is known yet; default 30 s. */
+  /** How long the first refresh may hold up the start; default 1 s. */
   readonly firstRefreshMs?: number | undefined;
+  /** Aborted: the start waits for nothing any more. */
+  readonly signal?: AbortSignal | undefined;
   /** Address to listen on; default 127.0.0.1. */
   readonly listen?: string | undefined;
   /** Default 37515; 0 picks a free one. */
@@ -53,12 +55,11 @@ export interface RunningServer {
 const DEFAULT_PORT = 37515;
 /** How long answers under way may go on when the server closes. */
 export const DEFAULT_DRAIN_MS = 30_000;
-const DEFAULT_FIRST_REFRESH_MS = 30_000;
 /**
- * A second: how long it holds up the start when an index is known. A registry that answers does so by then, and what was
- * published before the start is served from the start: Nix would remember for an hour that it was not there.
+ * A registry that answers does so by then, and what was published before the start is served from the start: Nix would
+ * remember for an hour that it was not there. Where no index is known either, misses wait longer (IndexRefresher).
  */
-const KNOWN_REFRESH_MS = 1000;
+const DEFAULT_FIRST_REFRESH_MS = 1000;
 /** Nix keeps idle connections for 90 s at most; closing earlier costs it a new connection, and us nothing. */
 const KEEP_ALIVE_MS = 75_000;
 /** A client on loopback or a local network; slower is a slowloris. */
@@ -103,8 +104,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
   });
-  const waitMs = options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS;
-  await timer.start(options.reader.status().entries > 0 ? Math.min(waitMs, KNOWN_REFRESH_MS) : waitMs);
+  await timer.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS, options);
   app.load();
   try {
     await listen(server, host, port);

@@ -165,3 +165,18 @@ describe('a proxy', () => {
     expect(asked[0]).toContain('cache.example');
   });
 });
+
+it('a body that drips has stalled, and one that its reader leaves waiting has not', async () => {
+  const far = await serve((request, response) => {
+    if (request.url === '/whole') response.end(Buffer.alloc(2000));
+    else {
+      const timer = setInterval(() => response.write('x'), 20);
+      response.once('close', () => clearInterval(timer));
+    }
+  });
+  const client = open();
+  const dripping = await client.request({ url: far.url, stallTimeoutMs: 200 });
+  const waiting = await client.request({ url: `${far.url}/whole`, stallTimeoutMs: 200 });
+  await expect(text(dripping.body)).rejects.toMatchObject({ code: 'ERR_NETWORK', retryable: true });
+  expect(await text(waiting.body)).toHaveLength(2000);
+});

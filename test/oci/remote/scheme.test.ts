@@ -37,6 +37,11 @@ describe('a registry on this machine', () => {
     }
   });
 
+  it('is not listened to until its answer ends', async () => {
+    const { url } = await serve((_, response) => void response.writeHead(200).write('x'));
+    expect(await schemeAt(new URL(url).host)).toBe('http');
+  });
+
   it('is spoken to with TLS if it says so', async () => {
     const { url } = await serve((_, response) =>
       response.writeHead(400).end('Client sent an HTTP request to an HTTPS server.\n'),

@@ -38,7 +38,7 @@ export async function runServe(call: Call): Promise<void> {
   const reloading = new Reloading(session, settings);
   const options = await optionsOf(session, settings);
   let asked = options.upstreams ?? [];
-  const store = await session.store({ retry: { policy: PROMPT_RETRIES } });
+  const store = await session.lateStore({ retry: { policy: PROMPT_RETRIES } });
   const { onWarning } = session;
   const serving = { hasUpstreams: settings.upstreams.length > 0 };
   const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
@@ -50,6 +50,7 @@ export async function runServe(call: Call): Promise<void> {
     await startServer({
       reader,
       ...options,
+      signal,
       ...{ listen: settings.listen, port: settings.port, version: VERSION },
       logRequests: output.level === 'verbose',
       onEvent: (event) => tell(event, { output, reader, ...serving }),

@@ -1,5 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { hashPartFor } from '../../../support/cache-builder.ts';
+import { tempDir } from '../../../support/temp-dir.ts';
 import { startCli } from '../../run-cli.ts';
 import { smallCache } from '../small-cache.ts';
 
@@ -19,6 +21,24 @@ describe('serve', () => {
     expect(stderr).toContain(`serving ${cache.reference}; Ctrl-C stops`);
     expect(stderr).toMatch(/index: 4 entries, 2 new segments/);
     expect(stderr).toMatch(/GET \/0{32}\.narinfo 404 /);
+  });
+
+  it('listens though its registry says nothing, and ends when it is told to', async () => {
+    const sockets = new Set<Socket>();
+    const silent = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+    });
+    const env = { HOME: await tempDir(), NIXCACHE_UPSTREAM: '' };
+    const from = `127.0.0.1:${(silent.address() as AddressInfo).port}/st/cache`;
+    await using server = await startCli(['serve', '--port', '0', '--from', from], { cwd: cache.home, env });
+    expect((await fetch(`${server.firstLine}/nix-cache-info`)).status).toBe(200);
+    expect(await (await fetch(`${server.firstLine}/_status`)).json()).toMatchObject({ index: { state: 'unread' } });
+    server.signal('SIGTERM');
+    const { exitCode, stderr } = await server.result;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.not.stringContaining('not stopped') });
   });
 
   it.each([
