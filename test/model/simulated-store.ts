@@ -145,7 +145,7 @@ export class SimulatedStore implements ContentStore, Deleter {
   }
 }
 
-/** What was checked when it was pushed is not hashed again at each read: half of what a read costs is the check. */
+/** What was checked when it was pushed is not hashed again at each read. */
 const whole = (bytes: Buffer): Readable => Readable.from([bytes]);
 /** Ends in the error of a store that checks. */
 const checked = (bytes: Buffer, target: BlobTarget): Readable => readThrough(whole(bytes), verifyStream(target));
