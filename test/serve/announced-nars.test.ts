@@ -67,8 +67,10 @@ describe('a NAR that its upstream announced and cannot give', () => {
     const { ask } = setUp([first, second], { narHeadStartMs: 20 });
     const { url } = infoOf(await ask(`/${hashPart(1)}.narinfo`));
     first.faults.breakOffAfter = 100_000;
-    const body = bodyOf((await ask(`/${url}`)).body);
-    setTimeout(() => void first.close(), 30);
-    expect((await body).equals(NAR)).toBe(true);
+    first.faults.onRequest = (request) => {
+      if (request.includes(' bytes=')) void first.close();
+    };
+    expect((await bodyOf((await ask(`/${url}`)).body)).equals(NAR)).toBe(true);
+    expect(first.requests.at(-1)).toContain(' bytes=100000-');
   });
 });

@@ -12,10 +12,14 @@ import { type BaseName, hashPartOf, parseBaseName, toStorePath } from '../../src
 interface UpstreamFaults {
   /** Every answer has this status. */
   status?: number;
+  /** Hears of each request, as `requests` has it, before it is answered. */
+  onRequest?: (request: string) => void;
   /** Value of Retry-After in answers with `status`. */
   retryAfter?: string;
   /** For the next so many requests only; counts down. */
   times?: number;
+  /** For the first so many requests for each file only. */
+  timesEach?: number;
   /** Answers come this late. */
   delayMs?: number;
   /** No answer ever comes. */
@@ -77,14 +81,17 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       active -= 1;
     });
     const { method = '', url = '' } = request;
-    requests.push([method, url, request.headers.range].filter((part) => part !== undefined).join(' '));
+    const line = [method, url, request.headers.range].filter((part) => part !== undefined).join(' ');
+    requests.push(line);
     authorizations.push(request.headers.authorization);
+    faults.onRequest?.(line);
     if (faults.hang === true) return;
     if (faults.reset === true) {
       request.socket.resetAndDestroy();
       return;
     }
-    setTimeout(() => answer({ files, headers, faults }, request, response), faults.delayMs ?? 0);
+    const asked = requests.filter((each) => each === line).length;
+    setTimeout(() => answer({ files, headers, faults, asked }, request, response), faults.delayMs ?? 0);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const close = (): Promise<void> =>
@@ -98,12 +105,12 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
 }
 
 function answer(
-  { files, headers, faults }: Pick<FakeUpstream, 'files' | 'headers' | 'faults'>,
+  { files, headers, faults, asked }: Pick<FakeUpstream, 'files' | 'headers' | 'faults'> & { readonly asked: number },
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
   const { method, url = '' } = request;
-  const isFaulty = faults.times === undefined || faults.times > 0;
+  const isFaulty = (faults.times ?? 1) > 0 && asked <= (faults.timesEach ?? asked);
   if (faults.status !== undefined && isFaulty) {
     if (faults.times !== undefined) faults.times -= 1;
     const { retryAfter } = faults;
