@@ -3,7 +3,6 @@
  * on where the last one was. Steps are changes of files or requests, so that no clock decides what is tried.
  * NIXCACHE_TEST_KILLS says how often each of them is killed; default 8.
  */
-import { randomInt } from 'node:crypto';
 import { watch } from 'node:fs';
 import { mkdir, readdir, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,6 +16,7 @@ import { decompressZstd } from '../../src/nar/zstd-frames.ts';
 import { generateKey } from '../../src/nix/signature.ts';
 import { hashPartOf, parseStorePath } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
+import { tossed } from '../model/coin.ts';
 import { nixcache, startFreshServe, startNixcache, startServe } from '../support/e2e-cli.ts';
 import { lines, readJson, runNix, substitute, writeFlake } from '../support/e2e-nix.ts';
 import { openCache } from '../support/e2e-stores.ts';
@@ -80,9 +80,10 @@ async function killOften(
   check: () => Promise<void>,
   { onDone = async () => undefined, isServing = false }: { onDone?: () => Promise<void>; isServing?: boolean } = {},
 ): Promise<void> {
+  const coin = tossed();
   let longest = 20;
   for (let killed = 0; killed < KILLS; ) {
-    const after = randomInt(longest);
+    const after = coin.next(longest);
     let seen = 0;
     let isDone = false;
     await using running = startNixcache(args(), { env: env() });

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,6 +5,7 @@ import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest } from '../../src/oci/manifest.ts';
+import { type Coin, tossed } from '../model/coin.ts';
 import { age, newLayout } from '../oci/layout/layouts.ts';
 import { readAll } from '../support/bytes.ts';
 
@@ -15,11 +15,12 @@ describe('writers that are killed', () => {
   it('leave a whole layout with every tag that was acknowledged', async () => {
     const { path } = await newLayout();
     const acknowledged: string[] = [];
+    const coin = tossed();
     for (let round = 0; round < 10; round += 1) {
-      await Promise.all(['a', 'b'].map((name) => runAndKill(path, `${name}${round}`, acknowledged)));
+      await Promise.all(['a', 'b'].map((name) => runAndKill(path, { name: `${name}${round}`, acknowledged, coin })));
       await expectWhole(path, acknowledged);
     }
-    expect(acknowledged.length).toBeGreaterThan(10);
+    expect(acknowledged.length).toBeGreaterThanOrEqual(20);
     await age(join(path, '.ingest'));
     const store = await LayoutStore.open(path, { create: true });
     await store.sweep({ graceSeconds: 0 });
@@ -28,13 +29,21 @@ describe('writers that are killed', () => {
   });
 });
 
-async function runAndKill(path: string, name: string, acknowledged: string[]): Promise<void> {
-  const child = execa(process.execPath, [CHILD, path, name], { reject: false, timeout: 60_000 });
-  let killing = false;
+interface Victim {
+  readonly name: string;
+  /** Gets the tags that it says. */
+  readonly acknowledged: string[];
+  readonly coin: Coin;
+}
+
+/** Kills it after some tags, at whatever it is then. */
+async function runAndKill(path: string, { name, acknowledged, coin }: Victim): Promise<void> {
+  const child = execa(process.execPath, [CHILD, path, name], { reject: false });
+  let left = 1 + coin.next(12);
   for await (const tag of child.iterable()) {
     acknowledged.push(tag);
-    if (!killing) setTimeout(() => child.kill('SIGKILL'), randomInt(1, 150));
-    killing = true;
+    left -= 1;
+    if (left === 0) child.kill('SIGKILL');
   }
   const { isTerminated, stderr } = await child;
   expect({ isTerminated, stderr }).toEqual({ isTerminated: true, stderr: '' });

@@ -1,3 +1,6 @@
+import { randomInt } from 'node:crypto';
+import { onTestFailed } from 'vitest';
+
 /** Chance that is the same each time: mulberry32, public domain, by Tommy Ettinger. */
 export class Coin {
   #state: number;
@@ -18,4 +21,11 @@ export class Coin {
   falls(share: number): boolean {
     return share > 0 && this.next(1000) < share * 1000;
   }
+}
+
+/** The coin of one test, which names its seed if it fails: NIXCACHE_TEST_SEED makes the same throws again. */
+export function tossed(): Coin {
+  const seed = Number(process.env['NIXCACHE_TEST_SEED'] ?? randomInt(2 ** 31));
+  onTestFailed(({ task }) => void process.stderr.write(`${task.name}: NIXCACHE_TEST_SEED=${seed}\n`));
+  return new Coin(seed);
 }

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { Readable } from 'node:stream';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { HttpClient, type HttpClientOptions } from '../../../src/http/node/client.ts';
 import { makeCertificate, startTlsServer } from '../../support/tls-server.ts';
 import { endless, serve, text, unusedUrl } from '../far-side.ts';
@@ -59,6 +59,8 @@ describe('large bodies', () => {
       if (request.url === '/small') response.end('small');
       else Readable.from(endless()).pipe(response);
     });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
     const client = open({ connections: 1 });
     const large = { url: `${server.url}/large`, bulk: true, timeoutMs: 1000 };
     const held = await client.request(large);
@@ -68,7 +70,7 @@ describe('large bodies', () => {
     );
     expect(small).toEqual(Array.from({ length: 5 }, () => 'small'));
     // Longer than an answer may take.
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await vi.advanceTimersByTimeAsync(1200);
     expect(server.seen.filter(({ url }) => url === '/large')).toHaveLength(1);
     held.body.destroy();
     const { status, body } = await waiting;

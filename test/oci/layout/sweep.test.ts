@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +7,7 @@ import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { hexOf } from '../../../src/oci/digest.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
 import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
+import { tossed } from '../../model/coin.ts';
 import { describeBytes, noise, opener, readAll } from '../../support/bytes.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 import { age, ageBlobs, blobPath, newLayout, push, pushTagged } from './layouts.ts';
@@ -179,13 +179,14 @@ describe('a sweep', () => {
   it('takes nothing from publishers who were told that their blobs exist, while they commit', async () => {
     const { path, store } = await newLayout();
     const other = await LayoutStore.open(path, { create: true });
+    const coin = tossed();
     const layers = Array.from({ length: 60 }, (_, at) => noise(200, `raced ${at}`));
     const config = await push(store, Buffer.from('{}'));
     for (let round = 0; round < 5; round += 1) {
       for (const bytes of layers) await push(store, bytes);
       await ageBlobs(path);
       const publishing = layers.map(async (bytes, at) => {
-        await sleep(randomInt(0, 15));
+        await sleep(coin.next(15));
         const layer = await push(store, bytes);
         const manifest = encodeManifest({ schemaVersion: 2, mediaType: IMAGE_MANIFEST, config, layers: [layer] });
         await store.pushBlob(config, opener(Buffer.from('{}')));
