@@ -1,5 +1,5 @@
 /** Binary caches of a Nix whose store is not /nix/store, through `serve` and `copy`. */
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -76,5 +76,25 @@ describe.each(versions)('$name', (version) => {
     expect(refused.exitCode).not.toBe(0);
     expect(refused.stderr).toContain(`is a cache for ${mine.nix.storeDir}`);
     expect(refused.stderr).toContain('copy to another cache');
+  });
+
+  it('a cache for another store is refused by publish and push before anything is evaluated or built', async () => {
+    if (mine === undefined || usual === undefined) throw new Error('there is none');
+    const to = `oci:${join(usual.nix.dir, 'of-usual')}`;
+    expect(await nixcache(['copy', usual.cache, to], { env: usual.nix.env })).toMatchObject({ exitCode: 0 });
+    const { env, dir, storeDir } = mine.nix;
+    await writeFile(join(dir, 'flake.nix'), '{ outputs = _: throw "it was evaluated"; }');
+    const commands = [
+      ['publish', dir],
+      ['publish', dir, '--dry-run'],
+      ['push', mine.path],
+      ['push', '/elsewhere/x'],
+    ];
+    for (const command of commands) {
+      const refused = await nixcache([...command, '--to', to, '--no-upstream'], { env, cwd: dir });
+      expect(refused.exitCode).toBe(2);
+      expect(refused.stderr).toContain(`is a cache for /nix/store, this Nix store is ${storeDir}`);
+      expect(refused.stderr).not.toMatch(/it was evaluated|closure|signing key/);
+    }
   });
 });

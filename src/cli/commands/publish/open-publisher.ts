@@ -1,5 +1,6 @@
 /** What `publish` and `push` need opened. */
 import { existsSync } from 'node:fs';
+import { assertStoreDir } from '../../../cache/read/cache-reader.ts';
 import type { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { PushSettings } from '../../../config/publish-settings.ts';
 import { isNixcacheError, NixcacheError } from '../../../errors.ts';
@@ -58,6 +59,7 @@ export async function openPublisher(
   if (writable.status === 'rejected') throw writable.reason;
   const localStore = local.value;
   const reader = read.value;
+  assertStoreDir(reader, localStore.storeDir); // before anything is built
   const upstreams = session.upstreams(settings.upstreams, {
     patience: PATIENT,
     tellsWaits: true,
