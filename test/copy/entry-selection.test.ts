@@ -96,6 +96,14 @@ describe('what is wanted', () => {
     expect(wanted[0]?.otherSigs).toEqual([signPathInfo(held?.narInfo as never, key)]);
   });
 
+  it('is in the place of what no trusted key signed only what one has signed', async () => {
+    const trustedKeys = [key.publicKey];
+    const destination = await cacheOf([{ name: 'doc', build: 1 }]);
+    expect((await select({ destination }, { trustedKeys })).wanted('doc')).toEqual([]);
+    const source = await signedCache();
+    expect((await select({ source, destination }, { trustedKeys })).wanted('doc')).toEqual(['doc']);
+  });
+
   it('does not take signatures over from another build', async () => {
     const destination = new MemoryStore();
     await copyBetween(await cacheOf([{ name: 'doc', build: 1 }]), destination, { keys: [key] });
@@ -121,4 +129,15 @@ it('a segment is allowed as a whole if nothing in it is refused', async () => {
   );
   expect(reader.segments().length).toBe(2);
   expect((await select({ source })).selection.allows(reader.segments()[0] as never)).toBe(true);
+});
+
+it('nor is one allowed whose entries are signed and refer to what is refused', async () => {
+  const source = await signedCache();
+  await new CacheBuilder(source).publish({ at: day(10_000), paths: [{ name: 'libc', build: 1 }] });
+  const { selection, source: reader } = await select({ source }, { trustedKeys: [key.publicKey] });
+  const signed = reader.segments().find(({ rows }) => rows.count > 1);
+  if (!signed) throw new Error('there is none');
+  expect(selection.allows(signed)).toBe(true);
+  selection.survey(undefined);
+  expect(selection.allows(signed)).toBe(false);
 });

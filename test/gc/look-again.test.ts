@@ -7,12 +7,21 @@ import { day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 
 /** A cache whose gc on day 60 drops `old` and `lib`; `before` and `after` are called around the checkpoint's PUT. */
-async function aged({ before, after }: { before?: () => Promise<void>; after?: () => void } = {}): Promise<{
+async function aged({
+  before,
+  after,
+  onFetch,
+}: {
+  before?: () => Promise<void>;
+  after?: () => void;
+  onFetch?: (digest: string) => void;
+} = {}): Promise<{
   store: MemoryStore;
   cache: CacheBuilder;
 }> {
   const store: MemoryStore = new MemoryStore({
     async onCall(method, [tag]) {
+      if (method === 'fetchBlob') onFetch?.((tag as { digest: string }).digest);
       if (method === 'listTags' && [...store.tags.keys()].some((each) => parseTag(each)?.kind === 'checkpoint'))
         after?.();
       if (method === 'pushManifest' && parseTag(String(tag))?.kind === 'checkpoint') await before?.();
@@ -37,6 +46,23 @@ it('lists anew what a segment needs that was committed just before its checkpoin
     type: 'warning',
     message: '2 dropped entries are needed after all: listed again',
   });
+});
+
+it('reads nothing of what it has listed anew itself', async () => {
+  const held: { cache?: CacheBuilder } = {};
+  const fetched: string[] = [];
+  const { store, cache } = await aged({
+    before: async () =>
+      void (await held.cache?.publish({ at: day(60), paths: [{ name: 'app', references: ['old'] }] })),
+    onFetch: (digest) => fetched.push(digest),
+  });
+  held.cache = cache;
+  const before = new Set(store.tags.keys());
+  await gcAt(store, day(60));
+  const added = [...store.tags.keys()].filter((tag) => !before.has(tag) && parseTag(tag)?.kind === 'segment');
+  const entries = added.map((tag) => parseTag(tag)?.id ?? '').filter((id) => fetched.includes(id));
+  // The new form of what is kept, and the segment that came late; not the one that lists anew.
+  expect([added.length, entries.length]).toEqual([3, 2]);
 });
 
 it('does so for a gc that died there, before it deletes anything', async () => {

@@ -340,3 +340,31 @@ test('a second gc right after finds nothing to do', () => {
     }),
   );
 });
+
+it('leaves a pack of more than 64 MiB as it is, however little of it is needed', () => {
+  const planFor = (packBytes: number) =>
+    planGc(
+      gcInput({
+        segments: [{ day: 90, entries: [{ name: 'a', pack: 'p', bytes: 100 }, ...many(300, 'x')] }],
+        packs: { p: packBytes },
+        today: 100,
+      }),
+    );
+  expect(planFor(64 * 1024 * 1024).rewritten).toHaveLength(1);
+  expect(planFor(64 * 1024 * 1024 + 1).rewritten).toEqual([]);
+});
+
+it('carries on what a repair has left out for good', () => {
+  const removed = [hashPartFor('lost'), hashPartFor('gone')];
+  const { checkpoint } = planGc(
+    gcInput({
+      segments: [
+        { day: 10, entries: [{ name: 'old' }] },
+        { day: 90, entries: [{ name: 'new' }] },
+      ],
+      checkpoints: [{ day: 50, config: { removed } }],
+      today: 100,
+    }),
+  );
+  expect(checkpoint?.removed).toEqual(removed);
+});

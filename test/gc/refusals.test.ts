@@ -189,6 +189,18 @@ it('never deletes a manifest that also has a tag which nixcache did not give it'
   expect(store.manifests.has(store.tags.get('my-favourite') as Digest)).toBe(true);
 });
 
+it('never deletes a manifest that also has the tag of a segment which is not due yet', async () => {
+  const { store } = await aged();
+  const due = oldest(store, 'segment');
+  await gcAt(store, day(60));
+  const { entries } = manifestOf(store, due);
+  const live = segmentTag(entries, day(60.5));
+  store.tags.set(live, store.tags.get(due) as Digest);
+  const { report } = await gcAt(store, day(62));
+  expect(report.notFreed).toMatchObject([{ tags: [due], reason: expect.stringContaining(live) }]);
+  expect(store.manifests.has(store.tags.get(live) as Digest)).toBe(true);
+});
+
 it('takes a segment out of a stale cache-index before deleting it: some registries keep what an index names', async () => {
   const listedWhenDeleted: boolean[] = [];
   const { store } = await aged({

@@ -79,6 +79,20 @@ describe('retrying', () => {
     expect(await waited(99)).toBe(6000);
   });
 
+  it('waits again for what only refused for as long: it is there', async () => {
+    const clock = new ManualClock({ random: () => 0.999_999 });
+    const retrier = new Retrier({ policy: { ...policy, attempts: 99, deadlineMs: 6000, afterOutageMs: 500 }, clock });
+    const waits: number[] = [];
+    // The last failure of each is a refusal, and the first of the next is none.
+    for (const last of [refused, broken]) {
+      const startMs = clock.now();
+      const fail = (): Promise<never> => Promise.reject(clock.now() - startMs < 5999 ? broken() : last());
+      await retrier.run(fail).catch(() => undefined);
+      waits.push(Math.round(clock.now() - startMs));
+    }
+    expect(waits).toEqual([6000, 6000]);
+  });
+
   it('waits once for what takes its time not to answer', async () => {
     const clock = new ManualClock();
     const retrier = new Retrier({ policy: { ...policy, firstContactMs: 3000 }, clock });

@@ -6,6 +6,7 @@ import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { PublishPathsOptions } from '../../src/publish/publish-paths.ts';
+import { Signing } from '../../src/publish/signing.ts';
 import { overriding } from '../model/planted-bugs.ts';
 import { openReader } from '../support/cache-builder.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
@@ -266,4 +267,11 @@ describe('a publish without a key', () => {
     store = new MemoryStore();
     expect(warningsOf(await run(0))).toEqual([]);
   });
+});
+
+it('what is there and not at hand, since a look-up table says that it is signed, is kept', () => {
+  const { path } = lib;
+  const standing = (has: boolean) =>
+    new Signing([first], { has: () => has, findAsserted: () => undefined }, [lib]).standingOf({ path });
+  expect([standing(true), standing(false)]).toEqual(['kept', 'absent']);
 });

@@ -1,9 +1,11 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { parseStorePath, toStorePath } from '../../src/nix/store-path.ts';
 import type { BuildTarget } from '../../src/nix-store/build-failure.ts';
 import { type WholeClosuresOptions, withWholeClosure } from '../../src/publish/whole-closures.ts';
 import { baseNameFor, CacheBuilder, openReader } from '../support/cache-builder.ts';
+import { copyBetween } from '../support/copy-runs.ts';
 import { day } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 
@@ -74,4 +76,22 @@ test('each entry is read once, however many targets reach it', () => {
   const targets = Array.from({ length: LINKS }, (_, n) => target(`link-${n}`));
   expect(wholeAmong(targets, { reader: counting })).toHaveLength(LINKS);
   expect(reads).toBe(LINKS);
+});
+
+test('with keys, what none of them signed is as good as absent, and so is what refers to it', async () => {
+  const [key, other] = ['whole-1', 'other-1'].map((name) => parseSecretKey(generateKey(name).secret)) as [
+    SecretKey,
+    SecretKey,
+  ];
+  const store = new MemoryStore();
+  const link = { name: 'link-0', references: [] };
+  await new CacheBuilder(store).publish({ at: day(0), paths: [link] });
+  const signed = new MemoryStore();
+  await copyBetween(store, signed, { keys: [key] });
+  await new CacheBuilder(signed).publish({ at: day(1), paths: [{ name: 'above', references: ['link-0'] }] });
+  const options = { reader: await openReader(signed), asksUpstreams: true };
+  const targets = [target('link-0'), target('above')];
+  expect(wholeAmong(targets, options)).toEqual([['link-0'], ['above']]);
+  expect(wholeAmong(targets, { ...options, keys: [key] })).toEqual([['link-0']]);
+  expect(wholeAmong(targets, { ...options, keys: [other] })).toEqual([]);
 });

@@ -1,7 +1,10 @@
+import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { type Entry, fileHashOf, narUrl, wholeBlob } from '../../src/cache-index/entry.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { generateKey, parseSecretKey, signPathInfo } from '../../src/nix/signature.ts';
+import { digestOf } from '../../src/oci/digest.ts';
 import { PROMPT } from '../../src/upstream/patience.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
@@ -12,6 +15,7 @@ import type { RowFault, ScannedSegment } from '../../src/verify/scanned-segment.
 import { baseNameFor, hashPartFor } from '../support/cache-builder.ts';
 import { addPath, startFakeUpstream } from '../support/fake-upstream.ts';
 import { MemoryStore } from '../support/memory-store.ts';
+import { narOf } from '../support/nar.ts';
 import { type EntrySpec, entryOf, inspectionOf, rowOf, scanned } from './scanned.ts';
 
 const KEY = parseSecretKey(generateKey('plan-1').secret);
@@ -86,6 +90,27 @@ describe('what is lost', () => {
     });
     expect(planned.rewrite).toEqual(segments.slice(0, 2).map(({ tag }) => tag));
     expect(made).toMatchObject({ push: [], fetch: [], cacheIndex: true, blocked: undefined });
+  });
+
+  it('is dropped where its blob is gone, though the same bytes have come back meanwhile: somebody else may take them away', async () => {
+    const nar = narOf({ contents: 'lib' });
+    const packed = zstdCompressSync(nar);
+    const digest = digestOf(packed);
+    const whole = (entry: Entry): Entry => {
+      const [narHash, fileHash] = [fileHashOf(digestOf(nar)), fileHashOf(digest)];
+      const file = { fileHash, fileSize: packed.length, url: narUrl(fileHash, 'zstd') };
+      return {
+        narInfo: { ...entry.narInfo, narHash, narSize: nar.length, ...file },
+        nar: [wholeBlob(digest, packed.length)],
+      };
+    };
+    const store = new MemoryStore();
+    store.blobs.set(digest, packed);
+    const entries = ENTRIES.map((entry) => (entry.name === 'lib' ? { ...entry, edit: whole } : entry));
+    const saved = await plan(inspectionOf(cacheWith({ lib: { nar: 'corrupt' } }, entries)), { store });
+    expect([saved.fetch.length, saved.drop]).toEqual([1, []]);
+    const lost = await plan(inspectionOf(cacheWith({ lib: { nar: 'lost' } }, entries)), { store });
+    expect([lost.fetch.length, lost.drop.map(([name]) => name)]).toEqual([0, ['lib', 'app']]);
   });
 
   it('is pushed where the local store has the very same', async () => {

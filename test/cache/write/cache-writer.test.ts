@@ -4,7 +4,7 @@ import type { TakenPath } from '../../../src/cache/write/incoming.ts';
 import { fileHashOf } from '../../../src/cache-index/entry.ts';
 import { NixcacheError } from '../../../src/errors.ts';
 import { packNarListing } from '../../../src/nar/nar-listing.ts';
-import { toStorePath } from '../../../src/nix/store-path.ts';
+import { type BaseName, toStorePath } from '../../../src/nix/store-path.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { readAll } from '../../support/bytes.ts';
 import { assertSegmentsReachable, baseNameFor, hashPartFor, openReader } from '../../support/cache-builder.ts';
@@ -65,4 +65,68 @@ it('stores nothing of a path that was taken and left out', async () => {
   );
   await writer.finish();
   expect(store.blobs.size).toBe(0);
+});
+
+it('takes nothing of a path whose reference was left out before its turn', async () => {
+  const store = new MemoryStore();
+  await using writer = new CacheWriter({
+    ...{ store, storeDir: '/nix/store', creator: 'test', now: () => day(0), onLeftOut: () => undefined },
+  });
+  const [lib, other, app] = [taken('lib', undefined), taken('other', undefined), taken('app', undefined)];
+  const asked: string[] = [];
+  const info = { ...app.narInfo, references: [baseNameFor('lib')] };
+  await writer.addAll(
+    [
+      {
+        info: lib.narInfo,
+        take: () => Promise.reject(new NixcacheError('ERR_NAR_MISMATCH', 'its bytes have changed')),
+      },
+      {
+        info: other.narInfo,
+        take: async () => {
+          await new Promise((resolve) => setImmediate(resolve));
+          asked.push('other');
+          return other;
+        },
+      },
+      {
+        info,
+        take: async () => {
+          asked.push('app');
+          return { ...app, narInfo: info };
+        },
+      },
+    ],
+    { concurrency: 1 },
+  );
+  expect(asked).toEqual(['other']);
+});
+
+/** How many segments are there after each of two paths, the second of which comes at `at`. */
+async function segmentsAfterEach(at: Date, references: readonly BaseName[] = []): Promise<number[]> {
+  let now = day(0);
+  await using writer = new CacheWriter({
+    ...{ store: new MemoryStore(), storeDir: '/nix/store', creator: 'test', now: () => now },
+  });
+  const counts: number[] = [];
+  for (const name of ['first', 'second']) {
+    const path = taken(name, undefined);
+    const info = { ...path.narInfo, references };
+    await writer.add(await writer.take({ info, take: async () => ({ ...path, narInfo: info }) }));
+    counts.push(writer.segments.length);
+    now = at;
+  }
+  return counts;
+}
+
+it('commits what it has once the last commit is more than three minutes ago', async () => {
+  const minutes = (count: number): Date => new Date(day(0).getTime() + count * 60_000);
+  expect(await segmentsAfterEach(minutes(3))).toEqual([0, 0]);
+  expect(await segmentsAfterEach(minutes(3.01))).toEqual([0, 1]);
+});
+
+it('commits what it has once there are 500 000 references in it', async () => {
+  const references = Array<BaseName>(250_000).fill(baseNameFor('lib'));
+  expect(await segmentsAfterEach(day(0), references.slice(1))).toEqual([0, 0]);
+  expect(await segmentsAfterEach(day(0), references)).toEqual([0, 1]);
 });

@@ -37,6 +37,9 @@ describe('the proxy for a URL', () => {
     ['10.1.2.3', 'https://10.1.2.3/', true],
     ['10.1.2.3:5000', 'https://10.1.2.3:5000/', true],
     ['10.1.2.3:5000', 'https://10.1.2.3/', false],
+    // The end of an address is no domain.
+    ['.1', 'https://10.0.0.1/', false],
+    ['0.0.1', 'https://10.0.0.1/', false],
     ['fd00::/8', 'https://[fd12::1]/', true],
     ['fd12::1', 'https://[fd12:0::1]/', true],
     ['[fd12::1]', 'https://[fd12::1]/', true],

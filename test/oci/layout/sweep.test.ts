@@ -5,7 +5,12 @@ import { describe, expect, it } from 'vitest';
 import { isNixcacheError } from '../../../src/errors.ts';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { hexOf } from '../../../src/oci/digest.ts';
+import { LayoutBlobs } from '../../../src/oci/layout/blobs.ts';
+import { LayoutEditor } from '../../../src/oci/layout/editor.ts';
+import { LayoutFiles } from '../../../src/oci/layout/files.ts';
+import { LayoutIndexFile } from '../../../src/oci/layout/index.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
+import { sweepLayout } from '../../../src/oci/layout/sweep.ts';
 import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import { tossed } from '../../model/coin.ts';
 import { describeBytes, noise, opener, readAll } from '../../support/bytes.ts';
@@ -174,6 +179,27 @@ describe('a sweep', () => {
     await rename(blobPath(path, blob), join(await store.ingestDirectory(), `doomed-${hexOf(blob.digest)}`));
     expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
     expect((await readdir(join(path, 'blobs', 'sha256'))).sort()).toContain(hexOf(blob.digest));
+  });
+
+  it('gives a blob back that somebody was told is there after it was found to be old', async () => {
+    const { path, store } = await newLayout();
+    await pushTagged(store, 'other');
+    const blob = await push(store, noise(100, 'wanted again'));
+    await ageBlobs(path);
+    const files = new LayoutFiles(path);
+    const [index, blobs] = [new LayoutIndexFile(files), new LayoutBlobs(files)];
+    const editor = new LayoutEditor(files, index);
+    let edits = 0;
+    const edit: LayoutEditor['edit'] = async (change, options) => {
+      edits += 1;
+      // The first gives back what an earlier sweep left.
+      if (edits === 2) expect(await store.hasBlob(blob)).toBe(true);
+      return editor.edit(change, options);
+    };
+    const layout = { files, index, blobs, editor: { edit } as unknown as LayoutEditor };
+    expect(await sweepLayout(layout, { graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
+    expect(edits).toBe(2);
+    expect(await readAll(await store.fetchBlob(blob))).toEqual(noise(100, 'wanted again'));
   });
 
   it('takes nothing from publishers who were told that their blobs exist, while they commit', async () => {

@@ -1,5 +1,8 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import { expect, it } from 'vitest';
-import { toRequest } from '../../../src/serve/node/listener.ts';
+import type { App } from '../../../src/serve/app.ts';
+import { listenerOf, toRequest } from '../../../src/serve/node/listener.ts';
 
 const path = (url: string): string => new URL(toRequest({ url, rawHeaders: [] }).url).pathname;
 
@@ -26,4 +29,17 @@ it('a client that leaves ends what is done for it', () => {
   const { signal } = toRequest({ url: '/health', rawHeaders: [] }, leaving.signal);
   leaving.abort();
   expect(signal.aborted).toBe(true);
+});
+
+it('the body of an answer that comes after its client has left is closed', async () => {
+  const answer = Promise.withResolvers<Response>();
+  const closed = Promise.withResolvers<void>();
+  const app = { narInfos: { answer: () => undefined }, fetch: () => answer.promise } as unknown as App;
+  const request = new IncomingMessage(new Socket());
+  Object.assign(request, { method: 'GET', url: '/nar/x.nar' });
+  const response = new ServerResponse(request);
+  listenerOf(app)(request, response);
+  response.destroy();
+  answer.resolve(new Response(new ReadableStream({ cancel: () => closed.resolve() })));
+  await closed.promise;
 });
