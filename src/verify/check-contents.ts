@@ -162,7 +162,7 @@ async function checkPlace(
   const { findings, catalog, good, onEvent, signal } = options;
   signal?.throwIfAborted();
   const entry = segment.parts.entryAt(row);
-  const { path, fileSize } = entry.narInfo;
+  const { path, narSize: narBytes, fileSize: fileBytes } = entry.narInfo;
   try {
     const fault = await checkNar(entry, pack ? narInPack(entry, pack) : narInStore(entry, options));
     if (!fault) good.add(keyOf(entry));
@@ -179,5 +179,5 @@ async function checkPlace(
     const trouble = troubleOf(error, { signal });
     findings.add('unanswered', path, `${path}: ${trouble.message}`);
   }
-  onEvent({ type: 'contents', path, nars: isFirst ? 1 : 0, bytes: fileSize });
+  onEvent({ type: 'contents', path, nars: isFirst ? 1 : 0, narBytes, fileBytes });
 }

@@ -9,8 +9,14 @@ export type VerifyEvent =
   | { readonly type: 'upstream'; readonly done: number; readonly total: number }
   /** Of `--contents`: compressed NARs to be read in all, then each step. */
   | { readonly type: 'contents-planned'; readonly nars: number; readonly bytes: number }
-  /** `nars` is 0 where a path has another NAR that was or is counted. */
-  | { readonly type: 'contents'; readonly path: StorePath; readonly nars: number; readonly bytes: number }
+  /** Bytes unpacked and compressed. `nars` is 0 where a path has another NAR that was or is counted. */
+  | {
+      readonly type: 'contents';
+      readonly path: StorePath;
+      readonly nars: number;
+      readonly narBytes: number;
+      readonly fileBytes: number;
+    }
   /** Of `--repair`. */
   | { readonly type: 'repaired'; readonly message: string }
   | { readonly type: 'warning'; readonly message: string };

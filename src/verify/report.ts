@@ -7,10 +7,12 @@ export interface Checked {
   readonly segments: number;
   readonly entries: number;
   readonly checkpoints: number;
-  /** Read by `--contents`. */
+  /** Paths whose NARs `--contents` has read. */
   readonly nars: number;
-  /** Of those, compressed. */
+  /** Of those NARs, unpacked. */
   readonly narBytes: number;
+  /** The same, compressed. */
+  readonly fileBytes: number;
 }
 
 export interface VerifyReport {

@@ -42,18 +42,14 @@ export interface RepairSettings {
 /** @throws {NixcacheError} when it cannot be told what the cache is like; what a repair did until then stays */
 export async function verifyCache(options: VerifyOptions): Promise<VerifyReport> {
   const { onEvent, repair: settings } = options;
-  const checked = { nars: 0, narBytes: 0 };
-  const read = new Set<StorePath>();
+  const read = new Map<StorePath, NarSizes>();
   const good = new Set<string>();
   const look = (): Promise<Inspection> =>
     inspect({
       ...options,
       good,
       onEvent: (event) => {
-        if (event.type === 'contents') {
-          checked.nars = read.add(event.path).size;
-          checked.narBytes += event.bytes;
-        }
+        if (event.type === 'contents' && event.nars > 0) read.set(event.path, event);
         onEvent(event);
       },
     });
@@ -62,7 +58,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
     const findings = sorted(first.findings.list);
     const countsOf = ({ segments, table, scan }: Inspection): Checked => ({
       ...{ segments: segments.length, entries: table.size, checkpoints: scan.checkpoints.size },
-      ...checked,
+      ...sumOf(read.values()),
     });
     if (!settings) return { checked: countsOf(first), findings, repair: undefined };
     const signs = settings.local?.signs !== false; // without a Nix here a key is of no help either
@@ -84,6 +80,18 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   } finally {
     first.close();
   }
+}
+
+type NarSizes = Pick<Checked, 'narBytes' | 'fileBytes'>;
+
+function sumOf(nars: Iterable<NarSizes>): NarSizes & Pick<Checked, 'nars'> {
+  const sum = { nars: 0, narBytes: 0, fileBytes: 0 };
+  for (const { narBytes, fileBytes } of nars) {
+    sum.nars += 1;
+    sum.narBytes += narBytes;
+    sum.fileBytes += fileBytes;
+  }
+  return sum;
 }
 
 const isEmpty = (plan: RepairPlan): boolean =>

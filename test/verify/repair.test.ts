@@ -159,6 +159,9 @@ describe.each(vandals)('repair of %s', (_, open) => {
       await alter(pack.digest, (bytes) => Buffer.concat([bytes.subarray(0, -1), flipped(bytes.subarray(-1))]));
       const report = await verify(store, { contents: true, repair: REPAIR });
       expect(report.repair).toMatchObject({ dropped: [], restored: [expect.stringMatching(/-only$/)] });
+      const [entry] = (await openReader(store)).entries();
+      const { narSize: narBytes, fileSize: fileBytes } = entry?.entry.narInfo ?? {};
+      expect(report.checked, 'once, though it looked before and after').toMatchObject({ nars: 1, narBytes, fileBytes });
       await expectWhole(store, ['only']);
     }
   });

@@ -299,6 +299,18 @@ describe.each(vandals)('verify of %s', (_, open) => {
     expect(checked).toMatchObject({ entries: 3, nars: 3 });
   });
 
+  it('says how large the NARs are that it read, and how much of that travels', async () => {
+    const { store } = await open();
+    const cache = new CacheBuilder(store);
+    await cache.publish({ at: day(0), paths: ['a', 'b'] });
+    await cache.publish({ at: day(1), paths: ['c', 'a'] });
+    const entries = [...(await openReader(store)).entries()].map(({ entry }) => entry.narInfo);
+    const sumOf = (size: 'narSize' | 'fileSize'): number => entries.reduce((sum, info) => sum + info[size], 0);
+    const sizes = { nars: 3, narBytes: sumOf('narSize'), fileBytes: sumOf('fileSize') };
+    expect((await verify(store, { contents: true, now: () => day(3) })).checked).toMatchObject(sizes);
+    expect(sizes.narBytes).not.toBe(sizes.fileBytes);
+  });
+
   it('does not call a cache well that was never written', async () => {
     const { store } = await open();
     await expect(verify(store)).rejects.toMatchObject({

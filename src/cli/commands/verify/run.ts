@@ -112,7 +112,7 @@ const VERIFY_TELLING: Telling<VerifyEvent> = {
     story.end();
     story.task('verify', { noun: 'NAR', totalItems: nars, totalBytes: bytes });
   },
-  contents: ({ nars, bytes }, story) => story.running('verify')?.advance({ items: nars, bytes }),
+  contents: ({ nars, fileBytes: bytes }, story) => story.running('verify')?.advance({ items: nars, bytes }),
   repaired: ({ message }, { output }) => output.info(message),
   warning: ({ message }, { output }) => output.warn(message),
 };

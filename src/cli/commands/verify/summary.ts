@@ -75,7 +75,7 @@ function formatPlan(plan: Plan): string {
 /** The end of the story. */
 export function tellVerify(report: VerifyReport, cache: string, output: Output): void {
   const { checked, repair } = report;
-  const read = checked.nars > 0 ? `, ${formatCount(checked.nars, 'NAR')} (${formatBytes(checked.narBytes)}) read` : '';
+  const read = checked.nars > 0 ? `, ${formatCount(checked.nars, 'NAR')} (${formatBytes(checked.fileBytes)}) read` : '';
   const what = `${formatCount(checked.entries, 'entry', 'entries')} in ${formatCount(checked.segments, 'segment')}${read}`;
   if (repair && !repair.dryRun) {
     const done = [

@@ -10,7 +10,7 @@ const finding = (kind: Finding['kind'], severity: Finding['severity'], what: str
 it('groups by kind, shows ten of each, and says what helps', () => {
   const many = Array.from({ length: 12 }, (_, i) => finding('unsigned', 'damage', `path-${i}`));
   const report: VerifyReport = {
-    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0, fileBytes: 0 },
     findings: [...many, finding('cache-index-stale', 'warning', 'cache-index')],
     repair: undefined,
   };
@@ -26,14 +26,14 @@ it('groups by kind, shows ten of each, and says what helps', () => {
 });
 
 it('says nothing where there is nothing to say', () => {
-  const checked = { segments: 0, entries: 0, checkpoints: 0, nars: 0, narBytes: 0 };
+  const checked = { segments: 0, entries: 0, checkpoints: 0, nars: 0, narBytes: 0, fileBytes: 0 };
   expect(formatVerify({ checked, findings: [], repair: undefined })).toBe('');
 });
 
 it('tells after a repair what it healed, without advice, and what is left', () => {
   const [healed, left] = [finding('blob-missing', 'damage', 'a'), finding('unsigned', 'warning', 'b')];
   const report = {
-    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0, fileBytes: 0 },
     findings: [healed, left],
     repair: { dryRun: false, remaining: [left] } as unknown as NonNullable<VerifyReport['repair']>,
   };
@@ -49,7 +49,7 @@ it.each([
   [['warning'], 'no damage, 1 warning'],
 ] as const)('counts %j as %s', (severities, text) => {
   const report: VerifyReport = {
-    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0 },
+    checked: { segments: 1, entries: 12, checkpoints: 0, nars: 0, narBytes: 0, fileBytes: 0 },
     findings: severities.map((severity, i) => finding('unsigned', severity, String(i))),
     repair: undefined,
   };
