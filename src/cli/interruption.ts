@@ -49,7 +49,7 @@ export function endAtOnce(exitCode: ExitCode): never {
   try {
     process.execve?.(process.execPath, [process.execPath, '--eval', `process.exit(${exitCode})`], env);
   } catch {
-    // Without it, as on Windows and on Node 22.14, this is as near as we come.
+    // Without it, as on Windows, this is as near as we come.
   }
   process.exit(exitCode);
 }

@@ -28,7 +28,7 @@ const isStopped = (): boolean => Atomics.load(stopped, 0) !== 0;
  *
  * @throws {NixcacheError} ERR_NAR_MISMATCH when the contents are not what `job.narHash` says; nothing is left behind
  */
-export async function runNarJob(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
+async function runNarJob(job: NarJob, onProgress: (bytes: number) => void): Promise<NarResult> {
   if (busy) throw new Error('two NARs at once in one thread would overwrite each other');
   busy = true;
   const nar = new NarWriter(job.contentPath, { buffer: chunkBuffer, withListing: true });

@@ -3,11 +3,11 @@
  *
  * A file gets its name under blobs/ only when its bytes have been hashed and synced. So a file that is there is whole,
  * after `kill -9` and after a power cut alike, and 'existed' may be told from its name and size. The names themselves
- * become durable before index.json does (layout-editor.ts). The syncs of concurrent pushes share the journal's commits:
+ * become durable before index.json does (editor.ts). The syncs of concurrent pushes share the journal's commits:
  * 800 files of 300 kB took 0.45 s with them, 0.2 s with one round of syncs at the end, which nothing would overlap.
  *
  * Each 'existed' sets the file's time to now, which keeps a sweep from it for the grace period. The order matters: first
- * touch, then say yes; the sweep for its part takes the name away before it looks at the time (layout-sweep.ts).
+ * touch, then say yes; the sweep for its part takes the name away before it looks at the time (sweep.ts).
  */
 
 import { type FileHandle, lstat, lutimes, open, rename, rm } from 'node:fs/promises';

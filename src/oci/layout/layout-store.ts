@@ -1,6 +1,6 @@
 /**
- * A cache in an OCI image layout on disk. The layout of files is in layout-files.ts, what makes blobs durable in
- * layout-blobs.ts, how writers of tags take turns in layout-editor.ts.
+ * A cache in an OCI image layout on disk. The layout of files is in files.ts, what makes blobs durable in blobs.ts, how
+ * writers of tags take turns in editor.ts.
  */
 
 import { rm } from 'node:fs/promises';
