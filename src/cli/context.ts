@@ -18,6 +18,8 @@ export interface CommandContext {
   onHangUp?: (() => void) | undefined;
   /** Set by a command that may take longer than others to stop after a signal. */
   stopMs?: number | undefined;
+  /** Set by a command that can say more of what an interruption leaves than that the cache is whole. */
+  interrupted?: string | undefined;
   /** Set by a command that ends well with another code than 0. */
   exitCode: ExitCode | undefined;
 }

@@ -9,7 +9,7 @@ export const EXIT = {
   partial: 3,
   /** `verify` found damage, `doctor` a problem. */
   damage: 4,
-  /** Everything was built, and some of it was published, but not all. */
+  /** Everything was built, but not all of it, or nothing, could be published. */
   unpublished: 5,
   interrupted: 130,
 } as const;

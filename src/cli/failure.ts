@@ -8,19 +8,21 @@ export interface FailureContext {
   readonly output: Output;
   /** Aborted when the user interrupted. */
   readonly signal: AbortSignal;
+  /** What is said of an interruption, where the command knows more than that the cache is whole. */
+  readonly interrupted?: (() => string | undefined) | undefined;
   /** `nixcache 0.1.0, Node v24.0.0, linux` */
   readonly software: string;
 }
 
 /** Tells of `error`, with `--json` also on stdout, and returns the exit code for it. */
-export function reportFailure(error: unknown, { output, signal, software }: FailureContext): ExitCode {
+export function reportFailure(error: unknown, { output, signal, interrupted, software }: FailureContext): ExitCode {
   const tell = (code: ReportedCode, text: string, hints: readonly string[]): void => {
     output.error(text, hints);
     output.failure(code, text);
   };
   if (signal.aborted) {
     const hints = output.level === 'verbose' ? causes(error, 'while stopping') : [];
-    tell('ERR_INTERRUPTED', 'interrupted; the cache is whole', hints);
+    tell('ERR_INTERRUPTED', interrupted?.() ?? 'interrupted; the cache is whole', hints);
     return EXIT.interrupted;
   }
   const hints = output.level === 'verbose' ? causes(causeOf(error), 'caused by') : [];

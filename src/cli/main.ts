@@ -31,7 +31,7 @@ async function main(): Promise<void> {
   }
   // An argument may be quoted in other forms than its own: as a path, in pieces.
   for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
-  const onSignals: Pick<CommandContext, 'onHangUp' | 'stopMs'> = {};
+  const onSignals: Pick<CommandContext, 'onHangUp' | 'stopMs' | 'interrupted'> = {};
   const signal = interruptible({
     output,
     hangUp: () => {
@@ -41,7 +41,8 @@ async function main(): Promise<void> {
     },
     stopMs: () => onSignals.stopMs,
   });
-  const failure = { output, signal, software: `nixcache ${VERSION}, Node ${process.version}, ${process.platform}` };
+  const software = `nixcache ${VERSION}, Node ${process.version}, ${process.platform}`;
+  const failure = { output, signal, software, interrupted: () => onSignals.interrupted };
   endQuietlyWithoutReader();
   for (const event of ['uncaughtException', 'unhandledRejection']) {
     process.on(event, (error: unknown) => process.exit(reportFailure(error, failure)));

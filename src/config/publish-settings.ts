@@ -141,7 +141,7 @@ export const PUSH = {
   },
   withBuildDeps: {
     ...{ type: SWITCH, flag: '--with-build-deps', key: 'publish.with_build_deps', group: DIFF },
-    help: 'publish what is needed to build as well',
+    help: 'publish what is needed to build as well, as far as this store has it',
   },
   excludePaths: {
     ...{ type: texts((list) => list.map(parseRegExp), []), flag: '--exclude-path <regex>', group: DIFF },

@@ -1,70 +1,25 @@
 /** From store paths to a cache that has them: closure, diff, plan, push, commit. `push` is this; `publish` ends in it. */
 
 import { assertStoreDir } from '../cache/read/cache-reader.ts';
-import type { IndexReader } from '../cache/read/index-reader.ts';
 import { retentionInForce } from '../cache/read/view.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
 import type { BackedEntry } from '../cache/write/incoming.ts';
-import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { mergeRoots, type Root } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
-import type { CallOptions } from '../call-options.ts';
-import type { Compression, NarRunner } from '../nar/nar-job.ts';
+import { isNixcacheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import type { Realisation } from '../nix/realisation.ts';
-import { findSigner, type SecretKey, sortPublicKeys } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
-import type { LocalStore } from '../nix-store/local-store.ts';
-import type { ContentStore } from '../oci/content-store.ts';
-import { formatCount } from '../quantity.ts';
-import type { Upstream } from '../upstream/upstream.ts';
-import type { OnPublishEvent } from './events.ts';
+import { type Comparison, compare, queryClosure, refreshIfOld } from './compare.ts';
 import { OwnRealisations } from './own-realisations.ts';
-import { narBytes, type PublishPlan, planPublish } from './plan.ts';
+import { type PublishPlan, planPublish } from './plan.ts';
 import { pointCacheIndex } from './point-cache-index.ts';
-import { type PushOutcome, type PushPathsOptions, pushPaths } from './push-paths.ts';
-import { Signing, type Standing } from './signing.ts';
-import { diffUpstream } from './upstream-diff.ts';
-
-export interface PublishPathsOptions extends CallOptions {
-  readonly store: ContentStore;
-  /** Strict, over the same store; refreshed here. */
-  readonly reader: IndexReader;
-  readonly localStore: LocalStore;
-  /** Valid paths; their closure is published. */
-  readonly paths: readonly StorePath[];
-  /** Derivations whose build closure is published too. */
-  readonly buildClosureOf?: readonly StorePath[] | undefined;
-  /** By path, which outputs of content-addressed derivations it is, as the local store has it. */
-  readonly realisations?: ReadonlyMap<BaseName, readonly Realisation[]> | undefined;
-  /** Outputs that the cache has and this store need not have; only asserted. */
-  readonly cachedPaths?: readonly StorePath[] | undefined;
-  readonly roots: readonly Root[];
-  readonly upstreams: readonly Upstream[];
-  readonly onUpstreamFailure: 'push' | 'fail';
-  readonly excludePaths: readonly RegExp[];
-  readonly maxNarBytes: number | undefined;
-  readonly keys: readonly SecretKey[];
-  readonly compression: Compression;
-  readonly workers?: number | undefined;
-  /** Who compresses; closed at the end. Default: so many threads. */
-  readonly pool?: NarRunner | undefined;
-  /** Where large NARs wait; closed at the end. Default: on disk. */
-  readonly spool?: PushPathsOptions['spool'];
-  readonly stopLimits?: PushPathsOptions['stopLimits'];
-  readonly dryRun: boolean;
-  /** Entries asserted longer ago than half of this are asserted again. */
-  readonly retainSeconds: number;
-  readonly creator: string;
-  readonly source?: string | undefined;
-  readonly revision?: string | undefined;
-  readonly sourceUrl?: string | undefined;
-  readonly onEvent: OnPublishEvent;
-  readonly now: () => Date;
-}
+import type { PublishPathsOptions } from './publish-paths-options.ts';
+import { type PushOutcome, pushPaths } from './push-paths.ts';
+import type { Signing } from './signing.ts';
 
 export interface PublishPathsResult {
+  /** Of the closure, and of what outputs need that only the cache has. */
   readonly plan: PublishPlan;
   /** Undefined after a dry run. */
   readonly outcome: PushOutcome | undefined;
@@ -76,53 +31,51 @@ export interface PublishPathsResult {
   readonly unsigned: readonly StorePath[];
 }
 
+/**
+ * What keeps the cache from being read, asked about or written once the check before the build let it pass is in `outcome`.
+ *
+ * @throws {NixcacheError} ERR_NOT_FOUND, ERR_NIX where the local store lacks a path; ERR_USAGE
+ */
 export async function publishPaths(options: PublishPathsOptions): Promise<PublishPathsResult> {
-  const { store, reader, localStore, onEvent, signal, now } = options;
+  const { reader, localStore, onEvent, dryRun, signal } = options;
   onEvent({ type: 'stage', stage: 'closure' });
-  const [closure] = await Promise.all([queryClosure(options), refreshIfOld(options)]);
-  assertStoreDir(reader, localStore.storeDir);
-  const isPart = (options.cachedPaths ?? []).length > 0;
-  onEvent({ type: 'closure', paths: closure.length, narBytes: narBytes(closure), isPart });
-
-  onEvent({ type: 'stage', stage: 'diff' });
-  const signing = await openSigning(closure, options);
-  const standings = new Map(closure.map((info) => [hashPartOf(info.path), signing.standingOf(info)]));
-  const standsAs = (...wanted: readonly Standing[]) => {
-    return (hashPart: HashPart): boolean => wanted.includes(standings.get(hashPart) ?? 'absent');
-  };
-  const [isAbsent, isOther] = [standsAs('absent'), standsAs('other')];
-  // What somebody else put in the place of a path is in the way of an upstream's, too.
-  const diff = await diffUpstream(
-    closure.filter(({ path }) => isAbsent(hashPartOf(path))),
-    options,
-  );
-  const plan = planPublish({
-    ...{ ...options, closure, ...diff },
-    isCached: standsAs('kept', 'to-sign'),
-    isToSign: standsAs('to-sign'),
-  });
-  const unsigned = plan.excluded.map(({ info }) => info.path).filter((path) => isOther(hashPartOf(path)));
-  for (const { info, reason, dependents } of plan.excluded) {
-    const whose = dependents.length > 0 ? `; these then lack a reference: ${dependents.join(', ')}` : '';
-    onEvent({ type: 'warning', message: `${info.path} is left out: ${reason}${whose}` });
+  const [closed, refreshed] = await Promise.allSettled([queryClosure(options), refreshIfOld(options)]);
+  if (closed.status === 'rejected') throw closed.reason;
+  const closure = closed.value;
+  try {
+    if (refreshed.status === 'rejected') throw refreshed.reason;
+    assertStoreDir(reader, localStore.storeDir);
+    const comparison = await compare(closure, options);
+    const { unsigned } = comparison;
+    const plan = comparison.told;
+    if (dryRun) return { plan, outcome: undefined, asserted: 0, signed: [], unsigned };
+    return { ...(await push(comparison, options)), plan, unsigned };
+  } catch (error) {
+    if (dryRun || signal?.aborted || !isNixcacheError(error) || error.code === 'ERR_USAGE') throw error;
+    return unpublished(closure, error, options);
   }
-  onEvent({
-    type: 'planned',
-    paths: plan.push.length,
-    narBytes: narBytes(plan.push),
-  });
-  warnOfUnsigned(plan, unsigned, options);
-  warnOfDisplaced(
-    plan.push.filter(({ path }) => isOther(hashPartOf(path))),
-    options,
-  );
-  if (options.dryRun) return { plan, outcome: undefined, asserted: 0, signed: [], unsigned };
+}
 
+/** What is left to do when nothing could be pushed. */
+function unpublished(closure: readonly PathInfo[], cause: Error, options: PublishPathsOptions): PublishPathsResult {
+  const isCached = (hashPart: HashPart): boolean => options.reader.has(hashPart);
+  const plan = planPublish({ ...options, closure, isCached, upstreamOf: new Map(), unknown: new Map() });
+  const stopped = { isInterrupted: false, cause, missing: plan.push };
+  const nothing = { segments: [], written: new Set<BaseName>(), pushed: [], failed: new Map<BaseName, string>() };
+  const outcome = { ...nothing, uploadedBytes: 0, existedBytes: 0, stopped };
+  return { plan, outcome, asserted: 0, signed: [], unsigned: [] };
+}
+
+async function push(
+  { closure, below, plan, signing, standings }: Comparison,
+  options: PublishPathsOptions,
+): Promise<Pick<PublishPathsResult, 'outcome' | 'asserted' | 'signed'>> {
+  const { store, reader, localStore, onEvent, signal, now } = options;
   onEvent({ type: 'stage', stage: 'push' });
   const local = [...plan.cached, ...plan.sign];
   const cached = [...local.map(({ path }) => path), ...(options.cachedPaths ?? [])].map(hashPartOf);
   const excluded = new Set<BaseName>(plan.excluded.map(({ info }) => baseNameOf(info.path)));
-  const held = new Set<BaseName>([...plan.push, ...plan.cached, ...plan.sign].map(({ path }) => baseNameOf(path)));
+  const held = new Set<BaseName>([...plan.push, ...local].map(({ path }) => baseNameOf(path)));
   /** What an entry in the cache is to say is left out of what it refers to. */
   const leftOutOf = ({ narInfo, leftOut = [] }: Entry): BaseName[] =>
     narInfo.references.filter((name) => excluded.has(name) || (leftOut.includes(name) && !held.has(name)));
@@ -140,16 +93,19 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
       ? { ...backed, entry: { ...entry, leftOut: leftOutOf(entry), realisations: realisations.with(entry) } }
       : [];
   });
-  const outdone = [...standings.keys()].filter((hashPart) => standsAs('to-sign', 'other')(hashPart));
+  const outdone = [...standings].filter(([, standing]) => standing === 'to-sign' || standing === 'other');
   const outcome = await pushPaths({
     ...options,
     push: plan.push,
     leftOut: excluded,
     realisations: realisations.signed,
     asserted,
-    now: clockBehind(outdone, options),
+    now: clockBehind(
+      outdone.map(([hashPart]) => hashPart),
+      options,
+    ),
     roots: options.roots.filter(({ path }) => !excluded.has(path)),
-    closure: () => wholeClosure(closure, options),
+    closure: () => [...closure, ...below],
     storeDir: localStore.storeDir,
     contentPath: ({ path }) => localStore.contentPath(path),
     isValid: async (path) => (await localStore.queryValidPaths([path], { signal })).has(path),
@@ -165,7 +121,7 @@ export async function publishPaths(options: PublishPathsOptions): Promise<Publis
   const isWritten = ({ entry }: BackedEntry): boolean => outcome.written.has(baseNameOf(entry.narInfo.path));
   const signed = due.filter((backed) => signing.isToSign(backed) && isWritten(backed));
   return {
-    ...{ plan, outcome, unsigned },
+    outcome,
     asserted: asserted.filter(isWritten).length,
     signed: signed.map(({ entry }) => entry.narInfo.path),
   };
@@ -189,88 +145,6 @@ function clockBehind(hashParts: readonly HashPart[], { reader, now }: PublishPat
     const aheadMs = least - current.getTime();
     return aheadMs > 0 && aheadMs <= MAX_AHEAD_MS ? new Date(least) : current;
   };
-}
-
-/** What of `closure` the cache has, and who signed that, is known afterwards. */
-async function openSigning(
-  closure: readonly PathInfo[],
-  { reader, keys, signal }: PublishPathsOptions,
-): Promise<Signing> {
-  if (keys.length > 0) {
-    const unseen = closure.map(({ path }) => hashPartOf(path)).filter((hashPart) => !reader.findEntry(hashPart));
-    const names = keys.map(({ name }) => name);
-    await reader.loadUnsigned(unseen, names, { signal });
-  }
-  return new Signing(keys, reader, closure);
-}
-
-function warnOfUnsigned(
-  plan: PublishPlan,
-  unsigned: readonly StorePath[],
-  { keys, reader, onEvent }: PublishPathsOptions,
-): void {
-  const warn = (message: string): void => onEvent({ type: 'warning', message });
-  for (const path of unsigned) {
-    warn(`${path} is in ${reader.name} as somebody else put it there, unsigned, and stays so, since it is left out`);
-  }
-  const names = keys.length > 0 ? [] : (reader.view?.publicKeys ?? []).map((text) => text.replace(/:.*$/s, ''));
-  if (names.length > 0 && plan.push.length > 0) {
-    warn(
-      `${reader.name} is signed by ${names.join(', ')}, and what is pushed now is not: clients refuse it, and all that needs it, ` +
-        'until it is pushed again with the key',
-    );
-  }
-}
-
-/** Where a build is not reproducible, publishers with different keys take each other's entries out of their clients' sight. */
-function warnOfDisplaced(pushed: readonly PathInfo[], { reader, onEvent }: PublishPathsOptions): void {
-  const { keys } = sortPublicKeys(reader.view?.publicKeys ?? []);
-  const signers = pushed.flatMap(({ path }) => {
-    const narInfo = reader.findEntry(hashPartOf(path))?.narInfo;
-    return (narInfo?.path === path && findSigner(narInfo, keys)?.name) || [];
-  });
-  if (signers.length === 0) return;
-  onEvent({
-    type: 'warning',
-    message:
-      `${formatCount(signers.length, 'path is', 'paths are')} in ${reader.name} as ${[...new Set(signers)].join(', ')} signed them, ` +
-      'and other contents take their place: clients that trust no key of this publish find them no more. ' +
-      'Sign with both keys (--key-file twice), or publish from where they were built',
-  });
-}
-
-/** What the index may be old by when the closure is compared with it. */
-const FRESH_MS = 30_000;
-
-async function refreshIfOld({ reader, now, signal }: PublishPathsOptions): Promise<void> {
-  const { refreshedAt } = reader.status();
-  if (!refreshedAt || now().getTime() - refreshedAt.getTime() > FRESH_MS) await reader.refresh({ signal });
-}
-
-async function queryClosure({
-  localStore,
-  paths,
-  buildClosureOf,
-  signal,
-}: PublishPathsOptions): Promise<readonly PathInfo[]> {
-  const closure = paths.length > 0 ? await localStore.queryClosure(paths, { signal }) : [];
-  if (!buildClosureOf || buildClosureOf.length === 0) return closure;
-  const builds = await localStore.queryBuildClosure(buildClosureOf, { signal });
-  return [...new Map([...closure, ...builds].map((info) => [info.path, info])).values()];
-}
-
-/** `closure`, and what outputs need that only the cache has. */
-function* wholeClosure(
-  closure: readonly PathInfo[],
-  { reader, cachedPaths = [] }: PublishPathsOptions,
-): Generator<Pick<PathInfo, 'path' | 'references'>> {
-  yield* closure;
-  const infoOf = (hashPart: HashPart): PathInfo | undefined => reader.findEntry(hashPart)?.narInfo;
-  const roots = cachedPaths.map(hashPartOf);
-  for (const hashPart of referencesFirst(roots, (each) => infoOf(each)?.references.map(hashPartOf))) {
-    const info = infoOf(hashPart);
-    if (info) yield info;
-  }
 }
 
 /** In seconds: what gcs of the cache go by, where that is less than what we were told. */

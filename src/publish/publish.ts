@@ -12,7 +12,8 @@ import type { FlakeSource } from '../nix-store/flake-source.ts';
 import type { NixCommand } from '../nix-store/nix-command.ts';
 import { isFloating, realisationsBelow, withRealised } from '../nix-store/realisations.ts';
 import { daemonTrust, trustRemedy } from '../nix-store/trust.ts';
-import { asRoots, type PublishPathsOptions, type PublishPathsResult, publishPaths } from './publish-paths.ts';
+import { asRoots, type PublishPathsResult, publishPaths } from './publish-paths.ts';
+import type { PublishPathsOptions } from './publish-paths-options.ts';
 import { withWholeClosure } from './whole-closures.ts';
 
 export interface PublishOptions
@@ -225,7 +226,7 @@ function selectPaths(
   return {
     paths: at('built', 'present').flatMap(pathsOf),
     cachedPaths: at('cached').flatMap(pathsOf),
-    buildClosureOf: withBuildDeps ? at('built', 'present').map(({ drvPath }) => drvPath) : [],
+    buildClosureOf: withBuildDeps ? at('built', 'present', 'cached').map(({ drvPath }) => drvPath) : [],
   };
 }
 

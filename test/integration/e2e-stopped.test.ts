@@ -147,4 +147,21 @@ describe('a publish', () => {
       await registry.close();
     }
   });
+
+  it('whose registry refuses everything once all is built lists all, and exits with 5; so does a push', async () => {
+    const registry = await FakeRegistry.start({ maxPutBytes: 1 });
+    try {
+      const to = `${registry.host}/e2e/refusing-all`;
+      for (const args of [['publish', flake, '--to', to, '--no-upstream', '--json'], push(to)]) {
+        const { exitCode, stdout, stderr } = await nixcache(args, options());
+        const { pushed, notPushed, error } = JSON.parse(stdout) as Report;
+        expect({ exitCode, pushed, error }).toMatchObject({ exitCode: 5, pushed: [], error: { code: 'ERR_REGISTRY' } });
+        expect([...notPushed].sort()).toEqual(closure);
+        expect(stderr).toContain('none of 40 paths is in the cache; run the same command again to go on');
+        expect(stderr).not.toMatch(/published 0|use it/);
+      }
+    } finally {
+      await registry.close();
+    }
+  });
 });

@@ -113,8 +113,8 @@ describe('an upstream in trouble', () => {
     expect(readJson(result.stdout).unknown.length).toBe(closure.length);
     expect(result.stderr).toMatch(/^warning: 16 of 16 paths could not be looked up upstream .*refused/m);
 
-    expect(stopped).toMatchObject({ exitCode: 1 });
-    expect(JSON.parse(stopped.stdout)).toMatchObject({ error: { code: 'ERR_UPSTREAM' } });
+    expect(stopped).toMatchObject({ exitCode: 5 });
+    expect(JSON.parse(stopped.stdout)).toMatchObject({ pushed: [], error: { code: 'ERR_UPSTREAM' } });
     expect(stopped.stderr).toMatch(/^nixcache: .*nothing was published/m);
     expect(await host.tags('stopped')).toEqual([]);
     expect([...(await host.snapshot()).keys()].filter((file) => file.startsWith('stopped/blobs/'))).toEqual([]);

@@ -133,6 +133,8 @@ async function publish(
       retainSeconds: world.retainSeconds(retainDays),
       onEvent: (event) => event.type === 'warning' && world.tell(`publish ${root} warns: ${event.message}`),
     });
+    if (outcome?.stopped && !outcome.stopped.isInterrupted && outcome.segments.length === 0)
+      throw outcome.stopped.cause;
     if (outcome?.stopped) {
       world.tell(`publish ${root} ends early: ${messageOf(outcome.stopped.cause)}`);
       const pushed = new Set(outcome.pushed.map(({ path }) => nameOfHash.get(hashPartOf(path))));

@@ -22,7 +22,7 @@ import type { FaultAct } from '../support/fake-registry-faults.ts';
 import type { FakeRepository } from '../support/fake-registry-state.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { LocalPaths } from '../support/local-paths.ts';
-import { closureOf, expectServed, publishAt, servedHash } from '../support/publish-runs.ts';
+import { closureOf, expectServed, publishAt, publishWholeAt, servedHash } from '../support/publish-runs.ts';
 
 interface Fixture extends OpenRepository {
   readonly paths: LocalPaths;
@@ -79,9 +79,9 @@ async function open(): Promise<Fixture> {
 
 const AT = day(42);
 const WRITERS: Readonly<Record<string, (fixture: Fixture) => Promise<unknown>>> = {
-  publish: ({ repository, paths, next }) => publishAt(repository, paths, [next], AT),
+  publish: ({ repository, paths, next }) => publishWholeAt(repository, paths, [next], AT),
   'publish that only asserts': ({ repository, paths, app }) =>
-    publishAt(repository, paths, [app], day(43), { retainSeconds: 60 }),
+    publishWholeAt(repository, paths, [app], day(43), { retainSeconds: 60 }),
   gc: ({ repository }) => gcAt(repository, AT),
   pin: ({ repository, app }) => pin(repository, app),
 };

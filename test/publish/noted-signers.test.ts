@@ -9,7 +9,7 @@ import { NixcacheError } from '../../src/errors.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf } from '../../src/nix/store-path.ts';
-import type { PublishPathsOptions } from '../../src/publish/publish-paths.ts';
+import type { PublishPathsOptions } from '../../src/publish/publish-paths-options.ts';
 import { openReader } from '../support/cache-builder.ts';
 import { day } from '../support/gc-runs.ts';
 import { LocalPaths } from '../support/local-paths.ts';

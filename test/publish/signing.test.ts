@@ -5,7 +5,7 @@ import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
-import type { PublishPathsOptions } from '../../src/publish/publish-paths.ts';
+import type { PublishPathsOptions } from '../../src/publish/publish-paths-options.ts';
 import { Signing } from '../../src/publish/signing.ts';
 import { overriding } from '../model/planted-bugs.ts';
 import { openReader } from '../support/cache-builder.ts';

@@ -12,7 +12,7 @@ import { hashPartOf } from '../../src/nix/store-path.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
-import type { PublishPathsOptions } from '../../src/publish/publish-paths.ts';
+import type { PublishPathsOptions } from '../../src/publish/publish-paths-options.ts';
 import { LocalPaths } from '../support/local-paths.ts';
 import { MemoryStore, type StoreMethod } from '../support/memory-store.ts';
 import { expectServed, type PublishRun, publishAt } from '../support/publish-runs.ts';

@@ -9,12 +9,8 @@ import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../../src
 import type { LocalStore } from '../../src/nix-store/local-store.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import type { PublishEvent } from '../../src/publish/events.ts';
-import {
-  asRoots,
-  type PublishPathsOptions,
-  type PublishPathsResult,
-  publishPaths,
-} from '../../src/publish/publish-paths.ts';
+import { asRoots, type PublishPathsResult, publishPaths } from '../../src/publish/publish-paths.ts';
+import type { PublishPathsOptions } from '../../src/publish/publish-paths-options.ts';
 import type { LocalPaths } from './local-paths.ts';
 
 export interface PublishRun {

@@ -19,6 +19,6 @@ export const PUBLISH_COMMAND: CommandSpec = {
     ["nixcache publish --only 'packages.*.hello' --dry-run", 'see what publishing one package would take'],
     ['nixcache publish --kinds packages,checks --no-upstream github:owner/repo', 'a cache that needs no other'],
   ],
-  notes: `${GLOBS}\n\nExit codes:\n  3 when some outputs failed to evaluate or build, and the others are published; 5 when not all that was built could be published; 130 when it was interrupted, after committing what was ready.`,
+  notes: `${GLOBS}\n\nExit codes:\n  3 when some outputs failed to evaluate or build, and the others are published; 5 when not all that was built, or none of it, could be published: what is missing is listed; 130 when it was interrupted, after committing what was ready to be published; what was built by then stays in the local store.`,
   load: async () => (await import('./run.ts')).runPublish,
 };

@@ -14,6 +14,7 @@ import { Session } from '../../session/session.ts';
 import { Story } from '../../ui/story.ts';
 import { hasFlake } from '../discover/run.ts';
 import { openPublisher, type Publisher, warnUnsigned } from './open-publisher.ts';
+import { interruptedAt } from './stopped.ts';
 import { publishTelling } from './story.ts';
 import { exitCodeForLosses, tellPublished } from './tell.ts';
 
@@ -43,7 +44,10 @@ export async function runPublish(call: Call): Promise<void> {
     ...{ systems, signal: context.signal, run: ulid().toLowerCase(), workers: settings.jobs },
     secretFiles: keyFilesOf(settings.signingKeys),
     startSubstituter: publisher.keys.length === 0 ? undefined : () => startSubstituter(publisher),
-    onEvent: (event) => story.tell(event),
+    onEvent(event) {
+      if (event.type === 'stage') context.interrupted = interruptedAt(event.stage, { builds: true });
+      story.tell(event);
+    },
     now: () => new Date(),
   });
   if (published.outcome?.stopped) story.drop();

@@ -17,8 +17,6 @@ export interface PublishReport {
   readonly cache: string;
   readonly dryRun: boolean;
   readonly published: PublishPathsResult;
-  /** Outputs that the cache has with all they need: these are not looked into. */
-  readonly cachedOutputs?: number | undefined;
   /** `name:base64` */
   readonly publicKeys: readonly string[];
   readonly durationMs: number;
@@ -91,11 +89,11 @@ const amount = (infos: PublishPlan['push']): readonly string[] => [
 ];
 
 /** The end of the story, line by line. */
-export function formatSummary({ cache, published, cachedOutputs = 0, durationMs }: PublishReport): readonly string[] {
+export function formatSummary({ cache, published, durationMs }: PublishReport): readonly string[] {
   const { plan, outcome, signed, unsigned } = published;
   if (outcome === undefined) return ['dry run: nothing was published'];
   const bytes = `${formatBytes(outcome.uploadedBytes)} uploaded`;
-  const isDone = plan.push.length + signed.length + outcome.failed.size === 0 && plan.cached.length + cachedOutputs > 0;
+  const isDone = plan.push.length + signed.length + outcome.failed.size === 0 && isOfUse(published);
   const spared = [
     [signed, 'signed there'],
     [plan.cached, 'in the cache already'],
@@ -106,19 +104,28 @@ export function formatSummary({ cache, published, cachedOutputs = 0, durationMs 
   const existed = outcome.existedBytes > 0 ? `, ${formatBytes(outcome.existedBytes)} were there already` : '';
   return [
     isDone
-      ? `nothing to push: the cache has all of it (${cache}, ${formatDuration(durationMs)})`
-      : `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
+      ? `nothing to push: ${whoHas(plan)} all of it (${cache}, ${formatDuration(durationMs)})`
+      : !isOfUse(published)
+        ? `nothing was published to ${cache} (${formatDuration(durationMs)})`
+        : `published ${formatCount(outcome.pushed.length, 'path')} to ${cache} in ${formatDuration(durationMs)} (${bytes}${existed})`,
     ...(signed.length > 0 ? [`signed ${formatCount(signed.length, 'path')} that the cache had, without upload`] : []),
     ...(isDone || counts.length === 0
       ? []
       : [
           `${formatCount(closurePaths(plan), 'path')} in all: ${[`${formatNumber(outcome.pushed.length)} pushed`, ...counts].join(', ')}`,
         ]),
-    ...(outcome.stopped ? [] : [`use it: nixcache serve --from ${cache}`]),
+    ...(outcome.stopped || !isOfUse(published) ? [] : [`use it: nixcache serve --from ${cache}`]),
     ...[...outcome.failed].map(([path, reason]) => `not published: ${path}: ${reason}`),
     ...unsigned.map((path) => `not signed: ${path}`),
   ];
 }
+
+/** Whether clients find anything of it. */
+const isOfUse = ({ plan, outcome, signed }: PublishPathsResult): boolean =>
+  outcome === undefined || outcome.pushed.length + signed.length + plan.cached.length + plan.upstream.length > 0;
+
+const whoHas = ({ cached, upstream }: PublishPlan): string =>
+  cached.length === 0 ? 'upstream has' : upstream.length === 0 ? 'the cache has' : 'the cache and upstream have';
 
 const closurePaths = (plan: PublishPlan): number =>
   [plan.push, plan.cached, plan.sign, plan.upstream, plan.excluded].reduce((sum, { length }) => sum + length, 0);
@@ -164,14 +171,17 @@ export function formatMarkdown(report: PublishReport): string {
     ...(outcome?.stopped ? ['', formatStopped(outcome, outcome.stopped)] : []),
     ...(publicKeys.length === 0 ? ['', UNSIGNED] : []),
     ...(failed.length > 0 ? ['', '**Not published**', '', ...failed] : []),
-    '',
-    '```',
-    `nixcache serve --from ${cache}`,
-    'extra-substituters = http://127.0.0.1:37515',
-    ...(publicKeys.length > 0 ? [`extra-trusted-public-keys = ${publicKeys.join(' ')}`] : []),
-    '```',
+    ...(isOfUse(published) ? ['', ...usage(report)] : []),
   ].join('\n');
 }
+
+const usage = ({ cache, publicKeys }: PublishReport): readonly string[] => [
+  '```',
+  `nixcache serve --from ${cache}`,
+  'extra-substituters = http://127.0.0.1:37515',
+  ...(publicKeys.length > 0 ? [`extra-trusted-public-keys = ${publicKeys.join(' ')}`] : []),
+  '```',
+];
 
 const formatStopped = (outcome: PushOutcome, { isInterrupted, cause }: StoppedPush): string => {
   const why = isInterrupted ? '' : ` ${escapeMarkdown(reportedError(cause).message)}.`;

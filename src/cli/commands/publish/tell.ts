@@ -29,8 +29,7 @@ export async function tellPublished(
 ): Promise<ExitCode | undefined> {
   const { output } = session.context;
   const publicKeys = keys.map(({ publicKey }) => publicKey.text);
-  const cachedOutputs = flake?.outputs.filter(({ status }) => status === 'cached').length;
-  const report = { cache: store.name, dryRun, published, publicKeys, durationMs, cachedOutputs };
+  const report = { cache: store.name, dryRun, published, publicKeys, durationMs };
   output.result({ ...publishJson(report), ...(flake && outputsJson(flake)) }, () =>
     dryRun ? [formatPlan(published.plan, output.tableWidth), ...(flake ? formatToBuild(flake) : [])].join('\n\n') : '',
   );
@@ -52,8 +51,7 @@ export function exitCodeForLosses(
   { requireSigning }: Pick<PushSettings, 'requireSigning'>,
 ): ExitCode | undefined {
   if (requireSigning && unsigned.length > 0) return EXIT.failed;
-  if (outcome === undefined || outcome.failed.size === 0) return undefined;
-  return outcome.pushed.length > 0 ? EXIT.unpublished : EXIT.failed;
+  return outcome !== undefined && outcome.failed.size > 0 ? EXIT.unpublished : undefined;
 }
 
 const WORDS: Readonly<Record<OutputStatus, string>> = {
@@ -119,6 +117,15 @@ function tellNothing({ outputs, outcome }: PublishResult, output: Output): void 
 /** Of more failures the log tells. */
 const MAX_BLOCKS = 50;
 
+/** Why outputs do not evaluate. */
+function evaluationBlocks(failures: PublishResult['evaluationFailures']): readonly string[] {
+  const blocks = failures
+    .slice(0, MAX_BLOCKS)
+    .map(({ attrPath, error }) => `**${markdownCode(attrPath)} does not evaluate**: ${escapeMarkdown(error)}`);
+  const more = failures.length - blocks.length;
+  return more > 0 ? [...blocks, `… and ${more} more that do not evaluate.`] : blocks;
+}
+
 /** What failed outputs said last, each once: several may have failed for the same reason. */
 function failureBlocks(outputs: readonly OutputReport[]): readonly string[] {
   const failed = outputs.flatMap(({ output, failure }) => (failure === undefined ? [] : [{ output, failure }]));
@@ -141,7 +148,6 @@ function outputsMarkdown({ outputs, evaluationFailures }: Outputs): string {
       `| ${markdownCode(output.attrPath)} | ${SYSTEM.test(output.system) ? output.system : markdownCode(output.system)} | ${WORDS[status]} |`,
   );
   const broken = evaluationFailures.map(({ attrPath }) => `| ${markdownCode(attrPath)} | | failed to evaluate |`);
-  return [['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n'), ...failureBlocks(outputs)].join(
-    '\n\n',
-  );
+  const table = ['| Output | System | |', '|---|---|---|', ...rows, ...broken].join('\n');
+  return [table, ...failureBlocks(outputs), ...evaluationBlocks(evaluationFailures)].join('\n\n');
 }

@@ -11,6 +11,7 @@ import { Session } from '../../session/session.ts';
 import { resolveStorePath } from '../../store-path-argument.ts';
 import { Story } from '../../ui/story.ts';
 import { openPublisher, type Publisher, warnUnsigned } from '../publish/open-publisher.ts';
+import { interruptedAt } from '../publish/stopped.ts';
 import { publishTelling } from '../publish/story.ts';
 import { exitCodeForLosses, tellPublished } from '../publish/tell.ts';
 import type { Started } from './start.ts';
@@ -38,7 +39,10 @@ export async function runPush(call: Call, { texts, command }: Started): Promise<
     ...session.provenance,
     ...{ paths, roots, signal, workers: settings.jobs },
     buildClosureOf: settings.withBuildDeps ? await queryDerivers(paths, publisher, context) : [],
-    onEvent: (event) => story.tell(event),
+    onEvent(event) {
+      if (event.type === 'stage') context.interrupted = interruptedAt(event.stage, { builds: false });
+      story.tell(event);
+    },
     now: () => new Date(),
   });
   if (published.outcome?.stopped) story.drop();

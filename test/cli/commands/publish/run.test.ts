@@ -45,7 +45,9 @@ describe('publish, then serve', () => {
     expect(result.pushed).toEqual([expect.stringMatching(/^\/nix\/store\/.*-good-1$/)]);
     expect(stderr).toContain('::group::pushing\n');
     expect(stderr).toMatch(/^::warning title=nixcache::packages\.\S+\.bad failed to build: /m);
-    expect(await readFile(summary(), 'utf8')).toContain(`nixcache serve --from ${cache()}`);
+    const page = await readFile(summary(), 'utf8');
+    expect(page).toContain(`nixcache serve --from ${cache()}`);
+    expect(page).toMatch(/broken` does not evaluate\*\*: .*broken on purpose/);
     expect(await readFile(join(cli.nix.dir, 'output'), 'utf8')).toMatch(/^pushed<<(\S+)\n1\n\1$/m);
     for (const secret of [key.secret.slice(7), 'hunter22']) expect(stdout + stderr).not.toContain(secret);
   });
@@ -77,6 +79,8 @@ describe('publish, then serve', () => {
     const again = await cli.run(['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good']);
     expect(again.stderr).toContain('nothing to push: the cache has all of it');
     expect(again.stderr).not.toContain('not needed');
+    const plan = await cli.run(['publish', '--to', cache(), '--no-upstream', '--only', 'packages.*.good', '--dry-run']);
+    expect(plan.stdout).toMatch(/^in the cache +1 +\d+ B$/m);
   });
 
   it('warns loudly when it signs nothing, even when quiet', async () => {
@@ -115,7 +119,9 @@ describe('publish, then serve', () => {
     running.signal('SIGINT');
     const { exitCode, stdout, stderr } = await running.result;
     expect([exitCode, stdout]).toEqual([130, '']);
-    expect(stderr).toMatch(/nixcache: interrupted; the cache is whole$/);
+    expect(stderr).toMatch(
+      /nixcache: interrupted while building: nothing of this run is in the cache yet; what was built stays in the local store, and the same command goes on from there$/,
+    );
   });
 
   it('serves what was published', async () => {

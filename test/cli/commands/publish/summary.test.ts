@@ -44,6 +44,25 @@ it('what was stopped is not said to be of use, and is counted as missing', () =>
   expect(formatMarkdown(report)).toContain('**Failed half-way**');
 });
 
+it('where nothing of it is in the cache, it is not said to be published, nor how to use it', () => {
+  const outcomes = [{ pushed: [], failed }, { pushed: [], stopped }, { pushed: [] }];
+  for (const outcome of outcomes) {
+    const report = reportOf(outcome as never);
+    const none = { ...report, published: { ...report.published, plan: { ...report.published.plan, cached: [] } } };
+    const text = formatSummary(none).join('\n');
+    expect(text).toContain('nothing was published to registry.example/a');
+    expect(text).not.toMatch(/use it|published 0/);
+    expect(formatMarkdown(none)).not.toContain('nixcache serve');
+  }
+});
+
+it('who has what need not be pushed is said', () => {
+  const report = reportOf({ pushed: [] });
+  const plan = { ...report.published.plan, push: [], cached: [], upstream: [info('lib')] };
+  const lines = formatSummary({ ...report, published: { ...report.published, plan } });
+  expect(lines[0]).toContain('nothing to push: upstream has all of it');
+});
+
 it('a dry run publishes nothing, and says so everywhere', () => {
   const report = reportOf(undefined);
   expect(formatSummary(report)).toEqual(['dry run: nothing was published']);
