@@ -43,6 +43,15 @@ export function parseBoundedJson(
   return JSON.parse(text);
 }
 
+/** The same; undefined when it is no JSON, or is beyond a bound. */
+export function boundedJsonOf(text: string, bounds?: JsonBounds): unknown {
+  try {
+    return parseBoundedJson(text, bounds);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Where the string that begins at `at` ends; at the end of the text if it does not. */
 function endOfString(text: string, at: number): number {
   for (let quote = text.indexOf('"', at + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {

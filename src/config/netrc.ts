@@ -4,6 +4,7 @@
  */
 import { dirname, join, resolve } from 'node:path';
 import { configHome, type Environment, orWithoutHome, variable } from '../environment.ts';
+import { basicAuthorization } from '../http/basic-authorization.ts';
 import { readRegularSync } from '../regular-file.ts';
 
 /** The Authorization header for `url`; undefined when the file has none for its host, or cannot be read. */
@@ -14,7 +15,7 @@ export function netrcAuthorization(url: string, env: Environment): string | unde
   const text = read(netrcFile(confDir, env) ?? join(confDir, 'netrc'));
   const login = text === undefined ? undefined : findLogin(text, host);
   if (login === undefined) return undefined;
-  return `Basic ${Buffer.from(`${login.login}:${login.password}`).toString('base64')}`;
+  return basicAuthorization({ username: login.login, password: login.password });
 }
 
 /** What the settings say last. */

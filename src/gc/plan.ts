@@ -8,6 +8,7 @@
  * A second gc right after finds nothing to do: what it would write is neither sparse nor superseded, and at most the last
  * segment is small, which alone is no reason.
  */
+import { MAX_HELD_PACK_BYTES } from '../cache/write/pack.ts';
 import type { CheckpointConfig } from '../cache-index/checkpoint.ts';
 import { mergePins, mergeRoots, type Pin, type Root, rootKey } from '../cache-index/records.ts';
 import type { Census } from '../census/census.ts';
@@ -90,8 +91,6 @@ const SMALL_LAYERS = 0.3;
 const MAX_SUPERSEDED = 0.25;
 /** Share of a pack's bytes that must be needed; below, it is written anew. */
 const MIN_LIVE = 0.5;
-/** 64 MiB: larger packs are not ours, and are read whole to be rewritten. */
-const MAX_REWRITTEN_PACK_BYTES = 64 * 1024 * 1024;
 
 export function planGc(input: GcInput): GcPlan {
   const { census, records, forms = NO_FORMS, policy, maxLayers } = input;
@@ -160,7 +159,7 @@ function sparsePacks(census: Census, rows: readonly number[]): Set<number> {
   const sparse = new Set<number>();
   for (const pack of new Set(census.segments.flatMap(({ packs }) => packs))) {
     const { size } = census.blob(pack);
-    if (size <= MAX_REWRITTEN_PACK_BYTES && (needed[pack] ?? 0) < size * MIN_LIVE) sparse.add(pack);
+    if (size <= MAX_HELD_PACK_BYTES && (needed[pack] ?? 0) < size * MIN_LIVE) sparse.add(pack);
   }
   return sparse;
 }

@@ -1,6 +1,7 @@
 /** Writes the live pieces of sparse packs into new packs. */
 
 import { BlobUploader, type Place } from '../cache/write/blob-uploader.ts';
+import { MAX_HELD_PACK_BYTES } from '../cache/write/pack.ts';
 import { digestOfFile, type Entry } from '../cache-index/entry.ts';
 import type { Extent } from '../cache-index/extent.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
@@ -59,9 +60,6 @@ function pieceOf(entry: Entry, kind: PieceKind): { readonly digest: Digest; read
   return entry.listing;
 }
 
-/** 64 MiB: larger packs are not rewritten. */
-const MAX_BLOB_BYTES = 64 * 1024 * 1024;
-
 /** Whole packs, one at a time: pieces come grouped by pack, and one request is cheaper than hundreds of ranges. */
 function packSource({ store, packOf, signal }: RepackOptions): (extent: Extent) => Promise<Buffer> {
   let held: { readonly digest: Digest; readonly bytes: Buffer } | undefined;
@@ -69,7 +67,7 @@ function packSource({ store, packOf, signal }: RepackOptions): (extent: Extent) 
     if (held?.digest !== digest) {
       held = undefined;
       const pack = packOf(digest) ?? { digest };
-      const bytes = await readBlob(store, pack, { maxBytes: MAX_BLOB_BYTES, what: `pack ${digest}`, signal });
+      const bytes = await readBlob(store, pack, { maxBytes: MAX_HELD_PACK_BYTES, what: `pack ${digest}`, signal });
       held = { digest, bytes };
     }
     return held.bytes.subarray(offset, offset + length);

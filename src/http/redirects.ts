@@ -28,7 +28,7 @@ export interface Exchange {
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 const MAX_REDIRECTS = 5;
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+export const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 /** What belongs to the first origin alone. */
 const CREDENTIAL_HEADERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization']);
 
@@ -48,7 +48,7 @@ export async function followRedirects(
     const times = { timeoutMs, stallTimeoutMs, bulk };
     const response = await exchange({ method, url, asked, headers, body, signal, ...times });
     const location = response.headers['location'];
-    if (maxRedirects === 0 || location === undefined || !REDIRECTS.has(response.status)) return response;
+    if (maxRedirects === 0 || location === undefined || !REDIRECTS.includes(response.status)) return response;
     await discardBody(response.body);
     if (followed === maxRedirects) {
       throw new NixcacheError(

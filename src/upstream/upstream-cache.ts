@@ -1,5 +1,6 @@
 /** Which binary cache an upstream is, as the user names it. */
 import { NixcacheError } from '../errors.ts';
+import { basicAuthorization } from '../http/basic-authorization.ts';
 import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
 
 export interface UpstreamCache {
@@ -54,7 +55,7 @@ export function parseUpstream(text: string): UpstreamCache {
   const keys = publicKeys.length === 0 && known !== undefined ? [known] : publicKeys;
   return {
     url: plain,
-    authorization: basicAuthorization(url),
+    authorization: authorizationIn(url),
     publicKeys: keys.map(parsePublicKey),
     priority,
     timeoutMs: DEFAULT_TIMEOUT_MS,
@@ -92,11 +93,10 @@ function parseParameters(
   return { priority, publicKeys, ignored: [...ignored] };
 }
 
-function basicAuthorization(url: URL): string | undefined {
+function authorizationIn(url: URL): string | undefined {
   if (url.username === '' && url.password === '') return undefined;
   const name = `${url.protocol}//${url.host}`;
-  const pair = `${decode(url.username, name)}:${decode(url.password, name)}`;
-  return `Basic ${Buffer.from(pair).toString('base64')}`;
+  return basicAuthorization({ username: decode(url.username, name), password: decode(url.password, name) });
 }
 
 function decode(text: string, name: string): string {

@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';
+import { MAX_HELD_PACK_BYTES } from '../cache/write/pack.ts';
 import { digestOfFile, type Entry, extentsOf } from '../cache-index/entry.ts';
 import { formatExtents } from '../cache-index/extent.ts';
 import { PACK } from '../cache-index/media-types.ts';
@@ -35,8 +36,6 @@ export interface CheckContentsOptions extends CallOptions {
 
 /** NARs and packs read at once: enough for one core that decompresses; each holds at most a pack in memory. */
 const CONCURRENT_READS = 4;
-/** 64 MiB: larger packs are not ours, and are read by ranges. */
-const MAX_PACK_BYTES = 64 * 1024 * 1024;
 
 interface Place {
   readonly segment: ScannedSegment;
@@ -123,7 +122,7 @@ function keyOf({ narInfo, nar, listing, pieces }: Entry): string {
 function packOf(entry: Entry, catalog: BlobHealth): Digest | undefined {
   const [first, ...rest] = extentsOf(entry);
   const blob = first && catalog.find(first.digest);
-  if (blob?.mediaType !== PACK || blob.size > MAX_PACK_BYTES) return undefined;
+  if (blob?.mediaType !== PACK || blob.size > MAX_HELD_PACK_BYTES) return undefined;
   return rest.every(({ digest }) => digest === blob.digest) ? blob.digest : undefined;
 }
 
@@ -131,8 +130,8 @@ async function checkPack(digest: Digest, places: readonly Place[], options: Chec
   const { store, catalog, findings, signal } = options;
   let bytes: Buffer | undefined;
   try {
-    const target: Pick<Descriptor, 'digest' | 'size'> = catalog.find(digest) ?? { digest, size: MAX_PACK_BYTES };
-    bytes = await readBlob(store, target, { maxBytes: MAX_PACK_BYTES, what: `pack ${digest}`, signal });
+    const target: Pick<Descriptor, 'digest' | 'size'> = catalog.find(digest) ?? { digest, size: MAX_HELD_PACK_BYTES };
+    bytes = await readBlob(store, target, { maxBytes: MAX_HELD_PACK_BYTES, what: `pack ${digest}`, signal });
   } catch (error) {
     const trouble = troubleOf(error, { signal });
     if (trouble.kind === 'unanswered') {

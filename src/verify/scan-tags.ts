@@ -5,7 +5,7 @@
 
 import type { Mirror } from '../cache/read/mirror.ts';
 import { assertCache, type CacheView, entriesSize, loadView } from '../cache/read/view.ts';
-import { type CheckpointConfig, tagOf } from '../cache-index/checkpoint.ts';
+import { type CheckpointConfig, MAX_LISTED, tagOf } from '../cache-index/checkpoint.ts';
 import * as mediaTypes from '../cache-index/media-types.ts';
 import { CACHE_INDEX_TAG, parseTag, recordTag } from '../cache-index/tags.ts';
 import type { CallOptions } from '../call-options.ts';
@@ -148,9 +148,6 @@ export function checkCacheIndex(
   ].filter((part) => part !== '');
   if (parts.length > 0) findings.add('cache-index-stale', CACHE_INDEX_TAG, `cache-index ${parts.join(', ')}`);
 }
-
-/** A segment takes some 430 bytes in it; from here on it may be full. */
-const MAX_LISTED = 8000;
 
 const countOf = (segments: readonly unknown[]): string =>
   segments.length === 1 ? 'one segment' : `${segments.length} segments`;

@@ -11,6 +11,8 @@ export const MAX_PACKED_BYTES = 64 * 1024;
  * most of it is dead. The format allows 16.
  */
 export const MAX_PACK_BYTES = 8 * 1024 * 1024;
+/** 64 MiB: larger packs are not ours, and are neither read whole nor written anew. */
+export const MAX_HELD_PACK_BYTES = 64 * 1024 * 1024;
 
 /** Bytes in a pack that may not be closed yet; its digest is known once it is. */
 export interface PackedExtent {

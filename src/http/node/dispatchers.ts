@@ -1,5 +1,6 @@
 /** undici's dispatchers: one for each way out, the direct one and one a proxy. */
 import type { Dispatcher } from 'undici';
+import { basicAuthorization } from '../basic-authorization.ts';
 import { ProxyRefusal } from '../network-error.ts';
 import type { ProxyServer } from './proxies.ts';
 
@@ -56,7 +57,7 @@ function openDispatchers(
     if (protocol === 'socks5') {
       return new Socks5ProxyAgent(origin, { ...options, ...(username === undefined ? {} : { username, password }) });
     }
-    const token = username && `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+    const token = username && basicAuthorization({ username, password });
     return new ProxyAgent({
       ...options,
       ...(token === undefined ? {} : { token }),

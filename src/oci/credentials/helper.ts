@@ -1,6 +1,7 @@
 /** Asks docker's credential helpers: programs that print a login, after asking an agent, a cloud or the user. */
 import { execa } from 'execa';
 import * as z from 'zod/mini';
+import { boundedJsonOf } from '../../bounded-json.ts';
 import { abortReason, type CallOptions } from '../../call-options.ts';
 import { childEnvironment } from '../../child-environment.ts';
 import type { Environment } from '../../environment.ts';
@@ -52,7 +53,7 @@ export async function askCredentialHelper(
     if (ended.stdout.trim() === NOT_FOUND) return undefined;
     throw fail(`it failed with exit code ${ended.exitCode ?? ended.signal ?? 'none'}`);
   }
-  const answer = answerSchema.safeParse(parseJson(ended.stdout));
+  const answer = answerSchema.safeParse(boundedJsonOf(ended.stdout));
   if (!answer.success) throw fail('its answer is not the JSON it should be');
   const { Username: username, Secret: secret } = answer.data;
   // docker/cli: this user name says that the secret is an identity token.
@@ -88,7 +89,7 @@ async function run(
     if (stdout.length < MAX_ANSWER_LENGTH) stdout += chunk.toString('utf8');
     heard();
   });
-  const isWhole = (): boolean => stdout.trim() === NOT_FOUND || parseJson(stdout) !== undefined;
+  const isWhole = (): boolean => stdout.trim() === NOT_FOUND || boundedJsonOf(stdout) !== undefined;
   let isStopped = false;
   const closed = child.then((result) => ({ ...result, isAbsent: result.code === 'ENOENT' }));
   const exited = new Promise<{ exitCode: number | undefined; signal: string | undefined }>((resolve) => {
@@ -122,13 +123,5 @@ async function run(
     signal?.removeEventListener('abort', giveUp);
     stop.kill();
     child.stdout.destroy();
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

@@ -3,13 +3,14 @@
  * actions until it is refused, and fetches it once however many requests wait for it.
  */
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
+import { basicAuthorization } from '../../http/basic-authorization.ts';
 import { HttpError } from '../../http/http-error.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { SharedWork } from '../../shared-work.ts';
 import { type Challenge, parseChallenge } from './challenge.ts';
 import type { Credentials, CredentialsProvider } from './credentials.ts';
 import type { RegistryKind } from './registry-kinds.ts';
-import { basicAuthorization, requestToken, type Token } from './token.ts';
+import { requestToken, type Token } from './token.ts';
 
 /** What a token must allow, the lesser within the greater. */
 export type Actions = 'pull' | 'pull,push' | 'pull,push,delete';

@@ -2,12 +2,11 @@
 import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
-import { discardBody } from '../../http/redirects.ts';
+import { discardBody, REDIRECTS } from '../../http/redirects.ts';
 import type { BlobTarget } from '../content-store.ts';
 import type { Actions } from './auth.ts';
 import type { RegistryRequest, Transport } from './transport.ts';
 
-export const REDIRECTS = [301, 302, 303, 307, 308] as const;
 const REFUSALS_OF_HEAD = [400, 403, 404, 405, 501] as const;
 
 export interface HasBlobOptions extends CallOptions {
@@ -37,7 +36,7 @@ export async function hasBlob(
   // Who writes goes on to store it; who reads draws conclusions from absence, for which an answer without a body is not enough.
   if (response.status === 404) return actions === 'pull' ? isThereAfterAll(transport, head) : false;
   if (target.size === undefined) return true;
-  const isRedirect = REDIRECTS.some((status) => status === response.status);
+  const isRedirect = REDIRECTS.includes(response.status);
   const size = isRedirect ? await sizeInStorage(transport, response, head) : lengthOf(response);
   if (size !== 'unknown' && size !== target.size) return false;
   return isRedirect || !isReliedOn || target.size === 0 || canRead(transport, head);
@@ -69,8 +68,10 @@ async function canRead(transport: Transport, head: RegistryRequest): Promise<boo
 
 /** By GET of one byte. @throws {NixcacheError} ERR_REGISTRY for a 404 that is not the registry's own word */
 async function isThereAfterAll(transport: Transport, head: RegistryRequest): Promise<boolean> {
-  const headers = { range: 'bytes=0-0', 'accept-encoding': 'identity' };
-  const get: RegistryRequest = { ...head, method: 'GET', headers, expect: [200, 206, 416], maxRedirects: undefined };
+  const get: RegistryRequest = {
+    ...{ ...head, method: 'GET', headers: FIRST_BYTE },
+    ...{ expect: [200, 206, 416], maxRedirects: undefined },
+  };
   try {
     await discardBody((await transport.send(get)).body);
     return true;

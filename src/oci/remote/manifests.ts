@@ -3,13 +3,13 @@ import { parseBoundedJson } from '../../bounded-json.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
+import { REDIRECTS } from '../../http/redirects.ts';
 import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
 import { isManifestMediaType, MANIFEST_MEDIA_TYPES, MAX_MANIFEST_BYTES } from '../manifest.ts';
 import { untilIntact } from '../read-blob.ts';
 import { isTag } from '../reference.ts';
-import { REDIRECTS } from './has-blob.ts';
 import { RegistryError } from './registry-error.ts';
 import type { RegistryRequest, Transport } from './transport.ts';
 

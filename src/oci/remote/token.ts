@@ -1,6 +1,8 @@
 /** Asks a registry's token server for a token. distribution/distribution:docs/content/spec/auth/{token,oauth}.md */
 import * as z from 'zod/mini';
+import { boundedJsonOf } from '../../bounded-json.ts';
 import { NixcacheError } from '../../errors.ts';
+import { basicAuthorization } from '../../http/basic-authorization.ts';
 import type { HttpFetch, HttpResponse } from '../../http/http-fetch.ts';
 import { describeRequest, isLoopbackHost, redactUrl } from '../../http/http-fetch.ts';
 import { readBounded } from '../../streams/verify.ts';
@@ -62,7 +64,7 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
   if (response.status !== 200)
     throw await readRegistryError(response, { method, kind, origin: realm.origin, now: now() });
   const text = await readBounded(response.body, MAX_TOKEN_BYTES, `the token for ${scope} from ${realm.host}`);
-  const parsed = tokenSchema.safeParse(parseJson(text.toString('utf8')));
+  const parsed = tokenSchema.safeParse(boundedJsonOf(text.toString('utf8')));
   const value = parsed.data?.token || parsed.data?.access_token;
   if (!value) {
     const { url, asked } = response;
@@ -71,14 +73,6 @@ export async function requestToken(request: TokenRequest): Promise<Token> {
   const lifetime = parsed.data?.expires_in;
   return { value, expiresAt: lifetime === undefined ? undefined : now() + lifetime * 1000 };
 }
-
-export const basicAuthorization = ({
-  username,
-  password,
-}: {
-  readonly username: string;
-  readonly password: string;
-}): string => `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 
 const TIMEOUT_MS = 30_000;
 
@@ -98,11 +92,3 @@ function parseRealm(text: string, registry: URL): URL {
 
 const isSafePlainRealm = (realm: URL, registry: URL): boolean =>
   realm.hostname === registry.hostname || isLoopbackHost(realm.hostname) || !isLoopbackHost(registry.hostname);
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
