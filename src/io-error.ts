@@ -48,3 +48,11 @@ export function ioError(
   if (cause instanceof NixcacheError) return cause;
   return new NixcacheError('ERR_IO', `${doing} ${path}: ${ioReason(cause, elsewhere)}`, { cause });
 }
+
+/** The same for what this process has made itself: where it is not there any more, somebody has removed it since. */
+export function ownFileError(doing: string, path: string, cause: unknown, elsewhere?: string): NixcacheError {
+  if (!isAbsent(cause)) return ioError(doing, path, cause, elsewhere);
+  const why =
+    'it, or the directory around it, was removed meanwhile, by a gc that took it for left over or by whatever';
+  return new NixcacheError('ERR_IO', `${doing} ${path}: ${why} clears old files there; run the same again`, { cause });
+}

@@ -5,7 +5,7 @@
 import { createHash, type Hash, randomUUID } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { ioError } from '../io-error.ts';
+import { ownFileError } from '../io-error.ts';
 import { hashFromBytes, type NixHash } from '../nix/hash.ts';
 import { type Digest, digestFromHex } from '../oci/digest.ts';
 import { PIECE_BYTES, PieceDigester, type PieceDigests } from '../streams/pieces.ts';
@@ -122,7 +122,7 @@ export class PartWriter implements NarSink {
       work();
     } catch (cause) {
       const where = this.#options.spoolDirectory;
-      throw ioError('write a compressed NAR to', where, cause, 'put the cache or TMPDIR on another disk');
+      throw ownFileError('write a compressed NAR to', where, cause, 'put the cache or TMPDIR on another disk');
     }
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { PartWriter } from '../../src/nar/part-writer.ts';
 import { hashFromHex } from '../../src/nix/hash.ts';
@@ -76,4 +76,11 @@ test('a spool that cannot be written is named', () => {
   expect(() => writer.write(Buffer.alloc(2))).toThrowError(
     expect.objectContaining({ code: 'ERR_IO', message: expect.stringContaining('/nonexistent/spool') }),
   );
+});
+
+test('says so where its directory is taken away, as by a gc', async () => {
+  const spoolDirectory = await tempDir();
+  const writer = new PartWriter({ spoolDirectory, maxInlineBytes: 10, partBytes: 100 });
+  rmSync(spoolDirectory, { recursive: true });
+  expect(() => writer.write(noise(50, 'lost'))).toThrow(/was removed meanwhile, by a gc .*; run the same again$/);
 });

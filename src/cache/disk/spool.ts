@@ -1,9 +1,8 @@
 /** Parts of compressed NARs as files: beside the blobs on a layout, which then takes them over, else in TMPDIR. */
 import { type FileHandle, lstat, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
-import { ioError } from '../../io-error.ts';
+import { ownFileError } from '../../io-error.ts';
 import { type NarPart, type NarSink, type PartLimits, PartWriter } from '../../nar/part-writer.ts';
 import { type ContentStore, canAdoptFiles, type PushResult } from '../../oci/content-store.ts';
 import { openRegular } from '../../regular-file.ts';
@@ -27,8 +26,9 @@ export class DiskSpool implements Spool, AsyncDisposable {
   static async open(store: ContentStore): Promise<DiskSpool> {
     // What a killed run leaves in a layout, a sweep of it removes.
     const parent = canAdoptFiles(store) ? await store.ingestDirectory() : undefined;
-    if (parent === undefined) await removeAbandoned(tmpdir());
-    return new DiskSpool(await makeTemporaryDirectory(PREFIX, 'compressed NARs', parent));
+    const directory = await makeTemporaryDirectory(PREFIX, 'compressed NARs', parent);
+    if (parent === undefined) await removeAbandoned(directory);
+    return new DiskSpool(directory);
   }
 
   open(limits: PartLimits): NarSink {
@@ -60,17 +60,23 @@ export class DiskSpool implements Spool, AsyncDisposable {
 
 const openPart = (file: string): Promise<FileHandle> =>
   openRegular(file, { links: 'refused' }).catch((cause: unknown) => {
-    throw ioError('read a compressed NAR from', file, cause, USE_TMPDIR);
+    throw ownFileError('read a compressed NAR from', file, cause, USE_TMPDIR);
   });
 
-async function removeAbandoned(parent: string): Promise<void> {
-  const names: readonly string[] = await readdir(parent).catch(() => []); // making ours says what is wrong
+/** Of those beside `own`, which is new: its time is that of the disk, whose clock need not be ours. */
+async function removeAbandoned(own: string): Promise<void> {
+  const parent = dirname(own);
+  const nowMs = await lstat(own).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+  const names: readonly string[] = await readdir(parent).catch(() => []);
   for (const name of names) {
     if (!name.startsWith(PREFIX)) continue;
     const path = join(parent, name);
     try {
       const { mtimeMs } = await lstat(path);
-      if (Date.now() - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
+      if (nowMs - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
     } catch {
       // Another user's, or gone already: whoever may remove it will.
     }

@@ -10,13 +10,13 @@
  * touch, then say yes; the sweep for its part takes the name away before it looks at the time (sweep.ts).
  */
 
-import { type FileHandle, lstat, lutimes, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import pLimit from 'p-limit';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
-import { ioCodeOf, ioError, isAbsent } from '../../io-error.ts';
+import { ioCodeOf, ioError, isAbsent, ownFileError } from '../../io-error.ts';
 import { NotRegular, openRegular, readRegular } from '../../regular-file.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { checkRange } from '../../streams/byte-range.ts';
@@ -25,6 +25,7 @@ import { bytesContent } from '../bytes-content.ts';
 import type { BlobTarget, OpenContent, PushResult } from '../content-store.ts';
 import type { Descriptor } from '../descriptor.ts';
 import { type Digest, digestOf } from '../digest.ts';
+import { renew } from './file-time.ts';
 import { discard, type LayoutFiles } from './files.ts';
 
 /** 256 KiB: with the 64 KiB default, reading costs more in turns of the event loop than in copying. */
@@ -48,8 +49,7 @@ export class LayoutBlobs {
     const path = this.#files.blob(target.digest);
     let presence: Presence = 'present';
     try {
-      const now = new Date();
-      await lutimes(path, now, now);
+      await renew(path);
     } catch (cause) {
       if (isAbsent(cause)) return 'absent';
       if (!['EPERM', 'EACCES', 'EROFS'].includes(ioCodeOf(cause) ?? '')) throw ioError('touch', path, cause);
@@ -112,14 +112,13 @@ export class LayoutBlobs {
       const handle = await openRegular(file, { links: 'refused' });
       try {
         await this.#sync(handle);
-        // It may have been finished long ago, and would be old to a sweep.
-        const now = new Date();
-        await handle.utimes(now, now);
       } finally {
         await handle.close();
       }
+      // It may have been finished long ago, and would be old to a sweep.
+      await renew(file);
     } catch (cause) {
-      throw ioError('adopt', file, cause);
+      throw ownFileError('adopt', file, cause);
     }
     await this.#name(file, expected.digest);
     return 'pushed';
@@ -169,7 +168,7 @@ export class LayoutBlobs {
       try {
         return await act;
       } catch (cause) {
-        throw ioError('write', temporary, cause);
+        throw ownFileError('write', temporary, cause);
       }
     };
     const handle = await attempt(open(temporary, 'wx'));
@@ -188,7 +187,7 @@ export class LayoutBlobs {
   async #name(file: string, digest: Digest): Promise<void> {
     const path = this.#files.blob(digest);
     await rename(file, path).catch((cause: unknown) => {
-      throw ioError(`move ${file} to`, path, cause);
+      throw ownFileError(`move ${file} to`, path, cause);
     });
   }
 

@@ -14,7 +14,7 @@ import { randomUUID } from 'node:crypto';
 import { access, constants, lstat, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
-import { ioError, isAbsent } from '../../io-error.ts';
+import { ioError, isAbsent, ownFileError } from '../../io-error.ts';
 import { assertOwnDirectory, readRegular } from '../../regular-file.ts';
 import { type Digest, hexOf } from '../digest.ts';
 import { makeDirectory } from '../make-directory.ts';
@@ -166,7 +166,7 @@ export async function replaceFile(files: LayoutFiles, path: string, text: string
     await syncDirectory(dirname(path));
   } catch (cause) {
     await discard(temporary);
-    throw ioError('write', path, cause);
+    throw ownFileError('write', path, cause);
   }
 }
 

@@ -90,6 +90,6 @@ const keyOf = (digest: Digest): string => Buffer.from(hexOf(digest).slice(0, 32)
 const stopped = (what: string, why: string, cause: unknown): NixcacheError =>
   new NixcacheError(
     'ERR_INDEX',
-    `sweep: nothing was deleted, for ${what} is tagged or in a tagged index but ${why}; restore it, or delete its tags`,
+    `sweep: nothing was deleted, for ${what} is tagged or in a tagged index but ${why}; restore it from a backup, or see what 'nixcache verify' says of it, which can repair most`,
     { cause },
   );

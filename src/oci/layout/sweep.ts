@@ -6,20 +6,22 @@
  * 1. A manifest that names the blob is pushed while we look. Blobs are therefore taken away under the layout's lock, under
  *    which manifests are pushed also, and if index.json has changed since, what it newly reaches is marked first.
  * 2. A publisher was told that the blob is there and pushes its manifest only later. Being told sets the blob's time to
- *    now (LayoutBlobs.touch), and young blobs stay. The touch may fall between our look at the time and the unlink; so
- *    the name is taken away before the look that counts. A touch before that shows in the time, and the name is given
- *    back; a touch after it finds no file, and the publisher is told that the blob is absent.
+ *    now (LayoutBlobs.touch), by the clock of the file system, and young blobs stay. The touch may fall between our look
+ *    at the time and the unlink; so the name is taken away before the look that counts. A touch before that shows in the
+ *    time, and the name is given back; a touch after it finds no file, and the publisher is told that the blob is absent.
  */
 
-import { lstat, lutimes, opendir, rename, rm, rmdir } from 'node:fs/promises';
+import { lstat, opendir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { CallOptions } from '../../call-options.ts';
 import { abortReason } from '../../call-options.ts';
+import { isNixcacheError } from '../../errors.ts';
 import { ioError, isAbsent } from '../../io-error.ts';
 import type { SweepResult } from '../content-store.ts';
 import { type Digest, isDigest } from '../digest.ts';
 import type { LayoutBlobs } from './blobs.ts';
 import type { LayoutEditor } from './editor.ts';
+import { fileSystemNow, renew } from './file-time.ts';
 import type { LayoutFiles } from './files.ts';
 import type { LayoutIndexFile, LayoutTags } from './index.ts';
 import { LayoutReach } from './reach.ts';
@@ -42,13 +44,14 @@ export async function sweepLayout(
   options: CallOptions & { readonly graceSeconds: number; readonly dryRun?: boolean },
 ): Promise<SweepResult> {
   const { files, index, blobs } = layout;
-  const before = Date.now() - options.graceSeconds * 1000;
   const reach = new LayoutReach(blobs);
   const tags = await index.read();
   if (!tags) return { blobs: 0, bytes: 0 };
   await files.assertOwn();
+  const nowMs = options.dryRun ? await nowWhereNothingIsDeleted(files) : await fileSystemNow(files);
+  const before = nowMs - options.graceSeconds * 1000;
   if (!options.dryRun) await giveBackSetAside(layout, options);
-  await reach.add(tags, options);
+  await addAll(reach, tags, layout, options);
 
   const total = { blobs: 0, bytes: 0 };
   const count = (sizes: readonly number[]): void => {
@@ -64,9 +67,28 @@ export async function sweepLayout(
   }
   count(await sweepBatch(layout, reach, batch, before, options));
 
-  const unfinishedBefore = Math.min(before, Date.now() - MIN_UNFINISHED_SECONDS * 1000);
+  const unfinishedBefore = Math.min(before, nowMs - MIN_UNFINISHED_SECONDS * 1000);
   total.bytes += await sweepUnfinished(files, unfinishedBefore, options);
   return total;
+}
+
+/** A dry run may look at a layout into which this user may not write. */
+const nowWhereNothingIsDeleted = (files: LayoutFiles): Promise<number> => fileSystemNow(files).catch(() => Date.now());
+
+/** Adds all below `tags`. What cannot be read because somebody has deleted it since is no fault: the tags are read again. */
+async function addAll(
+  reach: LayoutReach,
+  tags: LayoutTags,
+  { index }: Pick<SweptLayout, 'index'>,
+  options: CallOptions,
+): Promise<void> {
+  try {
+    await reach.add(tags, options);
+  } catch (error) {
+    const since = isNixcacheError(error, 'ERR_INDEX') ? await index.read() : undefined;
+    if (since === undefined || since === tags) throw error;
+    await addAll(reach, since, { index }, options);
+  }
 }
 
 /** Sizes of what was freed, or would be. */
@@ -122,8 +144,7 @@ async function giveBackSetAside(layout: SweptLayout, options: CallOptions): Prom
       if (!isFile || !name.startsWith(SET_ASIDE) || !isDigest(digest)) continue;
       try {
         // As new, for it may replace a copy that somebody has pushed since.
-        const now = new Date();
-        await lutimes(path, now, now);
+        await renew(path);
         await rename(path, files.blob(digest));
       } catch (cause) {
         throw ioError('give back', path, cause);

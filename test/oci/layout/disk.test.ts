@@ -7,7 +7,7 @@ import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
 import { IMAGE_MANIFEST } from '../../../src/oci/manifest.ts';
 import { noise, readAll } from '../../support/bytes.ts';
 import { tempDir } from '../../support/temp-dir.ts';
-import { newLayout, push, pushTagged } from './layouts.ts';
+import { ageBlobs, newLayout, push, pushTagged } from './layouts.ts';
 
 describe('a disk that does not take our writes', () => {
   it('is named when it is full, and nothing half-written stays', async () => {
@@ -34,6 +34,21 @@ describe('a disk that does not take our writes', () => {
     await writeFile(join(path, 'filler'), Buffer.alloc(1024 * 1024)).catch(() => undefined);
     await expect(store.pushManifest('new', IMAGE_MANIFEST, manifest)).rejects.toMatchObject({ code: 'ERR_IO' });
     expect(await (await LayoutStore.open(join(path, 'cache'), { create: false })).listTags()).toEqual(['kept']);
+  });
+
+  it('is swept when no file more fits on it', async () => {
+    const path = await mountTmpfs('nr_inodes=40');
+    const cache = join(path, 'cache');
+    const store = await LayoutStore.open(cache, { create: true });
+    await push(store, noise(1000, 'orphan'));
+    await ageBlobs(cache);
+    const young = await push(store, noise(1000, 'young'));
+    const fill = async (): Promise<void> => {
+      for (let at = 0; at < 40; at += 1) await writeFile(join(path, `filler-${at}`), '');
+    };
+    await expect(fill()).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 1, bytes: 1000 });
+    expect(await store.hasBlob(young)).toBe(true);
   });
 
   it('can be read when it is read-only, and says so on a write', async () => {

@@ -144,6 +144,15 @@ describe('what other tools wrote into index.json', () => {
 });
 
 describe('adopting files', () => {
+  it('says so where one was taken away meanwhile, as by a gc', async () => {
+    const { store } = await newLayout();
+    const file = join(await store.ingestDirectory(), 'gone');
+    await expect(store.adoptFile(describeBytes(noise(10, 'gone')), file)).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringMatching(/gone: it, .* was removed meanwhile, by a gc/),
+    });
+  });
+
   it('moves a finished file in, once', async () => {
     const { path, store } = await newLayout();
     const bytes = noise(5000, 'adopted');

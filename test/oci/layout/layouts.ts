@@ -1,5 +1,6 @@
 import { readdir, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { vi } from 'vitest';
 import type { Descriptor } from '../../../src/oci/descriptor.ts';
 import { hexOf } from '../../../src/oci/digest.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
@@ -42,3 +43,13 @@ export async function age(path: string): Promise<void> {
 }
 
 export const ageBlobs = (path: string): Promise<void> => age(join(path, 'blobs', 'sha256'));
+
+/** Runs `use` as on a machine whose clock is `offMs` ahead: files that it writes still get the time of the file system. */
+export async function withClock<T>(offMs: number, use: () => Promise<T>): Promise<T> {
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + offMs });
+  try {
+    return await use();
+  } finally {
+    vi.useRealTimers();
+  }
+}

@@ -15,7 +15,9 @@ import { decodeImageManifest, encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from
 import { tossed } from '../../model/coin.ts';
 import { describeBytes, noise, opener, readAll } from '../../support/bytes.ts';
 import { tempDir } from '../../support/temp-dir.ts';
-import { age, ageBlobs, blobPath, newLayout, push, pushTagged } from './layouts.ts';
+import { age, ageBlobs, blobPath, newLayout, push, pushTagged, withClock } from './layouts.ts';
+
+const DAY_MS = 86_400_000;
 
 describe('a sweep', () => {
   it('frees what no tag reaches and keeps the rest, through indexes and manifests', async () => {
@@ -65,6 +67,41 @@ describe('a sweep', () => {
     expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 700 });
     expect(await readdir(ingest)).toEqual(['live']);
     expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(['README']);
+  });
+
+  describe.each([-3, 3])('by a machine whose clock is %i days off', (days) => {
+    const off = <T>(use: () => Promise<T>): Promise<T> => withClock(days * DAY_MS, use);
+
+    it('frees what is older than the grace period for the file system, and nothing else', async () => {
+      const { path, store } = await newLayout();
+      const old = await push(store, noise(100, 'old'));
+      await ageBlobs(path);
+      const young = await push(store, noise(100, 'young'));
+      await writeFile(join(await store.ingestDirectory(), 'live'), noise(10, 'live'));
+      const freed = { blobs: 1, bytes: 100 };
+      expect(await off(() => store.sweep({ graceSeconds: 86_400, dryRun: true }))).toEqual(freed);
+      expect(await off(() => store.sweep({ graceSeconds: 86_400 }))).toEqual(freed);
+      expect([await store.hasBlob(old), await store.hasBlob(young)]).toEqual([false, true]);
+      expect(await readdir(await store.ingestDirectory())).toEqual(['live']);
+    });
+
+    it('keeps what such a machine pushed, adopted, asked for or gave back', async () => {
+      const { path, store } = await newLayout();
+      const asked = await push(store, noise(100, 'asked'));
+      const aside = await push(store, noise(100, 'aside'));
+      const ingest = await store.ingestDirectory();
+      await writeFile(join(ingest, 'finished'), noise(100, 'adopted'));
+      await age(ingest);
+      await ageBlobs(path);
+      const pushed = await off(() => push(store, noise(100, 'pushed')));
+      const adopted = describeBytes(noise(100, 'adopted'));
+      await off(() => store.adoptFile(adopted, join(ingest, 'finished')));
+      expect(await off(() => store.hasBlob(asked))).toBe(true);
+      await rename(blobPath(path, aside), join(ingest, `doomed-${hexOf(aside.digest)}`));
+      expect(await off(() => store.sweep({ graceSeconds: 3600 }))).toEqual({ blobs: 0, bytes: 0 });
+      expect(await store.sweep({ graceSeconds: 3600 })).toEqual({ blobs: 0, bytes: 0 });
+      for (const blob of [asked, aside, pushed, adopted]) expect(await store.hasBlob(blob)).toBe(true);
+    });
   });
 
   it('leaves the unfinished files of an hour, however short the grace period: their writers are at work', async () => {
@@ -161,6 +198,21 @@ describe('a sweep', () => {
     const before = await readdir(join(path, 'blobs', 'sha256'));
     await expect(store.sweep({ graceSeconds: 0 })).rejects.toMatchObject({ code: 'ERR_INDEX' });
     expect(await readdir(join(path, 'blobs', 'sha256'))).toEqual(before);
+  });
+
+  it('is not stopped by a tagged manifest that somebody deletes meanwhile', async () => {
+    const { path, store } = await newLayout();
+    const other = await LayoutStore.open(path, { create: true });
+    const pushed = [];
+    for (let at = 0; at < 25; at += 1) pushed.push(await pushTagged(store, `deleted-${at}`));
+    let isOver = false;
+    const deleting = (async () => {
+      for (const [{ digest }] of pushed) await store.deleteManifest(digest);
+      isOver = true;
+    })();
+    while (!isOver) await other.sweep({ graceSeconds: 3600, dryRun: true });
+    await deleting;
+    expect(await other.listTags()).toEqual([]);
   });
 
   it('gives back what a killed sweep had taken away', async () => {
