@@ -100,6 +100,8 @@ describe('secrets in the environment', () => {
     NIX_SIGNING_KEY: generateKey('a-1').secret,
     NIXCACHE_PASSWORD: 'opensesame77',
     GITHUB_TOKEN: 'ghp_0123456789',
+    AWS_SECRET_ACCESS_KEY: 'wJalrXUtnFEMI',
+    NIXCACHE_UPSTREAM: 'http://me:hunter2222@127.0.0.1:1',
   };
 
   it('are in none that other programs can read, while a command runs', async () => {

@@ -15,6 +15,15 @@ const USER = 'merlin';
 const PASSWORD = 'opensesame77';
 const TOKEN = 'glpat0123456789';
 
+/** What nixcache is given beside them. */
+const GIVEN = {
+  NIX_SIGNING_KEY: generateKey('given-1').secret,
+  NIXCACHE_PASSWORD: 'registry-opensesame77',
+  GITHUB_TOKEN: 'ghp_opensesame77',
+  AWS_SECRET_ACCESS_KEY: 'wJalrXUtnFEMI7',
+};
+const SECRETS = [PASSWORD, TOKEN, ...Object.values(GIVEN).map((secret) => secret.replace(/^given-1:/, ''))];
+
 const FLAKE = `{ outputs = { self }: { packages.x86_64-linux.hello = derivation {
   name = "hello"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; src = self;
 }; }; }`;
@@ -26,7 +35,7 @@ async function holders(directory: string): Promise<readonly string[]> {
   const held = await Promise.all(
     files.map(async (file) => {
       const bytes = await readFile(file);
-      return [PASSWORD, TOKEN].some((secret) => bytes.includes(secret));
+      return SECRETS.some((secret) => bytes.includes(secret));
     }),
   );
   return files.filter((_, i) => held[i]);
@@ -45,7 +54,7 @@ describe('a flake behind a password and a token', () => {
 
   const cache = (): string => `oci:${join(nix.dir, 'cache')}`;
   const publishedJson = (): PublishJson => readJson(published.stdout);
-  const run = (...args: string[]): Promise<CliResult> => nixcache(args, { env: nix.env });
+  const run = (...args: string[]): Promise<CliResult> => nixcache(args, { env: { ...nix.env, ...GIVEN } });
 
   beforeAll(async () => {
     nix = await createNixEnv();
@@ -98,8 +107,7 @@ describe('a flake behind a password and a token', () => {
       run('list', '--cache', cache(), '--json'),
       run('list', '--cache', cache()),
     ]);
-    for (const { stdout, stderr } of all)
-      for (const secret of [PASSWORD, TOKEN]) expect(stdout + stderr).not.toContain(secret);
+    for (const { stdout, stderr } of all) for (const secret of SECRETS) expect(stdout + stderr).not.toContain(secret);
   });
 });
 
