@@ -379,6 +379,7 @@ describe('a POST of a page in somebody’s browser', () => {
     { Origin: 'https://evil.example' },
     { Origin: 'null' },
     { 'Sec-Fetch-Site': 'cross-site' },
+    { 'Sec-Fetch-Site': 'same-site' },
     { Origin: 'http://cache:1234' },
   ])('is refused: %j', async (headers) => {
     const { ask } = setUpApp();

@@ -56,3 +56,10 @@ it.each([
   const reply = negotiate({ method: 'GET', headers }, answer);
   expect([reply.status, String(reply.body)]).toEqual([status, status === 206 ? 'te' : 'text']);
 });
+
+it('a range is of GET alone: HEAD tells of the whole', () => {
+  const headers = new Headers({ Range: 'bytes=0-1' });
+  const answer = { status: 200, headers: [], body: Buffer.from('text'), etag: '"a"' };
+  const statuses = ['GET', 'HEAD'].map((method) => negotiate({ method, headers }, answer).status);
+  expect(statuses).toEqual([206, 200]);
+});
