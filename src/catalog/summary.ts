@@ -1,4 +1,6 @@
 /** What a cache holds, in a few numbers, and its roots by source and system. */
+
+import type { SegmentRecord } from '../cache/read/segment-record.ts';
 import { type Root, rootKeyOfName } from '../cache-index/records.ts';
 import { parseTag } from '../cache-index/tags.ts';
 import type { ClosureSizes, EntryGraph, Sizes } from '../census/entry-graph.ts';
@@ -40,17 +42,22 @@ export function summarise(catalog: Catalog, graph: EntryGraph): CatalogSummary {
   };
 }
 
-/** Roots carry their own time. Segments of a gc or a pin are no publishes, nor are those that a gc left as they were news. */
+/**
+ * Roots carry their own time. Segments of a gc or a pin, which lists again what it keeps, are no publishes, nor are those
+ * that a gc left as they were news.
+ */
 function newestPublish({ view, segments, roots }: Catalog): Date | undefined {
   const compacted = new Set(view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag)?.segments ?? []));
   const times = [
     ...segments.flatMap(({ tag, config }) =>
-      config.entryCount === 0 || compacted.has(tag) ? [] : (parseTag(tag)?.time ?? []),
+      config.entryCount === 0 || compacted.has(tag) || isOfPin(config) ? [] : (parseTag(tag)?.time ?? []),
     ),
     ...roots.map(({ time }) => time * 1000),
   ];
   return times.length === 0 ? undefined : new Date(times.reduce((a, b) => Math.max(a, b)));
 }
+
+const isOfPin = ({ roots, pins }: SegmentRecord['config']): boolean => pins.length > 0 && roots.length === 0;
 
 export interface RootSummary {
   readonly name: string;

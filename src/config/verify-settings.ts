@@ -2,7 +2,7 @@
 import { NixcacheError } from '../errors.ts';
 import { COMPRESSION } from './publish-settings.ts';
 import { TRUSTED_KEYS } from './serve-settings.ts';
-import { resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
+import { given, NO_CONFIG, resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
 import { SWITCH } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
 import { UPSTREAMS } from './upstreams.ts';
@@ -46,5 +46,9 @@ export function verifySettings(sources: Sources): VerifySettings {
     if (settings.repair || !settings[name]) continue;
     throw new NixcacheError('ERR_USAGE', `${VERIFY[name].flag} is of use only with --repair`);
   }
+  // A variable or the config file may name a key for other commands.
+  const signs = given(VERIFY.signingKeys, { ...sources, env: {}, config: NO_CONFIG });
+  if (signs !== undefined && !settings.repair)
+    throw new NixcacheError('ERR_USAGE', `${signs.from} is of use only with --repair`);
   return settings;
 }

@@ -29,15 +29,17 @@ const INDEX_TIMEOUT_MS = 8000;
 
 export async function checkIndex(options: IndexCheckOptions): Promise<IndexFindings> {
   let reader: IndexReader;
+  let isOpened = false;
   try {
     reader = await within(INDEX_TIMEOUT_MS, 'read the index', options.signal, async (signal) => {
       const opened = await options.openReader();
+      isOpened = true;
       await opened.refresh({ signal });
       return opened;
     });
   } catch (error) {
     if (!isNixcacheError(error)) throw error;
-    const finding = problem('index', `the index cannot be read: ${messageOf(error)}`, adviceFor(error));
+    const finding = problem('index', `the index cannot be read: ${messageOf(error)}`, adviceFor(error, isOpened));
     return withoutIndex(finding, 'the index cannot be read', options);
   }
   const { keys: publicKeys, malformed } = sortPublicKeys(reader.view?.publicKeys ?? []);
@@ -76,8 +78,10 @@ export async function withoutIndex(
   return { reader: undefined, publicKeys: [], findings };
 }
 
-function adviceFor(error: unknown): string {
+/** What cannot even be opened, verify cannot look into: the error itself says what to do. */
+function adviceFor(error: unknown, isOpened: boolean): string {
   if (isNixcacheError(error, 'ERR_INDEX_VERSION')) return 'install a newer nixcache';
+  if (!isOpened) return 'see above';
   if (isNixcacheError(error, 'ERR_INDEX', 'ERR_DIGEST_MISMATCH')) return 'look for damage: nixcache verify';
   return 'see above';
 }
@@ -121,7 +125,11 @@ async function judgeKey(
     keys = await options.signingKeys();
   } catch (error) {
     if (!isNixcacheError(error)) throw error;
-    return problem('key', messageOf(error), 'make a key with: nixcache key generate NAME');
+    const fix =
+      published.length === 0
+        ? 'make a key with: nixcache key generate NAME'
+        : `name the file of the cache's own key (${published.map(({ name }) => name).join(', ')}): --key-file FILE`;
+    return problem('key', messageOf(error), fix);
   }
   if (keys.length === 0) return skipped('key', 'this machine has no signing key, and needs one only to publish');
   const texts = new Set(published.map(({ text }) => text));
@@ -170,11 +178,12 @@ function judgeSignatures(reader: IndexReader, keys: readonly PublicKey[]): Findi
   }
   if (counts.unsigned > 0) {
     const message = `${counts.unsigned} ${of} have no signature: Nix refuses them`;
-    return warning(
-      'signatures',
-      message,
-      'publish them again with a key: nixcache key generate NAME, nixcache publish --key-file',
-    );
+    const names = keys.map(({ name }) => name);
+    const fix =
+      names.length === 0
+        ? 'publish them again with a key: nixcache key generate NAME, nixcache publish --key-file'
+        : `publish them again with the cache's own key (${names.join(', ')}): nixcache publish --key-file FILE`;
+    return warning('signatures', message, fix);
   }
   if (counts.unknown > 0) {
     const message = `${counts.unknown} ${of} are signed by keys that no publisher named`;

@@ -63,6 +63,20 @@ describe('list', () => {
     expect(summary.total.narBytes).toBeGreaterThan(5000);
   });
 
+  it('takes a pin, which lists again what it keeps, for no publish, and a push without roots for one', async () => {
+    const store = await sample();
+    const cache = new CacheBuilder(store);
+    const pins = [{ name: 'kept', path: baseNameFor('app-1'), time: 7 }];
+    await cache.publish({ at: day(10), asserted: ['app-1'], pins });
+    const newest = async (): Promise<Date | undefined> => {
+      const { catalog } = await catalogOf(store);
+      return summarise(catalog, EntryGraph.of(catalog.reader.entries())).newestPublish;
+    };
+    expect(await newest()).toEqual(day(5));
+    await cache.publish({ at: day(11), paths: ['more-1'] });
+    expect(await newest()).toEqual(day(11));
+  });
+
   it('shows of each root the newest publish, by source', async () => {
     const { catalog } = await catalogOf(await sample());
     const roots = listRoots(catalog, EntryGraph.of(catalog.reader.entries()), () => true);

@@ -85,6 +85,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['push --upstream foo x', "nixcache: --upstream: 'foo' is not a URL"],
     ['info', "nixcache: missing required argument 'path|name|hash'"],
     ['info --keep-last x hello', "nixcache: --keep-last: 'x' is not a number of publishes"],
+    ['verify --key-file x', 'nixcache: --key-file is of use only with --repair'],
     ['verify --dry-run', 'nixcache: --dry-run is of use only with --repair'],
     ['verify --trusted-public-key x', 'nixcache: --trusted-public-key: a public key must read'],
     ['doctor --port x', "nixcache: --port: 'x' is not a port"],

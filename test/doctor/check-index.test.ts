@@ -44,6 +44,21 @@ describe('the doctor, of the index', () => {
     expect(found['signatures']).toMatchObject({ verdict, message: expect.stringContaining(message) });
   });
 
+  it('sends to the key of a cache that is signed, and to a new one only where none is', async () => {
+    const signed = await examine(await cacheOf('not', [ours.public]));
+    expect(signed['signatures']?.fix).toContain("the cache's own key (ours-1): nixcache publish --key-file FILE");
+    expect(signed['signatures']?.fix).not.toContain('generate');
+    const unsigned = await examine(await cacheOf('not', []));
+    expect(unsigned['signatures']?.fix).toContain('nixcache key generate NAME');
+  });
+
+  it('does not send to verify for a layout that cannot be opened: it could not read it either', async () => {
+    const found = await examine(new MemoryStore(), {
+      openReader: () => Promise.reject(new NixcacheError('ERR_INDEX', 'read index.json: it is no JSON; restore it')),
+    });
+    expect(found['index']).toMatchObject({ verdict: 'problem', fix: 'see above' });
+  });
+
   it.each([
     ['another key of the same name', [`ours-1:${theirs.public.split(':')[1]}`], 'problem'],
     ['a key that is new to the cache', [theirs.public], 'warning'],

@@ -71,3 +71,20 @@ it('says what is wrong with a broken config file, and goes on', async () => {
   const { stderr } = await server.stop();
   expect(stderr).toMatch(/nixcache\.toml, line [0-9]+: not TOML/);
 });
+
+it('names the cache alone when only that is another, and the directory of the index goes with it', async () => {
+  const directory = await tempDir();
+  const file = join(directory, 'nixcache.toml');
+  await writeFile(file, `cache = "oci:${directory}/one"\nupstreams = []\n`);
+  const options = { env: { PATH: process.env['PATH'] ?? '', HOME: directory }, cwd: directory };
+  await using server = await startServe([], options);
+  await writeFile(file, `cache = "oci:${directory}/two"\nupstreams = []\n`);
+  server.signal('SIGHUP');
+  await server.said('SIGHUP: settings read again');
+  await writeFile(file, `cache = "oci:${directory}/one"\nupstreams = []\n[serve]\nindex_dir = "${directory}/index"\n`);
+  server.signal('SIGHUP');
+  await server.said('serve.index_dir counts');
+  const { stderr } = await server.stop();
+  expect(stderr).toContain('what is new of cache counts only after a restart');
+  expect(stderr).toContain('what is new of serve.index_dir counts only after a restart');
+});

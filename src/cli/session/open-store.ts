@@ -12,7 +12,7 @@ import { lateStore } from './late-store.ts';
 import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
 export interface OpenStoreOptions {
-  /** Whether a layout that is not there is made. Readers see an empty cache instead. */
+  /** Whether a layout that is not there is made when something is written. Readers see an empty cache instead. */
   readonly create: boolean;
   readonly http: HttpFetch;
   readonly credentials?: BasicCredentials | undefined;
@@ -44,7 +44,7 @@ export async function openStore(
   context.output.detail(`cache: ${cache.name} (${cache.from})`);
   if (cache.reference.kind === 'layout') {
     const { LayoutStore } = await loadLayouts();
-    return LayoutStore.open(cache.reference.path, { create: options.create });
+    return LayoutStore.open(cache.reference.path, { create: options.create && 'when-written' });
   }
   return openRepository(cache.reference, cache, context, options);
 }

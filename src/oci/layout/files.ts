@@ -11,7 +11,7 @@
  * reached through one.
  */
 import { randomUUID } from 'node:crypto';
-import { access, constants, lstat, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access, constants, lstat, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { ioError, isAbsent, ownFileError } from '../../io-error.ts';
@@ -116,6 +116,18 @@ export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
   return 'layout';
 }
 
+/** What lies where a writer wants a layout, and is not in its way. @throws {NixcacheError} ERR_USAGE, ERR_IO */
+export async function placeForLayout(files: LayoutFiles): Promise<'layout' | 'directory' | 'nothing'> {
+  const names = await list(files.root);
+  if (names === undefined) return 'nothing';
+  if (names.includes('oci-layout')) return 'layout';
+  if (isUnfinished(names)) return 'directory';
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `${files.root} holds other files and is no OCI image layout; choose an empty or a new directory`,
+  );
+}
+
 /**
  * Creates the layout unless it is there. Any number of processes may do so at once; a killed one leaves nothing that
  * the next does not finish.
@@ -123,14 +135,7 @@ export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
  * @throws {NixcacheError} ERR_USAGE on a directory with other things in it; ERR_INDEX on a damaged layout
  */
 export async function createLayout(files: LayoutFiles): Promise<void> {
-  const names = await list(files.root);
-  if (names && !names.includes('oci-layout') && !isUnfinished(names)) {
-    throw new NixcacheError(
-      'ERR_USAGE',
-      `${files.root} holds other files and is no OCI image layout; choose an empty or a new directory`,
-    );
-  }
-  if (names?.includes('oci-layout')) {
+  if ((await placeForLayout(files)) === 'layout') {
     await inspectLayout(files);
     return makeDirectories(files);
   }
@@ -185,6 +190,21 @@ export async function checkWritable(files: LayoutFiles): Promise<void> {
     throw ioError('write to', files.root, cause);
   } finally {
     await discard(temporary);
+  }
+}
+
+/** Returns if a layout can be made where none is: tried beside it, and taken away again. @throws {NixcacheError} ERR_IO */
+export async function checkCreatable(files: LayoutFiles): Promise<void> {
+  let parent = files.root;
+  while ((await list(parent)) === undefined && parent !== dirname(parent)) parent = dirname(parent);
+  let probe: string | undefined;
+  try {
+    probe = await mkdtemp(join(parent, '.nixcache-probe-'));
+    await writeFile(join(probe, 'probe'), Buffer.alloc(PROBE_BYTES), { flag: 'wx' });
+  } catch (cause) {
+    throw ioError('create the cache directory', files.root, cause);
+  } finally {
+    if (probe !== undefined) await rm(probe, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

@@ -30,7 +30,7 @@ import { isTag } from '../reference.ts';
 import { LayoutBlobs } from './blobs.ts';
 import { LayoutChildren } from './children.ts';
 import { type Edited, LayoutEditor } from './editor.ts';
-import { checkWritable, createLayout, inspectLayout, LayoutFiles } from './files.ts';
+import { checkCreatable, checkWritable, createLayout, inspectLayout, LayoutFiles, placeForLayout } from './files.ts';
 import { LayoutIndexFile, type LayoutTags } from './index.ts';
 import { decodeManifestContent, type ManifestContent, sniffManifest } from './references.ts';
 import { sweepLayout } from './sweep.ts';
@@ -39,8 +39,11 @@ import { sweepLayout } from './sweep.ts';
 const LOOKUPS_AT_ONCE = 8;
 
 export interface OpenLayoutOptions {
-  /** Makes the layout if there is none, as writers want it; without it, a path where nothing is reads as an empty cache. */
-  readonly create: boolean;
+  /**
+   * Makes the layout if there is none, as writers want it: at once, or when the first thing is written, so that who fails
+   * before that leaves nothing behind. Without it, a path where nothing is reads as an empty cache.
+   */
+  readonly create: boolean | 'when-written';
 }
 
 export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter, WriteChecker {
@@ -52,8 +55,11 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
   readonly #children: LayoutChildren;
   readonly #editor: LayoutEditor;
   #exists = false;
+  readonly #createsWhenWritten: boolean;
+  #creating: Promise<void> | undefined;
 
-  private constructor(path: string) {
+  private constructor(path: string, { create }: OpenLayoutOptions) {
+    this.#createsWhenWritten = create === 'when-written';
     this.name = `oci:${path}`;
     this.#files = new LayoutFiles(path);
     this.#index = new LayoutIndexFile(this.#files);
@@ -64,8 +70,9 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
 
   /** @throws {NixcacheError} ERR_USAGE when something else is at `path`; ERR_INDEX when the layout is damaged; ERR_IO */
   static async open(path: string, options: OpenLayoutOptions): Promise<LayoutStore> {
-    const store = new LayoutStore(path);
-    await (options.create ? createLayout(store.#files) : inspectLayout(store.#files));
+    const store = new LayoutStore(path, options);
+    const isLater = options.create === 'when-written' && (await placeForLayout(store.#files)) === 'nothing';
+    await (options.create === false || isLater ? inspectLayout(store.#files) : createLayout(store.#files));
     await store.#index.read();
     return store;
   }
@@ -89,6 +96,8 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
   }
 
   async checkWrite(): Promise<void> {
+    if (this.#createsWhenWritten && (await placeForLayout(this.#files)) === 'nothing')
+      return checkCreatable(this.#files);
     await this.#checkExists();
     await checkWritable(this.#files);
   }
@@ -208,6 +217,10 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
   }
 
   async #checkExists(): Promise<void> {
+    if (this.#createsWhenWritten) {
+      this.#creating ??= createLayout(this.#files);
+      return this.#creating;
+    }
     this.#exists ||= (await inspectLayout(this.#files)) === 'layout';
     if (this.#exists) return;
     throw new NixcacheError(

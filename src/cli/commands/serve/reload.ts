@@ -1,6 +1,7 @@
 /** What of the settings a running server takes on, at its start and after each SIGHUP. */
-import { resolveCache } from '../../../config/cache-reference.ts';
+import { INDEX_DIRECTORY, resolveCache } from '../../../config/cache-reference.ts';
 import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
+import { resolve, type Sources } from '../../../config/setting.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeOptions } from '../../../serve/serve-options.ts';
@@ -51,7 +52,7 @@ export class Reloading {
 
   constructor(session: Session, settings: ServeSettings) {
     this.#session = session;
-    this.#fixed = fixedOf(session.cache.name, settings);
+    this.#fixed = fixedOf(session.cache.name, settings, session.sources);
     session.context.onHangUp = () => {
       this.#isAsked = true;
       void this.#run();
@@ -84,7 +85,7 @@ export class Reloading {
       const settings = serveSettings(sources, cache);
       const options = await optionsOf(this.#session, settings);
       if (signal.aborted) return;
-      const fixed = fixedOf(cache, settings);
+      const fixed = fixedOf(cache, settings, sources);
       const unchanged = Object.keys(fixed).filter((name) => fixed[name] !== this.#fixed[name]);
       if (unchanged.length > 0) output.warn(`what is new of ${unchanged.join(', ')} counts only after a restart`);
       apply(options, settings);
@@ -98,10 +99,12 @@ export class Reloading {
   }
 }
 
+/** An index directory that nobody named goes with the cache. */
 const fixedOf = (
   cache: string,
-  { listen, port, indexDirectory }: ServeSettings,
+  { listen, port }: ServeSettings,
+  sources: Sources,
 ): Readonly<Record<string, unknown>> => ({
   cache,
-  ...{ 'serve.listen': listen, 'serve.port': port, 'serve.index_dir': indexDirectory },
+  ...{ 'serve.listen': listen, 'serve.port': port, 'serve.index_dir': resolve(INDEX_DIRECTORY, sources) },
 });
