@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { NixcacheError } from '../errors.ts';
 import { DEFAULT_KINDS, KINDS } from '../nix-store/flake-expression.ts';
+import { assertFlakeReference } from '../nix-store/flake-reference.ts';
 import { parseCompression } from './compression.ts';
 import {
   parseAttr,
@@ -233,6 +234,7 @@ function resolveSource(
       `publish.file in ${where} is instead of a flake: take it out, or publish.flake`,
     );
   }
+  if (flake !== undefined) assertFlakeReference(flake);
   const { file, attrs } = resolveAll(NIX_FILE, flake === undefined ? sources : flags);
   if (file === undefined) {
     if (attrs.length === 0) return { source: flake ?? resolveFlake(sources, hasFlake), attrs };

@@ -1,6 +1,7 @@
 /** Which flake a reference means, pinned: `nix flake metadata --json`, the same in all versions but for additions. */
 import * as z from 'zod/mini';
 import { NixcacheError } from '../errors.ts';
+import { assertFlakeReference } from './flake-reference.ts';
 import { type NixCommand, parseJson, type RunOptions } from './nix-command.ts';
 import { summariseErrors } from './stderr-tail.ts';
 
@@ -60,9 +61,7 @@ const FETCH_TIMEOUT_MS = 30 * 60_000;
 
 /** @throws {NixcacheError} ERR_USAGE when there is no such flake or it cannot be read */
 export async function resolveFlake(command: NixCommand, flakeRef: string, options: RunOptions): Promise<FlakeSource> {
-  if (flakeRef === '' || flakeRef.startsWith('-') || flakeRef.includes('#')) {
-    throw new NixcacheError('ERR_USAGE', `'${flakeRef}' is not a flake: give a directory or a URL without '#'`);
-  }
+  assertFlakeReference(flakeRef);
   const args = ['flake', 'metadata', '--json', '--no-write-lock-file', flakeRef];
   const { exitCode, stdout, stderrLines } = await command.run('nix', args, { timeoutMs: FETCH_TIMEOUT_MS, ...options });
   if (exitCode !== 0) {

@@ -64,6 +64,11 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['gc --retain 30', "nixcache: --retain: '30' is not a duration: write it like 30d"],
     ['publish --require-signing x', 'nixcache: signing is required, and there is no key'],
     ['publish', 'nixcache: there is no flake.nix in / nor in its config/'],
+    [
+      'publish .#hello',
+      "nixcache: '.#hello' is not a flake: give a directory or a URL without '#', and pick outputs of . with --only 'packages.*.hello'",
+    ],
+    ['discover .#nixosConfigurations.web', "nixcache: '.#nixosConfigurations.web' is not a flake: give a directory"],
     ['discover', 'nixcache: there is no flake.nix in / nor in its config/'],
     ['copy oci:/a', "nixcache: missing required argument 'dst'\n  see: nixcache copy --help"],
     [
