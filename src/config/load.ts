@@ -87,9 +87,25 @@ export async function parseConfig(text: string, file: string): Promise<LoadedCon
 /** What may stand in a table: values, and tables in turn. */
 type Shape = Map<string, SettingType<unknown> | Shape>;
 
-const FILE = shapeOf(CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, NIX_FILE, DISCOVER, MATRIX, PUSH, SERVE, GC);
+const TABLES: readonly SettingTable[] = [
+  ...[CACHE, { SIGNING_KEY_FILE, FLAKE, COMPRESSION }, NIX_FILE, DISCOVER, MATRIX, PUSH, SERVE, GC],
+];
+const FILE = shapeOf(...TABLES);
 const UPSTREAM = shapeOf(UPSTREAM_TABLE);
 FILE.set('upstream', UPSTREAM);
+
+/** The keys that may be set: those of what this version has not are known, refused where they are used, and never proposed. */
+const OFFERED: ReadonlySet<string> = new Set(
+  TABLES.flatMap((table) => Object.values(table)).flatMap(({ key, hidden }) => (key && !hidden ? key : [])),
+);
+const isOffered = (path: string): boolean =>
+  OFFERED.has(path) || [...OFFERED].some((key) => key.startsWith(`${path}.`)) || path.startsWith('upstream');
+
+/** Every key that may be set in the config file, as `serve.port` or `upstream.url`. */
+export const configKeys = (): readonly string[] => [
+  ...OFFERED,
+  ...[...UPSTREAM.keys()].map((name) => `upstream.${name}`),
+];
 
 function shapeOf(...tables: readonly SettingTable[]): Shape {
   const shape: Shape = new Map();
@@ -115,12 +131,15 @@ function faultsIn(value: unknown, shape: Shape, path: string): readonly string[]
   return Object.entries(value).flatMap(([key, inner]) => {
     const at = path === '' ? key : `${path}.${key}`;
     const type = shape.get(key);
-    if (type === undefined) return [unknownKey(at, key, [...shape.keys()])];
+    if (type === undefined) return [unknownKey(at, key, offeredIn(shape, path))];
     if (type === UPSTREAM) return faultsInUpstreams(inner, at);
     if (type instanceof Map) return faultsIn(inner, type, at);
     return type.holds(inner) ? [] : [mustBe(at, type, inner)];
   });
 }
+
+const offeredIn = (shape: Shape, path: string): readonly string[] =>
+  [...shape.keys()].filter((key) => isOffered(path === '' ? key : `${path}.${key}`));
 
 function faultsInUpstreams(value: unknown, path: string): readonly string[] {
   if (!Array.isArray(value)) return [`${path} must be tables, each headed [[upstream]]`];
@@ -162,7 +181,7 @@ const endingLike = (key: string, names: readonly string[]): string | undefined =
 const PLACES = [...FILE].flatMap(([name, type]): (readonly [string, string])[] => {
   if (!(type instanceof Map)) return [[name, 'at the top of the file, before any [table]']];
   const table = type === UPSTREAM ? `[[${name}]]` : `[${name}]`;
-  return [...type.keys()].map((inner) => [inner, `in ${table}`]);
+  return offeredIn(type, name).map((inner) => [inner, `in ${table}`]);
 });
 
 const placesOf = (name: string): readonly string[] => PLACES.flatMap(([each, place]) => (each === name ? [place] : []));

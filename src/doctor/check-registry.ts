@@ -1,5 +1,6 @@
 /** The registry: does it answer, who are we to it, and what may we and others do? Nothing is written. */
 import { isNixcacheError, messageOf } from '../errors.ts';
+import { HttpError } from '../http/http-error.ts';
 import type { HttpFetch } from '../http/http-fetch.ts';
 import { proxyVariable } from '../http/node/proxies.ts';
 import { discardBody } from '../http/redirects.ts';
@@ -154,7 +155,9 @@ function judgePull(access: Access, found: FoundCredentials | undefined, { refere
   const who = found === undefined ? 'without credentials' : `with those from ${found.from}`;
   const fix = isRefused(access)
     ? `log in as a user who may read it: docker login ${reference.host}`
-    : 'try again later';
+    : access.error instanceof HttpError && !access.error.retryable
+      ? 'is it a registry, and the reference right? it will say the same again'
+      : 'try again later';
   return problem('pull', `reading ${who} fails: ${messageOf(access.error)}`, fix);
 }
 

@@ -95,8 +95,8 @@ function refuseScheme(text: string): void {
     case 'docker':
       throw usage(`a cache reference has no '${name}:' before it; write ${rest || 'HOST/REPOSITORY'}`);
     case 'oci':
-      if (rest === '') throw usage(`'oci://' names nothing; write oci:PATH for a directory, or HOST/REPOSITORY`);
-      throw usage(`'oci://' is not understood; write oci:${rest} for a directory, or ${rest} for a registry`);
+      if (rest === '') throw usage(`'${prefix}' names nothing; write oci:PATH for a directory, or HOST/REPOSITORY`);
+      throw usage(`'${prefix}' is not understood; write oci:${rest} for a directory, or ${rest} for a registry`);
     case 'file':
     case 'dir':
       throw usage(`caches on disk are image layouts; write oci:${rest || 'PATH'}`);

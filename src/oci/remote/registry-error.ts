@@ -1,4 +1,5 @@
 /** Refusals of a registry: `{"errors":[{code,message,detail}]}`, distribution-spec v1.1.1 spec.md#error-codes. */
+import { STATUS_CODES } from 'node:http';
 import * as z from 'zod/mini';
 import type { ErrorCode } from '../../errors.ts';
 import { HttpError, type HttpErrorFacts, readRefusal } from '../../http/http-error.ts';
@@ -50,7 +51,10 @@ export async function readRegistryError(response: HttpResponse, context: Refusal
   const said = errors.map((error) => `${error.code} ${error.message}`.trim()).join('; ');
   const reason = said === '' ? plainExcerpt(quotable(facts.bodyExcerpt), response.headers['content-type']) : said;
   const hint = hintFor(code, facts, errors, context.kind);
-  return new RegistryError(code, hint === undefined ? reason : `${reason}; ${hint}`.replace(/^; /, ''), facts, errors);
+  // A HEAD is answered without a body, and many proxies say no more than the status.
+  const { [facts.status]: name = '' } = STATUS_CODES;
+  const text = reason === '' || reason === `${facts.status} ${name}` ? name : reason;
+  return new RegistryError(code, [text, hint].filter((part) => part).join('; '), facts, errors);
 }
 
 const errorsSchema = z.object({
@@ -120,6 +124,7 @@ function hintFor(
   }
   if (status === 400 && wantsTls(bodyExcerpt))
     return 'that port wants TLS: write https:// before the host, without --plain-http';
+  if (status === 400 && errors.length === 0) return 'is that a registry, and the address right? else its log knows why';
   if (status === 413) return 'the registry, or a proxy in front of it, limits the size of uploads';
   if (status === 404 && writes && errors.some((error) => error.code === 'NAME_UNKNOWN')) {
     return 'does the repository have to be created first?';

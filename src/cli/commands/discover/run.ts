@@ -14,6 +14,7 @@ import { formatCount } from '../../../quantity.ts';
 import { readRegular } from '../../../regular-file.ts';
 import type { Call } from '../../command.ts';
 import { sourcesOf } from '../../context.ts';
+import { EXIT } from '../../exit-codes.ts';
 import { outputJson } from '../../json.ts';
 import type { Output } from '../../ui/output.ts';
 import { formatTable } from '../../ui/table.ts';
@@ -58,6 +59,7 @@ export async function runDiscover({ args, flags, context }: Call): Promise<void>
   output.info(
     `${formatCount(outputs.length, 'output')}${failures.length > 0 ? `, ${failures.length} failed to evaluate` : ''}`,
   );
+  if (outputs.length === 0 && failures.length > 0) context.exitCode = EXIT.failed;
 }
 
 /** What publish would sign with. What is wrong with it publish says; and a pipe is for it to read. */
