@@ -51,6 +51,7 @@ describe('a cache reference', () => {
     ['http://', 'write HOST/REPOSITORY'],
     ['docker://', 'write HOST/REPOSITORY'],
     ['oci://', 'write oci:PATH for a directory'],
+    ['OCI:x/y', "'OCI:' is not understood; write oci:x/y"],
     ['oci://ghcr.io/owner/repo', 'write oci:ghcr.io/owner/repo for a directory, or ghcr.io/owner/repo for a registry'],
     ['file:///var/cache', 'write oci:/var/cache'],
     ['dir:/var/cache', 'write oci:/var/cache'],

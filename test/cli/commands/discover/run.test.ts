@@ -18,6 +18,12 @@ describe('discover', () => {
     expect(stderr).toMatch(/packages\.\S+\.broken does not evaluate: broken on purpose/);
   });
 
+  it('fails when nothing of what was asked for evaluates, as publish does', async () => {
+    const { exitCode, stdout, stderr } = await cli.run(['discover', '--only', '**.broken']);
+    expect([exitCode, stdout]).toEqual([1, '']);
+    expect(stderr).toContain('0 outputs, 1 failed to evaluate');
+  });
+
   it('lists every output of a derivation, by the name that it has as a root, wherever the flake lies', async () => {
     const flake = join(cli.nix.dir, 'two outputs, für zwei');
     await mkdir(flake);
