@@ -1,5 +1,4 @@
 /** Refusals of a registry: `{"errors":[{code,message,detail}]}`, distribution-spec v1.1.1 spec.md#error-codes. */
-import { STATUS_CODES } from 'node:http';
 import * as z from 'zod/mini';
 import type { ErrorCode } from '../../errors.ts';
 import { HttpError, type HttpErrorFacts, readRefusal } from '../../http/http-error.ts';
@@ -52,10 +51,31 @@ export async function readRegistryError(response: HttpResponse, context: Refusal
   const reason = said === '' ? plainExcerpt(quotable(facts.bodyExcerpt), response.headers['content-type']) : said;
   const hint = hintFor(code, facts, errors, context.kind);
   // A HEAD is answered without a body, and many proxies say no more than the status.
-  const { [facts.status]: name = '' } = STATUS_CODES;
+  const name = STATUS_NAMES.get(facts.status) ?? '';
   const text = reason === '' || reason === `${facts.status} ${name}` ? name : reason;
   return new RegistryError(code, [text, hint].filter((part) => part).join('; '), facts, errors);
 }
+
+/** RFC 9110 15, for a user who knows no numbers; Workers lack the table of node:http. */
+const STATUS_NAMES: ReadonlyMap<number, string> = new Map([
+  ...([
+    [400, 'Bad Request'],
+    [401, 'Unauthorized'],
+    [403, 'Forbidden'],
+    [404, 'Not Found'],
+  ] as const),
+  ...([
+    [405, 'Method Not Allowed'],
+    [413, 'Content Too Large'],
+    [429, 'Too Many Requests'],
+  ] as const),
+  ...([
+    [500, 'Internal Server Error'],
+    [502, 'Bad Gateway'],
+    [503, 'Service Unavailable'],
+    [504, 'Gateway Timeout'],
+  ] as const),
+]);
 
 const errorsSchema = z.object({
   errors: z.array(z.object({ code: z.string(), message: z._default(z.nullable(z.string()), '') })),
