@@ -48,6 +48,25 @@ it('lists anew what a segment needs that was committed just before its checkpoin
   });
 });
 
+it('announces its checkpoint before it looks for what came meanwhile: who commits between the two is seen', async () => {
+  let publish: (() => Promise<unknown>) | undefined;
+  const store: MemoryStore = new MemoryStore({
+    async onCall(method, [tag]) {
+      if (method !== 'pushManifest' || parseTag(String(tag))?.kind !== 'record') return;
+      const once = publish;
+      publish = undefined;
+      await once?.();
+    },
+  });
+  const cache = new CacheBuilder(store);
+  await cache.publish({ at: day(0), paths: ['old'], roots: ['old'] });
+  await cache.publish({ at: day(50), paths: ['new'], roots: ['new'] });
+  publish = () => cache.publish({ at: day(60), paths: [{ name: 'app', references: ['old'] }] });
+  const { events } = await gcAt(store, day(60));
+  expect(events).toContainEqual({ type: 'warning', message: expect.stringMatching(/: starting over$/) });
+  expect(await namesIn(store)).toEqual(['app', 'new', 'old']);
+});
+
 it('reads nothing of what it has listed anew itself', async () => {
   const held: { cache?: CacheBuilder } = {};
   const fetched: string[] = [];
