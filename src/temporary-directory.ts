@@ -1,6 +1,7 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { NixcacheError } from './errors.ts';
 import { ioError } from './io-error.ts';
 
 /** What to do where the place for temporary files is no good. */
@@ -16,6 +17,15 @@ export async function makeTemporaryDirectory(prefix: string, what: string, paren
   try {
     return await mkdtemp(join(place, prefix));
   } catch (cause) {
-    throw ioError(`make a directory for ${what} in`, place, cause, parent === undefined ? USE_TMPDIR : undefined);
+    const doing = `make a directory for ${what} in`;
+    throw parent === undefined ? temporaryError(doing, place, cause) : ioError(doing, place, cause);
   }
+}
+
+/** What a failed file system call below TMPDIR becomes: whatever is wrong there, another place may do. */
+export function temporaryError(doing: string, path: string, cause: unknown): NixcacheError {
+  const error = ioError(doing, path, cause, USE_TMPDIR);
+  if (error === cause || error.message.includes(USE_TMPDIR)) return error;
+  const join = error.message.endsWith('?') ? '' : ', or';
+  return new NixcacheError(error.code, `${error.message}${join} ${USE_TMPDIR}`, { cause });
 }

@@ -14,6 +14,7 @@ import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { isSameSigned } from '../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { formatCount } from '../quantity.ts';
 import { listNarInfos } from '../upstream/directory-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
@@ -50,6 +51,7 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
   for (const each of refusals.list) onEvent({ type: 'refused', ...each });
   const bytes = wanted.reduce((sum, { fileSize, narSize }) => sum + (fileSize ?? narSize), 0);
   onEvent({ type: 'planned', paths: wanted.length, bytes });
+  warnOfUnsigned(wanted, options);
   const target = new Destination(options);
   let copied = { paths: wanted.length, bytes };
   if (!dryRun) {
@@ -71,6 +73,17 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
     refused: refusals.list,
     absent: closure.absent.size,
   };
+}
+
+function warnOfUnsigned(wanted: readonly NarInfo[], { keys, onEvent }: CopyUpstreamOptions): void {
+  const unsigned = keys.length > 0 ? [] : wanted.filter(({ sigs }) => sigs.length === 0);
+  if (unsigned.length === 0) return;
+  onEvent({
+    type: 'warning',
+    message:
+      `${formatCount(unsigned.length, 'path has', 'paths have')} no signature, and none is made without a key: Nix clients refuse them ` +
+      'unless they set require-sigs = false; sign them with --key-file FILE',
+  });
 }
 
 interface Selected {

@@ -8,9 +8,8 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ioError } from '../io-error.ts';
 import type { StorePath } from '../nix/store-path.ts';
-import { makeTemporaryDirectory, USE_TMPDIR } from '../temporary-directory.ts';
+import { makeTemporaryDirectory, temporaryError } from '../temporary-directory.ts';
 import { type BuildFailure, type BuildTarget, explainFailures } from './build-failure.ts';
 import { type BuildEvent, BuildLog } from './build-log.ts';
 import type { LocalStore } from './local-store.ts';
@@ -53,7 +52,7 @@ export async function build<T extends BuildTarget>(
 ): Promise<BuildReport<T>> {
   const rootsDir = options.rootsDir ?? (await makeTemporaryDirectory('nixcache-roots-', 'links to what is built'));
   await mkdir(rootsDir, { recursive: true }).catch((cause: unknown) => {
-    throw ioError('make a directory for links to what is built,', rootsDir, cause, USE_TMPDIR);
+    throw temporaryError('make a directory for links to what is built,', rootsDir, cause);
   });
   // What cannot be removed is a few links in TMPDIR, and no reason to fail what is built and published.
   const release = (): Promise<void> => rm(rootsDir, { recursive: true, force: true }).catch(() => undefined);

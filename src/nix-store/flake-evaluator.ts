@@ -3,8 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
-import { ioError } from '../io-error.ts';
-import { makeTemporaryDirectory, USE_TMPDIR } from '../temporary-directory.ts';
+import { makeTemporaryDirectory, temporaryError } from '../temporary-directory.ts';
 import {
   ANSWER_NIX,
   KINDS,
@@ -161,7 +160,7 @@ export class FlakeEvaluator {
 
 const write = (file: string, text: string): Promise<void> =>
   writeFile(file, text).catch((cause: unknown) => {
-    throw ioError('write a question to Nix to', file, cause, USE_TMPDIR);
+    throw temporaryError('write a question to Nix to', file, cause);
   });
 
 const toEvaluated = ({ kind, path, result }: z.infer<typeof EvaluatedJson>): Evaluated => ({

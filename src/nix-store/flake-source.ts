@@ -2,6 +2,7 @@
 import * as z from 'zod/mini';
 import { NixcacheError } from '../errors.ts';
 import { assertFlakeReference } from './flake-reference.ts';
+import { NO_GIT } from './missing-programs.ts';
 import { type NixCommand, parseJson, type RunOptions } from './nix-command.ts';
 import { summariseErrors } from './stderr-tail.ts';
 
@@ -65,9 +66,13 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
   const args = ['flake', 'metadata', '--json', '--no-write-lock-file', flakeRef];
   const { exitCode, stdout, stderrLines } = await command.run('nix', args, { timeoutMs: FETCH_TIMEOUT_MS, ...options });
   if (exitCode !== 0) {
+    const why = summariseErrors(stderrLines);
+    if (/executing '?git'?: No such file/.test(why)) {
+      throw new NixcacheError('ERR_NIX', `cannot read the flake '${flakeRef}': ${NO_GIT}`);
+    }
     throw new NixcacheError(
       'ERR_USAGE',
-      `cannot read the flake '${flakeRef}': ${summariseErrors(stderrLines)}; does 'nix flake metadata ${flakeRef}' work?`,
+      `cannot read the flake '${flakeRef}': ${why}${moreOf(why, stderrLines)}; does 'nix flake metadata ${flakeRef}' work?`,
     );
   }
   const parsed = Metadata.safeParse(parseJson(stdout, 'nix flake metadata'));
@@ -83,6 +88,18 @@ export async function resolveFlake(command: NixCommand, flakeRef: string, option
     ...(locked?.dir ? { directory: locked.dir } : {}),
   };
 }
+
+/** What Nix leaves unsaid: that it sees no more than git tracks, and why git failed, which git said before. */
+function moreOf(why: string, stderrLines: readonly string[]): string {
+  if (/\/flake\.nix'?: No such file/.test(why)) {
+    return '; of a git repository Nix sees only what git tracks: if flake.nix is there, git add flake.nix';
+  }
+  if (!/program '?git'? failed/.test(why)) return '';
+  const said = stderrLines.filter((line) => GIT_FAILURE.test(line) && !why.includes(line.trim()));
+  return said.length === 0 ? '' : ` (git: ${said.join(' ').replaceAll(/\s+/g, ' ')})`;
+}
+
+const GIT_FAILURE = /^(?:fatal|ssh|remote|ERROR): |Permission denied|Host key verification failed/;
 
 /** Nix before 2.20 prints the path of a directory as it is, with spaces and umlauts, and takes no such URL itself. */
 const IN_URL = /^[!-~]*$/;

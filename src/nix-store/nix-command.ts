@@ -8,6 +8,7 @@ import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { groupStopper } from '../process-group.ts';
 import { SharedWork } from '../shared-work.ts';
+import { NO_GIT, noNix } from './missing-programs.ts';
 import { StderrTail, summariseErrors } from './stderr-tail.ts';
 
 export interface NixVersion {
@@ -234,9 +235,7 @@ export class NixCommand {
 
   #notFound(program: string, cause: unknown): NixcacheError {
     if (!existsSync(this.cwd)) return new NixcacheError('ERR_USAGE', `directory ${this.cwd} does not exist`, { cause });
-    if (program === 'git') return new NixcacheError('ERR_NIX', 'no git found, which flakes in git need', { cause });
-    const how = 'install Nix from https://nixos.org/download (Debian: apt-get install nix-bin), or put it on PATH';
-    return new NixcacheError('ERR_NIX', `no Nix found: there is no program '${program}' on PATH; ${how}`, { cause });
+    return new NixcacheError('ERR_NIX', program === 'git' ? NO_GIT : noNix(program), { cause });
   }
 }
 

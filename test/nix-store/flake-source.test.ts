@@ -53,3 +53,18 @@ describe('what Nix before 2.20 leaves out of the URL', () => {
     expect(source).toMatchObject({ url: pinned, lockedUrl: pinned });
   });
 });
+
+it.each([
+  ["error: getting status of '/nix/store/x-source/flake.nix': No such file or directory", 'git add flake.nix'],
+  ["error: executing 'git': No such file or directory", 'install git'],
+  [
+    "fatal: 'x' does not appear to be a git repository\nerror: program 'git' failed with exit code 128",
+    "(git: fatal: 'x' does not appear to be a git repository)",
+  ],
+])('of what Nix says (%s), what to do is said', async (stderr, told) => {
+  const bin = await tempDir();
+  await writeFile(join(bin, 'nix'), `#!/bin/sh\ncat >&2 <<'END'\n${stderr}\nEND\nexit 1\n`);
+  await chmod(join(bin, 'nix'), 0o755);
+  const command = new NixCommand({ env: { PATH: `${bin}:/bin`, HOME: bin } });
+  await expect(resolveFlake(command, '.', {})).rejects.toThrow(told);
+});

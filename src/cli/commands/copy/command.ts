@@ -24,6 +24,8 @@ export const COPY_COMMAND: CommandSpec = {
     ['nix path-info .#app | nixcache copy https://cache.nixos.org oci:./cache -', 'the same, from a pipe'],
     ['nixcache copy file:///srv/old-cache ghcr.io/owner/repo/nix-cache', 'all of what nix copy --to file://… wrote'],
   ],
-  notes: 'With two registries, --username, --password-stdin and --registry-kind are about the destination.',
+  notes:
+    'With two registries, --username, --password-stdin and --registry-kind are about the destination.\n\n' +
+    'Of a binary cache over HTTP, what no known key signed is left out; of one in a directory only with --trusted-public-key.',
   load: async () => (await import('./run.ts')).runCopy,
 };

@@ -92,6 +92,7 @@ const STAGES: Readonly<Record<CopyStage, string>> = {
 function copyTelling(): Telling<CopyEvent> {
   let planned = { paths: 0, bytes: 0 };
   let done = 0;
+  let sent = 0;
   return {
     stage({ stage }, story) {
       story.stage(STAGES[stage]);
@@ -104,7 +105,12 @@ function copyTelling(): Telling<CopyEvent> {
       planned = event;
       story.output.info(`to copy: ${formatCount(event.paths, 'path')}, ${formatBytes(event.bytes)}`);
     },
-    uploaded: ({ bytes }, story) => story.running('copy')?.advance({ bytes }),
+    uploaded({ bytes }, story) {
+      // What lists the paths is sent too, and was not planned.
+      const counted = Math.min(bytes, planned.bytes - sent);
+      sent += counted;
+      story.running('copy')?.advance({ bytes: counted });
+    },
     committed({ tag, entries, paths }, story) {
       // What is there is written again where it gets a signature, and was not planned.
       done = Math.min(planned.paths, done + paths);

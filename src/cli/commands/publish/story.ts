@@ -27,7 +27,7 @@ export function publishTelling(): Telling<PublishEvent> {
     },
     discovered: ({ outputs }, { output }) => output.info(formatCount(outputs.length, 'output')),
     'evaluation-failed': ({ attrPath, error }, { output }) => output.warn(`${attrPath} does not evaluate: ${error}`),
-    building: ({ jobs }, { output }) => output.info(jobsLine(jobs)),
+    building: ({ jobs }) => builds.expect(jobs),
     build: ({ event }, story) => builds.tell(event, story),
     closure({ paths, narBytes, isPart }, { output }) {
       closure = paths;
@@ -70,11 +70,19 @@ class Builds {
   readonly #running = new Set<string>();
   readonly #failed = new Set<string>();
   #named = 0;
+  /** To be said once something is built. */
+  #jobs: string | undefined;
+
+  expect(jobs: number | 'auto' | undefined): void {
+    this.#jobs = jobsLine(jobs);
+  }
 
   tell(event: BuildEvent, story: Story<PublishEvent>): void {
     const { output } = story;
     switch (event.type) {
       case 'build-started':
+        if (this.#jobs !== undefined) output.info(this.#jobs);
+        this.#jobs = undefined;
         this.#running.add(nameOfDerivation(event.drvPath));
         this.#show(story);
         this.#name(event.drvPath, story);

@@ -76,8 +76,11 @@ describe('how many build at once', () => {
     [4, 'Nix builds up to 4 derivations at once (max-jobs)'],
     ['auto', 'Nix builds up to one derivation a CPU at once (max-jobs)'],
     [undefined, 'Nix builds as many derivations at once as max-jobs in nix.conf says'],
-  ] as const)('is said: %s', (jobs, line) => {
-    expect(told([{ type: 'building', jobs }])).toEqual([line]);
+  ] as const)('is said once something is built: %s', (jobs, line) => {
+    const start = (name: string): PublishEvent => build({ type: 'build-started', drvPath: drvPath(name) });
+    expect(told([{ type: 'building', jobs }])).toEqual([]);
+    const lines = told([{ type: 'building', jobs }, start('a-1'), start('b-1')]);
+    expect(lines).toEqual([line, 'building a-1', 'building b-1']);
   });
 });
 
