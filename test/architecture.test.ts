@@ -186,7 +186,7 @@ const IN_WORKERS = ['oci/remote/repository.ts', 'http/web-fetch.ts', 'cache/read
 /** All of it, with the app around it. */
 const WORKER = 'serve/worker/worker.ts';
 /** Loaded with the app and never called in a Worker, which has no upstreams: their directories, and what unpacks their NARs. */
-const UNUSED_IN_WORKER = ['upstream/directory-source.ts', 'regular-file.ts', 'nar/decompress-tools.ts'];
+const UNUSED_IN_WORKER = ['upstream/directory-source.ts', 'regular-file.ts', 'nar/tools.ts'];
 const WORKERS_HAVE = [
   'hono',
   'lru-cache',

@@ -2,7 +2,7 @@
 import { pipeline, Readable, type Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip } from 'node:zlib';
 import { messageOf, NixcacheError } from '../errors.ts';
-import { findTool, throughTool } from './decompress-tools.ts';
+import { findTool, throughTool } from './tools.ts';
 import { decompressZstd } from './zstd-frames.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;

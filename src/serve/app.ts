@@ -12,6 +12,7 @@ import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
 import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
+import { OtherNars } from './other-nars.ts';
 import { realisationAnswer } from './realisations.ts';
 import { pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
@@ -102,7 +103,8 @@ export class App {
     };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
-    const nars = new Nars({ ...shared, verified, opener, doubted });
+    const others = new OtherNars({ ...shared, doubted });
+    const nars = new Nars({ ...shared, verified, opener, doubted, others });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {
       withheld.clear();

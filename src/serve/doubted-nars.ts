@@ -46,18 +46,20 @@ export class DoubtedNars {
 
   async #settle(nar: UpstreamNar, options: OpenOptions): Promise<UpstreamNar | undefined> {
     const { opener, upstreamNars } = this.#options;
-    const settled = (await opener.locate(nar, options)) ?? (await this.#readAll(nar, options));
+    const settled = (await opener.locate(nar, options)) ?? (nar.unpacked && (await this.read(nar, options)));
     if (settled !== undefined) upstreamNars.remember(settled);
     return settled;
   }
 
-  /** Reads all that the upstream has there, by what it unpacks to alone. */
-  async #readAll(nar: UpstreamNar, options: OpenOptions): Promise<UpstreamNar | undefined> {
+  /** Reads all that the upstream has there, by what it unpacks to alone; undefined when it is not the NAR, or not to be had. */
+  async read(nar: UpstreamNar, options: OpenOptions): Promise<UpstreamNar | undefined> {
     const { opener, upstreamNars } = this.#options;
-    const { unpacked } = nar;
-    const unsure: UpstreamNar = { ...nar, fileHash: undefined, size: undefined, pieces: undefined };
-    if (unpacked === undefined || upstreamNars.isWrong(unsure)) return undefined;
-    if (!(await canDecompress(unpacked.compression))) return undefined;
+    const { unpacked, narHash } = nar;
+    const fileHash = unpacked === undefined ? narHash : undefined;
+    const unsure: UpstreamNar = { ...nar, fileHash, size: undefined, pieces: undefined };
+    if (upstreamNars.isWrong(unsure)) return undefined;
+    if (unpacked === undefined ? fileHash === undefined : !(await canDecompress(unpacked.compression)))
+      return undefined;
     const release = await this.#slots.take(options);
     try {
       const source = await opener.open(unsure, { ...options, isAlone: true });

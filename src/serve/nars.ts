@@ -1,18 +1,29 @@
 /** `/nar/…`: from the cache, else from the upstreams; streamed. */
+import type { Readable } from 'node:stream';
 import type { CacheReader } from '../cache/read/cache-reader.ts';
-import { type Entry, narUrl } from '../cache-index/entry.ts';
+import { narUrl } from '../cache-index/entry.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { type Answer, type AskOptions, IMMUTABLE, NOT_FOUND, SHORT_LIVED } from './answer.ts';
+import {
+  type Answer,
+  type AskOptions,
+  IMMUTABLE,
+  NO_STORE,
+  NOT_FOUND,
+  type OpenOptions,
+  SHORT_LIVED,
+} from './answer.ts';
 import type { DoubtedNars } from './doubted-nars.ts';
 import { firstOf } from './first-of.ts';
 import type { FirstLoad } from './index-refresher.ts';
-import type { CacheNar, Nar, UpstreamNar } from './open-nar.ts';
+import { type CacheNar, cacheNar, type Nar, type UpstreamNar } from './open-nar.ts';
 import type { UpstreamNarOpener } from './open-upstream-nar.ts';
+import type { OtherNars } from './other-nars.ts';
+import { repack } from './repack.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { Trust } from './trust.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
@@ -24,6 +35,7 @@ export interface NarsOptions {
   readonly verified: Pick<VerifiedNars, 'open'>;
   readonly opener: Pick<UpstreamNarOpener, 'locate'>;
   readonly doubted: Pick<DoubtedNars, 'settle'>;
+  readonly others: Pick<OtherNars, 'find'>;
   readonly withheld: Pick<Withheld, 'has'>;
   readonly upstreams: readonly Upstream[];
   readonly upstreamNars: UpstreamNars;
@@ -68,8 +80,9 @@ export class Nars {
   #answerWith(nar: Nar, url: string, options: AskOptions, tries: number): Answer {
     const { verified, onEvent } = this.#options;
     const otherwise = async (error: unknown): Promise<Answer | undefined> => {
-      if (tries === 0 || !this.#isLost(nar)) return undefined;
-      const next = await this.#locate(url, options);
+      if (tries === 0) return undefined;
+      // What only cannot be had now is not looked for again where it was.
+      const next = this.#isLost(nar) ? await this.#locate(url, options) : await this.#findOther(nar, url, options);
       if (next === undefined) return undefined;
       if (!('entry' in nar)) {
         onEvent({ type: 'upstream-failed', upstream: nar.upstream.name, path: `/${url}`, error: messageOf(error) });
@@ -88,7 +101,24 @@ export class Nars {
   async #locate(url: string, options: AskOptions): Promise<Nar | undefined> {
     const fileHash = fileHashIn(url);
     const own = fileHash === undefined ? undefined : await this.#find(url, fileHash);
-    return own ?? (await this.#findUpstream(url, options));
+    const found = own ?? (await this.#findUpstream(url, options));
+    if (found !== undefined) return found;
+    const announced = this.#options.upstreamNars.find(url) ?? (fileHash && (await this.#lost(url, fileHash)));
+    return announced && (await this.#findOther(announced, url, options));
+  }
+
+  /** The same NAR in another file than `nar`, which is had no more. */
+  async #findOther(nar: Nar, url: string, { signal, via }: AskOptions): Promise<Nar | undefined> {
+    if (nar.repacking !== undefined) return undefined; // there it was looked for
+    return await this.#options.others.find(nar, url, { signal: signal ?? new AbortController().signal, via });
+  }
+
+  /** What the cache has of it, though not its bytes. */
+  async #lost(url: string, fileHash: NixHash): Promise<CacheNar | undefined> {
+    const { reader, trust, withheld } = this.#options;
+    const entry = withheld.has(fileHash) ? (await reader.findNarFile(fileHash))?.entry : undefined;
+    const isIt = entry !== undefined && narUrl(fileHash, entry.narInfo.compression) === url;
+    return isIt && trust.allows(entry.narInfo) ? cacheNar(entry) : undefined;
   }
 
   /** The cache's own, under the name that its compression gives it. */
@@ -149,18 +179,21 @@ export class Nars {
   }
 }
 
-function cacheNar(entry: Entry): CacheNar {
-  const { narInfo, pieces } = entry;
-  const { fileHash, fileSize: size } = narInfo;
-  return { entry, size, fileHash, pieces: pieces && { size, ...pieces } };
-}
+const NAR_TYPE = ['Content-Type', 'application/x-nix-nar'] as const;
 
 function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, via?: string): Answer {
+  const { repacking } = nar;
+  if (repacking !== undefined) {
+    // Other bytes than those that the URL names: nobody is to keep them under it, or to go on with them after the others.
+    const open = async (options: OpenOptions): Promise<Readable> =>
+      repack(await verified.open(nar, { ...options, via }), repacking, url);
+    return { status: 200, headers: [...NAR_TYPE, 'Cache-Control', NO_STORE], body: { size: undefined, open } };
+  }
   const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
   const isByHash = nar.fileHash !== undefined && fileHashIn(url) === nar.fileHash;
   return {
     status: 200,
-    headers: ['Content-Type', 'application/x-nix-nar', 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
+    headers: [...NAR_TYPE, 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
     body: { size: nar.size, open: (options) => verified.open(nar, { ...options, via }) },
     etag: name === undefined ? undefined : `"${name}"`,
   };

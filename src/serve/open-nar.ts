@@ -16,11 +16,28 @@ interface NarFacts {
   readonly fileHash?: NixHash | undefined;
   /** Known digests of its pieces. */
   readonly pieces?: Pieces | undefined;
+  /** It is another file than the one that was announced, with the same NAR. */
+  readonly repacking?: Repacking | undefined;
+}
+
+/** Compressions of what is had, and of what was announced, where that is to be sent in another form. */
+export interface Repacking {
+  readonly from: string;
+  readonly to: string;
+  readonly narHash: NixHash;
+  readonly narSize: number;
 }
 
 /** A NAR that the cache has. */
 export interface CacheNar extends NarFacts {
   readonly entry: Entry;
+}
+
+/** The NAR of `entry`. */
+export function cacheNar(entry: Entry): CacheNar {
+  const { narInfo, pieces } = entry;
+  const { fileHash, fileSize: size } = narInfo;
+  return { entry, size, fileHash, pieces: pieces && { size, ...pieces } };
 }
 
 /** A NAR that an upstream has, or at least should have. */

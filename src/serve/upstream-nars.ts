@@ -14,7 +14,7 @@ import type { Unpacked } from '../nar/verify-packed.ts';
 import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
-import { hashPartOf } from '../nix/store-path.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { resolveInside } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { BrokenNarError } from './broken-nar.ts';
@@ -40,6 +40,12 @@ type Claim = Pick<UpstreamNar, 'upstream' | 'url' | 'narHash' | 'fileHash'>;
 /** A narinfo of ours, or why there is none. */
 export type Adopted = { readonly text: string } | { readonly refused: string };
 
+/** What a narinfo names, and that narinfo with what of it nobody signs put right. */
+interface Understood {
+  readonly nar: UpstreamNar & { readonly hashPart: HashPart; readonly narHash: NixHash };
+  readonly info: NarInfo;
+}
+
 export class UpstreamNars {
   readonly #upstreams: ReadonlyMap<string, Upstream>;
   /** What upstreams say is under a URL of ours; all of them say that it holds the same NAR. */
@@ -55,6 +61,15 @@ export class UpstreamNars {
 
   /** The narinfo that we give for `info`, whose NAR is remembered from now on. */
   async adopt(upstream: Upstream, said: NarInfo): Promise<Adopted> {
+    const understood = await this.understand(upstream, said);
+    if ('refused' in understood) return understood;
+    const { nar, info } = understood;
+    this.remember(nar);
+    return { text: formatNarInfo({ ...info, url: nar.ours }) };
+  }
+
+  /** The NAR that `upstream` has as it says with `said`, or why it is not taken from there. */
+  async understand(upstream: Upstream, said: NarInfo): Promise<Understood | { readonly refused: string }> {
     if (!upstream.reaches(said.url)) return { refused: `its NAR at ${upstream.name} lies outside that cache` };
     const info = this.#mended(upstream, said);
     const fault = faultOf(info, formatNarInfo(info));
@@ -74,8 +89,7 @@ export class UpstreamNars {
     const facts = { size, fileHash, narHash, unpacked: unpackedOf(info), pieces };
     const nar = { upstream, url, ours, hashPart: hashPartOf(path), ...facts };
     if (this.isWrong(nar)) return { refused: `what ${upstream.name} has of it was wrong or gone` };
-    this.remember(nar);
-    return { text: formatNarInfo({ ...info, url: ours }) };
+    return { nar, info };
   }
 
   /** `info` with the right file hash and size, which nobody signs, as far as they are known. */

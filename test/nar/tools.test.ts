@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { toolAdvice } from '../../src/nar/decompress-tools.ts';
+import { toolAdvice } from '../../src/nar/tools.ts';
 
 it.each([
   ['xz', ': install xz'],

@@ -1,4 +1,4 @@
-/** Methods that Nix reads and no library here does in bounded memory: by the programs that every system has for them, where it has them. */
+/** Compressions that Nix reads and no library here does in bounded memory: by the programs that every system has for them, where it has them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
@@ -14,7 +14,7 @@ type Tool = readonly [program: string, ...args: string[]];
 const XZ = ['xz', '-dc', '--memlimit-decompress=512MiB'] as const;
 
 /** Each unpacks from standard input to standard output; the first that is installed is taken. */
-const TOOLS: Readonly<Record<string, readonly Tool[]>> = {
+const UNPACKERS: Readonly<Record<string, readonly Tool[]>> = {
   xz: [[...XZ, '--format=xz']],
   bzip2: [['bzip2', '-dc']],
   compress: [['gzip', '-dc']],
@@ -26,21 +26,37 @@ const TOOLS: Readonly<Record<string, readonly Tool[]>> = {
   lzma: [[...XZ, '--format=lzma']],
 };
 
-const found = new Map<string, Promise<Tool | undefined>>();
+/** The same to pack, as fast as each can. */
+const PACKERS: Readonly<Record<string, readonly Tool[]>> = {
+  xz: [['xz', '-0', '-c']],
+  bzip2: [['bzip2', '-1', '-c']],
+  lz4: [['lz4', '-1', '-c']],
+  lzip: [['lzip', '-0', '-c']],
+  lzma: [['xz', '-0', '-c', '--format=lzma']],
+};
 
 /** What unpacks `compression` on this machine; looked for once. */
-export function findTool(compression: string): Promise<Tool | undefined> {
-  let tool = found.get(compression);
-  if (tool === undefined) {
-    tool = firstInstalled(Object.hasOwn(TOOLS, compression) ? (TOOLS[compression] ?? []) : []);
-    found.set(compression, tool);
-  }
-  return tool;
+export const findTool = installedOf(UNPACKERS);
+/** What packs with `compression` on this machine; looked for once. */
+export const findPacker = installedOf(PACKERS);
+
+function installedOf(
+  tools: Readonly<Record<string, readonly Tool[]>>,
+): (compression: string) => Promise<Tool | undefined> {
+  const found = new Map<string, Promise<Tool | undefined>>();
+  return (compression) => {
+    let tool = found.get(compression);
+    if (tool === undefined) {
+      tool = firstInstalled(Object.hasOwn(tools, compression) ? (tools[compression] ?? []) : []);
+      found.set(compression, tool);
+    }
+    return tool;
+  };
 }
 
 /** What would help where `findTool` has found nothing: `: install xz`; nothing where no program is known. */
 export function toolAdvice(compression: string): string {
-  const tools = Object.hasOwn(TOOLS, compression) ? (TOOLS[compression] ?? []) : [];
+  const tools = Object.hasOwn(UNPACKERS, compression) ? (UNPACKERS[compression] ?? []) : [];
   return tools.length === 0 ? '' : `: install ${tools.map(([program]) => program).join(' or ')}`;
 }
 
@@ -63,7 +79,7 @@ async function isInstalled([program]: Tool): Promise<boolean> {
   }
 }
 
-/** The bytes of `source` as `tool` unpacks them; both are closed on every path. @throws {NixcacheError} ERR_FORMAT */
+/** The bytes of `source` as `tool` makes them; both are closed on every path. @throws {NixcacheError} ERR_FORMAT */
 export async function* throughTool(source: Bytes, [program, ...args]: Tool): AsyncGenerator<Uint8Array> {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: environment() });
   const ended = once(child, 'close') as Promise<[number | null]>;
@@ -84,7 +100,11 @@ export async function* throughTool(source: Bytes, [program, ...args]: Tool): Asy
     yield* child.stdout;
     const [code] = await ended;
     if (failure !== undefined) throw failure;
-    if (code !== 0) throw new NixcacheError('ERR_FORMAT', `${program} cannot unpack it: ${complaint.trim()}`);
+    if (code !== 0)
+      throw new NixcacheError(
+        'ERR_FORMAT',
+        `${program} ${args.includes('-dc') ? 'cannot unpack' : 'cannot pack'} it: ${complaint.trim()}`,
+      );
   } finally {
     input.destroy();
     child.kill();
