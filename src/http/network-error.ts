@@ -9,15 +9,23 @@ export class NetworkError extends NixcacheError {
   readonly retryable: boolean;
   /** Whether the far side let a whole deadline pass without a byte. */
   readonly silent: boolean;
+  /** Whether the far side answered, and what came is not HTTP. */
+  readonly garbled: boolean;
 
   constructor(
     message: string,
-    options: ErrorOptions & { readonly host: string; readonly retryable: boolean; readonly silent?: boolean },
+    options: ErrorOptions & {
+      readonly host: string;
+      readonly retryable: boolean;
+      readonly silent?: boolean;
+      readonly garbled?: boolean;
+    },
   ) {
     super('ERR_NETWORK', message, { cause: options.cause });
     this.host = options.host;
     this.retryable = options.retryable;
     this.silent = options.silent ?? false;
+    this.garbled = options.garbled ?? false;
   }
 }
 
@@ -31,8 +39,11 @@ export class ProxyRefusal extends Error {
   }
 }
 
-/** What `error`, thrown while `request` ran, means; bugs of ours come back as they are. */
-export function networkError(error: unknown, request: Asked): unknown {
+/**
+ * What `error`, thrown while `request` ran, means; bugs of ours come back as they are. `isInBody`: the headers of the answer
+ * had come.
+ */
+export function networkError(error: unknown, request: Asked, { isInBody = true } = {}): unknown {
   const { url, via } = request;
   if (error instanceof NixcacheError) return error;
   if (error instanceof ProxyRefusal) {
@@ -41,8 +52,11 @@ export function networkError(error: unknown, request: Asked): unknown {
   }
   const code = codeOf(error);
   if (isOurs(error, code)) return error;
-  const { reason, retryable } = diagnose(code, error, request);
-  return new NetworkError(`${describeRequest(request)}: ${reason}`, { cause: error, host: url.host, retryable });
+  const isGarbled = breaksRules(error, code, isInBody);
+  const diagnosis = isGarbled ? garbled(error, request) : diagnose(code, error, request);
+  return new NetworkError(`${describeRequest(request)}: ${diagnosis.reason}`, {
+    ...{ cause: error, host: url.host, ...diagnosis },
+  });
 }
 
 export const timeoutError = (what: string, request: Asked, { silent = false, retryable = true } = {}): NetworkError =>
@@ -85,9 +99,31 @@ function codeOf(error: unknown): string | undefined {
   return error.cause === undefined ? undefined : codeOf(error.cause);
 }
 
+/**
+ * Whether the far side broke the rules of HTTP, as it will each time. undici has no code of its own for a 100 that nobody asked
+ * for, and one code for a length that contradicts itself and, once the body comes, for one that is cut short.
+ */
+const breaksRules = (error: unknown, code: string | undefined, isInBody: boolean): boolean =>
+  error instanceof Error &&
+  (error.name === 'HTTPParserError' ||
+    code === 'UND_ERR_HEADERS_OVERFLOW' ||
+    (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' && !isInBody) ||
+    (code === 'UND_ERR_SOCKET' && /^bad (response|upgrade)$/.test(error.message)));
+
+const garbled = (error: unknown, { url, via }: Asked): Diagnosis => ({
+  ...noHttp(via === undefined ? url.host : `the proxy ${via}`, error),
+  garbled: true,
+});
+
+const noHttp = (host: string, error: unknown): Diagnosis => ({
+  reason: `${host} does not answer as HTTP servers do (${messageOf(error)}); is the address right, and the port?`,
+  retryable: false,
+});
+
 interface Diagnosis {
   readonly reason: string;
   readonly retryable: boolean;
+  readonly garbled?: boolean;
 }
 
 /** What a proxy means by `status` in answer to CONNECT. None of it is better a few seconds later. */
@@ -111,12 +147,7 @@ function diagnose(code: string | undefined, error: unknown, { url, via }: Asked)
   const hostname = via === undefined ? url.hostname : host;
   const again = (reason: string): Diagnosis => ({ reason, retryable: true });
   const never = (reason: string): Diagnosis => ({ reason, retryable: false });
-  const isUnparsable = error instanceof Error && error.name === 'HTTPParserError';
-  if (isUnparsable || code === undefined) {
-    return never(
-      `${host} does not answer as HTTP servers do (${messageOf(error)}); is the address right, and the port?`,
-    );
-  }
+  if (code === undefined) return noHttp(host, error);
   switch (code) {
     case 'ENOTFOUND':
       return never(

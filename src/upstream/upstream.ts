@@ -53,10 +53,11 @@ export interface UpstreamHealth {
 export type AskOptions = Pick<OpenFileOptions, 'signal' | 'via'>;
 
 /**
- * What `error` says of the cache as a whole. Every answer about one file, garbage included, says that it is there, and so does
- * a request to come again later.
+ * What `error` says of the cache as a whole. Every answer about one file, garbage and what is no HTTP included, says that it is
+ * there, and so does a request to come again later.
  */
 function verdictOn(error: unknown): Verdict {
+  if (error instanceof NetworkError && error.garbled) return 'answer';
   if (error instanceof NetworkError) return error.silent || isConnectTimeout(error) ? 'silence' : 'outage';
   return error instanceof HttpError && error.retryable && error.status >= 500 ? 'outage' : 'answer';
 }

@@ -74,3 +74,14 @@ describe('a NAR that its upstream announced and cannot give', () => {
     expect(first.requests.at(-1)).toContain(' bytes=100000-');
   });
 });
+
+it('an answer that breaks the rules of HTTP is not asked for again', async () => {
+  const far = await startFakeUpstream();
+  const { url } = addPath(far, { baseName: baseName(1), nar: NAR });
+  const { ask } = setUp([far]);
+  await ask(`/${hashPart(1)}.narinfo`);
+  far.faults.raw = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 2\r\n\r\nbody';
+  const before = far.requests.length;
+  expect((await ask(`/${url}`)).status).toBe(404);
+  expect(far.requests.slice(before).filter((request) => request.includes('/nar/'))).toEqual([`GET /${url}`]);
+});

@@ -26,6 +26,8 @@ interface UpstreamFaults {
   hang?: boolean;
   /** The connection is cut instead of an answer. */
   reset?: boolean;
+  /** All that NARs are answered with, HTTP or not; then the connection ends. */
+  raw?: string;
   /** The connection is cut after this many bytes of a NAR's body. */
   breakOffAfter?: number;
   /** How many NAR answers are cut; counts down. Default: all. */
@@ -88,6 +90,10 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
     if (faults.hang === true) return;
     if (faults.reset === true) {
       request.socket.resetAndDestroy();
+      return;
+    }
+    if (faults.raw !== undefined && url.startsWith('/nar/')) {
+      request.socket.end(faults.raw);
       return;
     }
     const asked = requests.filter((each) => each === line).length;

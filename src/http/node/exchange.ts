@@ -132,7 +132,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     // undici takes a proxy's 407 to a plain request for a wrong argument; those proper are found before a request starts.
     const isLogin = this.#request.via !== undefined && this.#controller !== undefined && isArgumentError(error);
-    this.fail(networkError(isLogin ? new ProxyRefusal(407) : error, this.#request));
+    const isInBody = this.#body !== undefined;
+    this.fail(networkError(isLogin ? new ProxyRefusal(407) : error, this.#request, { isInBody }));
   }
 
   #startTimer(): void {

@@ -93,6 +93,22 @@ describe.each(['http', 'https'])('over %s', (scheme) => {
   });
 });
 
+it.each([
+  'two lengths',
+  'a length and chunks',
+  'a flood of headers',
+  'an SSH banner',
+  'a negative length',
+  'a 100 for nothing',
+])('%s, which breaks the rules of HTTP, is not asked for again', async (name) => {
+  const answer = ANSWERS[name] ?? 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(10);
+  expect(await outcome(`http://${await talker(answer)}/`)).toMatchObject({ retryable: false, garbled: true });
+});
+
+it.each(['a body that breaks off', 'nothing', 'headers that break off'])('%s is asked for again', async (name) => {
+  expect(await outcome(`http://${await talker(ANSWERS[name] ?? '')}/`)).toMatchObject({ retryable: true });
+});
+
 it('whatever the answer, it is read or is an error of ours', async () => {
   const pieces = fc.oneof(
     fc.constantFrom(...Object.values(ANSWERS).map((answer) => answer.toString('latin1').slice(0, 2000))),
