@@ -25,6 +25,7 @@ import type { UpstreamNarOpener } from './open-upstream-nar.ts';
 import type { OtherNars } from './other-nars.ts';
 import { repack } from './repack.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
+import { parseAnyNarInfo } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
 import type { VerifiedNars } from './verified-nars.ts';
@@ -150,8 +151,28 @@ export class Nars {
     const nar = upstreamNars.find(url) ?? (await this.#ask(url, options));
     if (nar === undefined) return undefined;
     const { signal = new AbortController().signal, via } = options;
+    if (nar.isUnconfirmed) return await this.#confirm(nar, { signal, via });
     if (upstreamNars.isWrong(nar)) return await doubted.settle(nar, { signal, via });
     return nar.size === undefined ? await opener.locate(nar, { signal, via }) : nar;
+  }
+
+  /** `nar` as its upstream says now that it has it. */
+  async #confirm(nar: UpstreamNar, options: AskOptions): Promise<UpstreamNar | undefined> {
+    const { upstreamNars, onEvent } = this.#options;
+    const { upstream, url, hashPart, narHash } = nar;
+    try {
+      const info = hashPart && (await upstream.fetchNarInfo(hashPart, options, parseAnyNarInfo));
+      if (info?.url !== url || info.narHash !== narHash) return undefined;
+      const understood = await upstreamNars.understand(upstream, info);
+      if ('refused' in understood) return undefined;
+      const confirmed = { ...understood.nar, ours: nar.ours };
+      upstreamNars.remember(confirmed);
+      return confirmed;
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      onEvent({ type: 'upstream-failed', upstream: upstream.name, path: `/${nar.ours}`, error: messageOf(error) });
+      return undefined;
+    }
   }
 
   /** Which upstream has the NAR, when we do not remember (we were started anew, or it was long ago). */

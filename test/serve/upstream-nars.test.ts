@@ -236,3 +236,17 @@ describe('after a restart', () => {
     expect(far.requests).toEqual([]);
   });
 });
+
+it('a NAR at an absolute URL is had after a restart, once its narinfo says so again', async () => {
+  const [far, elsewhere] = [await startFakeUpstream(), await startFakeUpstream()];
+  addPacked(far, 1, SMALL);
+  const packed = zstdCompressSync(SMALL);
+  elsewhere.files.set('/deep/x', packed);
+  say(far, 1, { url: `${elsewhere.url}/deep/x` });
+  const url = (await setUp(far).infoOf(1))?.url ?? '';
+  expect((await setUp(far).get(url))?.equals(packed)).toBe(true);
+  say(far, 1, { url: 'nar/y' });
+  const before = elsewhere.requests.length;
+  expect(await setUp(far).get(url)).toBeUndefined();
+  expect(elsewhere.requests).toHaveLength(before);
+});
