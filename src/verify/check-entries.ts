@@ -36,14 +36,13 @@ export function checkEntries(segments: readonly ScannedSegment[], options: Check
       if (fault || misplaced) segment.blame(row, { ...fault, ...misplaced });
       const { path, sigs } = entry.narInfo;
       const hashPart = hashPartOf(path);
-      if (keys.length === 0) bare += sigs.length === 0 ? 1 : 0;
       // Readers see the newest form; what is older counts only if that is all there is.
-      else if (!seen.has(hashPart)) {
-        seen.add(hashPart);
-        if (!findSigner(entry.narInfo, keys)) {
-          unsigned.add(path);
-          addUnsigned(entry.narInfo, options);
-        }
+      if (seen.has(hashPart)) continue;
+      seen.add(hashPart);
+      if (keys.length === 0) bare += sigs.length === 0 ? 1 : 0;
+      else if (!findSigner(entry.narInfo, keys)) {
+        unsigned.add(path);
+        addUnsigned(entry.narInfo, options);
       }
     }
   }

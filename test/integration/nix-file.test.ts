@@ -135,7 +135,7 @@ describe('the command line', () => {
     [['--file', 'x.nix', '--kinds', 'checks'], /--kinds is for flakes, not for --file/],
     [['--file', 'x.nix', '--override-input', 'a', 'b'], /--override-input is for flakes/],
     [['--file', '/nope'], /read the Nix expression \/nope: there is no such file or directory/],
-    [['--file', 'x.nix', '--attr', ''], /'' is no attribute path/],
+    [['--file', 'x.nix', '--attr', ''], /--attr is empty/],
   ])('refuses %j', async (args, message) => {
     for (const command of [['discover'], ['publish', '--to', 'oci:/proc/nowhere']]) {
       const { exitCode, stderr } = await nixcache([...command, ...args], {

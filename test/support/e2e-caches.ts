@@ -1,5 +1,6 @@
 /** The two kinds of place a cache can lie in, each real: an image layout on disk and docker-registry. */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,7 +46,9 @@ export async function startRegistry(): Promise<CacheHost & { readonly registry: 
   };
 }
 
+/** None of a layout that nobody has made. */
 export async function layoutTags(layout: string): Promise<readonly string[]> {
+  if (!existsSync(join(layout, 'index.json'))) return [];
   const { manifests } = JSON.parse(await readFile(join(layout, 'index.json'), 'utf8')) as {
     readonly manifests: readonly { readonly annotations?: Readonly<Record<string, string>> }[];
   };

@@ -112,7 +112,8 @@ describe('signatures', () => {
 
   it('cannot be missed in a cache without keys, which is told of once', () => {
     const segment = scanned({ entries: [{ name: 'a' }, { name: 'b' }, { name: 'c', keys: [theirs] }] });
-    const { unsigned, findings } = check([segment], []);
+    const again = scanned({ entries: [{ name: 'a' }] });
+    const { unsigned, findings } = check([segment, again], []);
     expect(unsigned).toEqual([]);
     expect(findings.list).toMatchObject([{ kind: 'unsigned-cache', message: expect.stringMatching(/^2 entries/) }]);
   });
