@@ -48,16 +48,17 @@ export const SERVE = {
     help: 'how often to look for news in the cache',
   },
   indexDirectory: { ...INDEX_DIRECTORY, help: 'where to keep the index between runs' },
+  /** None: whoever reaches the server may read. */
+  readTokenFile: {
+    ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', key: 'serve.read_token_file' },
+    help: 'serve only who shows a token of this file, one a line: TOKEN, or NAME SCOPES TOKEN',
+  },
   /** What signs uploads. */
   signingKeys: { ...SIGNING_KEYS, hidden: true },
   // What this version of serve has not, and refuses.
   diskCacheBytes: { type: BYTE_SIZE, flag: '--disk-cache <size>', key: 'serve.disk_cache', hidden: true },
   diskCacheDirectory: { type: PATH, flag: '--disk-cache-dir <dir>', key: 'serve.disk_cache_dir', hidden: true },
   redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
-  readTokenFile: {
-    ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', hidden: true },
-    key: 'serve.read_token_file',
-  },
   uploadTokenFile: {
     ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE', hidden: true },
     key: 'serve.upload_token_file',

@@ -6,6 +6,7 @@ import { ALPHABET } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH } from '../nix/store-path.ts';
 import { type Answer, type AskOptions, NOT_FOUND, statusAnswer } from './answer.ts';
 import { DoubtedNars } from './doubted-nars.ts';
+import { forHolder, Gate } from './gate.ts';
 import { IndexRefresher } from './index-refresher.ts';
 import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
 import { NarInfos } from './nar-infos.ts';
@@ -50,6 +51,8 @@ export class App {
   readonly counters: Counters;
   /** An adapter may ask these directly: of narinfos there are thousands a second. */
   readonly narInfos: NarInfos;
+  /** Undefined where everything is for everyone. */
+  readonly gate: Gate | undefined;
   readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
   readonly #learn: () => Promise<void>;
@@ -65,6 +68,7 @@ export class App {
     const { counters = newCounters(), startedAt = now() } = options;
     this.counters = counters;
     this.#onEvent = onEvent;
+    this.gate = options.access && new Gate(options.access);
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
     const withheld = new Withheld();
@@ -154,7 +158,14 @@ export class App {
 
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
   fetch(request: Request): Response | Promise<Response> {
-    return this.#hono.fetch(request);
+    const { method, url, headers } = request;
+    const refusal = this.gate?.refusal(method, pathOf(url) ?? '', headers.get('authorization'));
+    return refusal === undefined ? this.#hono.fetch(request) : respond(request, url, refusal, this.brokeOff);
+  }
+
+  /** `answer` as it leaves: that of a private cache is kept by nobody but who asked. */
+  shown(answer: Answer): Answer {
+    return this.gate?.isPrivate === true ? forHolder(answer) : answer;
   }
 
   /** Gets to know the upstreams, beside the requests. */
@@ -176,7 +187,7 @@ export class App {
   ): void {
     this.#hono.all(pattern, ({ req: { raw, path } }): Response | Promise<Response> => {
       const send = (answer: Answer | undefined): Response | Promise<Response> =>
-        respond(raw, path, answer ?? NOT_FOUND, this.brokeOff);
+        respond(raw, path, this.shown(answer ?? NOT_FOUND), this.brokeOff);
       if (!exists(path)) return send(NOT_FOUND);
       if (!methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
       if (raw.method === 'POST' && isFromElsewhere(raw)) return send(statusAnswer(403));

@@ -2,6 +2,7 @@
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import type { GateOptions } from './gate.ts';
 
 export interface ServeOptions {
   readonly reader: Omit<CacheReader, 'close'>;
@@ -25,6 +26,8 @@ export interface ServeOptions {
   readonly negativeTtlMs?: number | undefined;
   /** Large NARs that are read at once; others wait for their turn. Default: as many as are asked for. */
   readonly maxOpenNars?: number | undefined;
+  /** Who may do what; default: everyone may read, and nobody write. */
+  readonly access?: GateOptions | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;

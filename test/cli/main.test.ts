@@ -98,7 +98,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['pin', 'nixcache: pin: give a name and a store path'],
     ['serve --disk-cache 1G', 'nixcache: this version of serve cannot do what is configured (a disk cache)'],
     ['serve --disk-cache-dir x', 'nixcache: this version of serve cannot do what is configured (a disk cache)'],
-    ['serve --read-token-file x', 'nixcache: this version of serve cannot do what is configured (tokens for readers)'],
+    ['serve --read-token-file ./x', 'nixcache: read tokens from '],
   ])('nixcache %s', async (line, stderr) => {
     const result = await runCli(
       line.split(' ').flatMap((argument) => (argument === '' ? [] : argument.replace('%20', ' '))),

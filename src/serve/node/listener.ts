@@ -17,10 +17,11 @@ export const listenerOf =
   (request: IncomingMessage, response: ServerResponse): void => {
     const { method, url = '' } = request;
     const kind = kindOf(request.rawHeaders);
-    if (kind === 'plain' && (method === 'GET' || method === 'HEAD')) {
+    if (kind === 'plain' && (method === 'GET' || method === 'HEAD') && mayPass(app, request)) {
       const answer = app.narInfos.answer(url, leaving(response, app.via));
-      if (answer instanceof Promise) void answer.then((answer) => sendNarInfo(response, method, answer));
-      else if (answer !== undefined) sendNarInfo(response, method, answer);
+      const send = (answer: Answer): void => sendNarInfo(response, method, app.shown(answer));
+      if (answer instanceof Promise) void answer.then(send);
+      else if (answer !== undefined) send(answer);
       if (answer !== undefined) return;
     }
     const { signal } = leaving(response);
@@ -30,6 +31,10 @@ export const listenerOf =
     if (answer instanceof Promise) void answer.then(send);
     else send(answer);
   };
+
+/** Whether a narinfo may be given at once; the app refuses it otherwise. */
+const mayPass = ({ gate }: App, { method = '', url = '', headers }: IncomingMessage): boolean =>
+  gate?.isPrivate !== true || gate.refusal(method, url, headers.authorization) === undefined;
 
 /** Undefined for one that is no `Request`, whatever Node's parser let through: no client is to end the process. */
 function requestOf(request: IncomingMessage, signal: AbortSignal | undefined): Request | undefined {

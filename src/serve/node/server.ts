@@ -46,7 +46,10 @@ export interface RunningServer {
   /** `http://127.0.0.1:37515` */
   readonly url: string;
   readonly port: number;
-  /** Answers from now on with what `changes` say, and refreshes the index; answers under way go on as they began. */
+  /**
+   * Answers from now on with what `changes` say, without any with what was said last, and refreshes the index; answers under way
+   * go on as they began.
+   */
   reload(changes?: Omit<ServeOptions, 'reader' | 'onEvent'>): void;
   /** Stops accepting, lets running requests end up to the drain time, then cuts them off. May be called again. */
   close(): Promise<void>;
@@ -128,12 +131,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
   onEvent({ type: 'listening', url });
   let closing: Promise<void> | undefined;
+  let reloaded: Parameters<RunningServer['reload']>[0];
   return {
     url,
     port: address.port,
-    reload: (changes = {}) => {
+    reload: (changes) => {
       const { counters, refresher } = app;
-      app = new App({ maxOpenNars: limits.nars, startedAt, ...options, ...changes, counters });
+      reloaded = changes ?? reloaded;
+      app = new App({ maxOpenNars: limits.nars, startedAt, ...options, ...reloaded, counters });
       answer = listenerOf(app);
       app.load();
       timer.stop();

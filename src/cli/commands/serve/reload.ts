@@ -8,6 +8,7 @@ import type { ServeOptions } from '../../../serve/serve-options.ts';
 import { PROMPT } from '../../../upstream/patience.ts';
 import { sourcesOf } from '../../context.ts';
 import type { Session } from '../../session/session.ts';
+import { accessOf } from './access.ts';
 
 export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'onEvent'>;
 
@@ -19,17 +20,15 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
     upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
     trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
     publicKeys: keys.map(({ publicKey }) => publicKey.text),
+    access: await accessOf(session, settings),
     priority: settings.priority,
     indexTtlMs: settings.indexTtlSeconds * 1000,
   };
 }
 
 /** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ diskCache, redirect, readTokenFile, uploadTokenFile }: ServeSettings): void {
-  const asked = {
-    ...{ 'a disk cache': diskCache, redirects: redirect },
-    ...{ 'tokens for readers': readTokenFile, uploads: uploadTokenFile },
-  };
+function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSettings): void {
+  const asked = { 'a disk cache': diskCache, redirects: redirect, uploads: uploadTokenFile };
   const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
   if (lacking.length === 0) return;
   throw new NixcacheError(

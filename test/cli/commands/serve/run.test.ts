@@ -44,7 +44,6 @@ describe('serve', () => {
   it.each([
     [['--disk-cache', '1G'], 'a disk cache'],
     [['--redirect'], 'redirects'],
-    [['--read-token-file', 'token'], 'tokens for readers'],
     [['--upload-token-file', 'token'], 'uploads'],
   ])('refuses %j, which this version has not', async (args, what) => {
     const { exitCode, stderr } = await cache.nixcache(['serve', '--port', '0', ...args]);
