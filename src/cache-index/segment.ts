@@ -10,7 +10,7 @@ import { encodeEntries } from './entries-blob.ts';
 import { type Entry, extentsOf } from './entry.ts';
 import * as mediaTypes from './media-types.ts';
 import { type Pin, pinSchema, type Root, rootSchema } from './records.ts';
-import { segmentTag } from './tags.ts';
+import { segmentTag, segmentTagBehind } from './tags.ts';
 
 /** 64 MiB, of a checkpoint, which carries the roots and pins of a cache: 100 000 of some 300 bytes are 30 MB. */
 export const MAX_CONFIG_BYTES = 64 * 1024 * 1024;
@@ -40,6 +40,8 @@ export interface SegmentInput {
   readonly storeDir: string;
   readonly creator: string;
   readonly now: Date;
+  /** Tag of the segment behind which it sorts, at once; undefined: by `now`. */
+  readonly behind?: string | undefined;
   readonly source?: string | undefined;
   readonly revision?: string | undefined;
   readonly roots?: readonly Root[];
@@ -86,7 +88,8 @@ export function encodeSegment(input: SegmentInput): EncodedSegment {
   };
   const configBytes = Buffer.from(JSON.stringify(config));
   const configDescriptor = describe(mediaTypes.SEGMENT_CONFIG, configBytes);
-  const tag = segmentTag(entries.digest, input.now);
+  const { now, behind } = input;
+  const tag = behind === undefined ? segmentTag(entries.digest, now) : segmentTagBehind(entries.digest, behind);
   const manifest = encodeManifest({
     schemaVersion: 2,
     mediaType: IMAGE_MANIFEST,

@@ -12,6 +12,9 @@
  *   dropped and the other kept stays.
  * - Outputs carry the time of the newest segment they stand for, not today's: a segment committed meanwhile is newer,
  *   and its form of an entry is the one that readers see.
+ * - Outputs sort behind all that they replace, and of several copies only the last stays. So the last copy of a path is
+ *   replaced by none but who drops the path. Were that left to chance, one gc might take another's output for the
+ *   copy to drop, whose input the other replaces.
  */
 
 import pLimit from 'p-limit';
@@ -145,8 +148,12 @@ async function writeSegment(
   { store, creator, sourceUrl, onEvent, signal }: ExecuteOptions,
 ): Promise<CommittedSegment> {
   const { census, storeDir } = survey;
-  const time = newestOf(plan.rewritten.map(({ tag }) => tag));
-  const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, signal, now: () => time });
+  const behind = plan.rewritten
+    .map(({ tag }) => tag)
+    .sort(byTime)
+    .at(-1);
+  const time = new Date(parseTag(behind ?? '')?.time ?? 0); // nothing is written but in place of something
+  const writer = new CacheWriter({ store, storeDir, creator, sourceUrl, behind, signal, now: () => time });
   for (const row of output.rows) {
     const { narInfo, nar, listing, leftOut, pieces, realisations } = entryOf(row, survey);
     const sigs = plan.sigs.get(row) ?? narInfo.sigs;
@@ -170,9 +177,6 @@ async function writeSegment(
   onEvent({ type: 'segment-written', tag: segment.tag, entries: segment.entries });
   return segment;
 }
-
-/** The time in the newest of `tags`. */
-const newestOf = (tags: readonly string[]): Date => new Date(parseTag([...tags].sort(byTime).at(-1) ?? '')?.time ?? 0);
 
 function packsByDigest({ census }: Survey): Map<Digest, Descriptor> {
   const numbers = new Set(census.segments.flatMap(({ packs }) => packs));

@@ -43,7 +43,7 @@ export interface LeftOutPath {
   readonly isDependent: boolean;
 }
 
-type SegmentFacts = Pick<SegmentInput, 'storeDir' | 'creator' | 'source' | 'revision' | 'sourceUrl'>;
+type SegmentFacts = Pick<SegmentInput, 'storeDir' | 'creator' | 'source' | 'revision' | 'sourceUrl' | 'behind'>;
 
 export interface CacheWriterOptions extends BlobUploaderOptions, SegmentFacts {
   /** Recorded for readers, who then may know them. */
@@ -282,14 +282,15 @@ export class CacheWriter implements AsyncDisposable {
   }
 
   async #write(backed: readonly BackedEntry[], { roots, pins }: SegmentRecords): Promise<void> {
-    const { store, storeDir, creator, source, revision, sourceUrl, publicKeys = [], onCommit, now } = this.#options;
+    const { store, storeDir, creator, source, revision, sourceUrl, behind, publicKeys = [] } = this.#options;
+    const { onCommit, now } = this.#options;
     const whole = roots.filter(({ path }) => this.#losses.isWhole(path));
     if (backed.length + whole.length + pins.length === 0) return;
     const blobs = new Map(backed.flatMap((each) => each.blobs).map((blob) => [blob.digest, blob]));
     const encoded = encodeSegment({
       entries: backed.map(({ entry }) => entry),
       blobs: [...blobs.values()],
-      ...{ storeDir, creator, source, revision, sourceUrl, publicKeys, roots: whole, pins, now: now() },
+      ...{ storeDir, creator, source, revision, sourceUrl, behind, publicKeys, roots: whole, pins, now: now() },
     });
     await commitSegment(store, encoded, { signal: this.#signal });
     const segment = { tag: encoded.tag, descriptor: encoded.descriptor, entries: backed.length };
