@@ -63,7 +63,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     node: ['node:crypto', 'node:stream'],
   },
   'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },
-  'serve/node': { may: ['serve', 'cache/read'] },
+  'serve/node': { may: ['serve', 'cache/read', '@prometheus-io/client'] },
   gc: { may: [...CACHE, 'census', 'p-limit'] },
   // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
   github: {

@@ -5,7 +5,7 @@ import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { cacheKey, cacheRoot, INDEX_DIRECTORY, resolveIndexDirectory } from './cache-reference.ts';
 import { resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
-import { BYTE_SIZE, integer, PATH, SWITCH, TTL, text, texts } from './setting-types.ts';
+import { BYTE_SIZE, checked, integer, PATH, SWITCH, TTL, text, texts } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
 import { UPSTREAMS } from './upstreams.ts';
 
@@ -48,6 +48,14 @@ export const SERVE = {
     help: 'how often to look for news in the cache',
   },
   indexDirectory: { ...INDEX_DIRECTORY, help: 'where to keep the index between runs' },
+  logFormat: {
+    ...{ type: checked('"text" or "json"', parseLogFormat), flag: '--log-format <format>', key: 'serve.log_format' },
+    ...{ default: 'text', help: 'text, or json: a record in JSON on each line of stderr' },
+  },
+  logRequests: {
+    ...{ type: SWITCH, flag: '--log-requests', key: 'serve.log_requests' },
+    help: 'say of each request what became of it, as --verbose does among other things',
+  },
   /** None: whoever reaches the server may read. */
   readTokenFile: {
     ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', key: 'serve.read_token_file' },
@@ -84,6 +92,11 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
     indexDirectory: resolveIndexDirectory(sources, reference),
     diskCache: maxBytes === 0 && diskCacheDirectory === undefined ? undefined : { directory, maxBytes },
   };
+}
+
+function parseLogFormat(text: string): 'text' | 'json' {
+  if (text === 'text' || text === 'json') return text;
+  throw new NixcacheError('ERR_USAGE', `'${text}' is not a format of logs: there are text and json`);
 }
 
 /** An address or host name alone: the port has its own flag. Brackets around IPv6 are taken off. */

@@ -8,7 +8,17 @@ import { type Answer, type AskOptions, NOT_FOUND, statusAnswer } from './answer.
 import { DoubtedNars } from './doubted-nars.ts';
 import { forHolder, Gate } from './gate.ts';
 import { IndexRefresher } from './index-refresher.ts';
-import { ALIVE, cacheInfoAnswer, listingAnswer, publicKeysAnswer, refreshAnswer, stateAnswer } from './info.ts';
+import {
+  cacheInfoAnswer,
+  healthAnswer,
+  listingAnswer,
+  metricsAnswer,
+  publicKeysAnswer,
+  refreshAnswer,
+  stateAnswer,
+} from './info.ts';
+import type { Measure } from './measure.ts';
+import { measuresOf } from './measures.ts';
 import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
 import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
@@ -53,6 +63,7 @@ export class App {
   readonly narInfos: NarInfos;
   /** Undefined where everything is for everyone. */
   readonly gate: Gate | undefined;
+  readonly measures: readonly Measure[];
   readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
   readonly #learn: () => Promise<void>;
@@ -115,7 +126,8 @@ export class App {
       narInfos.clear();
       storeDirs.review();
     };
-    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, now });
+    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, counters, now });
+    this.measures = measuresOf({ ...shared, gate: this.gate, version, now });
     this.narInfos = narInfos;
     this.refresher = refresher;
     this.#learn = () => storeDirs.learn();
@@ -145,7 +157,8 @@ export class App {
       orOnceLoaded(() => realisationAnswer(shared, path, options), options),
     );
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
-    this.#route('/health', READ, () => ALIVE);
+    this.#route('/health', READ, healthAnswer(reader));
+    if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
     this.#route('/_status', READ, stateAnswer({ ...shared, version, now, startedAt }));
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.clear();

@@ -22,6 +22,8 @@ export class Gate {
   readonly #isUploadable: boolean;
   /** Where no token could ever open it, it stays as open as the cache is. */
   readonly #hasAdmins: boolean;
+  /** How often each token was shown, by its name. */
+  readonly uses = new Map<string, number>();
 
   constructor({ tokens, isPrivate }: GateOptions) {
     this.#tokens = tokens;
@@ -36,6 +38,7 @@ export class Gate {
     if (scope === undefined) return undefined;
     const holder = this.holderOf(authorization);
     if (holder === undefined) return UNAUTHORIZED;
+    this.uses.set(holder.name, (this.uses.get(holder.name) ?? 0) + 1);
     return holder.scopes.includes(scope) ? undefined : FORBIDDEN;
   }
 

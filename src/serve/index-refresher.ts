@@ -3,7 +3,7 @@ import type { CacheReader, RefreshResult } from '../cache/read/cache-reader.ts';
 import { abortable, type CallOptions } from '../call-options.ts';
 import { messageOf } from '../errors.ts';
 import { SharedWork } from '../shared-work.ts';
-import type { ServeEvent } from './serve-options.ts';
+import type { Counters, ServeEvent } from './serve-options.ts';
 
 export interface IndexRefresherOptions {
   readonly reader: Pick<CacheReader, 'refresh' | 'status'>;
@@ -11,6 +11,7 @@ export interface IndexRefresherOptions {
   readonly onEvent: (event: ServeEvent) => void;
   /** The index has changed. */
   readonly onChange: () => void;
+  readonly counters?: Pick<Counters, 'refreshes' | 'refreshFailures'> | undefined;
   readonly random?: (() => number) | undefined;
   readonly now?: (() => Date) | undefined;
 }
@@ -78,10 +79,11 @@ export class IndexRefresher {
   }
 
   async #refresh(signal: AbortSignal): Promise<RefreshResult> {
-    const { reader, onEvent, onChange } = this.#options;
+    const { reader, onEvent, onChange, counters } = this.#options;
     try {
       const result = await reader.refresh({ signal });
       this.#failures = 0;
+      if (counters) counters.refreshes += 1;
       if (result.changed) onChange();
       if (result.changed || this.#lastError !== undefined) {
         const { addedSegments, bytes } = result;
@@ -107,6 +109,7 @@ export class IndexRefresher {
 
   #failed(message: string): void {
     this.#failures += 1;
+    if (this.#options.counters) this.#options.counters.refreshFailures += 1;
     if (message !== this.#lastError) this.#options.onEvent({ type: 'refresh-failed', error: message });
     this.#lastError = message;
   }

@@ -19,7 +19,7 @@ import {
   type AskOptions as UpstreamAskOptions,
 } from './answer.ts';
 import type { FirstLoad, IndexRefresher } from './index-refresher.ts';
-import type { Counters, ServeEvent } from './serve-options.ts';
+import type { Counters, ServeEvent, ServeOptions } from './serve-options.ts';
 import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import type { UpstreamNarInfos } from './upstream-nar-infos.ts';
@@ -56,8 +56,19 @@ export function cacheInfoAnswer({
 /** As long as what is slow, and alive, mostly takes. */
 const STORE_DIR_WAIT_MS = 3000;
 
-/** `/health`: that we are alive, whatever the registry and the upstreams are. */
-export const ALIVE = textAnswer('ok\n', PLAIN_TEXT, NO_STORE);
+const WELL = textAnswer('ok\n', PLAIN_TEXT, NO_STORE);
+const NO_INDEX: Answer = { ...textAnswer('no index yet\n', PLAIN_TEXT, NO_STORE), status: 503, etag: undefined };
+
+/** `/health`: whether we know what is in the cache, whatever the registry and the upstreams are now. */
+export const healthAnswer = (reader: Pick<CacheReader, 'status'>) => (): Answer =>
+  indexState(reader.status()) === 'unread' ? NO_INDEX : WELL;
+
+/** `/metrics`, for Prometheus. */
+export function metricsAnswer(metrics: ServeOptions['metrics']): () => Promise<Answer> | undefined {
+  return () => metrics?.text().then((text) => textAnswer(text, METRICS_TEXT, NO_STORE));
+}
+
+const METRICS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
 
 export interface AskOptions {
   readonly timeoutMs: number;

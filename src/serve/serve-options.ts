@@ -28,6 +28,8 @@ export interface ServeOptions {
   readonly maxOpenNars?: number | undefined;
   /** Who may do what; default: everyone may read, and nobody write. */
   readonly access?: GateOptions | undefined;
+  /** For `/metrics`, which is not there without. */
+  readonly metrics?: { text(): Promise<string> } | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;
@@ -63,6 +65,9 @@ export interface Counters {
   narMisses: number;
   /** Answers that were cut off, or could not be begun, because the far side failed. */
   failures: number;
+  /** Looks for news in the cache that went well, and that did not. */
+  refreshes: number;
+  refreshFailures: number;
 }
 
 export const newCounters = (): Counters => ({
@@ -73,4 +78,6 @@ export const newCounters = (): Counters => ({
   narUpstreamHits: 0,
   narMisses: 0,
   failures: 0,
+  refreshes: 0,
+  refreshFailures: 0,
 });

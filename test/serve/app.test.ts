@@ -302,11 +302,23 @@ describe('the state of things', () => {
     });
   });
 
-  it('is alive whatever fails', async () => {
-    const { reader, ask } = setUpApp();
-    Object.assign(reader.faults, { unreachable: true, refreshError: 'down', lookUpError: 'down' });
-    expect((await ask('/health')).status).toBe(200);
+  it('is well once an index was seen, whatever fails then', async () => {
+    const { app, reader, ask } = setUpApp();
+    Object.assign(reader.faults, { refreshError: 'down' });
+    await app.refresher.refresh().catch(() => {});
+    const reply = await ask('/health');
+    expect([reply.status, String(reply.body), headerOf(reply, 'cache-control')]).toEqual([
+      503,
+      'no index yet\n',
+      'no-store',
+    ]);
     expect((await ask('/_status')).status).toBe(200);
+    Object.assign(reader.faults, { refreshError: undefined });
+    await app.refresher.refresh(); // and there is nothing in it
+    Object.assign(reader.faults, { unreachable: true, refreshError: 'down', lookUpError: 'down' });
+    await app.refresher.refresh().catch(() => {});
+    expect((await ask('/health')).status).toBe(200);
+    expect(app.counters).toMatchObject({ refreshes: 1, refreshFailures: 2 });
   });
 });
 

@@ -13,6 +13,7 @@ import {
   isGitHubActions,
 } from '../../github/actions.ts';
 import type { SecretKeeper } from '../../http/sent-secrets.ts';
+import { type Facts, formatRecord, type LogLevel } from './log-record.ts';
 import { toJson, visible, withoutCommands } from './plain-text.ts';
 import { Progress, type ProgressOptions, type ProgressSurface, type ProgressTask } from './progress.ts';
 import { Secrets } from './secrets.ts';
@@ -53,6 +54,7 @@ export class Output {
   readonly #secrets = new Secrets();
   #level: OutputLevel = 'normal';
   #json = false;
+  #isLog = false;
   /** Whether anything of the result is on stdout. */
   #hasResult = false;
   readonly #annotations = new Map<string, number>();
@@ -69,6 +71,11 @@ export class Output {
   configure(options: { readonly json?: boolean; readonly quiet?: boolean; readonly verbose?: boolean }): void {
     this.#json = options.json ?? false;
     this.#level = options.quiet ? 'quiet' : options.verbose ? 'verbose' : 'normal';
+  }
+
+  /** From here on each line of the story is a record in JSON, for a program that collects logs. */
+  logAsJson(): void {
+    this.#isLog = true;
   }
 
   /** Whether `--json` was given. */
@@ -116,18 +123,21 @@ export class Output {
     if (text !== '' || !orNothing) this.#writeResult(visible(text));
   }
 
-  /** A line of the story. */
-  info(text: string): void {
-    if (this.#level !== 'quiet') this.#story(visible(text));
+  /** A line of the story. `facts` are for a log that programs read. */
+  info(text: string, facts: Facts = {}): void {
+    if (this.#level === 'quiet' || this.#record('info', text, facts)) return;
+    this.#story(visible(text));
   }
 
   /** A line for those who asked for more. */
-  detail(text: string): void {
-    if (this.#level === 'verbose') this.#story(this.#paint('dim', visible(text)));
+  detail(text: string, facts: Facts = {}): void {
+    if (this.#level !== 'verbose' || this.#record('debug', text, facts)) return;
+    this.#story(this.#paint('dim', visible(text)));
   }
 
   /** Shown even when quiet: it asks for something to be done. `details` are further lines, the end of a log perhaps. */
-  warn(text: string, details: readonly string[] = []): void {
+  warn(text: string, details: readonly string[] = [], facts: Facts = {}): void {
+    if (this.#record('warn', [text, ...details].join('\n'), facts)) return;
     if (this.#annotate('warning', [text, ...details.slice(-MAX_DETAILS)])) return;
     this.#story(`${this.#paint('yellow', 'warning:')} ${visible(text)}`);
     for (const line of details) this.#story(`  > ${visible(line)}`);
@@ -151,6 +161,7 @@ export class Output {
   /** The first line says what went wrong, the others what helps. */
   error(text: string, hints: readonly string[] = []): void {
     this.#progress?.close();
+    if (this.#record('error', [text, ...hints].join('\n'))) return;
     if (this.#annotate('error', [text, ...hints])) return;
     this.#story(`${this.#paint('red', 'nixcache:')} ${visible(text)}`);
     for (const hint of hints) this.#story(`  ${visible(hint)}`);
@@ -266,6 +277,14 @@ export class Output {
   #emphasise(text: string): string {
     if (this.#json || this.#isPlain(this.#stdout)) return text;
     return text.replaceAll(ALARMING, (word) => styleText(word.startsWith('warning') ? 'yellow' : 'red', word, UNASKED));
+  }
+
+  /** Whether it went into a log that programs read. */
+  #record(level: LogLevel, message: string, facts: Facts = {}): boolean {
+    if (!this.#isLog) return false;
+    const record = { time: new Date(), level, message };
+    this.#writeStory(formatRecord(record, facts, (text) => this.#secrets.redact(text)));
+    return true;
   }
 
   #story(text: string): void {

@@ -8,24 +8,34 @@ import type { App } from '../app.ts';
 import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
+import { REQUEST_ID, requestIdOf } from './request-id.ts';
+import type { Watch } from './watch.ts';
 
 /** `http.IncomingMessage` is one as it comes; headers are looked up in the raw list, which costs less than an object. */
 type RawRequest = Partial<Pick<IncomingMessage, 'method' | 'url'>> & Pick<IncomingMessage, 'rawHeaders'>;
 
 export const listenerOf =
-  (app: App) =>
+  (app: App, watch: Watch) =>
   (request: IncomingMessage, response: ServerResponse): void => {
-    const { method, url = '' } = request;
-    const kind = kindOf(request.rawHeaders);
+    const begunMs = performance.now();
+    const { method, url = '', rawHeaders, socket } = request;
+    const id = requestIdOf(rawHeaders);
+    if (watch.isTelling) watch.follow(request, response, id, begunMs);
+    const kind = kindOf(rawHeaders);
     if (kind === 'plain' && (method === 'GET' || method === 'HEAD') && mayPass(app, request)) {
       const answer = app.narInfos.answer(url, leaving(response, app.via));
-      const send = (answer: Answer): void => sendNarInfo(response, method, app.shown(answer));
+      const send = (answer: Answer): void => {
+        const sentBefore = socket.bytesWritten;
+        sendNarInfo(response, method, app.shown(answer), id);
+        if (!watch.isTelling) watch.answered('narinfo', request, answer.status, sentBefore, begunMs);
+      };
       if (answer instanceof Promise) void answer.then(send);
       else if (answer !== undefined) send(answer);
       if (answer !== undefined) return;
     }
+    if (!watch.isTelling) watch.follow(request, response, id, begunMs);
     const { signal } = leaving(response);
-    const send = (answer: Response): void => sendResponse(app, url, response, answer, kind === 'body');
+    const send = (answer: Response): void => sendResponse(app, { url, id }, response, answer, kind === 'body');
     const asked = requestOf(request, signal);
     const answer = asked === undefined ? new Response(null, { status: 400 }) : app.fetch(asked);
     if (answer instanceof Promise) void answer.then(send);
@@ -56,15 +66,20 @@ const leaving = (response: ServerResponse, via?: string): AskOptions => ({
   },
 });
 
+interface Asked {
+  readonly url: string;
+  readonly id: string;
+}
+
 /** A string is ASCII, and no answer with a narinfo has another body. */
-function sendNarInfo(response: ServerResponse, method: string, answer: Answer): void {
+function sendNarInfo(response: ServerResponse, method: string, answer: Answer, id: string): void {
   const { status, headers, body } = wholeReply(answer);
-  response.writeHead(status, headers as string[]); // which only reads it
+  response.writeHead(status, [...headers, REQUEST_ID, id]);
   if (method === 'HEAD' || typeof body === 'object') response.end();
   else response.end(body, 'latin1');
 }
 
-function sendResponse(app: App, target: string, response: ServerResponse, answer: Response, hadBody: boolean): void {
+function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: Response, hadBody: boolean): void {
   const body =
     bodyOf(answer) ?? (answer.body === null ? undefined : Readable.fromWeb(answer.body as NodeReadableStream));
   if (response.destroyed) {
@@ -77,19 +92,19 @@ function sendResponse(app: App, target: string, response: ServerResponse, answer
     body.destroy();
     const { status, headers, body: text } = wholeReply(statusAnswer(505));
     response.shouldKeepAlive = false;
-    response.writeHead(status, headers as string[]).end(text);
+    response.writeHead(status, [...headers, REQUEST_ID, asked.id]).end(text);
     return;
   }
   const headers = [...answer.headers].flatMap(([name, value]) => [wireName(name), value]);
   // A body that was not read would be taken for the next request.
-  response.writeHead(answer.status, hadBody ? [...headers, 'Connection', 'close'] : headers);
+  response.writeHead(answer.status, [...headers, REQUEST_ID, asked.id, ...(hadBody ? ['Connection', 'close'] : [])]);
   if (body === undefined) response.end();
   else if (typeof body === 'string') response.end(body, 'latin1');
   else if (!(body instanceof Readable)) response.end(body);
   else {
     // Ends the response only after exactly as many bytes as it announced; everything else destroys the connection.
     pipeline(body, response, (error) => {
-      if (error && !isClientGone(error)) app.brokeOff(target, error);
+      if (error && !isClientGone(error)) app.brokeOff(asked.url, error);
     });
   }
 }

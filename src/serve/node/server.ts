@@ -1,13 +1,17 @@
 /** The listening end on Node: sockets, timers and the end of it all. What is answered is decided in app.ts. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { App } from '../app.ts';
+import type { Measure } from '../measure.ts';
 import type { ServeEvent, ServeOptions } from '../serve-options.ts';
+import { Connections } from './connections.ts';
 import { inTurn } from './in-turn.ts';
 import { cutSlowReaders, defaultLimits, type ServerLimits, SLOW_READER, type SlowReaderPolicy } from './limits.ts';
 import { listenerOf } from './listener.ts';
+import { Metrics } from './metrics.ts';
 import { RefreshTimer } from './refresh-timer.ts';
+import { type RequestSeen, Watch } from './watch.ts';
 
 export interface ServerOptions extends ServeOptions {
   /** How long the first refresh may hold up the start; default 1 s. */
@@ -26,6 +30,8 @@ export interface ServerOptions extends ServeOptions {
   readonly slowReaders?: SlowReaderPolicy | undefined;
   /** Whether each request makes an event; off by default, for it costs. */
   readonly logRequests?: boolean | undefined;
+  /** What other parts of the server measure, for `/metrics`. */
+  readonly measures?: readonly Measure[] | undefined;
 }
 
 export type ServerEvent =
@@ -33,14 +39,7 @@ export type ServerEvent =
   | { readonly type: 'listening'; readonly url: string }
   /** Connections cannot be taken: too many open files, mostly. */
   | { readonly type: 'accept-failed'; readonly error: string }
-  | {
-      readonly type: 'request';
-      readonly method: string;
-      readonly path: string;
-      readonly status: number;
-      readonly durationMs: number;
-      readonly complete: boolean;
-    };
+  | ({ readonly type: 'request' } & RequestSeen);
 
 export interface RunningServer {
   /** `http://127.0.0.1:37515` */
@@ -81,7 +80,18 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
   const limits = options.limits ?? defaultLimits();
   const startedAt = new Date();
-  let app = new App({ maxOpenNars: limits.nars, startedAt, ...options });
+  const watch = new Watch({
+    onRequest: options.logRequests === true ? (seen) => onEvent({ type: 'request', ...seen }) : undefined,
+    nameOf: (authorization) => app.gate?.holderOf(authorization)?.name,
+  });
+  const metrics = new Metrics(watch.stats, () => [
+    ...app.measures,
+    ...watch.measures,
+    ...connections.measures,
+    ...(options.measures ?? []),
+  ]);
+  const base = { maxOpenNars: limits.nars, startedAt, metrics };
+  let app = new App({ ...base, ...options });
   let timer = new RefreshTimer(app.refresher);
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -93,20 +103,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   server.timeout = IDLE_TIMEOUT_MS;
   server.maxConnections = limits.connections;
   const stopCutting = cutSlowReaders(server, options.slowReaders ?? SLOW_READER);
-  let answer = listenerOf(app);
-  const listener = inTurn((request, response) => answer(request, response));
-  const handle: typeof listener = (request, response) => {
-    if (options.logRequests === true) reportRequest(request, response, onEvent);
-    listener(request, response);
-  };
+  let answer = listenerOf(app, watch);
+  const handle = inTurn((request, response) => answer(request, response));
   server.on('request', handle);
   // No route takes a body: the answer comes instead of "100 Continue".
   server.on('checkContinue', handle);
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-  });
+  const connections = new Connections(server, limits.connections);
   await timer.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS, options);
   app.load();
   try {
@@ -123,6 +125,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   server.on('drop', () => {
     // Who comes next finds room, if anyone can spare it.
     server.closeIdleConnections();
+    connections.dropped += 1;
     onEvent({ type: 'accept-failed', error: `there are ${limits.connections} already, the most there may be` });
   });
   // Without a listener, one connection too many would end the process.
@@ -138,8 +141,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     reload: (changes) => {
       const { counters, refresher } = app;
       reloaded = changes ?? reloaded;
-      app = new App({ maxOpenNars: limits.nars, startedAt, ...options, ...reloaded, counters });
-      answer = listenerOf(app);
+      app = new App({ ...base, ...options, ...reloaded, counters });
+      answer = listenerOf(app, watch);
       app.load();
       timer.stop();
       timer = new RefreshTimer(app.refresher);
@@ -150,23 +153,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     close: () => {
       timer.stop();
       stopCutting();
-      closing ??= drain(server, sockets, options.drainMs ?? DEFAULT_DRAIN_MS);
+      closing ??= drain(server, connections.open, options.drainMs ?? DEFAULT_DRAIN_MS);
       return closing;
     },
   };
-}
-
-function reportRequest(
-  request: IncomingMessage,
-  response: ServerResponse,
-  onEvent: (event: ServerEvent) => void,
-): void {
-  const start = performance.now();
-  const { method = '', url: path = '' } = request;
-  response.once('close', () => {
-    const { statusCode: status, writableFinished: complete } = response;
-    onEvent({ type: 'request', method, path, status, durationMs: Math.round(performance.now() - start), complete });
-  });
 }
 
 const REASONS: Readonly<Record<string, string>> = {

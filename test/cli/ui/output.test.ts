@@ -41,6 +41,47 @@ describe('stdout and stderr', () => {
   });
 });
 
+describe('a log for programs', () => {
+  it('has a record in JSON on each line, with what is known beside the words', () => {
+    const { output, stderr, stdout } = keptOutput();
+    output.configure({ verbose: true });
+    output.logAsJson();
+    output.detail('more');
+    output.info('said', { event: 'x', count: 1, none: undefined });
+    output.warn('odd', ['line 1', 'line 2']);
+    output.error('wrong', ['hint']);
+    output.result({}, () => 'result');
+    const records = stderr.text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    expect(records).toEqual([
+      { time, level: 'debug', msg: 'more' },
+      { time, level: 'info', msg: 'said', event: 'x', count: 1 },
+      { time, level: 'warn', msg: 'odd\nline 1\nline 2' },
+      { time, level: 'error', msg: 'wrong\nhint' },
+    ]);
+    expect(stdout.text).toBe('result\n');
+  });
+
+  it('holds what was sent to break it, and no secret', () => {
+    const { output, stderr } = keptOutput();
+    output.logAsJson();
+    output.addSecret('s3cret-6f1ed002ab');
+    const hostile =
+      'GET /?token=abc"}\n{"level":"error"} \u001b[2J\u2028\u009b ::error:: s3cret-6f1ed002ab http://a:pw@x';
+    output.warn(hostile, [], { path: hostile, long: 'x'.repeat(100_000) });
+    const lines = stderr.text.trimEnd().split('\n');
+    expect(lines).toHaveLength(1);
+    const record = JSON.parse(lines[0] ?? '');
+    expect(record.long).toHaveLength(4097);
+    expect(stderr.text).not.toMatch(/s3cret|abc|:pw@/);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: -- they are what must not be there
+    expect(stderr.text.trimEnd()).not.toMatch(/[\x00-\x1f\x7f-\x9f\u2028]/);
+  });
+});
+
 describe('colour', () => {
   const coloured = (env: Readonly<Record<string, string>>, isTTY: boolean): boolean => {
     const { output, stderr } = keptOutput({ env, isTTY });

@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import type { App } from '../../../src/serve/app.ts';
 import { listenerOf, toRequest } from '../../../src/serve/node/listener.ts';
+import { Watch } from '../../../src/serve/node/watch.ts';
 
 const path = (url: string): string => new URL(toRequest({ url, rawHeaders: [] }).url).pathname;
 
@@ -38,7 +39,7 @@ it('the body of an answer that comes after its client has left is closed', async
   const request = new IncomingMessage(new Socket());
   Object.assign(request, { method: 'GET', url: '/nar/x.nar' });
   const response = new ServerResponse(request);
-  listenerOf(app)(request, response);
+  listenerOf(app, new Watch())(request, response);
   response.destroy();
   answer.resolve(new Response(new ReadableStream({ cancel: () => closed.resolve() })));
   await closed.promise;

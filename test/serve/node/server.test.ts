@@ -7,6 +7,7 @@ import { HttpClient } from '../../../src/http/node/client.ts';
 import { hashFromBytes } from '../../../src/nix/hash.ts';
 import type { ServerEvent, ServerOptions } from '../../../src/serve/node/server.ts';
 import { startServer } from '../../../src/serve/node/server.ts';
+import { parseTokens, Tokens } from '../../../src/serve/tokens.ts';
 import { PROMPT } from '../../../src/upstream/patience.ts';
 import { Upstream } from '../../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../../src/upstream/upstream-cache.ts';
@@ -55,9 +56,8 @@ describe('a connection', () => {
     const length = Number(/Content-Length: ([0-9]+)/.exec(head)?.[1]);
     client.send(request(path));
     const both = await client.until((text) => ends(2)(text) && text.length >= 2 * head.length + length);
-    expect(both.slice(head.length).replace(/Date: .*/, '')).toBe(
-      `${head.replace(/Date: .*/, '')}${reader.findNarInfoText(hashPart(1))}`,
-    );
+    const plain = (text: string): string => text.replaceAll(/(?:Date|X-Request-Id): .*/g, '');
+    expect(plain(both.slice(head.length))).toBe(`${plain(head)}${reader.findNarInfoText(hashPart(1))}`);
     client.send(request('/health'));
     expect(await client.until(ends(3))).toContain('HTTP/1.1 200 OK');
     client.socket.destroy();
@@ -398,9 +398,80 @@ it('a port that is taken is an error of usage', async () => {
   });
 });
 
-it('requests are reported when that is wanted', async () => {
-  const { get, events } = await start({ logRequests: true });
-  await (await get(`/${hashPart(1)}.narinfo`)).text();
-  const expected = { type: 'request', method: 'GET', path: `/${hashPart(1)}.narinfo`, status: 404, complete: true };
-  await expect.poll(() => events.at(-1)).toMatchObject(expected);
+describe('a request', () => {
+  it('is reported when that is wanted, with its id, its client and the name of its token', async () => {
+    const tokens = new Tokens(parseTokens('laptop read t', { name: 'x', scopes: [] }));
+    const { get, events } = await start({ logRequests: true, access: { tokens, isPrivate: true } });
+    const answer = await get(`/${hashPart(1)}.narinfo`, { headers: { authorization: 'Bearer t' } });
+    await answer.text();
+    await expect
+      .poll(() => events.at(-1))
+      .toMatchObject({
+        ...{ type: 'request', method: 'GET', path: `/${hashPart(1)}.narinfo`, status: 404, complete: true },
+        ...{ id: answer.headers.get('x-request-id'), client: '127.0.0.1', token: 'laptop', bytes: expect.any(Number) },
+      });
+    await (await get('/nix-cache-info')).text();
+    await expect.poll(() => events.at(-1)).toMatchObject({ status: 401, token: undefined });
+    expect(JSON.stringify(events)).not.toContain('Bearer');
+  });
+
+  it('has an id of its own, or that of its client where it is none to fear', async () => {
+    const { get, reader } = await start();
+    reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+    for (const path of [`/${hashPart(1)}.narinfo`, '/nowhere', '/_status']) {
+      const idOf = async (sent?: string): Promise<string> => {
+        const headers = sent === undefined ? {} : { 'x-request-id': sent };
+        return (await get(path, { headers })).headers.get('x-request-id') ?? '';
+      };
+      const ids = [
+        await idOf(),
+        await idOf(),
+        await idOf('a b'),
+        await idOf('x'.repeat(65)),
+        await idOf('"'),
+        await idOf(''),
+      ];
+      expect(new Set(ids).size).toBe(6);
+      for (const id of ids) expect(id).toMatch(/^[0-9a-f]{10}-[0-9a-z]+$/);
+      expect(await idOf('0191F3B2-4c7e-7d9a.b_c')).toBe('0191F3B2-4c7e-7d9a.b_c');
+    }
+  });
+});
+
+it('a monitor reads what went on, in the form of Prometheus', async () => {
+  const measure = { name: 'spool_bytes', help: 'Waits.', type: 'gauge', read: () => 7 } as const;
+  const odd = { ...measure, name: 'odd', read: () => [{ labels: { name: 'a"b\\c\nd' }, value: 1 }] } as const;
+  const { get, reader, server } = await start({ version: '1.2', measures: [measure, odd] });
+  reader.add({ baseName: baseName(1), nar: noise(100, 1) });
+  const path = `/${hashPart(1)}.narinfo`;
+  const sent = (await (await get(path)).text()).length;
+  for (const other of [path, '/nowhere', '/nowhere.ls']) await (await get(other)).text();
+  await (await get('/nar/x', { method: 'DELETE' })).text();
+  await (await get('/metrics')).text();
+  server.reload({ version: '1.3' });
+  const answer = await get('/metrics');
+  expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+  const text = await answer.text();
+  for (const line of [
+    '# TYPE nixcache_http_requests_total counter',
+    'nixcache_http_requests_total{route="narinfo",method="GET",status="200"} 2',
+    'nixcache_http_requests_total{route="other",method="GET",status="404"} 1',
+    'nixcache_http_requests_total{route="nar",method="other",status="404"} 1',
+    '# TYPE nixcache_http_request_duration_seconds histogram',
+    'nixcache_http_request_duration_seconds_bucket{route="narinfo",le="+Inf"} 2',
+    'nixcache_http_request_duration_seconds_count{route="narinfo"} 2',
+    'nixcache_narinfo_lookups_total{result="hit"} 2',
+    'nixcache_build_info{version="1.3"} 1',
+    'nixcache_index_entries 1',
+    'nixcache_index_refreshes_total{result="failed"} 0',
+    'nixcache_dropped_connections_total 0',
+    'nixcache_spool_bytes 7',
+    'nixcache_odd{name="a\\"b\\\\c\\nd"} 1',
+  ]) {
+    expect(text.split('\n')).toContain(line);
+  }
+  expect(Number(/^nixcache_http_response_bytes_total\{route="narinfo"\} (\d+)$/m.exec(text)?.[1])).toBeGreaterThan(
+    2 * sent,
+  );
+  expect(text).toMatch(/^process_resident_memory_bytes \d+$/m);
 });

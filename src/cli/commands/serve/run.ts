@@ -10,8 +10,10 @@ import { DEFAULT_DRAIN_MS, type ServerEvent, startServer } from '../../../serve/
 import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
+import type { Facts } from '../../ui/log-record.ts';
 import type { Output } from '../../ui/output.ts';
 import { optionsOf, Reloading } from './reload.ts';
+import { welcomeOf } from './welcome.ts';
 
 /**
  * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits:
@@ -35,6 +37,7 @@ export async function runServe(call: Call): Promise<void> {
   const { output, signal } = call.context;
   await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const settings = serveSettings(session.sources, session.cache.name);
+  if (settings.logFormat === 'json') output.logAsJson();
   const reloading = new Reloading(session, settings);
   const options = await optionsOf(session, settings);
   let asked = options.upstreams ?? [];
@@ -52,15 +55,16 @@ export async function runServe(call: Call): Promise<void> {
       ...options,
       signal,
       ...{ listen: settings.listen, port: settings.port, version: VERSION },
-      logRequests: output.level === 'verbose',
-      onEvent: (event) => tell(event, { output, reader, ...serving }),
+      logRequests: settings.logRequests || output.level === 'verbose',
+      onEvent: (event) => tell(event, { output, reader, ...serving, logRequests: settings.logRequests }),
     }),
     (running) => running.close(),
   );
   call.context.stopMs = DEFAULT_DRAIN_MS + STOP_MS;
   output.result({ url: server.url, cache: store.name }, () => server.url);
-  const upstreams = settings.upstreams.map(({ url }) => url).join(', ');
-  output.info(`serving ${store.name}${upstreams === '' ? '' : `, then ${upstreams}`}; Ctrl-C stops`);
+  const keys = options.publicKeys ?? [];
+  const welcome = { ...settings, url: server.url, isPrivate: options.access?.isPrivate === true, keys };
+  for (const { text, facts } of await welcomeOf(reader, welcome)) output.info(text, facts);
   reloading.begin((changed, { upstreams }) => {
     serving.hasUpstreams = upstreams.length > 0;
     server.reload(changed);
@@ -80,9 +84,18 @@ interface Serving {
   readonly output: Output;
   readonly reader: Pick<IndexReader, 'name' | 'status'>;
   readonly hasUpstreams: boolean;
+  /** Whether each request is told of to everyone, and not only to who wants to know more. */
+  readonly logRequests: boolean;
 }
 
-function tell(event: ServerEvent, { output, reader, hasUpstreams }: Serving): void {
+function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequests }: Serving): void {
+  const { type, ...known } = event;
+  const facts: Facts = { event: type, ...known };
+  const output = {
+    info: (text: string) => to.info(text, facts),
+    detail: (text: string) => to.detail(text, facts),
+    warn: (text: string) => to.warn(text, [], facts),
+  };
   const rest = hasUpstreams ? 'only what upstream caches have is served' : 'nothing is served';
   switch (event.type) {
     case 'listening':
@@ -123,9 +136,15 @@ function tell(event: ServerEvent, { output, reader, hasUpstreams }: Serving): vo
       output.warn(`${event.path}: ${event.error}`);
       break;
     case 'request':
-      output.detail(
-        `${event.method} ${event.path} ${event.status} ${event.durationMs.toFixed(1)} ms${event.complete ? '' : ', cut off'}`,
-      );
+      output[logRequests ? 'info' : 'detail'](requestLine(event));
       break;
   }
+}
+
+/** `GET /nix-cache-info 200 1.2 ms, 310 B to 127.0.0.1, token laptop (4a…-7)` */
+function requestLine(event: Extract<ServerEvent, { type: 'request' }>): string {
+  const { id, method, path, status, bytes, durationMs, complete, client, token } = event;
+  const [to, by] = [client && ` to ${client}`, token && `, token ${token}`].map((text) => text ?? '');
+  const cut = complete ? '' : ', cut off';
+  return `${method} ${path} ${status} ${durationMs.toFixed(1)} ms${cut}, ${formatBytes(bytes)}${to}${by} (${id})`;
 }

@@ -21,6 +21,28 @@ describe('serve', () => {
     expect(stderr).toContain(`serving ${cache.reference}; Ctrl-C stops`);
     expect(stderr).toMatch(/index: 4 entries, 2 new segments/);
     expect(stderr).toMatch(/GET \/0{32}\.narinfo 404 /);
+    expect(stderr).toContain(`\n  extra-substituters = ${url}\n`);
+  });
+
+  it('logs in JSON when that is wanted, whatever a client sends', async () => {
+    const env = { HOME: cache.home, NIXCACHE_CACHE: cache.reference, NIXCACHE_UPSTREAM: '' };
+    const args = ['serve', '--port', '0', '--log-format', 'json', '--log-requests'];
+    await using server = await startCli(args, { cwd: cache.home, env });
+    const headers = { 'x-request-id': 'mine-1' };
+    expect((await fetch(`${server.firstLine}/a%0ab?token=abc"}`, { headers })).headers.get('x-request-id')).toBe(
+      'mine-1',
+    );
+    server.signal('SIGTERM');
+    const { stderr } = await server.result;
+    const records = stderr
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(records).toContainEqual(expect.objectContaining({ event: 'index', entries: 4, level: 'info' }));
+    expect(records).toContainEqual(
+      expect.objectContaining({ event: 'request', id: 'mine-1', status: 404, method: 'GET', client: '127.0.0.1' }),
+    );
+    expect(stderr).not.toContain('abc');
   });
 
   it('listens though its registry says nothing, and ends when it is told to', async () => {

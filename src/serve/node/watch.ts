@@ -1,0 +1,82 @@
+/** Looks at each request and its answer: counts it, and tells of it where that is wanted. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Measure } from '../measure.ts';
+import { RequestStats, type Route, routeOf } from './request-stats.ts';
+
+/** What became of a request; of its token only the name is known. */
+export interface RequestSeen {
+  readonly id: string;
+  readonly method: string;
+  /** As it was sent: whatever the client wrote. */
+  readonly path: string;
+  readonly status: number;
+  /** That were sent, the head of the answer included. */
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly complete: boolean;
+  /** Address of the client; none on a unix socket. */
+  readonly client: string | undefined;
+  readonly token: string | undefined;
+}
+
+export interface WatchOptions {
+  readonly onRequest?: ((seen: RequestSeen) => void) | undefined;
+  /** Whose token an Authorization header shows. */
+  readonly nameOf?: ((authorization: string | undefined) => string | undefined) | undefined;
+}
+
+export class Watch {
+  readonly stats = new RequestStats();
+  readonly #options: WatchOptions;
+
+  constructor(options: WatchOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Whether each request is told of, and so has to be followed to its end. */
+  get isTelling(): boolean {
+    return this.#options.onRequest !== undefined;
+  }
+
+  /** Counts an answer that was made and sent at once. `sentBefore` are the bytes that its connection had sent until then. */
+  answered(
+    route: Route,
+    { method = '', socket }: IncomingMessage,
+    status: number,
+    sentBefore: number,
+    begunMs: number,
+  ): void {
+    const bytes = socket.bytesWritten - sentBefore;
+    this.stats.count(route, { method, status, bytes, durationMs: performance.now() - begunMs });
+  }
+
+  /** Counts and tells of a request when all is sent or its client has left. */
+  follow(request: IncomingMessage, response: ServerResponse, id: string, begunMs: number): void {
+    const { method = '', url: path = '', socket, headers } = request;
+    const sentBefore = socket.bytesWritten;
+    const client = socket.remoteAddress;
+    response.once('close', () => {
+      const { statusCode: status, writableFinished: complete } = response;
+      const answered = {
+        method,
+        status,
+        bytes: socket.bytesWritten - sentBefore,
+        durationMs: performance.now() - begunMs,
+      };
+      this.stats.count(routeOf(path), answered);
+      const token = this.#options.nameOf?.(headers.authorization);
+      this.#options.onRequest?.({ id, path, ...answered, complete, client, token });
+    });
+  }
+
+  readonly measures: readonly Measure[] = [
+    {
+      ...{ name: 'http_requests_total', type: 'counter', read: () => this.stats.answers() },
+      help: 'Requests that were answered, by what they asked for and how it ended.',
+    },
+    {
+      ...{ name: 'http_response_bytes_total', type: 'counter', read: () => this.stats.bytes() },
+      help: 'Bytes that were sent, heads of answers included.',
+    },
+  ];
+}
