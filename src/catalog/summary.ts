@@ -1,8 +1,7 @@
 /** What a cache holds, in a few numbers, and its roots by source and system. */
 
-import type { SegmentRecord } from '../cache/read/segment-record.ts';
+import { newestPublish } from '../cache/read/newest-publish.ts';
 import { type Root, rootKeyOfName } from '../cache-index/records.ts';
-import { parseTag } from '../cache-index/tags.ts';
 import type { ClosureSizes, EntryGraph, Sizes } from '../census/entry-graph.ts';
 import { nameMatcher } from '../name-glob.ts';
 import { rootMatcher } from '../nix/attr-path.ts';
@@ -33,7 +32,7 @@ export function summarise(catalog: Catalog, graph: EntryGraph): CatalogSummary {
     publicKeys: publicKeys.map(({ text }) => text),
     segments: view.live.segments.length,
     checkpoints: view.live.checkpoints.length,
-    newestPublish: newestPublish(catalog),
+    newestPublish: newestPublish(view, catalog.segments),
     signers: [...graph.signers]
       .map(([keyName, entries]) => ({ keyName, entries }))
       .sort((a, b) => b.entries - a.entries || (a.keyName < b.keyName ? -1 : 1)),
@@ -41,23 +40,6 @@ export function summarise(catalog: Catalog, graph: EntryGraph): CatalogSummary {
     pins: currentPins.length,
   };
 }
-
-/**
- * Roots carry their own time. Segments of a gc or a pin, which lists again what it keeps, are no publishes, nor are those
- * that a gc left as they were news.
- */
-function newestPublish({ view, segments, roots }: Catalog): Date | undefined {
-  const compacted = new Set(view.live.checkpoints.flatMap((tag) => view.checkpoints.get(tag)?.segments ?? []));
-  const times = [
-    ...segments.flatMap(({ tag, config }) =>
-      config.entryCount === 0 || compacted.has(tag) || isOfPin(config) ? [] : (parseTag(tag)?.time ?? []),
-    ),
-    ...roots.map(({ time }) => time * 1000),
-  ];
-  return times.length === 0 ? undefined : new Date(times.reduce((a, b) => Math.max(a, b)));
-}
-
-const isOfPin = ({ roots, pins }: SegmentRecord['config']): boolean => pins.length > 0 && roots.length === 0;
 
 export interface RootSummary {
   readonly name: string;

@@ -39,6 +39,8 @@ export interface CopyReport {
   readonly segments: { readonly whole: number; readonly written: number };
   /** Checkpoints taken over byte for byte. */
   readonly checkpoints: number;
+  /** How many of `copied` nobody has signed, the copy neither. */
+  readonly unsigned: number;
   /** Left out: nobody trusted signed them, they are damaged, or they refer to such. */
   readonly refused: readonly RefusedPath[];
   /** References that the source does not have; other caches may. */

@@ -25,6 +25,7 @@ import { allHashes, EntrySelection } from './entry-selection.ts';
 import { recordsNamed } from './named-records.ts';
 import type { Refusals } from './refusals.ts';
 import { entriesOf, planSegments, type SegmentPlan } from './segment-plan.ts';
+import { warnOfUnsigned } from './unsigned.ts';
 import { copyCheckpoint, copySegments, findWideSegments, type WholeOptions } from './whole-objects.ts';
 
 /** What of the source is copied. */
@@ -54,10 +55,11 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
   assertCache(view, source.name);
   const selection = new EntrySelection({ ...options, source: sourceReader, destination: reader });
   const selected = await select(options, view);
-  const { lacking, existed, absent } = selection.survey(selected?.hashParts);
+  const { lacking, existed, unsigned, absent } = selection.survey(selected?.hashParts);
   const { refusals } = selection;
   for (const refused of refusals.list) onEvent({ type: 'refused', ...refused });
   onEvent({ type: 'planned', ...lacking });
+  warnOfUnsigned(unsigned, options);
   const target = new Destination(options);
   const whole = dryRun ? NOTHING : await execute({ options, view, selection, target }, selected);
   return {
@@ -69,6 +71,7 @@ export async function copyReference(options: CopyReferenceOptions): Promise<Copy
     ...target.bytes(),
     segments: { whole: whole.segments, written: target.segments.length - whole.segments },
     checkpoints: whole.checkpoints,
+    unsigned,
     refused: refusals.list,
     absent,
   };

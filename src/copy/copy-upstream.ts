@@ -14,7 +14,6 @@ import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { isSameSigned } from '../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
-import { formatCount } from '../quantity.ts';
 import { listNarInfos } from '../upstream/directory-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { narFileOf } from '../upstream/upstream.ts';
@@ -23,6 +22,7 @@ import { type WalkedClosure, walkClosure } from './closure-walk.ts';
 import type { CopyOptions, CopyReport } from './copy-options.ts';
 import { assertSameStoreDir, Destination, isAsWanted, isTrusted, UNTRUSTED, withSignatures } from './destination.ts';
 import { Refusals } from './refusals.ts';
+import { isUnsigned, warnOfUnsigned } from './unsigned.ts';
 
 export interface CopyUpstreamOptions extends CopyOptions {
   /** Made for the store directory `storeDir`. */
@@ -51,7 +51,8 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
   for (const each of refusals.list) onEvent({ type: 'refused', ...each });
   const bytes = wanted.reduce((sum, { fileSize, narSize }) => sum + (fileSize ?? narSize), 0);
   onEvent({ type: 'planned', paths: wanted.length, bytes });
-  warnOfUnsigned(wanted, options);
+  const unsigned = wanted.filter((info) => isUnsigned(info, options)).length;
+  warnOfUnsigned(unsigned, options);
   const target = new Destination(options);
   let copied = { paths: wanted.length, bytes };
   if (!dryRun) {
@@ -70,20 +71,10 @@ export async function copyUpstream(options: CopyUpstreamOptions): Promise<CopyRe
     ...target.bytes(),
     segments: { whole: 0, written: target.segments.length },
     checkpoints: 0,
+    unsigned,
     refused: refusals.list,
     absent: closure.absent.size,
   };
-}
-
-function warnOfUnsigned(wanted: readonly NarInfo[], { keys, onEvent }: CopyUpstreamOptions): void {
-  const unsigned = keys.length > 0 ? [] : wanted.filter(({ sigs }) => sigs.length === 0);
-  if (unsigned.length === 0) return;
-  onEvent({
-    type: 'warning',
-    message:
-      `${formatCount(unsigned.length, 'path has', 'paths have')} no signature, and none is made without a key: Nix clients refuse them ` +
-      'unless they set require-sigs = false; sign them with --key-file FILE',
-  });
 }
 
 interface Selected {
@@ -152,7 +143,7 @@ async function transfer(
   target: Destination,
 ): Promise<CopyReport['copied']> {
   const { source, destination: store, reader, storeDir, keys, jobs, signal, onEvent } = options;
-  await using spool = await DiskSpool.open(store);
+  await using spool = new DiskSpool(store);
   await using writer = target.writer(storeDir, {
     spool,
     onLeftOut: ({ path, reason }) => {

@@ -10,6 +10,7 @@ import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { isAsWanted, isTrusted, UNTRUSTED } from './destination.ts';
 import { Refusals } from './refusals.ts';
 import { entriesOf } from './segment-plan.ts';
+import { isUnsigned } from './unsigned.ts';
 
 export interface EntrySelectionOptions {
   readonly source: IndexReader;
@@ -32,6 +33,8 @@ export interface Survey {
   /** What the destination does not have; bytes of compressed NARs. */
   readonly lacking: { readonly paths: number; readonly bytes: number };
   readonly existed: number;
+  /** How many of what is lacking nobody has signed once it is copied. */
+  readonly unsigned: number;
   /** References that the source does not have. */
   readonly absent: number;
 }
@@ -52,6 +55,7 @@ export class EntrySelection {
     let paths = 0;
     let bytes = 0;
     let existed = 0;
+    let unsigned = 0;
     for (const entry of this.#surveyed(roots, absent)) {
       const hashPart = hashPartOf(entry.narInfo.path);
       if (destination.has(hashPart)) {
@@ -59,10 +63,11 @@ export class EntrySelection {
         existed++;
       } else if (!this.#refuse(entry)) {
         paths++;
+        if (isUnsigned(entry.narInfo, this.#options)) unsigned++;
         bytes += entry.narInfo.fileSize;
       }
     }
-    return { lacking: { paths, bytes }, existed, absent: absent.size };
+    return { lacking: { paths, bytes }, existed, unsigned, absent: absent.size };
   }
 
   /** References first, but where nothing can be refused and everything is asked for: a walk remembers every path. */

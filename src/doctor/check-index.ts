@@ -1,7 +1,7 @@
 /** What the cache says it has: readable, recent, and signed by keys that are known. */
 import type { IndexReader } from '../cache/read/index-reader.ts';
+import { fetchNewestPublish } from '../cache/read/newest-publish.ts';
 import { FORMAT_VERSION } from '../cache-index/media-types.ts';
-import { parseTag } from '../cache-index/tags.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { findSigner, type PublicKey, sortPublicKeys } from '../nix/signature.ts';
 import { formatCount } from '../quantity.ts';
@@ -48,7 +48,7 @@ export async function checkIndex(options: IndexCheckOptions): Promise<IndexFindi
     ...{ reader, publicKeys },
     findings: [
       judgeIndex(reader, malformed),
-      judgeAge(reader, options.now()),
+      await judgeAge(reader, options),
       key,
       judgeSignatures(reader, publicKeys),
     ],
@@ -92,16 +92,26 @@ const DAY_MS = 24 * HOUR_MS;
 const MAX_AGE_MS = 30 * DAY_MS;
 const MAX_FUTURE_MS = 10 * 60 * 1000;
 
-/** By the newest segment's name; gc gives those it writes the time of what they stand for. */
-function judgeAge(reader: IndexReader, now: Date): Finding {
-  const newest = reader.view?.live.segments.at(-1);
-  const time = newest === undefined ? undefined : parseTag(newest)?.time;
-  if (time === undefined) return warning('age', 'nothing was published yet', 'nixcache publish');
-  const ageMs = now.getTime() - time;
+async function judgeAge(
+  { store, view }: IndexReader,
+  { now, signal: until }: Pick<IndexCheckOptions, 'now' | 'signal'>,
+): Promise<Finding> {
+  if (!view) throw new Error('the reader was never refreshed');
+  let newest: Date | undefined;
+  try {
+    newest = await within(INDEX_TIMEOUT_MS, 'look for the newest publish', until, (signal) =>
+      fetchNewestPublish(view, { store, signal }),
+    );
+  } catch (error) {
+    if (!isNixcacheError(error)) throw error;
+    return problem('age', messageOf(error), adviceFor(error, true));
+  }
+  if (newest === undefined) return warning('age', 'nothing was published yet', 'nixcache publish');
+  const ageMs = now().getTime() - newest.getTime();
   if (ageMs < -MAX_FUTURE_MS) {
     return warning(
       'age',
-      `the newest publish is of ${new Date(time).toISOString()}: a publisher's clock is wrong`,
+      `the newest publish is of ${newest.toISOString()}: a publisher's clock is wrong`,
       'set its clock',
     );
   }

@@ -19,7 +19,7 @@ import { narFileOf } from '../upstream/upstream.ts';
 export interface LocalNarsOptions {
   readonly store: ContentStore;
   readonly pool: NarRunner;
-  readonly spool: Spool & { readonly directory: string };
+  readonly spool: Spool & { readonly directory: () => Promise<string> };
   readonly compression: Compression;
   readonly keys: readonly SecretKey[];
   readonly contentPath: (info: PathInfo) => string;
@@ -48,7 +48,7 @@ export function localNar(info: PathInfo, options: LocalNarsOptions): IncomingPat
   const take = async (): Promise<TakenPath> => {
     const job = {
       ...{ contentPath: contentPath(info), storePath: info.path, narHash: info.narHash, narSize: info.narSize },
-      ...{ compression, spoolDirectory: spool.directory, partBytes: partBytesFor(info.narSize) },
+      ...{ compression, spoolDirectory: await spool.directory(), partBytes: partBytesFor(info.narSize) },
       maxInlineBytes: canAdoptFiles(store) ? MAX_PACKED_BYTES : MAX_HELD_BYTES,
     };
     const nar = await pool.run(job, onRead).catch(async (error: unknown) => {

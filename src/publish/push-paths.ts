@@ -100,7 +100,7 @@ export async function pushPaths(options: PushPathsOptions): Promise<PushOutcome>
   const workers = options.workers ?? defaultWorkers();
   const pool = options.pool ?? new NarPool(workers);
   using stop = new StagedStop({ signal, limits, onStop: () => void pool.close() });
-  await using spool = options.spool ?? (await DiskSpool.open(store));
+  await using spool = options.spool ?? new DiskSpool(store);
   await using writer = new CacheWriter({
     ...options,
     ...stop.signals,

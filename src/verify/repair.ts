@@ -86,7 +86,7 @@ async function write(
   const { blocked } = plan;
   const nothing = { restored: [], dropped: [], checkpoint: undefined, blocked };
   if (blocked !== undefined) return nothing;
-  await using spool = await DiskSpool.open(store);
+  await using spool = new DiskSpool(store);
   let rewritten = plan.rewrite;
   await using writer = new CacheWriter({
     ...{ store, spool, isSalted: true, storeDir: inspection.storeDir, creator: options.creator },

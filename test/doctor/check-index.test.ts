@@ -5,8 +5,8 @@ import type { Finding } from '../../src/doctor/finding.ts';
 import { problem } from '../../src/doctor/finding.ts';
 import { NixcacheError } from '../../src/errors.ts';
 import { parsePublicKey } from '../../src/nix/signature.ts';
-import { CacheBuilder } from '../support/cache-builder.ts';
-import { day } from '../support/gc-runs.ts';
+import { baseNameFor, CacheBuilder } from '../support/cache-builder.ts';
+import { DAY_SECONDS, day, gcAt } from '../support/gc-runs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { cacheOf, ours, theirs } from './signed-cache.ts';
 
@@ -76,6 +76,16 @@ describe('the doctor, of the index', () => {
   ])('minds the age of the newest publish on %s', async (now, verdict, message) => {
     const found = await examine(await cacheOf('well', []), { now: () => now });
     expect(found['age']).toMatchObject({ verdict, message: expect.stringContaining(message) });
+  });
+
+  it('takes neither a pin nor a gc, which list again what they keep, for a publish', async () => {
+    const store = await cacheOf('well', []);
+    const pins = [{ name: 'kept', path: baseNameFor('a'), time: day(30).getTime() / 1000 }];
+    await new CacheBuilder(store).publish({ at: day(30), asserted: ['a'], pins });
+    const age = async () => (await examine(store, { now: () => day(40) }))['age'];
+    expect(await age()).toMatchObject({ verdict: 'warning', message: 'nothing was published for 38 days' });
+    await gcAt(store, day(40), { retainSeconds: 60 * DAY_SECONDS });
+    expect(await age()).toMatchObject({ verdict: 'warning', message: 'nothing was published for 38 days' });
   });
 
   it('says when the format is newer, and what to do', async () => {

@@ -30,6 +30,6 @@ export async function cacheOf(
   const blobs = decodeImageManifest(manifest?.bytes ?? Buffer.alloc(0), tag).layers.slice(1);
   const now = day(1);
   await commitSegment(store, encodeSegment({ entries, blobs, storeDir: '/nix/store', creator: 'test', now }), {});
-  await new CacheBuilder(store).publish({ at: day(2), publicKeys: keys });
+  await new CacheBuilder(store).publish({ at: day(2), roots: ['a'], publicKeys: keys });
   return store;
 }

@@ -97,8 +97,8 @@ export const modelPool: NarRunner = {
 
 /** In the place of a disk: the model's NARs stay in memory. */
 export const modelSpool = {
-  directory: '/nonexistent',
-  open: () => noFiles(),
+  directory: async () => '/nonexistent',
+  open: async () => noFiles(),
   send: async () => noFiles(),
   [Symbol.asyncDispose]: async () => undefined,
 };

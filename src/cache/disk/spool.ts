@@ -14,25 +14,24 @@ const PREFIX = 'nixcache-spool-';
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 const READ_CHUNK_BYTES = 256 * 1024;
 
+/** Its directory is made when it is first needed, for a layout that is not there yet is made with it. */
 export class DiskSpool implements Spool, AsyncDisposable {
-  /** For workers that write files of their own. */
-  readonly directory: string;
+  readonly #store: ContentStore;
+  #directory: Promise<string> | undefined;
 
-  private constructor(directory: string) {
-    this.directory = directory;
+  /** For what goes to `store`. */
+  constructor(store: ContentStore) {
+    this.#store = store;
   }
 
-  /** @throws {NixcacheError} ERR_IO */
-  static async open(store: ContentStore): Promise<DiskSpool> {
-    // What a killed run leaves in a layout, a sweep of it removes.
-    const parent = canAdoptFiles(store) ? await store.ingestDirectory() : undefined;
-    const directory = await makeTemporaryDirectory(PREFIX, 'compressed NARs', parent);
-    if (parent === undefined) await removeAbandoned(directory);
-    return new DiskSpool(directory);
+  /** For workers that write files of their own. @throws {NixcacheError} ERR_IO */
+  directory(): Promise<string> {
+    this.#directory ??= makeDirectoryFor(this.#store);
+    return this.#directory;
   }
 
-  open(limits: PartLimits): NarSink {
-    return new PartWriter({ ...limits, spoolDirectory: this.directory });
+  async open(limits: PartLimits): Promise<NarSink> {
+    return new PartWriter({ ...limits, spoolDirectory: await this.directory() });
   }
 
   async send(
@@ -53,9 +52,18 @@ export class DiskSpool implements Spool, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const directory = await this.#directory?.catch(() => undefined); // told to who asked for it
     // What cannot be removed now is, as what a killed run leaves, removed later.
-    await rm(this.directory, { recursive: true, force: true }).catch(() => undefined);
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true }).catch(() => undefined);
   }
+}
+
+async function makeDirectoryFor(store: ContentStore): Promise<string> {
+  // What a killed run leaves in a layout, a sweep of it removes.
+  const parent = canAdoptFiles(store) ? await store.ingestDirectory() : undefined;
+  const directory = await makeTemporaryDirectory(PREFIX, 'compressed NARs', parent);
+  if (parent === undefined) await removeAbandoned(directory);
+  return directory;
 }
 
 const openPart = (file: string): Promise<FileHandle> =>

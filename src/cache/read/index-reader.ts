@@ -79,6 +79,11 @@ export class IndexReader implements CacheReader {
     return reader;
   }
 
+  /** What it reads. */
+  get store(): ReadOnlyStore {
+    return this.#store;
+  }
+
   get storeDir(): string {
     return this.#entries.storeDir;
   }

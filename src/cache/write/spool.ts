@@ -5,7 +5,7 @@ import type { ContentStore, PushResult } from '../../oci/content-store.ts';
 
 export interface Spool {
   /** Takes one compressed NAR as it comes. */
-  open(limits: PartLimits): NarSink;
+  open(limits: PartLimits): Promise<NarSink>;
   /** Stores `part` as a blob of type `mediaType`; afterwards it is gone from here, whether that worked or not. */
   send(part: NarPart, mediaType: string, store: ContentStore, options: CallOptions): Promise<PushResult>;
 }

@@ -70,9 +70,10 @@ async function takeOnce(
   }
   const body = await source.open({ signal });
   if (!body) throw mismatch(`${source.name} has no ${source.url}`);
-  const output = spool.open({
-    maxInlineBytes: MAX_PACKED_BYTES,
-    partBytes: partBytes ?? partBytesFor(wanted.narSize),
+  const limits = { maxInlineBytes: MAX_PACKED_BYTES, partBytes: partBytes ?? partBytesFor(wanted.narSize) };
+  const output = await spool.open(limits).catch((error: unknown) => {
+    body.destroy();
+    throw error;
   });
   try {
     const nar = atMost(decompress(kept(body, wanted, output), source.compression), wanted.narSize);

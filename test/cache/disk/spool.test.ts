@@ -20,9 +20,9 @@ describe('a spool in TMPDIR', () => {
 
   it('is gone with all that is in it when it is closed', async () => {
     {
-      await using spool = await DiskSpool.open(new MemoryStore());
-      expect(dirname(spool.directory)).toBe(directory);
-      await writeFile(join(spool.directory, 'nar'), 'bytes');
+      await using spool = new DiskSpool(new MemoryStore());
+      expect(dirname(await spool.directory())).toBe(directory);
+      await writeFile(join(await spool.directory(), 'nar'), 'bytes');
     }
     expect(await readdir(directory)).toEqual([]);
   });
@@ -35,14 +35,16 @@ describe('a spool in TMPDIR', () => {
       const time = new Date(Date.now() - hours * 3600 * 1000);
       await utimes(join(directory, name), time, time);
     }
-    await using spool = await DiskSpool.open(new MemoryStore());
-    const names = (await readdir(directory)).filter((name) => join(directory, name) !== spool.directory);
+    await using spool = new DiskSpool(new MemoryStore());
+    const own = await spool.directory();
+    const names = (await readdir(directory)).filter((name) => join(directory, name) !== own);
     expect(names.sort()).toEqual(['nixcache-else', 'nixcache-spool-young', 'other']);
   });
 
   it('that cannot be made is an error that names the place', async () => {
     process.env['TMPDIR'] = join(directory, 'not-there');
-    await expect(DiskSpool.open(new MemoryStore())).rejects.toMatchObject({
+    await using spool = new DiskSpool(new MemoryStore());
+    await expect(spool.directory()).rejects.toMatchObject({
       code: 'ERR_IO',
       message: expect.stringContaining('not-there'),
     });
@@ -52,10 +54,10 @@ describe('a spool in TMPDIR', () => {
 it('the spool of a layout lies on its disk, and nothing of it stays', async () => {
   const path = join(await tempDir(), 'cache');
   {
-    await using spool = await DiskSpool.open(await LayoutStore.open(path, { create: true }));
-    expect(dirname(spool.directory)).toBe(join(path, '.ingest'));
+    await using spool = new DiskSpool(await LayoutStore.open(path, { create: true }));
+    expect(dirname(await spool.directory())).toBe(join(path, '.ingest'));
     // What a thread that was ended in the middle of it leaves.
-    await writeFile(join(spool.directory, 'half'), 'bytes');
+    await writeFile(join(await spool.directory(), 'half'), 'bytes');
   }
   expect(await readdir(join(path, '.ingest'))).toEqual([]);
 });
