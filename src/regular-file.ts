@@ -90,6 +90,18 @@ export async function readRegular(path: string, options: ReadRegularOptions): Pr
   }
 }
 
+/** 16 MiB: some 100 times what files that people write have. */
+const MAX_TEXT_BYTES = 16 * 1024 * 1024;
+
+/** What stands in a file that one can do without: undefined when it is not there, or is nothing that can be read to its end. */
+export async function readIfAny(path: string): Promise<string | undefined> {
+  try {
+    return (await readRegular(path, { links: 'followed', maxBytes: MAX_TEXT_BYTES })).toString('utf8');
+  } catch {
+    return undefined;
+  }
+}
+
 export interface ReadNamedOptions extends CallOptions {
   /** A longer file is refused. */
   readonly maxBytes: number;

@@ -1,7 +1,7 @@
-import { symlink, writeFile } from 'node:fs/promises';
+import { open, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { readRegular, readRegularSync } from '../src/regular-file.ts';
+import { readIfAny, readRegular, readRegularSync } from '../src/regular-file.ts';
 import { ODD_KINDS, placeOddFile } from './support/odd-files.ts';
 import { tempDir } from './support/temp-dir.ts';
 
@@ -35,6 +35,19 @@ it('reads files that say that they are empty and are not, and holds them to the 
   const text = await readRegular('/proc/self/status', { links: 'refused', maxBytes: 1024 * 1024 });
   expect(text.toString()).toContain('Pid:');
   await expect(readRegular('/proc/self/status', { links: 'refused', maxBytes: 10 })).rejects.toThrow('longer than 10');
+});
+
+it('gives nothing of what one can do without where there is nothing to be read to its end', async () => {
+  const path = join(await tempDir(), 'file');
+  for (const kind of ODD_KINDS) {
+    await placeOddFile(path, kind);
+    expect([kind, await readIfAny(path)]).toEqual([kind, undefined]);
+  }
+  const huge = join(await tempDir(), 'huge');
+  await using handle = await open(huge, 'w');
+  await handle.truncate(5 * 1024 ** 3);
+  expect(await readIfAny(huge)).toBeUndefined();
+  expect(await readIfAny('/etc/group')).toContain('root');
 });
 
 it('leaves it to the caller what absence means', async () => {

@@ -6,6 +6,7 @@ import { TWO_WORD_FLAGS } from '../config/publish-settings.ts';
 import { suggest } from '../config/suggestion.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
+import { ioError } from '../io-error.ts';
 import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
 import { eraseSecrets } from './environment-block.ts';
@@ -184,7 +185,7 @@ function isTerminalGone(): boolean {
 function endQuietlyWithoutReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.done);
-    throw error;
+    throw ioError('write the result to', 'standard output', error, 'send it elsewhere');
   });
   process.stderr.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;

@@ -4,7 +4,7 @@ import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
 import { parseDuration } from './quantities.ts';
-import { type Given, given, NO_CONFIG, read, type Setting, type SettingTable, type Sources } from './setting.ts';
+import { type Given, given, read, type Setting, type SettingTable, type Sources } from './setting.ts';
 import { integer, TEXT, TEXTS, TTL } from './setting-types.ts';
 
 export interface UpstreamSetting extends UpstreamCache {
@@ -27,13 +27,13 @@ type UpstreamTable = Readonly<
 
 /**
  * The upstreams, in the order they are listed. `--upstream` and NIXCACHE_UPSTREAM name them by URL; what the config
- * file says about such a URL goes with it. NIXCACHE_UPSTREAM set to nothing means no upstream, as `--no-upstream`.
+ * file says about such a URL goes with it. The word `none` alone means no upstream, as `--no-upstream`.
  *
  * @throws {NixcacheError} ERR_USAGE
  */
 export const UPSTREAMS = {
   ...{ type: TEXTS, flag: '--upstream <url>', env: 'NIXCACHE_UPSTREAM', key: 'upstreams', resolve: resolveUpstreams },
-  note: `none where that is set to nothing; default: ${CACHE_NIXOS_ORG}`,
+  note: `none: no cache; default: ${CACHE_NIXOS_ORG}`,
 } as const satisfies Setting;
 
 export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {
@@ -47,10 +47,9 @@ export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {
   }
   if (flags['upstream'] === false) return [];
   const described = (tables ?? []).map((table, index) => fromTable(sources, table, index));
-  const urls =
-    given(UPSTREAMS, { ...sources, config: NO_CONFIG }) ?? emptyVariable(sources) ?? given(UPSTREAMS, sources);
+  const urls = given(UPSTREAMS, sources);
   if (urls === undefined) return tables === undefined ? [plain(CACHE_NIXOS_ORG)] : unique(described);
-  const named = read(urls, (list) => TEXTS.read(list, sources).map(plain));
+  const named = read(urls, (list) => urlsIn(TEXTS.read(list, sources)).map(plain));
   return unique(
     named.map((bare) => {
       const table = described.find(({ url }) => url === bare.url);
@@ -59,9 +58,14 @@ export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {
   );
 }
 
-/** Set to nothing, which is not the same as not being set. */
-const emptyVariable = ({ env }: Sources): Given | undefined =>
-  env[UPSTREAMS.env] === undefined ? undefined : { value: [], from: UPSTREAMS.env };
+const NONE = 'none';
+
+/** @throws {NixcacheError} ERR_USAGE where there are both none and some */
+function urlsIn(texts: readonly string[]): readonly string[] {
+  if (!texts.includes(NONE)) return texts;
+  if (texts.every((text) => text === NONE)) return [];
+  throw new NixcacheError('ERR_USAGE', `'${NONE}' stands beside a URL; keep one of them`);
+}
 
 const plain = (url: string): UpstreamSetting => ({ ...parseUpstream(url), proxy: undefined });
 

@@ -3,9 +3,9 @@
  * A Nix from a distribution's package, or in a container, may come without them. NixOS/nix src/libstore/lock.cc
  * (SimpleUserLock), src/libstore/local-store.cc.
  */
-import { readFile } from 'node:fs/promises';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
+import { readIfAny } from '../regular-file.ts';
 import type { NixCommand, NixSettings } from './nix-command.ts';
 
 export interface BuildUsers {
@@ -71,4 +71,4 @@ async function getent(command: NixCommand, args: readonly string[], options: Cal
 
 /** On macOS it is there, and has not the accounts. */
 const readIfThere = (file: string): Promise<string | undefined> =>
-  process.platform === 'darwin' ? Promise.resolve(undefined) : readFile(file, 'utf8').catch(() => undefined);
+  process.platform === 'darwin' ? Promise.resolve(undefined) : readIfAny(file);

@@ -3,10 +3,10 @@
  * reads them of the flake that is asked for, which here is a wrapper, and nix-store knows no flakes: so they are read out and
  * handed to both. NixOS/nix src/libflake/flake/config.cc
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
+import { readIfAny } from '../regular-file.ts';
 import { type EvaluationFlags, FlakeEvaluator } from './flake-evaluator.ts';
 import type { FlakeSource } from './flake-source.ts';
 import type { NixCommand, NixSetting } from './nix-command.ts';
@@ -66,7 +66,7 @@ async function readFlakeConfig(
 /** An evaluation costs a moment, and few flakes have any. */
 async function mentionsConfig({ path, directory = '' }: FlakeSource): Promise<boolean> {
   if (path === undefined) return true;
-  const text = await readFile(join(path, directory, 'flake.nix'), 'utf8').catch(() => undefined);
+  const text = await readIfAny(join(path, directory, 'flake.nix'));
   return text === undefined || text.includes('nixConfig'); // a store elsewhere cannot be looked into
 }
 

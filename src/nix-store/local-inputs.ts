@@ -1,10 +1,7 @@
 /** The inputs of a flake that lie on this machine: Nix copies them to its store as it copies the flake. */
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-
-/** Far above what Nix writes for a thousand inputs. */
-const MAX_BYTES = 16 * 1024 * 1024;
+import { readIfAny } from '../regular-file.ts';
 
 const Reference = z.object({
   type: z.optional(z.string()),
@@ -22,7 +19,7 @@ const Lock = z.object({
  */
 export async function localInputs(directory: string): Promise<readonly string[]> {
   const [expression, lock] = await Promise.all(
-    ['flake.nix', 'flake.lock'].map((name) => textOf(join(directory, name))),
+    ['flake.nix', 'flake.lock'].map((name) => readIfAny(join(directory, name))),
   );
   return [...new Set([...inExpression(expression ?? ''), ...inLock(lock ?? '')])];
 }
@@ -44,15 +41,6 @@ function inLock(text: string): readonly string[] {
 }
 
 const byPath = (path: string): string => `path:${encodeURI(path).replaceAll(/[?#]/g, encodeURIComponent)}`;
-
-async function textOf(file: string): Promise<string> {
-  try {
-    const stats = await stat(file);
-    return stats.isFile() && stats.size <= MAX_BYTES ? await readFile(file, 'utf8') : '';
-  } catch {
-    return '';
-  }
-}
 
 function parse(text: string): unknown {
   try {

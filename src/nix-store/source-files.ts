@@ -3,11 +3,12 @@
  * commit that is asked for holds; elsewhere, all that lies there.
  */
 import { type Dirent, readdirSync } from 'node:fs';
-import { readdir, readFile, realpath } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortReason, type CallOptions } from '../call-options.ts';
 import { isNixcacheError } from '../errors.ts';
+import { readIfAny } from '../regular-file.ts';
 import type { NixCommand } from './nix-command.ts';
 
 export interface LocalSource {
@@ -65,7 +66,7 @@ function unescapeUrl(path: string): string {
 
 /** Since Nix 2.27 a flake can say `inputs.self.submodules = true` of itself. */
 async function asksForSubmodules(start: string, parameters: URLSearchParams): Promise<boolean> {
-  const flake = await readFile(join(start, parameters.get('dir') ?? '', 'flake.nix'), 'utf8').catch(() => '');
+  const flake = (await readIfAny(join(start, parameters.get('dir') ?? '', 'flake.nix'))) ?? '';
   return /\bsubmodules\s*=\s*true\b/.test(flake);
 }
 

@@ -2,10 +2,10 @@
  * Whether Nix's daemon trusts this user. It ignores substituters and keys that anyone else names, in silence as far as a
  * build is concerned. NixOS/nix src/nix/ping-store.cc, src/libstore/daemon.cc, src/nix-daemon (trusted-users).
  */
-import { readFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import * as z from 'zod/mini';
 import type { CallOptions } from '../call-options.ts';
+import { readIfAny } from '../regular-file.ts';
 import type { NixCommand, NixSettings } from './nix-command.ts';
 
 export interface Trust {
@@ -57,7 +57,7 @@ function userName(): string {
 
 async function groupNames(): Promise<readonly string[]> {
   const own = new Set((process.getgroups?.() ?? []).map(String));
-  const text = await readFile('/etc/group', 'utf8').catch(() => '');
+  const text = (await readIfAny('/etc/group')) ?? '';
   return text
     .split('\n')
     .map((line) => line.split(':'))

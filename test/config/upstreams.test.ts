@@ -30,7 +30,19 @@ describe('the upstreams are', () => {
       { env: { NIXCACHE_UPSTREAM: ' https://a  https://b ' }, config: 'upstreams = ["https://c"]' },
       ['https://a', 'https://b'],
     ],
-    ['none when NIXCACHE_UPSTREAM is set to nothing', { env: { NIXCACHE_UPSTREAM: '' } }, []],
+    [
+      'none when NIXCACHE_UPSTREAM says so',
+      { env: { NIXCACHE_UPSTREAM: 'none' }, config: 'upstreams = ["https://c"]' },
+      [],
+    ],
+    ['none when the flag says so', { flags: { upstream: ['none'] }, env: { NIXCACHE_UPSTREAM: 'https://c' } }, []],
+    ['none when the list says so', { config: 'upstreams = ["none"]' }, []],
+    ['the default when NIXCACHE_UPSTREAM is empty', { env: { NIXCACHE_UPSTREAM: '' } }, ['https://cache.nixos.org']],
+    [
+      'those of the list when NIXCACHE_UPSTREAM is empty',
+      { env: { NIXCACHE_UPSTREAM: ' ' }, config: 'upstreams = ["https://c"]' },
+      ['https://c'],
+    ],
     ['those of the list', { config: 'upstreams = ["https://a", "file:///b"]' }, ['https://a', 'file:///b']],
     ['none when the list is empty', { config: 'upstreams = []' }, []],
     ['those of the tables', { config: TABLES }, ['https://a.example', 'https://b.example']],
@@ -59,6 +71,11 @@ describe('a wrong upstream is told with where it came from', () => {
       'a URL of another kind',
       { flags: { upstream: ['s3://bucket'] } },
       /^--upstream: upstream s3:\/\/bucket: use https/,
+    ],
+    [
+      'none beside some',
+      { env: { NIXCACHE_UPSTREAM: 'none https://c' } },
+      /^NIXCACHE_UPSTREAM: 'none' stands beside a URL/,
     ],
     [
       'no URL',

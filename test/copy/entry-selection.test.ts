@@ -49,9 +49,14 @@ describe('a survey', () => {
     const { selection, source } = await select({ destination: await cacheOf(['libc']) });
     const sizeOf = (name: string): number => source.findEntry(hashPartFor(name))?.narInfo.fileSize ?? 0;
     const bytes = sizeOf('app') + sizeOf('lib');
-    expect(selection.survey([hashPartFor('app')])).toEqual({ lacking: { paths: 2, bytes }, existed: 1, absent: 1 });
+    expect(selection.survey([hashPartFor('app')])).toEqual({
+      lacking: { paths: 2, bytes },
+      existed: 1,
+      unsigned: 2,
+      absent: 1,
+    });
     expect(selection.survey(undefined)).toEqual({
-      ...{ lacking: { paths: 3, bytes: bytes + sizeOf('doc') }, existed: 1, absent: 1 },
+      ...{ lacking: { paths: 3, bytes: bytes + sizeOf('doc') }, existed: 1, unsigned: 3, absent: 1 },
     });
     expect(selection.refusals.list).toEqual([]);
   });

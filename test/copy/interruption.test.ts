@@ -73,7 +73,8 @@ async function cutOff(
     await assertSegmentsReachable(held.store);
     const before = new Set(held.store.blobs.keys());
     const again = await copyBetween(source, held.store);
-    expect(again.events.filter((event) => event.type === 'warning')).toEqual([]);
+    const warnings = again.events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
+    expect(warnings.filter((message) => !message.includes('no signature'))).toEqual([]);
     expect(await namesIn(held.store)).toEqual(ALL);
     const sent = again.events.flatMap((event) => (event.type === 'uploaded' && !event.existed ? [event.bytes] : []));
     const added = [...held.store.blobs].filter(([digest]) => !before.has(digest)).map(([, bytes]) => bytes.length);

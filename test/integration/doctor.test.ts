@@ -29,7 +29,7 @@ afterAll(async () => {
 const nixcache = (args: readonly string[], repository: string): Promise<CliResult> =>
   runCli(args, {
     cwd: nix.dir,
-    env: { ...nix.env, NIXCACHE_CACHE: `${registry.host}/${repository}`, NIXCACHE_UPSTREAM: '' },
+    env: { ...nix.env, NIXCACHE_CACHE: `${registry.host}/${repository}`, NIXCACHE_UPSTREAM: 'none' },
   });
 
 const open = (repository: string): RemoteRepository =>
@@ -59,7 +59,7 @@ describe('doctor with docker-registry', () => {
       ...{ at: new Date(), paths: ['a'], roots: ['a'] },
       publicKeys: ['test-1:ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY='],
     });
-    const env = { ...nix.env, NIXCACHE_UPSTREAM: '' };
+    const env = { ...nix.env, NIXCACHE_UPSTREAM: 'none' };
     const args = ['serve', '--from', `${registry.host}/team/cache`, '--port', '0'];
     await using proxy = await startCli(args, { cwd: nix.dir, env });
     const port = new URL(proxy.firstLine).port;

@@ -50,7 +50,7 @@ export function smallCache(): SmallCache {
     nixcache: (args, env) =>
       runCli(args, {
         cwd: home,
-        env: { HOME: home, NIXCACHE_CACHE: referenceIn(home), NIXCACHE_UPSTREAM: '', ...env },
+        env: { HOME: home, NIXCACHE_CACHE: referenceIn(home), NIXCACHE_UPSTREAM: 'none', ...env },
       }),
   };
 }

@@ -35,7 +35,7 @@ it('sends no byte of a damaged piece of a large NAR', async () => {
   const [extent] = entry?.nar ?? [];
   if (entry === undefined || extent === undefined) throw new Error('large is not there');
   const { url: narUrl, fileSize } = entry.narInfo;
-  const env = { HOME: home, NIXCACHE_CACHE: `oci:${join(home, 'cache')}`, NIXCACHE_UPSTREAM: '' };
+  const env = { HOME: home, NIXCACHE_CACHE: `oci:${join(home, 'cache')}`, NIXCACHE_UPSTREAM: 'none' };
   await using server = await startCli(['serve', '--port', '0', '--json'], { cwd: home, env });
   const { url } = JSON.parse(server.firstLine);
 

@@ -9,7 +9,7 @@ const cache = smallCache();
 
 describe('serve', () => {
   it('says first where it is, answers, and ends with a signal', async () => {
-    const env = { HOME: cache.home, NIXCACHE_CACHE: cache.reference, NIXCACHE_UPSTREAM: '' };
+    const env = { HOME: cache.home, NIXCACHE_CACHE: cache.reference, NIXCACHE_UPSTREAM: 'none' };
     await using server = await startCli(['serve', '--port', '0', '--json', '--verbose'], { cwd: cache.home, env });
     const { url, cache: name } = JSON.parse(server.firstLine);
     expect([url, name]).toEqual([expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/), cache.reference]);
@@ -53,7 +53,7 @@ describe('serve', () => {
       for (const socket of sockets) socket.destroy();
       silent.close();
     });
-    const env = { HOME: await tempDir(), NIXCACHE_UPSTREAM: '' };
+    const env = { HOME: await tempDir(), NIXCACHE_UPSTREAM: 'none' };
     const from = `127.0.0.1:${(silent.address() as AddressInfo).port}/st/cache`;
     await using server = await startCli(['serve', '--port', '0', '--from', from], { cwd: cache.home, env });
     expect((await fetch(`${server.firstLine}/nix-cache-info`)).status).toBe(200);
