@@ -38,7 +38,7 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
     // The child cannot erase its own either, and tells it.
   }
   const child = spawn(bundled, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
-    stdio: 'inherit',
+    stdio: ['inherit', 'inherit', 'inherit', ...activationSockets()],
     env: HEAPS,
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
@@ -50,6 +50,13 @@ if (!existsSync(new URL('../dist/cli/main.js', import.meta.url))) {
     `nixcache needs Node 22.19 or newer, this is ${process.version}; install one, for instance with: npm install -g node@24\n`,
   );
   process.exitCode = 2;
+}
+
+/** Sockets that systemd opened for us (sd_listen_fds(3)), which the child takes as its parent's. */
+function activationSockets() {
+  const { LISTEN_PID, LISTEN_FDS } = process.env;
+  const count = LISTEN_PID === String(process.pid) ? Number(LISTEN_FDS) : 0;
+  return Array.from({ length: count > 0 && count <= 64 ? count : 0 }, (_, index) => 3 + index);
 }
 
 /**

@@ -1,10 +1,11 @@
 /** What `serve` is told. */
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { absolutePath } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { cacheKey, cacheRoot, INDEX_DIRECTORY, resolveIndexDirectory } from './cache-reference.ts';
-import { resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
+import { type Place, resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
 import { BYTE_SIZE, checked, integer, PATH, SWITCH, TTL, text, texts } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
 import { UPSTREAMS } from './upstreams.ts';
@@ -24,12 +25,16 @@ export const ADDRESS = {
   },
   listen: {
     ...{ type: text(parseListen), flag: '--listen <address>', env: 'NIXCACHE_LISTEN', key: 'serve.listen' },
-    ...{ default: '127.0.0.1', help: 'address to listen on' },
+    ...{ default: '127.0.0.1', help: 'address to listen on, or unix:PATH for a socket in the file system' },
   },
 } as const satisfies SettingTable;
 
 export const SERVE = {
   ...ADDRESS,
+  socketMode: {
+    ...{ type: checked('the mode of a file, like "0660"', parseMode), flag: '--socket-mode <mode>' },
+    ...{ key: 'serve.socket_mode', default: '0660', help: 'who may connect to the socket of --listen unix:PATH' },
+  },
   priority: {
     ...{ type: integer(0, 1000, 'a priority'), flag: '--priority <n>', key: 'serve.priority', default: '30' },
     help: 'priority for clients: lower is asked first, and cache.nixos.org has 40',
@@ -99,12 +104,32 @@ function parseLogFormat(text: string): 'text' | 'json' {
   throw new NixcacheError('ERR_USAGE', `'${text}' is not a format of logs: there are text and json`);
 }
 
-/** An address or host name alone: the port has its own flag. Brackets around IPv6 are taken off. */
-function parseListen(text: string): string {
+/** An address or host name alone: the port has its own flag. Brackets around IPv6 are taken off. Or the path of a socket. */
+function parseListen(text: string, place: Place): string {
+  if (text.startsWith(UNIX_SOCKET)) return UNIX_SOCKET + parseSocketPath(text.slice(UNIX_SOCKET.length), place);
   const address = text.replace(/^\[(.*)\]$/, '$1');
   if (isIP(address) !== 0 || /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/i.test(address)) return address;
   throw new NixcacheError(
     'ERR_USAGE',
-    `'${text}' is not an address to listen on: write one like 127.0.0.1, :: or localhost, and the port as --port`,
+    `'${text}' is not an address to listen on: write one like 127.0.0.1, :: or localhost, and the port as --port, or unix:PATH`,
   );
+}
+
+export const UNIX_SOCKET = 'unix:';
+/** The system has room for so much of a path (sun_path), its end included; longer ones would be cut. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+function parseSocketPath(text: string, place: Place): string {
+  if (text === '') throw new NixcacheError('ERR_USAGE', 'a path is missing: write unix:/run/nixcache/nixcache.sock');
+  const path = absolutePath(text, place);
+  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES) return path;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `the path of a socket has at most ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter one`,
+  );
+}
+
+function parseMode(text: string): number {
+  if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new NixcacheError('ERR_USAGE', `'${text}' is not the mode of a file: write one like 0660`);
 }

@@ -1,15 +1,14 @@
 /** The listening end on Node: sockets, timers and the end of it all. What is answered is decided in app.ts. */
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
-import { messageOf, NixcacheError } from '../../errors.ts';
 import { App } from '../app.ts';
 import type { Measure } from '../measure.ts';
 import type { ServeEvent, ServeOptions } from '../serve-options.ts';
-import { Connections } from './connections.ts';
 import { inTurn } from './in-turn.ts';
-import { cutSlowReaders, defaultLimits, type ServerLimits, SLOW_READER, type SlowReaderPolicy } from './limits.ts';
+import { defaultLimits, type ServerLimits, SLOW_READER, type SlowReaderPolicy } from './limits.ts';
 import { listenerOf } from './listener.ts';
+import { Listeners } from './listeners.ts';
 import { Metrics } from './metrics.ts';
+import { type Place, placeOf } from './places.ts';
 import { RefreshTimer } from './refresh-timer.ts';
 import { type RequestSeen, Watch } from './watch.ts';
 
@@ -22,6 +21,8 @@ export interface ServerOptions extends ServeOptions {
   readonly listen?: string | undefined;
   /** Default 37515; 0 picks a free one. */
   readonly port?: number | undefined;
+  /** In the place of both: one or several. */
+  readonly places?: readonly Place[] | undefined;
   /** How long `close` lets running requests go on; default 30 s. */
   readonly drainMs?: number | undefined;
   readonly onEvent?: ((event: ServerEvent) => void) | undefined;
@@ -42,8 +43,10 @@ export type ServerEvent =
   | ({ readonly type: 'request' } & RequestSeen);
 
 export interface RunningServer {
-  /** `http://127.0.0.1:37515` */
+  /** `http://127.0.0.1:37515` or `unix:/run/nixcache.sock`: the first of all there are. */
   readonly url: string;
+  readonly urls: readonly string[];
+  /** Of the first; 0 where that is no address. */
   readonly port: number;
   /**
    * Answers from now on with what `changes` say, without any with what was said last, and refreshes the index; answers under way
@@ -69,7 +72,18 @@ const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Neither a byte read nor written: the same as Nix's stalled-download-timeout. */
 const IDLE_TIMEOUT_MS = 300_000;
-const DRAIN_POLL_MS = 20;
+
+const createHttpServer = (): Server => {
+  const server = createServer({
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: 5000,
+    noDelay: true,
+  });
+  server.timeout = IDLE_TIMEOUT_MS;
+  return server;
+};
 
 /**
  * Listens, and refreshes the index from then on.
@@ -77,7 +91,7 @@ const DRAIN_POLL_MS = 20;
  * @throws {NixcacheError} ERR_USAGE when the address or port cannot be had
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { onEvent = () => {}, listen: host = '127.0.0.1', port = DEFAULT_PORT } = options;
+  const { onEvent = () => {}, listen = '127.0.0.1', port = DEFAULT_PORT } = options;
   const limits = options.limits ?? defaultLimits();
   const startedAt = new Date();
   const watch = new Watch({
@@ -87,57 +101,35 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const metrics = new Metrics(watch.stats, () => [
     ...app.measures,
     ...watch.measures,
-    ...connections.measures,
+    ...listeners.connections.measures,
     ...(options.measures ?? []),
   ]);
   const base = { maxOpenNars: limits.nars, startedAt, metrics };
   let app = new App({ ...base, ...options });
   let timer = new RefreshTimer(app.refresher);
-  const server = createServer({
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionsCheckingInterval: 5000,
-    noDelay: true,
-  });
-  server.timeout = IDLE_TIMEOUT_MS;
-  server.maxConnections = limits.connections;
-  const stopCutting = cutSlowReaders(server, options.slowReaders ?? SLOW_READER);
   let answer = listenerOf(app, watch);
-  const handle = inTurn((request, response) => answer(request, response));
-  server.on('request', handle);
-  // No route takes a body: the answer comes instead of "100 Continue".
-  server.on('checkContinue', handle);
-  const connections = new Connections(server, limits.connections);
+  const listeners = new Listeners({
+    ...{ create: createHttpServer, limits, slowReaders: options.slowReaders ?? SLOW_READER },
+    handle: inTurn((request, response) => answer(request, response)),
+    onTrouble: (error) => onEvent({ type: 'accept-failed', error }),
+  });
   await timer.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS, options);
   app.load();
+  let urls: readonly string[];
   try {
-    await listen(server, host, port);
-  } catch (cause) {
+    urls = await listeners.open(options.places ?? [placeOf(listen, port)]);
+  } catch (error) {
     timer.stop();
-    stopCutting();
-    throw new NixcacheError(
-      'ERR_USAGE',
-      `listen on ${host} port ${port}: ${whyNot(cause)}; choose another with --listen or --port`,
-      { cause },
-    );
+    throw error;
   }
-  server.on('drop', () => {
-    // Who comes next finds room, if anyone can spare it.
-    server.closeIdleConnections();
-    connections.dropped += 1;
-    onEvent({ type: 'accept-failed', error: `there are ${limits.connections} already, the most there may be` });
-  });
-  // Without a listener, one connection too many would end the process.
-  server.on('error', (error) => onEvent({ type: 'accept-failed', error: messageOf(error) }));
-  const address = server.address() as AddressInfo;
-  const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
-  onEvent({ type: 'listening', url });
+  const [url = ''] = urls;
+  for (const each of urls) onEvent({ type: 'listening', url: each });
   let closing: Promise<void> | undefined;
   let reloaded: Parameters<RunningServer['reload']>[0];
   return {
     url,
-    port: address.port,
+    urls,
+    port: Number(URL.parse(url)?.port),
     reload: (changes) => {
       const { counters, refresher } = app;
       reloaded = changes ?? reloaded;
@@ -152,44 +144,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     },
     close: () => {
       timer.stop();
-      stopCutting();
-      closing ??= drain(server, connections.open, options.drainMs ?? DEFAULT_DRAIN_MS);
+      closing ??= listeners.close(options.drainMs ?? DEFAULT_DRAIN_MS);
       return closing;
     },
   };
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program listens there already, perhaps another nixcache serve',
-  EACCES: 'this user may not; ports below 1024 are for root',
-  EADDRNOTAVAIL: 'this machine has no such address',
-  ENOTFOUND: 'there is no such address',
-};
-
-function whyNot(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return REASONS[code] ?? messageOf(error);
-}
-
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host, port, backlog: 1024 }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-}
-
-async function drain(server: Server, sockets: ReadonlySet<Socket>, drainMs: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => {
-    server.close(() => resolve());
-  });
-  // A connection that never sent anything is idle too, though not for Node.
-  for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  const poll = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
-  const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
-  await closed;
-  clearInterval(poll);
-  clearTimeout(deadline);
 }

@@ -4,6 +4,7 @@ import { isIPv6 } from 'node:net';
 import { resolveCache, resolveIndexDirectory } from '../../../config/cache-reference.ts';
 import { CREDENTIALS } from '../../../config/credentials.ts';
 import { DOCTOR } from '../../../config/doctor-settings.ts';
+import { UNIX_SOCKET } from '../../../config/serve-settings.ts';
 import { given, resolve, resolveAll, type Sources } from '../../../config/setting.ts';
 import { resolveSigningKeys } from '../../../config/signing-keys.ts';
 import { resolveUpstreams } from '../../../config/upstreams.ts';
@@ -83,9 +84,13 @@ async function tellGitHub({ cache, problems, warnings, findings }: DoctorReport,
 const passwordFrom = (sources: Sources): string =>
   resolve(CREDENTIALS.passwordStdin, sources) ? '--password-stdin' : 'NIXCACHE_PASSWORD';
 
-/** Where a client on this machine finds `serve`. */
+/**
+ * Where a client on this machine finds `serve`. Nix asks no unix socket: what stands before one is looked for where it is by
+ * default.
+ */
 function serveUrlOf(sources: Sources): string {
-  const { listen, port } = resolveAll({ port: DOCTOR.port, listen: DOCTOR.listen }, sources);
+  const { listen: given, port } = resolveAll({ port: DOCTOR.port, listen: DOCTOR.listen }, sources);
+  const listen = given.startsWith(UNIX_SOCKET) ? DOCTOR.listen.default : given;
   const host = listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen;
   return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }

@@ -37,6 +37,12 @@ function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSet
   );
 }
 
+/** Who is told of each reload. */
+interface ReloadWatch {
+  begun(): void;
+  ended(): void;
+}
+
 type Apply = (options: ReloadableOptions, settings: ServeSettings) => void;
 
 /** SIGHUP from the first on: one that comes while the server starts counts as well. */
@@ -46,6 +52,7 @@ export class Reloading {
   readonly #fixed: Readonly<Record<string, unknown>>;
   #apply: Apply | undefined;
   #refresh: () => void = () => {};
+  #watch: ReloadWatch | undefined;
   #isAsked = false;
   #isRunning = false;
 
@@ -59,9 +66,10 @@ export class Reloading {
   }
 
   /** `apply` takes what was read; `refresh` goes on with what there is, where nothing can be read. */
-  begin(apply: Apply, refresh: () => void): void {
+  begin(apply: Apply, refresh: () => void, watch?: ReloadWatch): void {
     this.#apply = apply;
     this.#refresh = refresh;
+    this.#watch = watch;
     void this.#run();
   }
 
@@ -70,7 +78,9 @@ export class Reloading {
     this.#isRunning = true;
     while (this.#isAsked) {
       this.#isAsked = false;
+      this.#watch?.begun();
       await this.#reload(this.#apply);
+      this.#watch?.ended();
     }
     this.#isRunning = false;
   }
@@ -101,9 +111,14 @@ export class Reloading {
 /** An index directory that nobody named goes with the cache. */
 const fixedOf = (
   cache: string,
-  { listen, port }: ServeSettings,
+  { listen, port, socketMode }: ServeSettings,
   sources: Sources,
 ): Readonly<Record<string, unknown>> => ({
   cache,
-  ...{ 'serve.listen': listen, 'serve.port': port, 'serve.index_dir': resolve(INDEX_DIRECTORY, sources) },
+  ...{
+    'serve.listen': listen,
+    'serve.port': port,
+    'serve.socket_mode': socketMode,
+    'serve.index_dir': resolve(INDEX_DIRECTORY, sources),
+  },
 });

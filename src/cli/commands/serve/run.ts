@@ -3,16 +3,18 @@
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
 import { healing } from '../../../cache/read/healing-reader.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
-import { serveSettings } from '../../../config/serve-settings.ts';
+import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
+import { type Place, placeOf } from '../../../serve/node/places.ts';
 import { DEFAULT_DRAIN_MS, type ServerEvent, startServer } from '../../../serve/node/server.ts';
+import { inheritedSockets, notifierOf, ServiceManager, watchdogMs } from '../../../serve/node/service-manager.ts';
 import { VERSION } from '../../../version.ts';
 import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import type { Facts } from '../../ui/log-record.ts';
 import type { Output } from '../../ui/output.ts';
-import { optionsOf, Reloading } from './reload.ts';
+import { optionsOf, type ReloadableOptions, Reloading } from './reload.ts';
 import { welcomeOf } from './welcome.ts';
 
 /**
@@ -34,7 +36,7 @@ const CONNECT_TIMEOUT_MS = 5000;
 const STOP_MS = 10_000;
 
 export async function runServe(call: Call): Promise<void> {
-  const { output, signal } = call.context;
+  const { output, signal, env } = call.context;
   await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const settings = serveSettings(session.sources, session.cache.name);
   if (settings.logFormat === 'json') output.logAsJson();
@@ -54,7 +56,7 @@ export async function runServe(call: Call): Promise<void> {
       reader,
       ...options,
       signal,
-      ...{ listen: settings.listen, port: settings.port, version: VERSION },
+      ...{ places: placesOf(settings, inheritedSockets(env)), version: VERSION },
       logRequests: settings.logRequests || output.level === 'verbose',
       onEvent: (event) => tell(event, { output, reader, ...serving, logRequests: settings.logRequests }),
     }),
@@ -65,14 +67,27 @@ export async function runServe(call: Call): Promise<void> {
   const keys = options.publicKeys ?? [];
   const welcome = { ...settings, url: server.url, isPrivate: options.access?.isPrivate === true, keys };
   for (const { text, facts } of await welcomeOf(reader, welcome)) output.info(text, facts);
-  reloading.begin((changed, { upstreams }) => {
+  const notify = notifierOf(env);
+  const manager = notify && new ServiceManager({ notify, watchdogMs: watchdogMs(env), onWarning });
+  if (manager) session.add(manager, (each) => each.close());
+  const status = (): string => `${store.name}: ${formatCount(reader.status().entries, 'entry', 'entries')}`;
+  void manager?.ready(status());
+  const onChange = (changed: ReloadableOptions, { upstreams }: ServeSettings): void => {
     serving.hasUpstreams = upstreams.length > 0;
     server.reload(changed);
     for (const before of asked) before.close();
     asked = changed.upstreams ?? [];
-  }, server.reload);
+  };
+  const begun = (): void => void manager?.reloading();
+  const ended = (): void => void manager?.ready(status());
+  reloading.begin(onChange, server.reload, { begun, ended });
   await aborted(signal);
+  await manager?.stopping();
 }
+
+/** Sockets that somebody opened for us, for clients that came before we started; else our own. */
+const placesOf = ({ listen, port, socketMode }: ServeSettings, sockets: readonly number[]): readonly Place[] =>
+  sockets.length > 0 ? sockets.map((fd) => ({ kind: 'inherited', fd })) : [placeOf(listen, port, socketMode)];
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

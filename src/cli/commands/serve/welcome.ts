@@ -51,6 +51,11 @@ function indexLine(entries: number, ageMs: number | undefined): string {
 }
 
 function usageLine(url: string, keys: readonly string[], isPrivate: boolean): Line {
+  // Nix asks no unix socket.
+  if (!url.startsWith('http:')) {
+    const text = `to use it, have a web server pass on to ${url} what Nix asks; keys: ${keys.join(' ') || 'none are known'}`;
+    return { text, facts: { event: 'usage', 'extra-trusted-public-keys': keys.join(' ') } };
+  }
   const settings = {
     'extra-substituters': url,
     ...(keys.length > 0 && { 'extra-trusted-public-keys': keys.join(' ') }),
