@@ -20,6 +20,16 @@ export function fileNameFromLatin1(bytes: string): string {
   return escaped;
 }
 
+/** The bytes of `name`, one character each. */
+export function fileNameToLatin1(name: string): string {
+  if (!NOT_ASCII.test(name)) return name;
+  return Array.from(name, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    const isEscaped = code >= 0xdc80 && code <= 0xdcff;
+    return isEscaped ? String.fromCharCode(code - 0xdc00) : Buffer.from(character).toString('latin1');
+  }).join('');
+}
+
 // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII begins there
 export const NOT_ASCII = /[^\x00-\x7f]/;
 

@@ -39,14 +39,24 @@ const MAX_LISTING_VALUES = 5 * MAX_LISTING_NODES;
 
 /** Counts what a listing is made of, so that one that will not be published is given up before it fills the memory. */
 export class ListingBudget {
+  readonly #maxNodes: number;
   #nodes = 0;
   #bytes = 0;
+
+  constructor(maxNodes = MAX_LISTING_NODES) {
+    this.#maxNodes = maxNodes;
+  }
+
+  /** Nodes that there was room for, or was not. */
+  get nodes(): number {
+    return this.#nodes;
+  }
 
   /** Whether there is room for a node with so much text, its name or target. */
   take(text: string): boolean {
     this.#nodes++;
     this.#bytes += text.length;
-    return this.#nodes <= MAX_LISTING_NODES && this.#bytes <= MAX_LISTING_BYTES;
+    return this.#nodes <= this.#maxNodes && this.#bytes <= MAX_LISTING_BYTES;
   }
 }
 

@@ -37,10 +37,20 @@ export async function verifyNar(
 
 /** Makes a listing of a parser's events. */
 export class NarLister {
-  readonly #budget = new ListingBudget();
+  readonly #budget: ListingBudget;
   readonly #open: Map<string, NarNode>[] = [];
   #root: NarNode | undefined;
   #isTooLong = false;
+
+  /** @param maxNodes default: as many as a listing may have */
+  constructor({ maxNodes }: { readonly maxNodes?: number } = {}) {
+    this.#budget = new ListingBudget(maxNodes);
+  }
+
+  /** Files, directories and links that are held. */
+  get count(): number {
+    return this.#isTooLong ? 0 : this.#budget.nodes;
+  }
 
   add(events: readonly NarEvent[]): void {
     for (const event of events) {
@@ -78,7 +88,7 @@ export class NarLister {
 
   #put(path: string, node: NarNode): void {
     const directory = this.#open.at(-1);
-    const name = path.slice(path.lastIndexOf('/') + 1);
+    const name = ownText(path, path.lastIndexOf('/') + 1);
     if (!this.#budget.take(node.type === 'symlink' ? name + node.target : name)) {
       this.#isTooLong = true;
       this.#root = undefined;
@@ -87,3 +97,11 @@ export class NarLister {
     else directory.set(name, node);
   }
 }
+
+/** `text` from `start` on. Of a long text it is copied, for what is sliced off keeps all of it in memory. */
+function ownText(text: string, start: number): string {
+  const part = text.slice(start);
+  return start <= MAX_SHARED ? part : Buffer.from(part, 'utf16le').toString('utf16le');
+}
+
+const MAX_SHARED = 64;

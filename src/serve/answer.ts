@@ -69,6 +69,9 @@ const PHRASES = {
   404: 'Not Found',
   405: 'Method Not Allowed',
   500: 'Internal Server Error',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
   505: 'HTTP Version Not Supported',
   508: 'Loop Detected',
 } as const;

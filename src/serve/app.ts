@@ -10,6 +10,7 @@ import { forHolder, Gate } from './gate.ts';
 import { IndexRefresher } from './index-refresher.ts';
 import {
   cacheInfoAnswer,
+  findListing,
   healthAnswer,
   listingAnswer,
   metricsAnswer,
@@ -17,6 +18,8 @@ import {
   refreshAnswer,
   stateAnswer,
 } from './info.ts';
+import { Inside, urlsInStore } from './inside/inside.ts';
+import { filePathOf, parseStoreTarget, type StoreTarget } from './inside/store-target.ts';
 import type { Measure } from './measure.ts';
 import { measuresOf } from './measures.ts';
 import { NarInfos } from './nar-infos.ts';
@@ -25,7 +28,7 @@ import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { OtherNars } from './other-nars.ts';
 import { realisationAnswer } from './realisations.ts';
-import { pathOf } from './request-path.ts';
+import { originForm, pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
 import { StoreDirs } from './store-dirs.ts';
@@ -54,7 +57,7 @@ function isFromElsewhere({ url, headers }: Request): boolean {
 }
 
 /** What `path`, which is decoded, gets; undefined if it names nothing. */
-type FindAnswer = (path: string, options: AskOptions) => Answer | Promise<Answer> | undefined;
+type FindAnswer = (path: string, options: AskOptions, request: Request) => Answer | Promise<Answer> | undefined;
 
 export class App {
   readonly refresher: IndexRefresher;
@@ -64,9 +67,10 @@ export class App {
   /** Undefined where everything is for everyone. */
   readonly gate: Gate | undefined;
   readonly measures: readonly Measure[];
-  readonly #hono = new Hono({ getPath: (request) => pathOf(request.url) ?? '' });
+  readonly #hono = new Hono({ getPath: (request) => this.#pathOf(request.url) });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
   readonly #learn: () => Promise<void>;
+  readonly #storeDirs: StoreDirs;
   /** Ours in Via headers: what comes back with it went round in a circle. */
   readonly #name = `nixcache-${randomUUID()}`;
   /** For what is asked of upstreams on behalf of a client. */
@@ -85,6 +89,7 @@ export class App {
     const withheld = new Withheld();
     const onStoreDir = (): void => upstreamNarInfos.clear();
     const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, onChange: onStoreDir });
+    this.#storeDirs = storeDirs;
     const onLost = (nar: Nar, error: Error): void => {
       if (!('entry' in nar)) {
         upstreamNars.forget({ ...nar, ...opener.placeOf(nar) }, error);
@@ -144,9 +149,19 @@ export class App {
     });
     this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
     this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
-    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, (path, options) =>
-      orOnceLoaded(() => listingAnswer({ ...shared, upstreamNarInfos }, path, options), options),
-    );
+    const listings = { ...shared, upstreamNarInfos };
+    const inside = new Inside({
+      answerNarInfo: (path, options) => narInfos.answer(path, options),
+      answerNar: (path, options) => nars.answer(path, options),
+      findListing: (hashPart, options) => findListing(listings, hashPart, options),
+      limits: options.insideLimits,
+      onEvent,
+    });
+    const listingOf = async (path: string, options: AskOptions): Promise<Answer> => {
+      const published = await orOnceLoaded(() => listingAnswer(listings, path, options), options);
+      return published === NOT_FOUND ? await inside.listingAnswer(path, options) : published;
+    };
+    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, listingOf);
     this.#route(
       '/nar/*',
       READ,
@@ -164,9 +179,20 @@ export class App {
       upstreamNarInfos.clear();
       upstreamNars.clear();
       storeDirs.clear();
+      inside.clear();
       onChange(); // also what was mended in place, which changes no index
       return refreshAnswer(refresher, options);
     });
+    const targetOf = (path: string): StoreTarget | undefined => parseStoreTarget(path, storeDirs.current);
+    this.#route(
+      '*',
+      READ,
+      (path, options, { method, headers }) => {
+        const target = targetOf(path);
+        return target && inside.answer(target, { method, headers, urls: urlsInStore(target) }, options);
+      },
+      (path) => targetOf(path) !== undefined,
+    );
   }
 
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
@@ -192,6 +218,14 @@ export class App {
     this.#onEvent({ type: 'answer-failed', path, error: messageOf(error) });
   };
 
+  /** Of files in store paths, names may be such as nothing else here has. */
+  #pathOf(url: string): string {
+    const path = pathOf(url);
+    if (path !== undefined) return path;
+    const file = filePathOf(originForm(url)) ?? '';
+    return file.startsWith(`${this.#storeDirs.current}/`) ? file : '';
+  }
+
   #route(
     pattern: string,
     methods: readonly string[],
@@ -207,7 +241,7 @@ export class App {
       const theirs = raw.headers.get('via');
       if (theirs?.includes(this.#name)) return send(statusAnswer(508));
       const via = theirs === null ? this.via : `${theirs}, ${this.via}`;
-      const answer = find(path, { signal: raw.signal, via });
+      const answer = find(path, { signal: raw.signal, via }, raw);
       return answer instanceof Promise ? answer.then(send) : send(answer);
     });
   }

@@ -106,12 +106,18 @@ export interface ListingOptions extends AskOptions {
  * `/<32 characters>.ls`: the listing of a NAR, where it was published; of a path that the cache lacks, from the upstream whose
  * narinfo is given for it, and from no other.
  */
-export async function listingAnswer(
+export async function listingAnswer(options: ListingOptions, path: string, ask: UpstreamAskOptions): Promise<Answer> {
+  const text = await findListing(options, path.slice(1, 1 + HASH_PART_LENGTH) as HashPart, ask);
+  return text === undefined ? NOT_FOUND : textAnswer(text.toString('utf8'), 'application/json', SHORT_LIVED);
+}
+
+/** The listing as it is published, written anew; undefined for none, and for one that cannot be had or read. */
+export async function findListing(
   { reader, upstreamNarInfos, trust, timeoutMs, onEvent }: ListingOptions,
-  path: string,
+  hashPart: HashPart,
   { signal, via }: UpstreamAskOptions,
-): Promise<Answer> {
-  const hashPart = path.slice(1, 1 + HASH_PART_LENGTH) as HashPart;
+): Promise<Buffer | undefined> {
+  const path = `/${hashPart}.ls`;
   const fetchTheirs = async (signal: AbortSignal): Promise<Buffer | undefined> => {
     const upstream = await upstreamNarInfos.findSource(hashPart, { signal, via });
     const file = await upstream?.openFile(`${hashPart}.ls`, { signal, via });
@@ -124,11 +130,10 @@ export async function listingAnswer(
       own === undefined ? fetchTheirs(signal) : reader.fetchListing(own, { signal }),
     );
     // Parsed and written anew: whoever made it, what clients get is a listing and nothing else.
-    const text = listing && formatNarListing(parseNarListing(listing.toString('utf8')));
-    return text === undefined ? NOT_FOUND : textAnswer(text.toString('utf8'), 'application/json', SHORT_LIVED);
+    return listing && formatNarListing(parseNarListing(listing.toString('utf8')));
   } catch (error) {
     onEvent({ type: 'answer-failed', path, error: messageOf(error) });
-    return NOT_FOUND;
+    return undefined;
   }
 }
 

@@ -77,7 +77,8 @@ function sizeOf(body: Answer['body']): number | undefined {
   return isFileBody(body) ? body.size : body.length;
 }
 
-function matches(ifNoneMatch: string, etag: string): boolean {
+/** Whether `etag` is among those that an If-None-Match header names. */
+export function matches(ifNoneMatch: string, etag: string): boolean {
   if (ifNoneMatch.trim() === '*') return true;
   // Weak comparison: W/"x" matches "x".
   return ifNoneMatch.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);

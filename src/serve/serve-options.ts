@@ -3,6 +3,7 @@ import type { CacheReader } from '../cache/read/cache-reader.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { GateOptions } from './gate.ts';
+import type { InsideLimits } from './inside/contents.ts';
 
 export interface ServeOptions {
   readonly reader: Omit<CacheReader, 'close'>;
@@ -26,6 +27,8 @@ export interface ServeOptions {
   readonly negativeTtlMs?: number | undefined;
   /** Large NARs that are read at once; others wait for their turn. Default: as many as are asked for. */
   readonly maxOpenNars?: number | undefined;
+  /** How much is looked into at once, how large and how long. */
+  readonly insideLimits?: Partial<InsideLimits> | undefined;
   /** Who may do what; default: everyone may read, and nobody write. */
   readonly access?: GateOptions | undefined;
   /** For `/metrics`, which is not there without. */

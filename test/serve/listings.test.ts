@@ -6,11 +6,14 @@ import { parsePublicKey } from '../../src/nix/signature.ts';
 import type { ServeOptions } from '../../src/serve/serve-options.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
-import { noise } from '../support/bytes.ts';
 import { addPath, type FakeUpstream, startFakeUpstream } from '../support/fake-upstream.ts';
+import { narOf } from '../support/nar.ts';
 import { baseName, hashPart, headerOf, newKey, setUpApp } from './set-up.ts';
 
-const NAR = noise(1000, 1);
+const NAR = narOf({ entries: [['made', { contents: 'of the NAR' }]] });
+/** What the NAR itself says. */
+const MADE =
+  '{"version":1,"root":{"type":"directory","entries":{"made":{"type":"regular","size":10,"narOffset":232}}}}';
 const PATH = `/${hashPart(1)}.ls`;
 const KEY = newKey('far-1');
 
@@ -57,7 +60,7 @@ it('is read as it was encoded', async () => {
 it('comes from the upstream whose narinfo is given, and from no other', async () => {
   const [first, second] = [await startFar(undefined), await startFar(listingOf('wrong'))];
   const { ask } = setUp([first, second], { headStartMs: 10_000 });
-  expect((await ask(PATH)).status).toBe(404);
+  expect(String((await ask(PATH)).body)).toBe(MADE);
   first.files.set(PATH, listingOf('right'));
   expect(String((await ask(PATH)).body)).toBe(listingOf('right'));
 });
@@ -90,6 +93,22 @@ it.each([
   const far = await startFar(listing);
   if (what === 'a bomb') far.headers.set(PATH, { 'content-encoding': 'gzip' });
   const { ask, events } = setUp([far]);
-  expect((await ask(PATH)).status).toBe(404);
+  expect(String((await ask(PATH)).body)).toBe(MADE);
   expect(events).toMatchObject([{ type: 'answer-failed', path: PATH }]);
+});
+
+it.each(['theirs', 'ours'])('is made of the NAR where none was published (%s)', async (whose) => {
+  const far = await startFar(undefined);
+  const { ask, reader } = setUp(whose === 'ours' ? [] : [far]);
+  if (whose === 'ours') reader.add({ baseName: baseName(1), nar: NAR, compression: 'zstd' });
+  const reply = await ask(PATH);
+  expect([reply.status, String(reply.body)]).toEqual([200, MADE]);
+  expect(headerOf(reply, 'content-type')).toBe('application/json');
+});
+
+it('is a miss where the NAR is damaged', async () => {
+  const { ask, reader, events } = setUp([]);
+  reader.add({ baseName: baseName(1), nar: Buffer.from(NAR).fill(1, 240, 248) });
+  expect((await ask(PATH)).status).toBe(404);
+  expect(events).toMatchObject([{ type: 'answer-failed' }]);
 });

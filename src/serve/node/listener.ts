@@ -5,6 +5,7 @@ import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { isNixcacheError } from '../../errors.ts';
 import { type Answer, type AskOptions, statusAnswer } from '../answer.ts';
 import type { App } from '../app.ts';
+import { filePathOf } from '../inside/store-target.ts';
 import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
@@ -111,7 +112,9 @@ function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: 
 
 /** Web headers are in lower case; some old programs look for them as everyone else writes them. */
 const wireName = (name: string): string =>
-  name === 'etag' ? 'ETag' : name.replaceAll(/(?<=^|-)[a-z]/g, (letter) => letter.toUpperCase());
+  SPELT[name] ?? name.replaceAll(/(?<=^|-)[a-z]/g, (letter) => letter.toUpperCase());
+
+const SPELT: Readonly<Record<string, string>> = { etag: 'ETag', 'nar-executable': 'NAR-Executable' };
 
 /** A target that cannot name anything of ours becomes one that names nothing: a URL would make something else of it. */
 export function toRequest({ method = 'GET', url = '', rawHeaders }: RawRequest, signal?: AbortSignal): Request {
@@ -121,7 +124,7 @@ export function toRequest({ method = 'GET', url = '', rawHeaders }: RawRequest, 
     // Of repeated ones, the first counts.
     if (!headers.has(name)) headers.set(name, rawHeaders[i + 1] ?? '');
   }
-  const isNameable = pathOf(url) !== undefined;
+  const isNameable = pathOf(url) !== undefined || filePathOf(originForm(url)) !== undefined;
   return new Request(`http://cache${isNameable ? originForm(url) : '/%00'}`, {
     method: UNSPEAKABLE.has(method) ? 'UNKNOWN' : method,
     headers,
