@@ -49,7 +49,7 @@ export async function readRegistryError(response: HttpResponse, context: Refusal
   const code = elsewhere ? 'ERR_REGISTRY' : errorCode(facts, errors);
   const said = errors.map((error) => `${error.code} ${error.message}`.trim()).join('; ');
   const reason = said === '' ? plainExcerpt(quotable(facts.bodyExcerpt), response.headers['content-type']) : said;
-  const hint = hintFor(code, facts, errors, context.kind);
+  const hint = elsewhere ? hintForStorage(facts) : hintFor(code, facts, errors, context.kind);
   // A HEAD is answered without a body, and many proxies say no more than the status.
   const name = STATUS_NAMES.get(facts.status) ?? '';
   const text = reason === '' || reason === `${facts.status} ${name}` ? name : reason;
@@ -66,14 +66,18 @@ const STATUS_NAMES: ReadonlyMap<number, string> = new Map([
   ] as const),
   ...([
     [405, 'Method Not Allowed'],
+    [409, 'Conflict'],
+    [410, 'Gone'],
     [413, 'Content Too Large'],
     [429, 'Too Many Requests'],
   ] as const),
   ...([
     [500, 'Internal Server Error'],
+    [501, 'Not Implemented'],
     [502, 'Bad Gateway'],
     [503, 'Service Unavailable'],
     [504, 'Gateway Timeout'],
+    [507, 'Insufficient Storage'],
   ] as const),
 ]);
 
@@ -139,18 +143,35 @@ function hintFor(
       : 'is the package public, or does the token have read:packages?';
   }
   if (code === 'ERR_FORBIDDEN') return `may this user ${writes ? 'write to' : 'read'} this repository?`;
+  const has = (unknown: string): boolean => errors.some((error) => error.code === unknown);
+  if (status === 404 && has('BLOB_UPLOAD_UNKNOWN')) return 'it has forgotten the upload: run the same again';
   if (status === 404 && code === 'ERR_REGISTRY') {
     return 'that is not a registry’s word that it is absent: is the address right, and does a proxy answer?';
   }
   if (status === 400 && wantsTls(bodyExcerpt))
     return 'that port wants TLS: write https:// before the host, without --plain-http';
-  if (status === 400 && errors.length === 0) return 'is that a registry, and the address right? else its log knows why';
   if (status === 413) return 'the registry, or a proxy in front of it, limits the size of uploads';
-  if (status === 404 && writes && errors.some((error) => error.code === 'NAME_UNKNOWN')) {
-    return 'does the repository have to be created first?';
+  if (status === 429) return 'it limits how much is asked of it: wait a while, then run the same again';
+  if (status === 507) return 'its storage is full: make room there (nixcache gc), then run the same again';
+  if (status === 404 && writes && has('NAME_UNKNOWN')) return 'does the repository have to be created first?';
+  if (code === 'ERR_NOT_FOUND') return 'is the reference right? what was deleted there, nixcache verify finds';
+  if (code === 'ERR_UNSUPPORTED' && method === 'DELETE') return undefined; // told with what to set where
+  if (code === 'ERR_UNSUPPORTED' && writes) {
+    return 'is it a mirror that takes no uploads, and the address right? else its settings say what it takes';
   }
-  return undefined;
+  if (status >= 500 && status !== 501) {
+    return 'the registry, or a proxy in front of it, is in trouble: run the same again later, or look into its log';
+  }
+  return errors.length === 0 || status === 501 || status === 405
+    ? 'is that a registry, and the address right? else its log knows why'
+    : undefined;
 }
+
+/** What a registry has signed and sent us to refuses, or fails: no right of ours is at fault. */
+const hintForStorage = ({ status }: HttpErrorFacts): string =>
+  status >= 500
+    ? 'the storage of the registry is in trouble: run the same again later'
+    : 'the registry sends there for its storage: is the clock of this machine right, and does a proxy answer?';
 
 /** The start of a plain-text body; pages for browsers say nothing on one line. */
 function plainExcerpt(body: string, contentType: string | undefined): string {
