@@ -13,6 +13,12 @@ export interface Unpacked {
   readonly narSize: number;
 }
 
+/** 1 MiB, for headers: no compression makes more than half as much again of what it cannot compress. */
+const SLACK_BYTES = 1024 * 1024;
+
+/** No file that holds a NAR of `narSize` bytes, and nothing else, is longer. */
+export const maxPackedBytes = (narSize: number): number => 2 * narSize + SLACK_BYTES;
+
 /** Compressed bytes that wait for the decoder. */
 const FEED_BYTES = 256 * 1024;
 

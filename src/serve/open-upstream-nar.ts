@@ -2,16 +2,16 @@
  * Opens NARs of upstreams: where their narinfo said, and where that has nothing or fails, at any other upstream that has the
  * very bytes that were promised. Broken off, they go on where they broke.
  */
-import { PassThrough, type Readable, type Transform } from 'node:stream';
+import type { Readable, Transform } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { digestOfFile } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import { canDecompress } from '../nar/decompress.ts';
-import { verifyPacked } from '../nar/verify-packed.ts';
+import { maxPackedBytes, verifyPacked } from '../nar/verify-packed.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import type { OpenRange } from '../streams/byte-range.ts';
 import { type Opened, openResumed } from '../streams/resumed-stream.ts';
-import { verifyRange, verifyStream } from '../streams/verify.ts';
+import { verifyEnd, verifyRange, verifyStream } from '../streams/verify.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { SourceFile } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
@@ -202,11 +202,15 @@ function keepsPromise(info: NarInfo, { narHash, fileHash, unpacked }: UpstreamNa
   return info.compression === unpacked?.compression;
 }
 
+/** 1 TiB, where nobody said how large the NAR is: no store path is larger, and a stream without end ends. */
+const MAX_NAR_BYTES = 1024 ** 4;
+
 /** Of a range nothing vouches for more than its length. */
-function checkOf({ size, fileHash }: UpstreamNar, range: OpenOptions['range'], what: string): Transform {
+function checkOf({ size, fileHash, unpacked }: UpstreamNar, range: OpenOptions['range'], what: string): Transform {
   if (range !== undefined) return verifyRange(range.length, what);
-  if (fileHash !== undefined) return verifyStream({ digest: digestOfFile(fileHash), size }, what);
-  return size === undefined ? new PassThrough() : verifyRange(size, what);
+  const maxBytes = size ?? (unpacked ? maxPackedBytes(unpacked.narSize) : MAX_NAR_BYTES);
+  if (fileHash !== undefined) return verifyStream({ digest: digestOfFile(fileHash), size, maxBytes }, what);
+  return size === undefined ? verifyEnd(maxBytes, what) : verifyRange(size, what);
 }
 
 const givenUp = (error: unknown): unknown =>

@@ -14,6 +14,8 @@ import { type ErrorCode, NixcacheError } from '../errors.ts';
 export interface ExpectedContent {
   readonly digest: string;
   readonly size?: number | undefined;
+  /** Where the size is not known, what it is below: a source need not end. */
+  readonly maxBytes?: number | undefined;
 }
 
 /**
@@ -22,14 +24,14 @@ export interface ExpectedContent {
  */
 export function verifyStream(target: ExpectedContent, what = `blob ${target.digest}`): Transform {
   const hash = createHash('sha256');
-  const { digest, size } = target;
+  const { digest, size, maxBytes = size } = target;
   let seen = 0;
   let held: Buffer | undefined;
   return new Transform({
     transform(chunk: Buffer, _encoding, callback) {
       if (chunk.length === 0) return callback();
       seen += chunk.length;
-      if (size !== undefined && seen > size) return callback(mismatch(`${what} goes on after its ${size} bytes`));
+      if (maxBytes !== undefined && seen > maxBytes) return callback(goesOn(what, maxBytes, size));
       hash.update(chunk);
       const ready = held;
       held = chunk;
@@ -57,6 +59,20 @@ export function verifyRange(length: number, what = 'the range'): Transform {
     },
     flush(callback) {
       callback(seen === length ? null : mismatch(`${what} ended after ${seen} of ${length} bytes`));
+    },
+  });
+}
+
+/**
+ * Passes up to `maxBytes` on, and ends in ERR_DIGEST_MISMATCH as soon as they are more.
+ */
+export function verifyEnd(maxBytes: number, what: string): Transform {
+  let seen = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, callback) {
+      seen += chunk.length;
+      if (seen > maxBytes) callback(goesOn(what, maxBytes, undefined));
+      else callback(null, chunk);
     },
   });
 }
@@ -98,5 +114,8 @@ export async function readBounded(
   }
   return Buffer.concat(chunks, seen);
 }
+
+const goesOn = (what: string, maxBytes: number, size: number | undefined): NixcacheError =>
+  mismatch(`${what} goes on after ${size === undefined ? 'the most that it can have,' : 'its'} ${maxBytes} bytes`);
 
 const mismatch = (message: string): NixcacheError => new NixcacheError('ERR_DIGEST_MISMATCH', message);

@@ -126,6 +126,26 @@ describe('a compressed NAR without a file hash', () => {
     expect(events).toMatchObject([{ type: 'refused', reason: expect.stringContaining('FileHash') }]);
   });
 
+  it('is cut when it goes on, with nothing in it, for longer than it can be', async () => {
+    const far = await startFakeUpstream();
+    addPacked(far, 1, SMALL, { terse: true });
+    far.faults.noLength = true;
+    const theirs = [...far.files.keys()].find((path) => path.endsWith('.zst')) ?? '';
+    const packed = zstdCompressSync(SMALL);
+    // Frames that are skipped: the whole still unpacks to the very NAR.
+    const skipped = Buffer.alloc(8 + 50_000);
+    skipped.writeUInt32LE(0x184d2a50);
+    skipped.writeUInt32LE(50_000, 4);
+    const within = Buffer.concat([packed, skipped]);
+    far.files.set(theirs, within);
+    const { infoOf, get } = setUp(far);
+    const url = (await infoOf(1))?.url;
+    expect((await get(url))?.equals(within)).toBe(true);
+    far.files.set(theirs, Buffer.concat([packed, ...Array<Buffer>(40).fill(skipped)]));
+    const again = setUp(far);
+    expect(await again.get((await again.infoOf(1))?.url).catch(() => undefined)).toBeUndefined();
+  });
+
   it('is cut when it is a bomb', async () => {
     const far = await startFakeUpstream();
     addPacked(far, 1, SMALL, { terse: true, url: 'x.nar.gz' });

@@ -13,6 +13,7 @@ import { packNarListing } from '../../nar/nar-listing.ts';
 import { verifyNar } from '../../nar/nar-reader.ts';
 import type { NarSink } from '../../nar/part-writer.ts';
 import { toolAdvice } from '../../nar/tools.ts';
+import { maxPackedBytes } from '../../nar/verify-packed.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { partBytesFor } from './limits.ts';
@@ -33,8 +34,6 @@ export interface TakeNarOptions extends CallOptions {
   readonly partBytes?: number | undefined;
 }
 
-/** 1 MiB, for headers: no compression makes more than half as much again of what it cannot compress. */
-const SLACK_BYTES = 1024 * 1024;
 /** Of one NAR whose connection breaks. */
 const MAX_ATTEMPTS = 3;
 
@@ -101,7 +100,7 @@ async function* kept(
   let size = 0;
   for await (const chunk of body) {
     size += chunk.length;
-    if (size > 2 * narSize + SLACK_BYTES) throw mismatch(`its file is longer than twice its NAR of ${narSize} bytes`);
+    if (size > maxPackedBytes(narSize)) throw mismatch(`its file is longer than twice its NAR of ${narSize} bytes`);
     output.write(chunk);
     yield chunk;
   }

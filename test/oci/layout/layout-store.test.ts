@@ -190,6 +190,28 @@ describe('deletion in a layout', () => {
     await expect(stat(blobPath(path, child))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
+  it('leaves it also where the index, or one below it, is of a kind that nobody here knows', async () => {
+    const { path, store } = await newLayout();
+    const [child] = await pushTagged(store, 'child');
+    const inner = await push(store, Buffer.from(JSON.stringify({ parts: [{ at: child.digest }] })));
+    const outer = {
+      schemaVersion: 2,
+      mediaType: IMAGE_INDEX,
+      manifests: [{ ...inner, mediaType: 'application/vnd.x' }],
+    };
+    const named = await push(store, Buffer.from(JSON.stringify({ of: [child.digest] })));
+    const parents = [await push(store, Buffer.from(JSON.stringify(outer))), named];
+    for (const [at, parent] of parents.entries()) {
+      const mediaType = at === 0 ? IMAGE_INDEX : 'application/vnd.example.index+json';
+      const file = join(path, 'index.json');
+      const index = JSON.parse(await readFile(file, 'utf8')) as { manifests: object[] };
+      const entry = { ...parent, mediaType, annotations: { 'org.opencontainers.image.ref.name': 'parent' } };
+      await writeFile(file, JSON.stringify({ ...index, manifests: [...index.manifests.slice(0, 1 - at), entry] }));
+      await store.deleteManifest(child.digest);
+      expect((await stat(blobPath(path, child))).size).toBe(child.size);
+    }
+  });
+
   it('never removes a blob that is no manifest', async () => {
     const { store } = await newLayout();
     const blob = await push(store, noise(100, 'blob'));
