@@ -63,7 +63,8 @@ const ROOMS: Readonly<Record<string, Room>> = {
     node: ['node:crypto', 'node:stream'],
   },
   'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },
-  'serve/node': { may: ['serve', 'cache/read', '@prometheus-io/client'] },
+  // With the disk cache: files of NARs.
+  'serve/node': { may: ['serve', 'cache/read', 'nix', 'oci', 'streams', 'lru-cache', '@prometheus-io/client'] },
   gc: { may: [...CACHE, 'census', 'p-limit'] },
   // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
   github: {

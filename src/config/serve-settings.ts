@@ -68,9 +68,15 @@ export const SERVE = {
   },
   /** What signs uploads. */
   signingKeys: { ...SIGNING_KEYS, hidden: true },
+  diskCacheBytes: {
+    ...{ type: BYTE_SIZE, flag: '--disk-cache <size>', key: 'serve.disk_cache' },
+    ...{ help: 'keep NARs and narinfos on disk, up to this size', note: 'default: none are kept' },
+  },
+  diskCacheDirectory: {
+    ...{ type: PATH, flag: '--disk-cache-dir <dir>', key: 'serve.disk_cache_dir' },
+    ...{ help: 'where to keep them', note: 'default: beside the index; may be shared by several serves' },
+  },
   // What this version of serve has not, and refuses.
-  diskCacheBytes: { type: BYTE_SIZE, flag: '--disk-cache <size>', key: 'serve.disk_cache', hidden: true },
-  diskCacheDirectory: { type: PATH, flag: '--disk-cache-dir <dir>', key: 'serve.disk_cache_dir', hidden: true },
   redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
   uploadTokenFile: {
     ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE', hidden: true },
@@ -88,14 +94,20 @@ const MIN_INDEX_TTL_SECONDS = 1;
 
 /** `reference` names the cache, whose index and objects have directories of their own. @throws {NixcacheError} ERR_USAGE */
 export function serveSettings(sources: Sources, reference: string): ServeSettings {
-  const { diskCacheBytes: maxBytes = 0, diskCacheDirectory, ...settings } = resolveAll(SERVE, sources);
+  const { diskCacheBytes: maxBytes, diskCacheDirectory, ...settings } = resolveAll(SERVE, sources);
+  if (maxBytes === undefined && diskCacheDirectory !== undefined) {
+    throw new NixcacheError(
+      'ERR_USAGE',
+      `${diskCacheDirectory} is to hold a disk cache, and nothing says how large it may become: add --disk-cache SIZE, or serve.disk_cache to the file`,
+    );
+  }
   const directory = diskCacheDirectory ?? join(cacheRoot(sources), `${cacheKey(reference)}.objects`);
   return {
     ...settings,
     // With none, the registry would be asked without end.
     indexTtlSeconds: Math.max(settings.indexTtlSeconds, MIN_INDEX_TTL_SECONDS),
     indexDirectory: resolveIndexDirectory(sources, reference),
-    diskCache: maxBytes === 0 && diskCacheDirectory === undefined ? undefined : { directory, maxBytes },
+    diskCache: maxBytes === undefined || maxBytes === 0 ? undefined : { directory, maxBytes },
   };
 }
 

@@ -20,6 +20,8 @@ import {
 } from './info.ts';
 import { Inside, urlsInStore } from './inside/inside.ts';
 import { filePathOf, parseStoreTarget, type StoreTarget } from './inside/store-target.ts';
+import { KeptNarInfos } from './kept-nar-infos.ts';
+import { KeptNars } from './kept-nars.ts';
 import type { Measure } from './measure.ts';
 import { measuresOf } from './measures.ts';
 import { NarInfos } from './nar-infos.ts';
@@ -31,6 +33,8 @@ import { realisationAnswer } from './realisations.ts';
 import { originForm, pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
+import { SharedNars } from './shared-nars.ts';
+import { Slots } from './slots.ts';
 import { StoreDirs } from './store-dirs.ts';
 import { Trust } from './trust.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
@@ -81,14 +85,16 @@ export class App {
     const { now = () => new Date(), version = 'unknown', publicKeys = [], priority = DEFAULT_PRIORITY } = options;
     const { negativeTtlMs = DEFAULT_NEGATIVE_TTL_MS, narInfoTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { counters = newCounters(), startedAt = now() } = options;
+    const { objects } = options;
     this.counters = counters;
     this.#onEvent = onEvent;
     this.gate = options.access && new Gate(options.access);
+    const keptNarInfos = objects && new KeptNarInfos(objects, now);
     const trust = new Trust(options.trustedPublicKeys ?? []);
     const upstreamNars = new UpstreamNars(upstreams);
     const withheld = new Withheld();
     const onStoreDir = (): void => upstreamNarInfos.clear();
-    const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, onChange: onStoreDir });
+    const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, keptNarInfos, onChange: onStoreDir });
     this.#storeDirs = storeDirs;
     const onLost = (nar: Nar, error: Error): void => {
       if (!('entry' in nar)) {
@@ -106,7 +112,10 @@ export class App {
     };
     const { narHeadStartMs } = options;
     const opener = new UpstreamNarOpener({ upstreams, upstreamNars, narHeadStartMs, onEvent, onGone });
-    const verified = new VerifiedNars({ open: openNarFrom(reader, opener), onLost, maxOpen: options.maxOpenNars });
+    const slots = new Slots(options.maxOpenNars ?? Number.POSITIVE_INFINITY);
+    const open = openNarFrom(reader, opener);
+    const verified = new VerifiedNars({ open, onLost, slots });
+    const kept = objects && new KeptNars({ objects, upstreams, open, counters, onEvent, slots });
     const doubted = new DoubtedNars({ opener, upstreamNars, maxOpen: options.maxOpenNars });
     const shared = {
       reader,
@@ -118,13 +127,17 @@ export class App {
       counters,
       headStartMs,
       timeoutMs,
+      now,
+      kept,
+      keptNarInfos,
       onEvent,
       firstLoad: () => refresher.firstLoad(),
     };
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
     const others = new OtherNars({ ...shared, doubted });
-    const nars = new Nars({ ...shared, verified, opener, doubted, others });
+    const sharedNars = new SharedNars({ kept, verified });
+    const nars = new Nars({ ...shared, shared: sharedNars, opener, doubted, others });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {
       withheld.clear();
@@ -132,7 +145,7 @@ export class App {
       storeDirs.review();
     };
     const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, counters, now });
-    this.measures = measuresOf({ ...shared, gate: this.gate, version, now });
+    this.measures = measuresOf({ ...shared, objects, gate: this.gate, version });
     this.narInfos = narInfos;
     this.refresher = refresher;
     this.#learn = () => storeDirs.learn();
@@ -174,9 +187,9 @@ export class App {
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
-    this.#route('/_status', READ, stateAnswer({ ...shared, version, now, startedAt }));
+    this.#route('/_status', READ, stateAnswer({ ...shared, objects, version, startedAt }));
     this.#route('/_refresh', POST, (_path, options) => {
-      upstreamNarInfos.clear();
+      upstreamNarInfos.askAnew();
       upstreamNars.clear();
       storeDirs.clear();
       inside.clear();

@@ -19,6 +19,7 @@ import {
   type AskOptions as UpstreamAskOptions,
 } from './answer.ts';
 import type { FirstLoad, IndexRefresher } from './index-refresher.ts';
+import type { ObjectCache } from './object-cache.ts';
 import type { Counters, ServeEvent, ServeOptions } from './serve-options.ts';
 import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
@@ -151,6 +152,7 @@ export interface StatusOptions {
   readonly storeDirs: Pick<StoreDirs, 'current' | 'refusalOf'>;
   readonly upstreams: readonly Upstream[];
   readonly counters: Counters;
+  readonly objects: Pick<ObjectCache, 'usage'> | undefined;
   readonly version: string;
   readonly now: () => Date;
   readonly startedAt: Date;
@@ -165,7 +167,7 @@ function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus):
 
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
-  const { reader, storeDirs, upstreams, counters, version, now, startedAt } = options;
+  const { reader, storeDirs, upstreams, counters, objects, version, now, startedAt } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
     const { entries, segments, generation, refreshedAt, lastError } = reader.status();
@@ -188,6 +190,7 @@ export function stateAnswer(options: StatusOptions): () => Answer {
         const refused = storeDirs.refusalOf(upstream) ?? null;
         return { url, state, refused, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
       }),
+      diskCache: objects?.usage() ?? null,
       counters,
     });
   };

@@ -3,18 +3,21 @@ import type { CacheReader } from '../cache/read/cache-reader.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Gate } from './gate.ts';
 import type { Measure, Measured } from './measure.ts';
+import type { ObjectCache } from './object-cache.ts';
 import type { Counters } from './serve-options.ts';
 
 export interface MeasuresOptions {
   readonly reader: Pick<CacheReader, 'status'>;
   readonly upstreams: readonly Upstream[];
   readonly counters: Counters;
+  readonly objects?: Pick<ObjectCache, 'usage'> | undefined;
   readonly gate: Pick<Gate, 'uses'> | undefined;
   readonly version: string;
   readonly now: () => Date;
 }
 
-export function measuresOf({ reader, upstreams, counters, gate, version, now }: MeasuresOptions): readonly Measure[] {
+export function measuresOf(options: MeasuresOptions): readonly Measure[] {
+  const { reader, upstreams, counters, objects, gate, version, now } = options;
   const gauge = (name: string, help: string, read: Measure['read']): Measure => ({ name, help, type: 'gauge', read });
   const counter = (name: string, help: string, read: Measure['read']): Measure => ({
     ...{ name, help, type: 'counter', read },
@@ -35,6 +38,12 @@ export function measuresOf({ reader, upstreams, counters, gate, version, now }: 
     counter('answer_failures_total', 'Answers that broke off or could not be begun, for the far side failed.', () => {
       return counters.failures;
     }),
+    counter('disk_cache_hits_total', 'What came from the disk cache, by what it was.', () => [
+      { labels: { type: 'nar' }, value: counters.narDiskHits },
+      { labels: { type: 'narinfo' }, value: counters.narInfoDiskHits },
+    ]),
+    gauge('disk_cache_bytes', 'What the disk cache takes, about.', () => objects?.usage().bytes),
+    gauge('disk_cache_max_bytes', 'What the disk cache may take.', () => objects?.usage().maxBytes),
     gauge('index_entries', 'Paths in the cache, as far as its index is known.', () => reader.status().entries),
     gauge('index_segments', 'Segments of the index.', () => reader.status().segments),
     gauge('index_generation', 'Grows each time the index that is served changes.', () => reader.status().generation),

@@ -20,20 +20,24 @@ import {
 import type { DoubtedNars } from './doubted-nars.ts';
 import { firstOf } from './first-of.ts';
 import type { FirstLoad } from './index-refresher.ts';
+import type { KeptNarInfos } from './kept-nar-infos.ts';
+import type { KeptNars } from './kept-nars.ts';
 import { type CacheNar, cacheNar, type Nar, type UpstreamNar } from './open-nar.ts';
 import type { UpstreamNarOpener } from './open-upstream-nar.ts';
 import type { OtherNars } from './other-nars.ts';
 import { repack } from './repack.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
+import type { SharedNars } from './shared-nars.ts';
 import { parseAnyNarInfo } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
-import type { VerifiedNars } from './verified-nars.ts';
 import type { Withheld } from './withheld.ts';
 
 export interface NarsOptions {
   readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry' | 'entriesOf'>;
-  readonly verified: Pick<VerifiedNars, 'open'>;
+  readonly shared: Pick<SharedNars, 'open'>;
+  readonly kept?: Pick<KeptNars, 'find' | 'settle'> | undefined;
+  readonly keptNarInfos?: Pick<KeptNarInfos, 'findAt'> | undefined;
   readonly opener: Pick<UpstreamNarOpener, 'locate'>;
   readonly doubted: Pick<DoubtedNars, 'settle'>;
   readonly others: Pick<OtherNars, 'find'>;
@@ -79,7 +83,7 @@ export class Nars {
 
   /** `tries`: how often it is looked for anew when it turns out not to be had. */
   #answerWith(nar: Nar, url: string, options: AskOptions, tries: number): Answer {
-    const { verified, onEvent } = this.#options;
+    const { shared, onEvent } = this.#options;
     const otherwise = async (error: unknown): Promise<Answer | undefined> => {
       if (tries === 0) return undefined;
       // What only cannot be had now is not looked for again where it was.
@@ -90,7 +94,7 @@ export class Nars {
       }
       return this.#answerWith(next, url, options, tries - 1);
     };
-    return { ...narAnswer(nar, url, verified, options.via), otherwise };
+    return { ...narAnswer(nar, url, shared, options.via), otherwise };
   }
 
   /** Whether what was said of `nar` is no longer believed. */
@@ -147,21 +151,31 @@ export class Nars {
   }
 
   async #findUpstream(url: string, options: AskOptions): Promise<UpstreamNar | undefined> {
-    const { upstreamNars, opener, doubted } = this.#options;
-    const nar = upstreamNars.find(url) ?? (await this.#ask(url, options));
-    if (nar === undefined) return undefined;
+    const { upstreamNars, opener, doubted, kept } = this.#options;
     const { signal = new AbortController().signal, via } = options;
-    if (nar.isUnconfirmed) return await this.#confirm(nar, { signal, via });
+    const said = upstreamNars.find(url);
+    const claimed = said?.isUnconfirmed ? await this.#confirm(said, { signal, via }) : said;
+    if (claimed === undefined && said !== undefined) return undefined;
+    // What is kept was right when it came, wherever it is not to be had by now.
+    const here = claimed === undefined ? kept?.find(url) : kept?.settle(claimed);
+    if (here !== undefined) return here;
+    const nar = claimed ?? (await this.#ask(url, options));
+    if (nar === undefined || said?.isUnconfirmed) return nar;
     if (upstreamNars.isWrong(nar)) return await doubted.settle(nar, { signal, via });
     return nar.size === undefined ? await opener.locate(nar, { signal, via }) : nar;
   }
 
   /** `nar` as its upstream says now that it has it. */
   async #confirm(nar: UpstreamNar, options: AskOptions): Promise<UpstreamNar | undefined> {
-    const { upstreamNars, onEvent } = this.#options;
+    const { upstreamNars, onEvent, keptNarInfos } = this.#options;
     const { upstream, url, hashPart, narHash } = nar;
+    if (hashPart === undefined) return undefined;
     try {
-      const info = hashPart && (await upstream.fetchNarInfo(hashPart, options, parseAnyNarInfo));
+      const info = await upstream.fetchNarInfo(hashPart, options, parseAnyNarInfo).catch(async (error: unknown) => {
+        const kept = options.signal?.aborted ? undefined : await keptNarInfos?.findAt(upstream, hashPart);
+        if (kept === undefined) throw error;
+        return kept.info;
+      });
       if (info?.url !== url || info.narHash !== narHash) return undefined;
       const understood = await upstreamNars.understand(upstream, info);
       if ('refused' in understood) return undefined;
@@ -202,12 +216,12 @@ export class Nars {
 
 const NAR_TYPE = ['Content-Type', 'application/x-nix-nar'] as const;
 
-function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, via?: string): Answer {
+function narAnswer(nar: Nar, url: string, shared: Pick<SharedNars, 'open'>, via?: string): Answer {
   const { repacking } = nar;
   if (repacking !== undefined) {
     // Other bytes than those that the URL names: nobody is to keep them under it, or to go on with them after the others.
     const open = async (options: OpenOptions): Promise<Readable> =>
-      repack(await verified.open(nar, { ...options, via }), repacking, url);
+      repack(await shared.open(nar, { ...options, via }), repacking, url);
     return { status: 200, headers: [...NAR_TYPE, 'Cache-Control', NO_STORE], body: { size: undefined, open } };
   }
   const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
@@ -215,7 +229,7 @@ function narAnswer(nar: Nar, url: string, verified: Pick<VerifiedNars, 'open'>, 
   return {
     status: 200,
     headers: [...NAR_TYPE, 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
-    body: { size: nar.size, open: (options) => verified.open(nar, { ...options, via }) },
+    body: { size: nar.size, open: (options) => shared.open(nar, { ...options, via }) },
     etag: name === undefined ? undefined : `"${name}"`,
   };
 }

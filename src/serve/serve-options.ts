@@ -4,6 +4,7 @@ import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { GateOptions } from './gate.ts';
 import type { InsideLimits } from './inside/contents.ts';
+import type { ObjectCache } from './object-cache.ts';
 
 export interface ServeOptions {
   readonly reader: Omit<CacheReader, 'close'>;
@@ -33,6 +34,8 @@ export interface ServeOptions {
   readonly access?: GateOptions | undefined;
   /** For `/metrics`, which is not there without. */
   readonly metrics?: { text(): Promise<string> } | undefined;
+  /** What is kept of NARs and narinfos between requests, and between runs. */
+  readonly objects?: ObjectCache | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;
@@ -55,6 +58,8 @@ export type ServeEvent =
   | { readonly type: 'refused'; readonly path: string; readonly reason: string }
   /** A NAR of the cache is not what its hash says, or gone: it is not offered from now on, until the index changes. */
   | { readonly type: 'damaged'; readonly path: string; readonly error: string }
+  /** What was kept of a NAR is not what it was, and is fetched anew. */
+  | { readonly type: 'kept-damaged'; readonly name: string; readonly error: string }
   /** An answer that was cut off, or could not be begun. */
   | { readonly type: 'answer-failed'; readonly path: string; readonly error: string };
 
@@ -66,6 +71,9 @@ export interface Counters {
   narHits: number;
   narUpstreamHits: number;
   narMisses: number;
+  /** Of NARs and narinfos that were there, those that came from what is kept on disk. */
+  narDiskHits: number;
+  narInfoDiskHits: number;
   /** Answers that were cut off, or could not be begun, because the far side failed. */
   failures: number;
   /** Looks for news in the cache that went well, and that did not. */
@@ -80,6 +88,8 @@ export const newCounters = (): Counters => ({
   narHits: 0,
   narUpstreamHits: 0,
   narMisses: 0,
+  narDiskHits: 0,
+  narInfoDiskHits: 0,
   failures: 0,
   refreshes: 0,
   refreshFailures: 0,

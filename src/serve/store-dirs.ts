@@ -9,6 +9,7 @@ import { type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
 import { isStoreDir, storeDirOf } from '../nix/store-path.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { AskOptions } from './answer.ts';
+import type { KeptNarInfos } from './kept-nar-infos.ts';
 import type { ServeEvent } from './serve-options.ts';
 
 export interface StoreDirsOptions {
@@ -16,6 +17,8 @@ export interface StoreDirsOptions {
   readonly upstreams: readonly Upstream[];
   readonly onEvent: (event: ServeEvent) => void;
   readonly now: () => Date;
+  /** What they said in earlier runs. */
+  readonly keptNarInfos?: Pick<KeptNarInfos, 'findStoreDir' | 'keepStoreDir'> | undefined;
   /** Another store directory counts from now on. */
   readonly onChange: () => void;
 }
@@ -111,11 +114,14 @@ export class StoreDirs {
   }
 
   async #ask(upstream: Upstream, learned: Learned): Promise<void> {
+    const { keptNarInfos, now } = this.#options;
     try {
       learned.storeDir = (await upstream.fetchCacheInfo())?.storeDir;
+      if (learned.storeDir !== undefined) void keptNarInfos?.keepStoreDir(upstream, learned.storeDir);
     } catch {
       // What is asked of it next tells why.
-      learned.failedAt = this.#options.now().getTime();
+      learned.storeDir ??= await keptNarInfos?.findStoreDir(upstream);
+      learned.failedAt = now().getTime();
     }
     this.review();
   }

@@ -1,4 +1,7 @@
-/** narinfos of the upstreams: asked in order with head starts, parsed, written anew, kept for a while. */
+/**
+ * narinfos of the upstreams: asked in order with head starts, parsed, written anew, kept for a while; on disk for longer, for the
+ * time when nobody answers.
+ */
 import { LRUCache } from 'lru-cache';
 import { withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
@@ -11,8 +14,11 @@ import { UnreadableFileError } from '../upstream/unreadable-file.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Answer, AskOptions } from './answer.ts';
 import { firstOf } from './first-of.ts';
+import type { KeptNarInfo, KeptNarInfos } from './kept-nar-infos.ts';
+import type { KeptNars } from './kept-nars.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
-import type { ServeEvent } from './serve-options.ts';
+import type { UpstreamNar } from './open-nar.ts';
+import type { Counters, ServeEvent } from './serve-options.ts';
 import { parseAnyNarInfo, type StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import type { UpstreamNars } from './upstream-nars.ts';
@@ -25,6 +31,11 @@ export interface UpstreamNarInfosOptions {
   readonly headStartMs: number;
   readonly timeoutMs: number;
   readonly negativeTtlMs: number;
+  readonly counters: Pick<Counters, 'narInfoDiskHits'>;
+  readonly now: () => Date;
+  /** What is on disk of earlier answers, and of NARs. */
+  readonly keptNarInfos?: KeptNarInfos | undefined;
+  readonly kept?: Pick<KeptNars, 'settle'> | undefined;
   readonly onEvent: (event: ServeEvent) => void;
 }
 
@@ -32,12 +43,29 @@ export interface UpstreamNarInfosOptions {
 const POSITIVE_TTL_MS = 3_600_000;
 /** Ten seconds: what nothing could be made of although it was asked for several times may be right soon. */
 const UNREADABLE_TTL_MS = 10_000;
+/** A minute: what was said long ago, and could not be asked again just now. */
+const OLD_TTL_MS = 60_000;
 /** 65 536 misses of 150 bytes each are 10 MB. */
 const MAX_MISSES = 65_536;
 
 interface Found {
   readonly answer: Answer;
   readonly upstream: Upstream;
+  readonly info: NarInfo;
+  readonly nar: UpstreamNar;
+}
+
+interface Asked {
+  readonly found: Found | undefined;
+  /** Not all of them have answered. */
+  readonly failed: boolean;
+  /** Nothing could be made of what one of them said. */
+  readonly isUnreadable: boolean;
+}
+
+interface AskContext extends AskOptions {
+  readonly path: string;
+  readonly signal: AbortSignal;
 }
 
 export class UpstreamNarInfos {
@@ -48,6 +76,8 @@ export class UpstreamNarInfos {
   /** Which upstream gave the narinfo. */
   readonly #sources = new LRUCache<HashPart, Upstream>({ max: MAX_MISSES });
   readonly #loops = new Set<Upstream>();
+  /** What was said before is asked again. In milliseconds since the epoch. */
+  #believedFrom = 0;
 
   constructor(options: UpstreamNarInfosOptions) {
     this.#options = options;
@@ -81,6 +111,7 @@ export class UpstreamNarInfos {
   /** What was said of this path is not so. */
   forget(hashPart: HashPart): void {
     this.#kept.delete(hashPart);
+    for (const upstream of this.#options.upstreams) void this.#options.keptNarInfos?.remove(upstream, hashPart);
   }
 
   /** Forgets what was found, and what was not. */
@@ -89,13 +120,70 @@ export class UpstreamNarInfos {
     this.#misses.clear();
   }
 
+  /** The same, and has the upstreams asked what they have said before. */
+  askAnew(): void {
+    this.clear();
+    this.#believedFrom = this.#options.now().getTime();
+  }
+
   async #ask(
     hashPart: HashPart,
-    { signal: outer, via }: AskOptions & { readonly signal: AbortSignal },
+    { signal, via }: AskOptions & { readonly signal: AbortSignal },
   ): Promise<Answer | undefined> {
+    const { kept, counters } = this.#options;
+    const context = { path: `/${hashPart}.narinfo`, signal, via };
+    const old = await this.#recall(hashPart, context);
+    if (old !== undefined && (old.isFresh || kept?.settle(old.nar) !== undefined)) {
+      this.#keep(hashPart, old, old.isFresh ? POSITIVE_TTL_MS : OLD_TTL_MS);
+      counters.narInfoDiskHits += 1;
+      // All that it takes is here: nobody waits for what it may have become.
+      if (!old.isFresh) void this.#askUpstreams(hashPart, { ...context, signal: new AbortController().signal });
+      return old.answer;
+    }
+    const { found, failed, isUnreadable } = await this.#askUpstreams(hashPart, context);
+    const isUnsure = failed || isUnreadable;
+    if (found !== undefined || old === undefined || !isUnsure || signal.aborted) return found?.answer;
+    this.#keep(hashPart, old, OLD_TTL_MS);
+    counters.narInfoDiskHits += 1;
+    return old.answer;
+  }
+
+  /** What an upstream said in an earlier run, or long ago. */
+  async #recall(hashPart: HashPart, context: AskContext): Promise<(Found & { readonly isFresh: boolean }) | undefined> {
+    const { keptNarInfos, storeDirs, now } = this.#options;
+    const said: KeptNarInfo | undefined = await keptNarInfos?.find(storeDirs.usable, hashPart);
+    const found = said && (await this.#adopt(said.upstream, said.info, context));
+    if (said === undefined || found === undefined) return undefined;
+    const age = now().getTime() - said.saidAt;
+    return { ...found, isFresh: age >= 0 && age < POSITIVE_TTL_MS && said.saidAt > this.#believedFrom };
+  }
+
+  #keep(hashPart: HashPart, { answer, upstream }: Found, ttl: number): void {
+    this.#kept.set(hashPart, answer, { ttl });
+    this.#sources.set(hashPart, upstream);
+  }
+
+  /** Asks them all, and remembers what they say. Never rejects. */
+  async #askUpstreams(hashPart: HashPart, context: AskContext): Promise<Asked> {
+    const { upstreams, keptNarInfos, negativeTtlMs } = this.#options;
+    const asked = await this.#firstOfUpstreams(hashPart, context);
+    const { found, failed, isUnreadable } = asked;
+    if (found !== undefined) {
+      this.#keep(hashPart, found, POSITIVE_TTL_MS);
+      void keptNarInfos?.keep(found.upstream, found.info);
+    } else if (!failed && !context.signal.aborted) {
+      // Only what every upstream said is remembered.
+      const ttl = isUnreadable ? Math.min(negativeTtlMs, UNREADABLE_TTL_MS) : negativeTtlMs;
+      this.#misses.set(hashPart, true, { ttl });
+      this.#kept.delete(hashPart);
+      if (!isUnreadable) for (const upstream of upstreams) void keptNarInfos?.remove(upstream, hashPart);
+    }
+    return asked;
+  }
+
+  async #firstOfUpstreams(hashPart: HashPart, { path, signal: outer, via }: AskContext): Promise<Asked> {
     const { storeDirs, headStartMs, timeoutMs, onEvent } = this.#options;
     const upstreams = storeDirs.usable;
-    const path = `/${hashPart}.narinfo`;
     let failed = false;
     let isUnreadable = false;
     const onFailure = (upstream: Upstream, error: unknown): void => {
@@ -110,8 +198,7 @@ export class UpstreamNarInfos {
     };
     const ask = async (upstream: Upstream, signal: AbortSignal): Promise<Found | undefined> => {
       const info = await upstream.fetchNarInfo(hashPart, { signal, via }, parseAnyNarInfo);
-      const answer = info && (await this.#adopt(upstream, info, { path, signal }));
-      return answer && { answer, upstream };
+      return info && (await this.#adopt(upstream, info, { path, signal }));
     };
     const expired = (): Error => {
       failed = true;
@@ -119,20 +206,11 @@ export class UpstreamNarInfos {
       onEvent({ type: 'upstream-failed', upstream: upstreams.map(({ name }) => name).join(' '), path, error });
       return new NixcacheError('ERR_UPSTREAM', error);
     };
-    const found = await withDeadline(timeoutMs, expired, outer, (signal) =>
+    const asking = withDeadline(timeoutMs, expired, outer, (signal) =>
       firstOf(upstreams, ask, { headStartMs, signal, onFailure }),
     );
-    if (found !== undefined) {
-      this.#kept.set(hashPart, found.answer);
-      this.#sources.set(hashPart, found.upstream);
-    }
-    // Only what every upstream said is remembered.
-    else if (!failed && !outer.aborted) {
-      const { negativeTtlMs } = this.#options;
-      const ttl = isUnreadable ? Math.min(negativeTtlMs, UNREADABLE_TTL_MS) : negativeTtlMs;
-      this.#misses.set(hashPart, true, { ttl });
-    }
-    return found?.answer;
+    const found = await asking.catch(() => undefined); // which was told, or nobody waits
+    return { found, failed, isUnreadable };
   }
 
   /** An upstream that is this server has nothing to add, which is said once. */
@@ -146,7 +224,7 @@ export class UpstreamNarInfos {
     upstream: Upstream,
     info: NarInfo,
     { path, signal }: AskOptions & { readonly path: string },
-  ): Promise<Answer | undefined> {
+  ): Promise<Found | undefined> {
     const { upstreamNars, trust, storeDirs, onEvent } = this.#options;
     const refusal = await storeDirs.refusalFor(upstream, info, { signal });
     if (refusal !== undefined) {
@@ -159,7 +237,7 @@ export class UpstreamNarInfos {
     const adopted = trust.allows(info)
       ? await upstreamNars.adopt(upstream, info)
       : { refused: `no trusted key signed what ${upstream.name} has` };
-    if ('text' in adopted) return narInfoAnswer(adopted.text);
+    if ('text' in adopted) return { answer: narInfoAnswer(adopted.text), upstream, info, nar: adopted.nar };
     onEvent({ type: 'refused', path, reason: adopted.refused });
     return undefined;
   }

@@ -39,7 +39,7 @@ const BROKEN_TTL_MS = 60_000;
 type Claim = Pick<UpstreamNar, 'upstream' | 'url' | 'narHash' | 'fileHash'>;
 
 /** A narinfo of ours, or why there is none. */
-export type Adopted = { readonly text: string } | { readonly refused: string };
+export type Adopted = { readonly text: string; readonly nar: UpstreamNar } | { readonly refused: string };
 
 /** What a narinfo names, and that narinfo with what of it nobody signs put right. */
 interface Understood {
@@ -66,7 +66,7 @@ export class UpstreamNars {
     if ('refused' in understood) return understood;
     const { nar, info } = understood;
     this.remember(nar);
-    return { text: formatNarInfo({ ...info, url: nar.ours }) };
+    return { text: formatNarInfo({ ...info, url: nar.ours }), nar };
   }
 
   /** The NAR that `upstream` has as it says with `said`, or why it is not taken from there. */

@@ -13,15 +13,15 @@ import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/
 import type { OpenOptions } from './answer.ts';
 import { BrokenNarError } from './broken-nar.ts';
 import type { Nar, OpenNar } from './open-nar.ts';
-import { Slots } from './slots.ts';
+import type { Slots } from './slots.ts';
 
 export interface VerifiedNarsOptions {
   /** Of wholes, checks all and withholds the end; of ranges, only the length. */
   readonly open: OpenNar;
   /** `nar` is not what its hash says, or not there: told each time that it shows. */
   readonly onLost: (nar: Nar, error: Error) => void;
-  /** NARs that are open at once. */
-  readonly maxOpen?: number | undefined;
+  /** For all NARs that are open. */
+  readonly slots: Slots;
 }
 
 /** 16 MiB of digests are of 1 TiB of NARs. */
@@ -29,7 +29,6 @@ const MAX_KNOWN_BYTES = 16 * 1024 * 1024;
 
 export class VerifiedNars {
   readonly #options: VerifiedNarsOptions;
-  readonly #slots: Slots;
   readonly #known = new LRUCache<string, Pieces>({
     maxSize: MAX_KNOWN_BYTES,
     sizeCalculation: ({ digests }) => digests.length + 200,
@@ -38,7 +37,6 @@ export class VerifiedNars {
 
   constructor(options: VerifiedNarsOptions) {
     this.#options = options;
-    this.#slots = new Slots(options.maxOpen ?? Number.POSITIVE_INFINITY);
   }
 
   /**
@@ -54,7 +52,7 @@ export class VerifiedNars {
       this.#known.delete(keyOf(nar));
       this.#options.onLost(nar, error);
     };
-    const release = await this.#slots.take(options);
+    const release = await this.#options.slots.take(options);
     try {
       const opened = await this.#open(nar, options);
       if (Buffer.isBuffer(opened)) release();

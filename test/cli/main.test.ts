@@ -96,8 +96,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['doctor --port x', "nixcache: --port: 'x' is not a port"],
     ['list --roots --pins', "nixcache: option '--roots' cannot be used with option '--pins'"],
     ['pin', 'nixcache: pin: give a name and a store path'],
-    ['serve --disk-cache 1G', 'nixcache: this version of serve cannot do what is configured (a disk cache)'],
-    ['serve --disk-cache-dir x', 'nixcache: this version of serve cannot do what is configured (a disk cache)'],
+    ['serve --disk-cache much', "nixcache: --disk-cache: 'much' is not a size"],
     ['serve --read-token-file ./x', 'nixcache: read tokens from '],
   ])('nixcache %s', async (line, stderr) => {
     const result = await runCli(

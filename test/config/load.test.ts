@@ -108,7 +108,7 @@ keep_last = 3
 describe('a mistake in the file is told by file, key and what is allowed', () => {
   it.each([
     ['cache = 5', 'cache must be text, not 5'],
-    ['[serve]\ndisk_cash = "1G"', 'serve.disk_cash is not a setting, there are port, listen,'],
+    ['[serve]\ndisk_cash = "1G"', "serve.disk_cash is not a setting, did you mean 'disk_cache'?"],
     ['cache = ""', 'cache is empty: give a value, or take it out'],
     ['signing_key_files = ["a", ""]', 'signing_key_files holds an empty text: give a value, or take it out'],
     ['cach = "oci:x"', "cach is not a setting, did you mean 'cache'?"],

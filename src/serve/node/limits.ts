@@ -15,11 +15,11 @@ const USUAL_DESCRIPTORS = 1024;
 const MOST_CONNECTIONS = 4096;
 const MOST_NARS = 256;
 
-/** Half of the descriptors are for clients, a quarter for what they read, and the rest for all else. */
+/** Half of the descriptors are for clients, a third for what they read (where it comes from and where it is kept), the rest for all else. */
 export function defaultLimits(descriptors = descriptorLimit()): ServerLimits {
   return {
     connections: Math.max(16, Math.min(MOST_CONNECTIONS, Math.floor(descriptors / 2))),
-    nars: Math.max(4, Math.min(MOST_NARS, Math.floor(descriptors / 4))),
+    nars: Math.max(4, Math.min(MOST_NARS, Math.floor(descriptors / 6))),
   };
 }
 

@@ -130,9 +130,9 @@ describe('many clients', () => {
   });
 
   it('may open half as many connections as the process files', () => {
-    expect(defaultLimits(1024)).toEqual({ connections: 512, nars: 256 });
+    expect(defaultLimits(1024)).toEqual({ connections: 512, nars: 170 });
     expect(defaultLimits(1_048_576)).toEqual({ connections: 4096, nars: 256 });
-    expect(defaultLimits(20)).toEqual({ connections: 16, nars: 5 });
+    expect(defaultLimits(20)).toEqual({ connections: 16, nars: 4 });
   });
 });
 

@@ -10,7 +10,7 @@ import { sourcesOf } from '../../context.ts';
 import type { Session } from '../../session/session.ts';
 import { accessOf } from './access.ts';
 
-export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'onEvent'>;
+export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'objects' | 'onEvent'>;
 
 /** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
 export async function optionsOf(session: Session, settings: ServeSettings): Promise<ReloadableOptions> {
@@ -27,8 +27,8 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
 }
 
 /** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ diskCache, redirect, uploadTokenFile }: ServeSettings): void {
-  const asked = { 'a disk cache': diskCache, redirects: redirect, uploads: uploadTokenFile };
+function refuseWhatIsNotThere({ redirect, uploadTokenFile }: ServeSettings): void {
+  const asked = { redirects: redirect, uploads: uploadTokenFile };
   const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
   if (lacking.length === 0) return;
   throw new NixcacheError(
@@ -111,7 +111,7 @@ export class Reloading {
 /** An index directory that nobody named goes with the cache. */
 const fixedOf = (
   cache: string,
-  { listen, port, socketMode }: ServeSettings,
+  { listen, port, socketMode, diskCache }: ServeSettings,
   sources: Sources,
 ): Readonly<Record<string, unknown>> => ({
   cache,
@@ -120,5 +120,7 @@ const fixedOf = (
     'serve.port': port,
     'serve.socket_mode': socketMode,
     'serve.index_dir': resolve(INDEX_DIRECTORY, sources),
+    'serve.disk_cache': diskCache?.maxBytes,
+    'serve.disk_cache_dir': diskCache?.directory,
   },
 });

@@ -6,6 +6,7 @@ import { IndexReader } from '../../../cache/read/index-reader.ts';
 import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
+import { DiskCache } from '../../../serve/node/disk/disk-cache.ts';
 import { type Place, placeOf } from '../../../serve/node/places.ts';
 import { DEFAULT_DRAIN_MS, type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { inheritedSockets, notifierOf, ServiceManager, watchdogMs } from '../../../serve/node/service-manager.ts';
@@ -51,9 +52,12 @@ export async function runServe(call: Call): Promise<void> {
     healing(await IndexReader.open({ store, index, strict: false, use: 'lazily', legacy: 'read', onWarning })),
     (each) => each.close(),
   );
+  const objects = settings.diskCache && (await DiskCache.open({ ...settings.diskCache, onWarning }));
+  if (objects !== undefined) session.add(objects, (each) => each.close());
   const server = session.add(
     await startServer({
       reader,
+      objects,
       ...options,
       signal,
       ...{ places: placesOf(settings, inheritedSockets(env)), version: VERSION },
@@ -143,6 +147,9 @@ function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequest
       output.warn(
         `${event.path} is not what the cache says and is not offered for now: ${event.error}; 'nixcache verify --contents' finds all that is so`,
       );
+      break;
+    case 'kept-damaged':
+      output.warn(`what the disk cache has of ${event.name} is dropped and fetched anew: ${event.error}`);
       break;
     case 'accept-failed':
       output.warn(`connections cannot be accepted: ${event.error}`);

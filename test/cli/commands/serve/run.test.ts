@@ -64,7 +64,6 @@ describe('serve', () => {
   });
 
   it.each([
-    [['--disk-cache', '1G'], 'a disk cache'],
     [['--redirect'], 'redirects'],
     [['--upload-token-file', 'token'], 'uploads'],
   ])('refuses %j, which this version has not', async (args, what) => {
