@@ -242,7 +242,7 @@ test('only cache/write makes segments and pushes manifests', () => {
 });
 
 /** Of these the kernel alone decides what stands in them. */
-const READS_PROC = ['serve/node/limits.ts', 'cli/environment-block.ts'];
+const READS_PROC = ['serve/node/disk/owner.ts', 'serve/node/limits.ts', 'cli/environment-block.ts'];
 
 test('files are read by regular-file.ts, which waits for no pipe and has a limit', () => {
   const offences = files.filter((file) => {

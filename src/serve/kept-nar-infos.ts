@@ -6,8 +6,8 @@ import { isNixcacheError } from '../errors.ts';
 import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import { type HashPart, hashPartOf, isStoreDir } from '../nix/store-path.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { parseAnyNarInfo } from './any-nar-info.ts';
 import type { ObjectCache } from './object-cache.ts';
-import { parseAnyNarInfo } from './store-dirs.ts';
 
 export interface KeptNarInfo {
   readonly upstream: Upstream;

@@ -17,6 +17,7 @@ import {
   type OpenOptions,
   SHORT_LIVED,
 } from './answer.ts';
+import { parseAnyNarInfo } from './any-nar-info.ts';
 import type { DoubtedNars } from './doubted-nars.ts';
 import { firstOf } from './first-of.ts';
 import type { FirstLoad } from './index-refresher.ts';
@@ -28,7 +29,6 @@ import type { OtherNars } from './other-nars.ts';
 import { repack } from './repack.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
 import type { SharedNars } from './shared-nars.ts';
-import { parseAnyNarInfo } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
 import type { Withheld } from './withheld.ts';

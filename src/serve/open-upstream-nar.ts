@@ -16,11 +16,11 @@ import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { SourceFile } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { AskOptions, OpenOptions } from './answer.ts';
+import { parseAnyNarInfo } from './any-nar-info.ts';
 import { BrokenNarError } from './broken-nar.ts';
 import { firstOf } from './first-of.ts';
 import type { UpstreamNar } from './open-nar.ts';
 import type { ServeEvent } from './serve-options.ts';
-import { parseAnyNarInfo } from './store-dirs.ts';
 import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
 
 export interface UpstreamNarOpenerOptions {

@@ -5,7 +5,7 @@
 
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { abortable } from '../call-options.ts';
-import { type NarInfo, parseNarInfo } from '../nix/nar-info.ts';
+import type { NarInfo } from '../nix/nar-info.ts';
 import { isStoreDir, storeDirOf } from '../nix/store-path.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { AskOptions } from './answer.ts';
@@ -125,10 +125,4 @@ export class StoreDirs {
     }
     this.review();
   }
-}
-
-/** Parses a narinfo of whatever store. @throws {NixcacheError} ERR_FORMAT */
-export function parseAnyNarInfo(text: string): NarInfo {
-  const [, storeDir = ''] = /^StorePath: (.*)\/[^/\n]*$/m.exec(text) ?? [];
-  return isStoreDir(storeDir) ? parseNarInfo(text, storeDir) : parseNarInfo(text);
 }

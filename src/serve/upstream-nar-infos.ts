@@ -13,13 +13,14 @@ import { LoopError } from '../upstream/http-source.ts';
 import { UnreadableFileError } from '../upstream/unreadable-file.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { Answer, AskOptions } from './answer.ts';
+import { parseAnyNarInfo } from './any-nar-info.ts';
 import { firstOf } from './first-of.ts';
 import type { KeptNarInfo, KeptNarInfos } from './kept-nar-infos.ts';
 import type { KeptNars } from './kept-nars.ts';
 import { keptAnswers, narInfoAnswer } from './nar-info-answers.ts';
 import type { UpstreamNar } from './open-nar.ts';
 import type { Counters, ServeEvent } from './serve-options.ts';
-import { parseAnyNarInfo, type StoreDirs } from './store-dirs.ts';
+import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
 import type { UpstreamNars } from './upstream-nars.ts';
 

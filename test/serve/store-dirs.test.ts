@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
-import { parseAnyNarInfo } from '../../src/serve/store-dirs.ts';
+import { parseAnyNarInfo } from '../../src/serve/any-nar-info.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { noise } from '../support/bytes.ts';

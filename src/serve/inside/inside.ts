@@ -13,9 +13,9 @@ import {
   statusAnswer,
   textAnswer,
 } from '../answer.ts';
+import { parseAnyNarInfo } from '../any-nar-info.ts';
 import { matches } from '../negotiate.ts';
 import type { ServeEvent } from '../serve-options.ts';
-import { parseAnyNarInfo } from '../store-dirs.ts';
 import { BusyError } from './busy.ts';
 import { typeByContents, typeByName } from './content-type.ts';
 import { Contents, type InsideLimits } from './contents.ts';
