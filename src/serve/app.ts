@@ -29,6 +29,7 @@ import { Nars } from './nars.ts';
 import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { OtherNars } from './other-nars.ts';
+import { buildTraceAnswer, debugInfoAnswer, logAnswer } from './passed-on.ts';
 import { realisationAnswer } from './realisations.ts';
 import { originForm, pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
@@ -184,6 +185,9 @@ export class App {
     this.#route('/realisations/*', READ, (path, options) =>
       orOnceLoaded(() => realisationAnswer(shared, path, options), options),
     );
+    this.#route('/build-trace-v2/*', READ, (path, options) => buildTraceAnswer(shared, path, options));
+    this.#route('/log/*', READ, (path, options) => logAnswer(shared, path, options));
+    this.#route('/debuginfo/*', READ, (path, options) => debugInfoAnswer(shared, path, options));
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));

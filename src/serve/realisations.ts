@@ -3,12 +3,11 @@
  * from the cache, else from the upstreams. What cannot be told is a miss: then the client builds.
  */
 import type { CacheReader } from '../cache/read/cache-reader.ts';
-import { withDeadline } from '../call-options.ts';
-import { messageOf, NixcacheError } from '../errors.ts';
+import { messageOf } from '../errors.ts';
 import { formatRealisation, isRealisationId, type Realisation } from '../nix/realisation.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, type AskOptions, NOT_FOUND, SHORT_LIVED, textAnswer } from './answer.ts';
-import { firstOf } from './first-of.ts';
+import { askUpstreams } from './ask-upstreams.ts';
 import type { ServeEvent } from './serve-options.ts';
 import type { Trust } from './trust.ts';
 import type { Withheld } from './withheld.ts';
@@ -49,20 +48,14 @@ async function findOwn(
 }
 
 async function findUpstream(
-  { upstreams, trust, headStartMs, timeoutMs, onEvent }: RealisationsOptions,
+  options: RealisationsOptions,
   id: string,
   path: string,
-  { signal: outer, via }: AskOptions,
+  ask: AskOptions,
 ): Promise<Realisation | undefined> {
-  if (upstreams.length === 0) return undefined;
-  const onFailure = (upstream: Pick<Upstream, 'name'>, error: unknown): void =>
-    onEvent({ type: 'upstream-failed', upstream: upstream.name, path, error: messageOf(error) });
-  const ask = async (upstream: Pick<Upstream, 'fetchRealisation'>, signal: AbortSignal) => {
-    const found = await upstream.fetchRealisation(id, { signal, via });
-    return found && trust.allowsRealisation(found) ? found : undefined;
+  const find = async (upstream: Pick<Upstream, 'fetchRealisation'>, asked: AskOptions) => {
+    const found = await upstream.fetchRealisation(id, asked);
+    return found && options.trust.allowsRealisation(found) ? found : undefined;
   };
-  const expired = (): Error => new NixcacheError('ERR_UPSTREAM', `no answer within ${timeoutMs} ms`);
-  return await withDeadline(timeoutMs, expired, outer, (signal) =>
-    firstOf(upstreams, ask, { headStartMs, signal, onFailure }),
-  );
+  return await askUpstreams(options, path, find, ask);
 }

@@ -1,3 +1,4 @@
+import { type BuildTraceEntry, isBuildTraceSigned } from '../nix/build-trace.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { isRealisationSigned, type Realisation } from '../nix/realisation.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
@@ -17,6 +18,10 @@ export class Trust {
   /** The same of which path an output is. */
   allowsRealisation(realisation: Realisation): boolean {
     return !this.isOn || isRealisationSigned(realisation, this.#keys);
+  }
+
+  allowsBuildTrace(entry: BuildTraceEntry): boolean {
+    return !this.isOn || isBuildTraceSigned(entry, this.#keys);
   }
 
   /** Verifies: 0.1 ms, so whoever asks often keeps the answer. */

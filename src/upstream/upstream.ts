@@ -49,6 +49,15 @@ export interface UpstreamHealth {
   readonly latencyMs: number | undefined;
 }
 
+/** What is read as a whole. */
+export interface SmallFile<T> {
+  /** Relative to the cache. */
+  readonly url: string;
+  readonly maxBytes: number;
+  /** @throws when the text is none of these */
+  readonly parse: (text: string) => T;
+}
+
 /** Through whom the request comes, for those that are asked on behalf of others. */
 export type AskOptions = Pick<OpenFileOptions, 'signal' | 'via'>;
 
@@ -149,6 +158,14 @@ export class Upstream {
   async fetchRealisation(id: string, options: AskOptions = {}): Promise<Realisation | undefined> {
     const parse = (text: string): Realisation => parseRealisation(text, id);
     return await this.#readText(`realisations/${id}.doi`, MAX_REALISATION_BYTES, parse, options);
+  }
+
+  /** A small file of any other kind, as `parse` reads it. @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK */
+  async fetchFile<T extends object>(
+    { url, maxBytes, parse }: SmallFile<T>,
+    options: AskOptions,
+  ): Promise<T | undefined> {
+    return await this.#readText(url, maxBytes, parse, options);
   }
 
   /** The store path that the cache has under this hash part. A GET, because that is what content networks keep. */
