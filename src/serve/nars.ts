@@ -5,7 +5,9 @@ import { narUrl } from '../cache-index/entry.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { hashToBase32, type NixHash } from '../nix/hash.ts';
+import type { NarInfo } from '../nix/nar-info.ts';
 import { hashPartOf } from '../nix/store-path.ts';
+import { SharedWork } from '../shared-work.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import {
@@ -57,6 +59,7 @@ const TRIES_BESIDE = 2;
 
 export class Nars {
   readonly #options: NarsOptions;
+  readonly #confirming = new Map<string, SharedWork<UpstreamNar | undefined>>();
 
   constructor(options: NarsOptions) {
     this.#options = options;
@@ -160,33 +163,50 @@ export class Nars {
     const here = claimed === undefined ? kept?.find(url) : kept?.settle(claimed);
     if (here !== undefined) return here;
     const nar = claimed ?? (await this.#ask(url, options));
-    if (nar === undefined || said?.isUnconfirmed) return nar;
+    if (nar === undefined) return undefined;
     if (upstreamNars.isWrong(nar)) return await doubted.settle(nar, { signal, via });
     return nar.size === undefined ? await opener.locate(nar, { signal, via }) : nar;
   }
 
-  /** `nar` as its upstream says now that it has it. */
-  async #confirm(nar: UpstreamNar, options: AskOptions): Promise<UpstreamNar | undefined> {
-    const { upstreamNars, onEvent, keptNarInfos } = this.#options;
-    const { upstream, url, hashPart, narHash } = nar;
+  /** `nar` as its upstream says, or said and we kept, that it has it; asked once for all who want to know. */
+  #confirm(nar: UpstreamNar, { signal, via }: AskOptions): Promise<UpstreamNar | undefined> {
+    const key = `${nar.ours} ${via}`;
+    let running = this.#confirming.get(key);
+    if (running === undefined) {
+      running = new SharedWork((signal) =>
+        this.#askAbout(nar, { signal, via }).finally(() => this.#confirming.delete(key)),
+      );
+      this.#confirming.set(key, running);
+    }
+    return running.join({ signal });
+  }
+
+  async #askAbout(nar: UpstreamNar, options: AskOptions): Promise<UpstreamNar | undefined> {
+    const { onEvent, keptNarInfos } = this.#options;
+    const { upstream, hashPart } = nar;
     if (hashPart === undefined) return undefined;
+    const kept = await keptNarInfos?.findAt(upstream, hashPart);
+    const known = kept && (await this.#confirmed(nar, kept.info));
+    if (known !== undefined) return known;
     try {
-      const info = await upstream.fetchNarInfo(hashPart, options, parseAnyNarInfo).catch(async (error: unknown) => {
-        const kept = options.signal?.aborted ? undefined : await keptNarInfos?.findAt(upstream, hashPart);
-        if (kept === undefined) throw error;
-        return kept.info;
-      });
-      if (info?.url !== url || info.narHash !== narHash) return undefined;
-      const understood = await upstreamNars.understand(upstream, info);
-      if ('refused' in understood) return undefined;
-      const confirmed = { ...understood.nar, ours: nar.ours };
-      upstreamNars.remember(confirmed);
-      return confirmed;
+      const info = await upstream.fetchNarInfo(hashPart, options, parseAnyNarInfo);
+      return info && (await this.#confirmed(nar, info));
     } catch (error) {
       options.signal?.throwIfAborted();
       onEvent({ type: 'upstream-failed', upstream: upstream.name, path: `/${nar.ours}`, error: messageOf(error) });
       return undefined;
     }
+  }
+
+  /** `nar` with all that `info` says of it, which is remembered; undefined where that is something else. */
+  async #confirmed(nar: UpstreamNar, info: NarInfo): Promise<UpstreamNar | undefined> {
+    const { upstreamNars, trust } = this.#options;
+    if (!trust.allows(info)) return undefined;
+    const understood = await upstreamNars.understand(nar.upstream, info);
+    if ('refused' in understood || !isSaid(nar, understood.nar)) return undefined;
+    const confirmed = { ...understood.nar, ours: nar.ours };
+    upstreamNars.remember(confirmed);
+    return confirmed;
   }
 
   /** Which upstream has the NAR, when we do not remember (we were started anew, or it was long ago). */
@@ -213,6 +233,12 @@ export class Nars {
     return withDeadline(timeoutMs, expired, signal, act);
   }
 }
+
+/** Whether `said` is the NAR that a URL of ours names, in the same form, wherever it lies by now. */
+const isSaid = (nar: UpstreamNar, said: UpstreamNar): boolean =>
+  nar.narHash === said.narHash &&
+  nar.unpacked?.compression === said.unpacked?.compression &&
+  (nar.unpacked === undefined ? nar.size === said.size : nar.unpacked.narSize === said.unpacked?.narSize);
 
 const NAR_TYPE = ['Content-Type', 'application/x-nix-nar'] as const;
 

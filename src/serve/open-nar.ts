@@ -50,7 +50,7 @@ export interface UpstreamNar extends NarFacts {
   /** Of the path whose narinfo named it; undefined where our own URL is all that is known. */
   readonly hashPart?: HashPart | undefined;
   readonly narHash?: NixHash | undefined;
-  /** It leads out of its cache, and only our own URL says so: not to be opened before a narinfo there says the same. */
+  /** Only the URL that was asked for says so: nothing is opened or remembered for it before a narinfo says the same. */
   readonly isUnconfirmed?: boolean | undefined;
   /** What it has to unpack to, where that is checked. */
   readonly unpacked?: Unpacked | undefined;

@@ -145,11 +145,7 @@ const formOf = ({ unpacked, size }: UpstreamNar): readonly [compression: string,
 
 /** Whether `nar` is the very file that is had no more. */
 function isSame(nar: Nar, lost: Nar): boolean {
+  if (!('entry' in lost) && lost.isUnconfirmed) return false; // it was not looked for
   if (nar.fileHash !== undefined && nar.fileHash === lost.fileHash) return true;
-  return (
-    !('entry' in nar || 'entry' in lost) &&
-    !lost.isUnconfirmed &&
-    nar.upstream === lost.upstream &&
-    nar.url === lost.url
-  );
+  return !('entry' in nar || 'entry' in lost) && nar.upstream === lost.upstream && nar.url === lost.url;
 }

@@ -3,8 +3,8 @@
  *
  * A NAR named by its file hash keeps its URL, `nar/<52 characters>.nar.xz`, wherever it comes from. Every other becomes
  * `nar/u/<upstream id>/<hash part>-<NAR hash>-<NAR size>-<compression>[-<file hash>]/<base64url of theirs>`, which says by
- * itself whom to ask for what, and what has to come: Nix remembers narinfos for 30 days, far longer than we do. The hash part
- * is missing in those of earlier versions. One that leads out of its cache is believed only once a narinfo there says the same.
+ * itself whom to ask for what, and what has to come: Nix remembers narinfos for 30 days, far longer than we do. Whoever asks may
+ * have made it up, though, so that one which was not announced here is believed only once a narinfo there says the same.
  *
  * Only the NAR hash and size are signed. So what one upstream says of a URL holds for what that upstream gives, and two that
  * say of one file that it holds different NARs never share a URL.
@@ -16,7 +16,6 @@ import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../nix/nar-info.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH, type HashPart, hashPartOf } from '../nix/store-path.ts';
-import { resolveInside } from '../upstream/file-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { BrokenNarError } from './broken-nar.ts';
 import { faultOf } from './nar-info-faults.ts';
@@ -26,7 +25,7 @@ import type { UpstreamNar } from './open-nar.ts';
 const HASH = `[01][${ALPHABET}]{51}`;
 const BY_FILE_HASH = new RegExp(`^nar/(${HASH})\\.nar(?:\\.[0-9a-z]{1,8})?$`);
 const FOREIGN = new RegExp(
-  `^nar/u/([0-9a-f]{12})/(?:([${ALPHABET}]{${HASH_PART_LENGTH}})-)?(${HASH})-([1-9][0-9]{0,15})-([0-9a-z]{1,8})(?:-(${HASH}))?/([0-9A-Za-z_-]{1,2000})$`,
+  `^nar/u/([0-9a-f]{12})/([${ALPHABET}]{${HASH_PART_LENGTH}})-(${HASH})-([1-9][0-9]{0,15})-([0-9a-z]{1,8})(?:-(${HASH}))?/([0-9A-Za-z_-]{1,2000})$`,
 );
 /** 32 768 NARs of 400 bytes each are 13 MB. */
 const MAX_REMEMBERED = 32_768;
@@ -165,7 +164,7 @@ export class UpstreamNars {
     return this.#wrong.has(wrongKey(nar));
   }
 
-  /** What our `url` names, if that is known or stands in it. */
+  /** What our `url` names, if that is known, or as it stands in it. */
   find(url: string): UpstreamNar | undefined {
     const claims = this.#claims.get(url) ?? [];
     const claim = claims.find((each) => !this.isWrong(each)) ?? claims[0];
@@ -174,16 +173,14 @@ export class UpstreamNars {
     const upstream = this.#upstreams.get(id);
     if (upstream === undefined) return undefined;
     const theirs = Buffer.from(encoded, 'base64url').toString('utf8');
+    if (!upstream.reaches(theirs)) return undefined;
     const narHash = `sha256:${nar}` as NixHash;
-    // Whoever asks may have made it up.
-    const isUnconfirmed = resolveInside(upstream.cache.url, theirs) === undefined;
-    if (isUnconfirmed && (hashPart === undefined || !upstream.reaches(theirs))) return undefined;
     const isPlain = compression === 'none';
     const fileHash = file === undefined ? (isPlain ? narHash : undefined) : (`sha256:${file}` as NixHash);
     const unpacked = isPlain ? undefined : { compression, narHash, narSize: Number(size) };
     return {
       ...{ upstream, url: theirs, ours: url, size: isPlain ? Number(size) : undefined, fileHash, narHash, unpacked },
-      ...{ hashPart: hashPart as HashPart | undefined, isUnconfirmed },
+      ...{ hashPart: hashPart as HashPart, isUnconfirmed: true },
     };
   }
 }

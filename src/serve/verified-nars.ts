@@ -86,7 +86,10 @@ export class VerifiedNars {
 
   /** Reads all of `nar`, once for all who wait for it, and keeps the digests of its pieces. */
   #readAll(nar: Nar, key: string, { signal, via }: OpenOptions): Promise<Pieces> {
-    let reading = this.#reading.get(key);
+    // Those who are told the same of it: for what one was told wrong, another's is not lost.
+    const who = 'entry' in nar ? '' : ` ${nar.upstream.id} ${nar.url} ${nar.narHash} ${nar.unpacked?.compression}`;
+    const what = key + who;
+    let reading = this.#reading.get(what);
     if (reading === undefined) {
       const read = async (signal: AbortSignal): Promise<Pieces> => {
         const digester = new PieceDigester();
@@ -96,8 +99,8 @@ export class VerifiedNars {
         this.#known.set(key, pieces);
         return pieces;
       };
-      reading = new SharedWork((signal) => read(signal).finally(() => this.#reading.delete(key)));
-      this.#reading.set(key, reading);
+      reading = new SharedWork((signal) => read(signal).finally(() => this.#reading.delete(what)));
+      this.#reading.set(what, reading);
     }
     return reading.join({ signal });
   }

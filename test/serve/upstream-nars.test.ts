@@ -270,3 +270,64 @@ it('a NAR at an absolute URL is had after a restart, once its narinfo says so ag
   expect(await setUp(far).get(url)).toBeUndefined();
   expect(elsewhere.requests).toHaveLength(before);
 });
+
+describe('what a client makes up about a NAR', () => {
+  const CLAIM = /-([a-z0-9]{52})-([0-9]+)-([a-z0-9]+)(-[a-z0-9]{52})?[/]/;
+  it.each([
+    ['its size', '-$1-5-$3$4/', { terse: true, plain: true }],
+    ['its size', '-$1-5-$3$4/', {}],
+    ['its compression', '-$1-$2-gzip$4/', {}],
+    ['that it is not compressed', '-$1-$2-none/', { terse: true }],
+    ['its NAR hash', `-${hashToBase32(sha256(OTHER))}-$2-$3$4/`, {}],
+    ['its file hash', `-$1-$2-$3-${hashToBase32(sha256(OTHER))}/`, {}],
+  ])(
+    'is not remembered of it for others: %s',
+    async (_what, madeUp, { plain = false, ...options }: { plain?: boolean; terse?: boolean }) => {
+      for (const isFirst of [true, false]) {
+        const far = await startFakeUpstream();
+        if (plain) addPath(far, { baseName: baseName(1), nar: SMALL, terse: true, url: 'x' });
+        else addPacked(far, 1, SMALL, { url: 'x', ...options });
+        const right = (await setUp(far).infoOf(1))?.url ?? '';
+        const wrong = right.replace(CLAIM, madeUp);
+        expect(wrong).not.toBe(right);
+        const { infoOf, get } = setUp(far);
+        if (!isFirst) await get((await infoOf(1))?.url);
+        await get(wrong).catch(() => undefined);
+        await get(wrong, { Range: 'bytes=0-3' }).catch(() => undefined);
+        const { url } = (await infoOf(1)) ?? {};
+        expect(await get(url)).toEqual(plain ? SMALL : zstdCompressSync(SMALL));
+        expect(await get(right)).toEqual(plain ? SMALL : zstdCompressSync(SMALL));
+      }
+    },
+  );
+
+  it('makes nobody ask for anything but its narinfo', async () => {
+    const far = await startFakeUpstream();
+    const { url } = addPacked(far, 1, SMALL, { url: 'x' });
+    const right = (await setUp(far).infoOf(1))?.url ?? '';
+    far.requests.length = 0;
+    const elsewhere = right.replace(/[^/]*$/, Buffer.from('secret/file').toString('base64url'));
+    expect(
+      await setUp(far)
+        .get(elsewhere)
+        .catch(() => undefined),
+    ).toBeDefined(); // the NAR itself, from where it is
+    expect(far.requests.filter((request) => request.includes('secret'))).toEqual([]);
+    expect(url).toBe('x');
+  });
+});
+
+it('a NAR that its narinfo names otherwise by now is had after a restart, asked for once for all', async () => {
+  const far = await startFakeUpstream();
+  addPacked(far, 1, SMALL, { url: 'x' });
+  const url = (await setUp(far).infoOf(1))?.url ?? '';
+  const { get } = setUp(far);
+  far.requests.length = 0;
+  await Promise.all([get(url), get(url), get(url)]);
+  expect(far.requests.filter((request) => request.endsWith('.narinfo'))).toHaveLength(1);
+  say(far, 1, { url: 'y' });
+  far.files.set('/y', far.files.get('/x') ?? '');
+  far.files.delete('/x');
+  const moved = await setUp(far).get(url);
+  expect(moved && zstdDecompressSync(moved).equals(SMALL)).toBe(true);
+});
