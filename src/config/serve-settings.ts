@@ -76,6 +76,11 @@ export const SERVE = {
     ...{ type: PATH, flag: '--disk-cache-dir <dir>', key: 'serve.disk_cache_dir' },
     ...{ help: 'where to keep them', note: 'default: beside the index; may be shared by several serves' },
   },
+  /** None: what is in paths is shown below the store directory alone. */
+  storeHost: {
+    ...{ type: text(parseStoreHost), flag: '--store-host <host>', key: 'serve.store_host' },
+    help: 'show what is in store paths at HASH.HOST as well, each an origin of its own',
+  },
   // What this version of serve has not, and refuses.
   redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
   uploadTokenFile: {
@@ -109,6 +114,16 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
     indexDirectory: resolveIndexDirectory(sources, reference),
     diskCache: maxBytes === undefined || maxBytes === 0 ? undefined : { directory, maxBytes },
   };
+}
+
+/** The name of a host, whose subdomains all lead here. */
+function parseStoreHost(text: string): string {
+  const host = text.toLowerCase();
+  if (/^(?=.{1,220}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/.test(host)) return host;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `'${text}' is no host name: write one like cache.example.org, without scheme and port, for HASH.cache.example.org`,
+  );
 }
 
 function parseLogFormat(text: string): 'text' | 'json' {

@@ -19,6 +19,7 @@ import {
   stateAnswer,
 } from './info.ts';
 import { Inside, urlsInStore } from './inside/inside.ts';
+import { ownHostOf } from './inside/store-host.ts';
 import { filePathOf, parseStoreTarget, type StoreTarget } from './inside/store-target.ts';
 import { KeptNarInfos } from './kept-nar-infos.ts';
 import { KeptNars } from './kept-nars.ts';
@@ -72,10 +73,12 @@ export class App {
   /** Undefined where everything is for everyone. */
   readonly gate: Gate | undefined;
   readonly measures: readonly Measure[];
-  readonly #hono = new Hono({ getPath: (request) => this.#pathOf(request.url) });
+  readonly #hono = new Hono({ getPath: (request) => this.#pathOf(request) });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
   readonly #learn: () => Promise<void>;
   readonly #storeDirs: StoreDirs;
+  /** At each `<hash part>.<host>` is what is in that path, and nothing else. */
+  readonly storeHost: string | undefined;
   /** Ours in Via headers: what comes back with it went round in a circle. */
   readonly #name = `nixcache-${randomUUID()}`;
   /** For what is asked of upstreams on behalf of a client. */
@@ -97,6 +100,7 @@ export class App {
     const onStoreDir = (): void => upstreamNarInfos.clear();
     const storeDirs = new StoreDirs({ reader, upstreams, onEvent, now, keptNarInfos, onChange: onStoreDir });
     this.#storeDirs = storeDirs;
+    this.storeHost = options.storeHost;
     const onLost = (nar: Nar, error: Error): void => {
       if (!('entry' in nar)) {
         upstreamNars.forget({ ...nar, ...opener.placeOf(nar) }, error);
@@ -206,7 +210,8 @@ export class App {
       READ,
       (path, options, { method, headers }) => {
         const target = targetOf(path);
-        return target && inside.answer(target, { method, headers, urls: urlsInStore(target) }, options);
+        const urls = target && (ownHostOf(headers.get('host'), this.storeHost)?.urls ?? urlsInStore(target));
+        return target && urls && inside.answer(target, { method, headers, urls }, options);
       },
       (path) => targetOf(path) !== undefined,
     );
@@ -215,7 +220,7 @@ export class App {
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
   fetch(request: Request): Response | Promise<Response> {
     const { method, url, headers } = request;
-    const refusal = this.gate?.refusal(method, pathOf(url) ?? '', headers.get('authorization'));
+    const refusal = this.gate?.refusal(method, this.#pathOf(request), headers.get('authorization'));
     return refusal === undefined ? this.#hono.fetch(request) : respond(request, url, refusal, this.brokeOff);
   }
 
@@ -236,11 +241,14 @@ export class App {
   };
 
   /** Of files in store paths, names may be such as nothing else here has. */
-  #pathOf(url: string): string {
-    const path = pathOf(url);
+  #pathOf({ url, headers }: Request): string {
+    const storeDir = this.#storeDirs.current;
+    const ownHost = this.storeHost && ownHostOf(headers.get('host'), this.storeHost);
+    const path = !ownHost ? pathOf(url) : undefined;
     if (path !== undefined) return path;
     const file = filePathOf(originForm(url)) ?? '';
-    return file.startsWith(`${this.#storeDirs.current}/`) ? file : '';
+    if (ownHost) return file === '' ? '' : `${storeDir}/${ownHost.hashPart}${file}`;
+    return file.startsWith(`${storeDir}/`) ? file : '';
   }
 
   #route(

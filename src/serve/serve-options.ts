@@ -28,6 +28,8 @@ export interface ServeOptions {
   readonly negativeTtlMs?: number | undefined;
   /** Large NARs that are read at once; others wait for their turn. Default: as many as are asked for. */
   readonly maxOpenNars?: number | undefined;
+  /** At each `<hash part>.<host>` is what is in that path. */
+  readonly storeHost?: string | undefined;
   /** How much is looked into at once, how large and how long. */
   readonly insideLimits?: Partial<InsideLimits> | undefined;
   /** Who may do what; default: everyone may read, and nobody write. */

@@ -126,6 +126,8 @@ export class Inside {
     const tree = needsTree ? await this.#trees.find(narInfo, options) : undefined;
     if (tree !== undefined) {
       const resolved = resolveNames(narInfo.path, tree, target.names);
+      const index = indexOf(resolved, target, request);
+      if (index !== undefined) return await this.#answer(index, narInfo, request, options);
       const isFile = resolved.type === 'found' && !resolved.viaLink && resolved.node.type === 'regular';
       if (!isFile) return this.#answerWith(resolved, { target, narInfo, request });
       const contentType = typeByName(target.names.at(-1) ?? nameOf(narInfo.path));
@@ -137,7 +139,10 @@ export class Inside {
     const root = survey.root ?? tree ?? (await this.#trees.find(narInfo, options));
     if (root === undefined)
       throw new NixcacheError('ERR_UNSUPPORTED', `${narInfo.path} has too many files to look into`);
-    return this.#answerWith(resolveNames(narInfo.path, root, target.names), { target, narInfo, request, survey });
+    const resolved = resolveNames(narInfo.path, root, target.names);
+    const index = indexOf(resolved, target, request);
+    if (index !== undefined) return await this.#answer(index, narInfo, request, options);
+    return this.#answerWith(resolved, { target, narInfo, request, survey });
   }
 
   #answerWith(resolved: Resolved, found: Found): Answer {
@@ -156,7 +161,8 @@ export class Inside {
         return redirectAnswer(request.urls.of(resolved.baseName) + encodeNames(resolved.names) + slashOf(target));
       case 'found':
         if (resolved.viaLink) {
-          return redirectAnswer((request.urls.own + encodeNames(resolved.names) || '/') + slashOf(target));
+          const location = request.urls.own + encodeNames(resolved.names);
+          return redirectAnswer(location === '' ? '/' : location + slashOf(target));
         }
         return resolved.node.type === 'directory'
           ? this.#directory(resolved.node.entries, found)
@@ -211,6 +217,16 @@ interface Found {
   readonly survey?: Survey | undefined;
   readonly contentType?: string | undefined;
 }
+
+/** The page of a directory that has one, where the path has a host of its own, as a site has. */
+function indexOf(resolved: Resolved, target: StoreTarget, { urls, headers }: FileRequest): StoreTarget | undefined {
+  if (urls.rootName !== '' || !target.hasSlash || resolved.type !== 'found' || resolved.viaLink) return undefined;
+  if (resolved.node.type !== 'directory' || wantsJson(headers)) return undefined;
+  if (resolved.node.entries.get(INDEX)?.type !== 'regular') return undefined;
+  return { ...target, names: [...target.names, INDEX], hasSlash: false };
+}
+
+const INDEX = 'index.html';
 
 const slashOf = ({ hasSlash }: StoreTarget): string => (hasSlash ? '/' : '');
 

@@ -5,6 +5,7 @@ import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { isNixcacheError } from '../../errors.ts';
 import { type Answer, type AskOptions, statusAnswer } from '../answer.ts';
 import type { App } from '../app.ts';
+import { ownHostOf } from '../inside/store-host.ts';
 import { filePathOf } from '../inside/store-target.ts';
 import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
@@ -44,8 +45,12 @@ export const listenerOf =
   };
 
 /** Whether a narinfo may be given at once; the app refuses it otherwise. */
-const mayPass = ({ gate }: App, { method = '', url = '', headers }: IncomingMessage): boolean =>
-  gate?.isPrivate !== true || gate.refusal(method, url, headers.authorization) === undefined;
+function mayPass({ gate, storeHost }: App, request: IncomingMessage): boolean {
+  // Node makes an object of the headers when they are looked at, which is spared where nothing depends on them.
+  if (storeHost !== undefined && ownHostOf(request.headers.host, storeHost) !== undefined) return false;
+  if (gate?.isPrivate !== true) return true;
+  return gate.refusal(request.method ?? '', request.url ?? '', request.headers.authorization) === undefined;
+}
 
 /** Undefined for one that is no `Request`, whatever Node's parser let through: no client is to end the process. */
 function requestOf(request: IncomingMessage, signal: AbortSignal | undefined): Request | undefined {

@@ -23,6 +23,7 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
     access: await accessOf(session, settings),
     priority: settings.priority,
     indexTtlMs: settings.indexTtlSeconds * 1000,
+    storeHost: settings.storeHost,
   };
 }
 
