@@ -59,8 +59,11 @@ const ROOMS: Readonly<Record<string, Room>> = {
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
   // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.
   serve: {
-    may: [...FORMATS, 'streams', 'nar', 'cache/read', 'upstream', 'hono', 'lru-cache'],
-    node: ['node:crypto', 'node:stream'],
+    may: [
+      ...[...FORMATS, 'streams', 'nar', 'cache/read', 'census', 'upstream', 'hono', 'hono/html', 'hono/utils/html'],
+      ...['d3-hierarchy', 'lru-cache'],
+    ],
+    node: ['node:crypto', 'node:stream', 'node:timers/promises'],
   },
   'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },
   // With the disk cache: files of NARs.
@@ -189,7 +192,10 @@ const WORKER = 'serve/worker/worker.ts';
 /** Loaded with the app and never called in a Worker, which has no upstreams: their directories, and what unpacks their NARs. */
 const UNUSED_IN_WORKER = ['upstream/directory-source.ts', 'regular-file.ts', 'nar/tools.ts'];
 const WORKERS_HAVE = [
+  'd3-hierarchy',
   'hono',
+  'hono/html',
+  'hono/utils/html',
   'lru-cache',
   'node:crypto',
   'node:events',

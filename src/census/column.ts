@@ -21,6 +21,12 @@ export class Column {
     return this.#values[index] ?? 0;
   }
 
+  /** The first place at or after `from` that holds `value`; -1 where there is none. */
+  indexOf(value: number, from: number): number {
+    const at = this.#values.indexOf(value, from);
+    return at < this.#length ? at : -1;
+  }
+
   set(index: number, value: number): void {
     this.#values[index] = value;
   }

@@ -1,6 +1,6 @@
 /** What `gc` is told, and `info`, which says what gc would do. */
 import { RETAIN } from './publish-settings.ts';
-import { resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
+import { resolve, resolveAll, type SettingTable, type Sources, type Values } from './setting.ts';
 import { DURATION, integer, SWITCH } from './setting-types.ts';
 
 export const GC = {
@@ -25,6 +25,15 @@ export const RETENTION = {
   retainSeconds: { ...GC.retainSeconds, help: 'the retention that gc is run with, like 30d' },
   keepLast: { ...GC.keepLast, help: 'the --keep-last that gc is run with' },
 } as const satisfies SettingTable;
+
+/** As far as somebody configured it: what is not, the last gc may have said. @throws {NixcacheError} ERR_USAGE */
+export function configuredRetention(sources: Sources): {
+  retainSeconds: number | undefined;
+  keepLast: number | undefined;
+} {
+  const { type, key } = RETAIN;
+  return { retainSeconds: resolve({ type, key }, sources), keepLast: resolve(GC.keepLast, sources) };
+}
 
 export type GcSettings = Values<typeof GC>;
 

@@ -5,6 +5,7 @@ import { absolutePath } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { cacheKey, cacheRoot, INDEX_DIRECTORY, resolveIndexDirectory } from './cache-reference.ts';
+import { configuredRetention } from './gc-settings.ts';
 import { type Place, resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
 import { BYTE_SIZE, checked, integer, PATH, SWITCH, TTL, text, texts } from './setting-types.ts';
 import { SIGNING_KEYS } from './signing-keys.ts';
@@ -91,6 +92,8 @@ export const SERVE = {
 
 export interface ServeSettings extends Omit<Values<typeof SERVE>, 'diskCacheBytes' | 'diskCacheDirectory'> {
   readonly indexDirectory: string;
+  /** What gc is run with, as far as that is configured. */
+  readonly retention: ReturnType<typeof configuredRetention>;
   /** Undefined: nothing is kept on disk but the index. */
   readonly diskCache: { readonly directory: string; readonly maxBytes: number } | undefined;
 }
@@ -112,6 +115,7 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
     // With none, the registry would be asked without end.
     indexTtlSeconds: Math.max(settings.indexTtlSeconds, MIN_INDEX_TTL_SECONDS),
     indexDirectory: resolveIndexDirectory(sources, reference),
+    retention: configuredRetention(sources),
     diskCache: maxBytes === undefined || maxBytes === 0 ? undefined : { directory, maxBytes },
   };
 }

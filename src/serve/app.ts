@@ -42,6 +42,8 @@ import { Trust } from './trust.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import { UpstreamNars } from './upstream-nars.ts';
 import { VerifiedNars } from './verified-nars.ts';
+import { pagesOf } from './web/routes.ts';
+import { Site } from './web/site.ts';
 import { Withheld } from './withheld.ts';
 
 const DEFAULT_PRIORITY = 30;
@@ -149,7 +151,8 @@ export class App {
       narInfos.clear();
       storeDirs.review();
     };
-    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, counters, now });
+    const onRefreshed = (): void => site.counting.review();
+    const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, onRefreshed, counters, now });
     this.measures = measuresOf({ ...shared, objects, gate: this.gate, version });
     this.narInfos = narInfos;
     this.refresher = refresher;
@@ -192,6 +195,11 @@ export class App {
     this.#route('/build-trace-v2/*', READ, (path, options) => buildTraceAnswer(shared, path, options));
     this.#route('/log/*', READ, (path, options) => logAnswer(shared, path, options));
     this.#route('/debuginfo/*', READ, (path, options) => debugInfoAnswer(shared, path, options));
+    const site = new Site({
+      ...{ ...shared, publicKeys, version, now, retention: options.retention },
+      ...{ trustedPublicKeys: options.trustedPublicKeys ?? [], isPrivate: this.gate?.isPrivate === true },
+    });
+    for (const [pattern, find] of pagesOf(site)) this.#route(pattern, READ, find);
     this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));

@@ -12,6 +12,8 @@ export interface IndexRefresherOptions {
   /** The index has changed. */
   readonly onChange: () => void;
   readonly counters?: Pick<Counters, 'refreshes' | 'refreshFailures'> | undefined;
+  /** A refresh has ended, however. */
+  readonly onRefreshed?: (() => void) | undefined;
   readonly random?: (() => number) | undefined;
   readonly now?: (() => Date) | undefined;
 }
@@ -98,6 +100,7 @@ export class IndexRefresher {
       if (!signal.aborted) this.#failed(messageOf(error));
       throw error;
     } finally {
+      this.#options.onRefreshed?.();
       this.onEnd();
     }
   }

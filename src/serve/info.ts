@@ -159,7 +159,7 @@ export interface StatusOptions {
 }
 
 /** `unread`: there is none, not even from an earlier run; `outdated`: one that could not be refreshed, or was not yet. */
-function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus): string {
+export function indexState({ entries, segments, refreshedAt, lastError }: CacheStatus): string {
   if (refreshedAt === undefined && entries === 0) return 'unread';
   if (refreshedAt === undefined || lastError !== undefined) return 'outdated';
   return segments === 0 ? 'empty' : 'current';

@@ -38,6 +38,10 @@ export interface ServeOptions {
   readonly metrics?: { text(): Promise<string> } | undefined;
   /** What is kept of NARs and narinfos between requests, and between runs. */
   readonly objects?: ObjectCache | undefined;
+  /** What gc is run with, for the page that says what it would keep; default: what the last one said, else 30 days. */
+  readonly retention?:
+    | { readonly retainSeconds?: number | undefined; readonly keepLast?: number | undefined }
+    | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;

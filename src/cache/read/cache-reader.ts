@@ -5,6 +5,7 @@
 
 import type { Readable } from 'node:stream';
 import type { Entry } from '../../cache-index/entry.ts';
+import type { Pin, Root } from '../../cache-index/records.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
@@ -55,11 +56,42 @@ export interface CacheReader {
   /** Signing keys that publishers of this cache named, `name:base64`, less what is no key. */
   fetchPublicKeys(options?: CallOptions): Promise<readonly string[]>;
 
+  /** The cache as a whole, for whoever looks at all of it. */
+  openContents?(): CacheContents;
+
   /** Learns what changed since the last time; readers go on with what they had while it runs, and when it fails. */
   refresh(options?: CallOptions): Promise<RefreshResult>;
   status(): CacheStatus;
   /** Closes files. */
   close(): void;
+}
+
+/** All that is in a cache. What was fetched of it is kept as long as somebody has this. */
+export interface CacheContents {
+  /** Every segment at hand, oldest first; good until a refresh changes something. */
+  segments(): readonly ListedSegment[];
+  /** @throws {NixcacheError} when the cache was not read yet */
+  fetchRecords(options?: CallOptions): Promise<CacheRecords>;
+}
+
+/** Roots and pins, oldest first: also of what was moved or removed since. */
+export interface CacheRecords {
+  readonly roots: readonly Root[];
+  readonly pins: readonly Pin[];
+  /** What could not be read, and why: with it, gc stops. */
+  readonly unreadable: readonly string[];
+  /** What the last gc was told to retain; undefined where there was none, or it did not say. */
+  readonly retainSeconds: number | undefined;
+}
+
+/** A segment and its entries, one by one. */
+export interface ListedSegment {
+  readonly tag: string;
+  /** Unix seconds: when those of its entries were asserted that do not say so themselves. */
+  readonly time: number;
+  readonly rows: { readonly count: number };
+  /** @throws {NixcacheError} ERR_FORMAT; a DamagedCopy, which the next refresh mends */
+  entryAt(row: number): Entry;
 }
 
 export interface RefreshResult {

@@ -30,6 +30,7 @@ export function healing(reader: IndexReader): CacheReader {
     findNarFile: (fileHash: NixHash) => healed(() => reader.findNarFile(fileHash)),
     findRealisation: (id: string) => healed(() => reader.findRealisation(id)),
     entriesOf: (hashPart: HashPart) => reader.entriesOf(hashPart),
+    openContents: () => reader.openContents(),
     openNar: (entry: Entry, options) => reader.openNar(entry, options),
     fetchListing: (entry: Entry, options) => reader.fetchListing(entry, options),
     fetchPublicKeys: () => reader.fetchPublicKeys(),

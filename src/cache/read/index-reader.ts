@@ -6,16 +6,24 @@
 import type { Entry } from '../../cache-index/entry.ts';
 import type { EntryTable } from '../../cache-index/entry-table.ts';
 import type { CallOptions } from '../../call-options.ts';
-import { messageOf } from '../../errors.ts';
+import { messageOf, NixcacheError } from '../../errors.ts';
 import type { NixHash } from '../../nix/hash.ts';
 import { sortPublicKeys } from '../../nix/signature.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import type { ReadOnlyStore } from '../../oci/content-store.ts';
 import { SharedWork } from '../../shared-work.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
-import type { CacheReader, CacheStatus, FoundRealisation, NarFile, RefreshResult } from './cache-reader.ts';
+import type {
+  CacheContents,
+  CacheReader,
+  CacheStatus,
+  FoundRealisation,
+  NarFile,
+  RefreshResult,
+} from './cache-reader.ts';
 import { DroppedEntries } from './dropped-entries.ts';
 import type { IndexStore } from './index-store.ts';
+import { KnownRecords } from './known-records.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
 import { type FoundEntry, type HeldSegment, LoadedEntries } from './loaded-entries.ts';
 import { Mirror } from './mirror.ts';
@@ -176,6 +184,17 @@ export class IndexReader implements CacheReader {
   /** Every segment at hand, oldest first, with all of its entries: also those that a newer segment has in another form. */
   segments(): readonly HeldSegment[] {
     return this.#entries.held();
+  }
+
+  openContents(): CacheContents {
+    const known = new KnownRecords(this.#store);
+    return {
+      segments: () => this.segments(),
+      fetchRecords: async (options) => {
+        if (!this.#view) throw new NixcacheError('ERR_INDEX', `${this.name} was not read yet`);
+        return known.fetch(this.#view, options);
+      },
+    };
   }
 
   findNarFile(fileHash: NixHash): NarFile | undefined {

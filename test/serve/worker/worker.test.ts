@@ -81,6 +81,15 @@ describe('in workerd', () => {
     expect(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(100, 1100))).toBe(true);
   });
 
+  it('has pages for people', async () => {
+    const overview = await get('/');
+    expect([overview.status, overview.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    expect(await overview.text()).toMatch(/extra-substituters = http:\/\/\S+<\//);
+    await expect.poll(async () => (await get('/entries')).text()).toContain('<span class="name">small</span>');
+    expect(await (await get(`/path/${hashPartFor('big')}`)).text()).toContain('>big</h1>');
+    expect(await (await get('/space')).text()).toContain('<svg');
+  });
+
   it('is 404 for what the cache has not', async () => {
     const miss = await get(`/${'0'.repeat(32)}.narinfo`);
     expect([miss.status, miss.headers.get('cache-control')]).toEqual([404, 'no-store']);

@@ -22,6 +22,7 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
     publicKeys: keys.map(({ publicKey }) => publicKey.text),
     access: await accessOf(session, settings),
     priority: settings.priority,
+    retention: settings.retention,
     indexTtlMs: settings.indexTtlSeconds * 1000,
     storeHost: settings.storeHost,
   };
