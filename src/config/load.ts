@@ -11,6 +11,7 @@ import { readNamed, readRegular } from '../regular-file.ts';
 import { CACHE } from './cache-reference.ts';
 import { GC } from './gc-settings.ts';
 import { COMPRESSION, DISCOVER, FLAKE, MATRIX, NIX_FILE, PUSH } from './publish-settings.ts';
+import { CACHE_TABLE } from './serve-caches.ts';
 import { SERVE } from './serve-settings.ts';
 import { type LoadedConfig, NO_CONFIG, type SettingTable, type SettingType } from './setting.ts';
 import { SIGNING_KEY_FILE } from './signing-keys.ts';
@@ -93,18 +94,28 @@ const TABLES: readonly SettingTable[] = [
 const FILE = shapeOf(...TABLES);
 const UPSTREAM = shapeOf(UPSTREAM_TABLE);
 FILE.set('upstream', UPSTREAM);
+const SERVED = shapeOf(CACHE_TABLE);
+(FILE.get('serve') as Shape).set('cache', SERVED);
+/** Tables that there may be several of, and what each has to say. */
+const LISTS = new Map<Shape, SettingTable>([
+  [UPSTREAM, { url: UPSTREAM_TABLE.url }],
+  [SERVED, {}],
+]);
 
 /** The keys that may be set: those of what this version has not are known, refused where they are used, and never proposed. */
 const OFFERED: ReadonlySet<string> = new Set(
   TABLES.flatMap((table) => Object.values(table)).flatMap(({ key, hidden }) => (key && !hidden ? key : [])),
 );
 const isOffered = (path: string): boolean =>
-  OFFERED.has(path) || [...OFFERED].some((key) => key.startsWith(`${path}.`)) || path.startsWith('upstream');
+  OFFERED.has(path) ||
+  [...OFFERED].some((key) => key.startsWith(`${path}.`)) ||
+  /^(?:upstream|serve\.cache[.[])/.test(path);
 
 /** Every key that may be set in the config file, as `serve.port` or `upstream.url`. */
 export const configKeys = (): readonly string[] => [
   ...OFFERED,
   ...[...UPSTREAM.keys()].map((name) => `upstream.${name}`),
+  ...[...SERVED.keys()].map((name) => `serve.cache.${name}`),
 ];
 
 function shapeOf(...tables: readonly SettingTable[]): Shape {
@@ -132,8 +143,7 @@ function faultsIn(value: unknown, shape: Shape, path: string): readonly string[]
     const at = path === '' ? key : `${path}.${key}`;
     const type = shape.get(key);
     if (type === undefined) return [unknownKey(at, key, offeredIn(shape, path))];
-    if (type === UPSTREAM) return faultsInUpstreams(inner, at);
-    if (type instanceof Map) return faultsIn(inner, type, at);
+    if (type instanceof Map) return LISTS.has(type) ? faultsInList(inner, type, at) : faultsIn(inner, type, at);
     return type.holds(inner) ? [] : [mustBe(at, type, inner)];
   });
 }
@@ -141,13 +151,14 @@ function faultsIn(value: unknown, shape: Shape, path: string): readonly string[]
 const offeredIn = (shape: Shape, path: string): readonly string[] =>
   [...shape.keys()].filter((key) => isOffered(path === '' ? key : `${path}.${key}`));
 
-function faultsInUpstreams(value: unknown, path: string): readonly string[] {
-  if (!Array.isArray(value)) return [`${path} must be tables, each headed [[upstream]]`];
+function faultsInList(value: unknown, shape: Shape, path: string): readonly string[] {
+  if (!Array.isArray(value)) return [`${path} must be tables, each headed [[${path}]]`];
   return value.flatMap((table, index) => {
     const at = `${path}[${index}]`;
-    const { type } = UPSTREAM_TABLE.url;
-    const lacking = isTable(table) && table['url'] === undefined ? [mustBe(`${at}.url`, type, undefined)] : [];
-    return [...lacking, ...faultsIn(table, UPSTREAM, at)];
+    const lacking = Object.values(LISTS.get(shape) ?? {}).flatMap(({ key = '', type }) =>
+      isTable(table) && table[key] === undefined ? [mustBe(`${at}.${key}`, type, undefined)] : [],
+    );
+    return [...lacking, ...faultsIn(table, shape, at)];
   });
 }
 

@@ -14,7 +14,7 @@ test('the example configuration shows every key there is, and no other, with val
   const shown = new Map<string, string>();
   let table = '';
   for (const line of (await readFile(file, 'utf8')).split('\n')) {
-    const [, heading] = /^(?:# )?\[+([a-z]+)\]+$/.exec(line) ?? [];
+    const [, heading] = /^(?:# )?\[+([a-z.]+)\]+$/.exec(line) ?? [];
     table = heading ?? table;
     const [, key, value] = /^(?:# )?([a-z_]+) = ("[^"]*"|\[[^\]]*\]|\w+)(?: +#.*)?$/.exec(line) ?? [];
     if (key !== undefined) shown.set(table === '' ? key : `${table}.${key}`, value ?? '');
@@ -23,10 +23,11 @@ test('the example configuration shows every key there is, and no other, with val
   expect(await readFile(file, 'utf8')).toContain('upstreams = [');
   expect([...shown.keys()].sort()).toEqual([...configKeys()].filter((key) => key !== 'upstreams').sort());
   for (const [key, value] of shown) {
-    const [name = '', inner] = key.split('.');
-    const heading =
-      name === 'upstream' ? `[[upstream]]\n${inner === 'url' ? '' : 'url = "https://x"\n'}` : `[${name}]\n`;
-    const text = inner === undefined ? `${name} = ${value}` : `${heading}${inner} = ${value}`;
+    const [, name = '', inner] = /^(?:(.*)\.)?(.*)$/.exec(key) ?? [];
+    const lists: Record<string, string> = { upstream: inner === 'url' ? '' : 'url = "https://x"\n', 'serve.cache': '' };
+    const list = lists[name];
+    const heading = name === '' ? '' : list === undefined ? `[${name}]\n` : `[[${name}]]\n${list}`;
+    const text = `${heading}${inner} = ${value}`;
     await expect(parseConfig(text, 'x.toml'), text).resolves.toMatchObject({ file: 'x.toml' });
   }
 });

@@ -11,20 +11,26 @@ import { wholeReply } from '../negotiate.ts';
 import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
 import { REQUEST_ID, requestIdOf } from './request-id.ts';
-import type { Watch } from './watch.ts';
+import type { Asked, Watch } from './watch.ts';
 
 /** `http.IncomingMessage` is one as it comes; headers are looked up in the raw list, which costs less than an object. */
-type RawRequest = Partial<Pick<IncomingMessage, 'method' | 'url'>> & Pick<IncomingMessage, 'rawHeaders'>;
+interface RawRequest extends Pick<IncomingMessage, 'rawHeaders'> {
+  readonly method?: string | undefined;
+  readonly url?: string | undefined;
+}
 
+/** Answers requests below `prefix` from `app`, which knows nothing of it. */
 export const listenerOf =
-  (app: App, watch: Watch) =>
+  (app: App, watch: Watch, prefix = '') =>
   (request: IncomingMessage, response: ServerResponse): void => {
     const begunMs = performance.now();
-    const { method, url = '', rawHeaders, socket } = request;
+    const { method, rawHeaders, socket } = request;
+    const url = prefix === '' ? (request.url ?? '') : originForm(request.url ?? '').slice(prefix.length);
     const id = requestIdOf(rawHeaders);
-    if (watch.isTelling) watch.follow(request, response, id, begunMs);
+    const asked = { url, id, begunMs, gate: app.gate };
+    if (watch.isTelling) watch.follow(request, response, asked);
     const kind = kindOf(rawHeaders);
-    if (kind === 'plain' && (method === 'GET' || method === 'HEAD') && mayPass(app, request)) {
+    if (kind === 'plain' && (method === 'GET' || method === 'HEAD') && mayPass(app, url, request)) {
       const answer = app.narInfos.answer(url, leaving(response, app.via));
       const send = (answer: Answer): void => {
         const sentBefore = socket.bytesWritten;
@@ -35,25 +41,25 @@ export const listenerOf =
       else if (answer !== undefined) send(answer);
       if (answer !== undefined) return;
     }
-    if (!watch.isTelling) watch.follow(request, response, id, begunMs);
+    if (!watch.isTelling) watch.follow(request, response, asked);
     const { signal } = leaving(response);
-    const send = (answer: Response): void => sendResponse(app, { url, id }, response, answer, kind === 'body');
-    const asked = requestOf(request, signal);
-    const answer = asked === undefined ? new Response(null, { status: 400 }) : app.fetch(asked);
+    const send = (answer: Response): void => sendResponse(app, asked, response, answer, kind === 'body');
+    const webRequest = requestOf({ method, url, rawHeaders }, signal);
+    const answer = webRequest === undefined ? new Response(null, { status: 400 }) : app.fetch(webRequest);
     if (answer instanceof Promise) void answer.then(send);
     else send(answer);
   };
 
 /** Whether a narinfo may be given at once; the app refuses it otherwise. */
-function mayPass({ gate, storeHost }: App, request: IncomingMessage): boolean {
+function mayPass({ gate, storeHost }: App, url: string, request: IncomingMessage): boolean {
   // Node makes an object of the headers when they are looked at, which is spared where nothing depends on them.
   if (storeHost !== undefined && ownHostOf(request.headers.host, storeHost) !== undefined) return false;
   if (gate?.isPrivate !== true) return true;
-  return gate.refusal(request.method ?? '', request.url ?? '', request.headers.authorization) === undefined;
+  return gate.refusal(request.method ?? '', url, request.headers.authorization) === undefined;
 }
 
 /** Undefined for one that is no `Request`, whatever Node's parser let through: no client is to end the process. */
-function requestOf(request: IncomingMessage, signal: AbortSignal | undefined): Request | undefined {
+function requestOf(request: RawRequest, signal: AbortSignal | undefined): Request | undefined {
   try {
     return toRequest(request, signal);
   } catch {
@@ -71,11 +77,6 @@ const leaving = (response: ServerResponse, via?: string): AskOptions => ({
     return abort.signal;
   },
 });
-
-interface Asked {
-  readonly url: string;
-  readonly id: string;
-}
 
 /** A string is ASCII, and no answer with a narinfo has another body. */
 function sendNarInfo(response: ServerResponse, method: string, answer: Answer, id: string): void {

@@ -1,15 +1,14 @@
 /** The listening end on Node: sockets, timers and the end of it all. What is answered is decided in app.ts. */
 import { createServer, type Server } from 'node:http';
-import { App } from '../app.ts';
 import type { Measure } from '../measure.ts';
 import type { ServeEvent, ServeOptions } from '../serve-options.ts';
 import { inTurn } from './in-turn.ts';
 import { defaultLimits, type ServerLimits, SLOW_READER, type SlowReaderPolicy } from './limits.ts';
-import { listenerOf } from './listener.ts';
 import { Listeners } from './listeners.ts';
 import { Metrics } from './metrics.ts';
+import { measuresOfAll, mounted } from './mounts.ts';
 import { type Place, placeOf } from './places.ts';
-import { RefreshTimer } from './refresh-timer.ts';
+import { type CacheChanges, ServedCache } from './served-cache.ts';
 import { type RequestSeen, Watch } from './watch.ts';
 
 export interface ServerOptions extends ServeOptions {
@@ -31,8 +30,16 @@ export interface ServerOptions extends ServeOptions {
   readonly slowReaders?: SlowReaderPolicy | undefined;
   /** Whether each request makes an event; off by default, for it costs. */
   readonly logRequests?: boolean | undefined;
+  /** Where the cache is beside the root: `/team-a`. */
+  readonly prefix?: string | undefined;
+  /** More caches. */
+  readonly others?: readonly MountedCache[] | undefined;
   /** What other parts of the server measure, for `/metrics`. */
   readonly measures?: readonly Measure[] | undefined;
+}
+
+export interface MountedCache extends ServeOptions {
+  readonly prefix: string;
 }
 
 export type ServerEvent =
@@ -52,7 +59,7 @@ export interface RunningServer {
    * Answers from now on with what `changes` say, without any with what was said last, and refreshes the index; answers under way
    * go on as they began.
    */
-  reload(changes?: Omit<ServeOptions, 'reader' | 'onEvent'>): void;
+  reload(changes?: CacheChanges, changesOfOthers?: readonly CacheChanges[]): void;
   /** Stops accepting, lets running requests end up to the drain time, then cuts them off. May be called again. */
   close(): Promise<void>;
 }
@@ -96,54 +103,46 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const startedAt = new Date();
   const watch = new Watch({
     onRequest: options.logRequests === true ? (seen) => onEvent({ type: 'request', ...seen }) : undefined,
-    nameOf: (authorization) => app.gate?.holderOf(authorization)?.name,
   });
   const metrics = new Metrics(watch.stats, () => [
-    ...app.measures,
+    ...measuresOfAll([first, ...caches]),
     ...watch.measures,
     ...listeners.connections.measures,
     ...(options.measures ?? []),
   ]);
-  const base = { maxOpenNars: limits.nars, startedAt, metrics };
-  let app = new App({ ...base, ...options });
-  let timer = new RefreshTimer(app.refresher);
-  let answer = listenerOf(app, watch);
+  const { others = [], prefix = '' } = options;
+  const maxOpenNars = Math.max(1, Math.floor(limits.nars / (1 + others.length)));
+  const base = { maxOpenNars, startedAt, version: options.version };
+  const first = new ServedCache({ ...base, metrics, ...options }, watch);
+  const caches = others.map((each) => new ServedCache({ ...base, ...each }, watch, each.prefix));
+  const alias = prefix === '' ? [] : [first.below(prefix)];
   const listeners = new Listeners({
     ...{ create: createHttpServer, limits, slowReaders: options.slowReaders ?? SLOW_READER },
-    handle: inTurn((request, response) => answer(request, response)),
+    handle: inTurn(mounted(first, [...alias, ...caches])),
     onTrouble: (error) => onEvent({ type: 'accept-failed', error }),
   });
-  await timer.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS, options);
-  app.load();
+  const all = [first, ...caches];
+  await Promise.all(all.map((each) => each.start(options.firstRefreshMs ?? DEFAULT_FIRST_REFRESH_MS, options)));
   let urls: readonly string[];
   try {
     urls = await listeners.open(options.places ?? [placeOf(listen, port)]);
   } catch (error) {
-    timer.stop();
+    for (const each of all) each.stop();
     throw error;
   }
   const [url = ''] = urls;
   for (const each of urls) onEvent({ type: 'listening', url: each });
   let closing: Promise<void> | undefined;
-  let reloaded: Parameters<RunningServer['reload']>[0];
   return {
     url,
     urls,
     port: Number(URL.parse(url)?.port),
-    reload: (changes) => {
-      const { counters, refresher } = app;
-      reloaded = changes ?? reloaded;
-      app = new App({ ...base, ...options, ...reloaded, counters });
-      answer = listenerOf(app, watch);
-      app.load();
-      timer.stop();
-      timer = new RefreshTimer(app.refresher);
-      // A refresh that a client waits for may still end, and change the index below the new answers.
-      refresher.onEnd = () => app.narInfos.clear();
-      if (closing === undefined) void timer.start(0);
+    reload: (changes, changesOfOthers = []) => {
+      first.reload(changes);
+      for (const [index, each] of caches.entries()) each.reload(changesOfOthers[index]);
     },
     close: () => {
-      timer.stop();
+      for (const each of all) each.stop();
       closing ??= listeners.close(options.drainMs ?? DEFAULT_DRAIN_MS);
       return closing;
     },

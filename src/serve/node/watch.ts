@@ -1,5 +1,6 @@
 /** Looks at each request and its answer: counts it, and tells of it where that is wanted. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Gate } from '../gate.ts';
 import type { Measure } from '../measure.ts';
 import { RequestStats, type Route, routeOf } from './request-stats.ts';
 
@@ -19,10 +20,17 @@ export interface RequestSeen {
   readonly token: string | undefined;
 }
 
+/** A request on its way. */
+export interface Asked {
+  readonly id: string;
+  /** Of what it asks the cache that answers it, without the prefix of that. */
+  readonly url: string;
+  readonly begunMs: number;
+  readonly gate: Pick<Gate, 'holderOf'> | undefined;
+}
+
 export interface WatchOptions {
   readonly onRequest?: ((seen: RequestSeen) => void) | undefined;
-  /** Whose token an Authorization header shows. */
-  readonly nameOf?: ((authorization: string | undefined) => string | undefined) | undefined;
 }
 
 export class Watch {
@@ -51,7 +59,7 @@ export class Watch {
   }
 
   /** Counts and tells of a request when all is sent or its client has left. */
-  follow(request: IncomingMessage, response: ServerResponse, id: string, begunMs: number): void {
+  follow(request: IncomingMessage, response: ServerResponse, { id, url, begunMs, gate }: Asked): void {
     const { method = '', url: path = '', socket, headers } = request;
     const sentBefore = socket.bytesWritten;
     const client = socket.remoteAddress;
@@ -63,9 +71,11 @@ export class Watch {
         bytes: socket.bytesWritten - sentBefore,
         durationMs: performance.now() - begunMs,
       };
-      this.stats.count(routeOf(path), answered);
-      const token = this.#options.nameOf?.(headers.authorization);
-      this.#options.onRequest?.({ id, path, ...answered, complete, client, token });
+      this.stats.count(routeOf(url), answered);
+      const { onRequest } = this.#options;
+      if (onRequest === undefined) return;
+      const token = gate?.holderOf(headers.authorization)?.name;
+      onRequest({ id, path, ...answered, complete, client, token });
     });
   }
 

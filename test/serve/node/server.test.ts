@@ -475,3 +475,76 @@ it('a monitor reads what went on, in the form of Prometheus', async () => {
   );
   expect(text).toMatch(/^process_resident_memory_bytes \d+$/m);
 });
+
+describe('several caches', () => {
+  const access = (token: string) => ({
+    tokens: new Tokens(parseTokens(`holder read,admin ${token}`, { name: 'x', scopes: [] })),
+    isPrivate: true,
+  });
+  const as = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
+
+  it('are told apart by the beginning of the path, each with its own paths and tokens', async () => {
+    const [a, nested] = [new MemoryCacheReader(), new MemoryCacheReader()];
+    const others = [
+      { prefix: '/a', reader: a, access: access('t-a'), priority: 11 },
+      { prefix: '/a/nested', reader: nested, priority: 12 },
+    ];
+    const { get, reader, port } = await start({ others, prefix: '/first', priority: 10, logRequests: true });
+    for (const [seed, each] of [reader, a, nested].entries())
+      each.add({ baseName: baseName(seed), nar: noise(2_000_000, seed) });
+    const priorityAt = async (path: string, init?: RequestInit): Promise<string | undefined> =>
+      /Priority: (\d+)/.exec(await (await get(`${path}/nix-cache-info`, init)).text())?.[1];
+    expect([await priorityAt(''), await priorityAt('/first'), await priorityAt('/a/nested')]).toEqual([
+      '10',
+      '10',
+      '12',
+    ]);
+    expect([await priorityAt('/a'), await priorityAt('/a', as('t-a')), await priorityAt('/ab')]).toEqual([
+      undefined,
+      '11',
+      undefined,
+    ]);
+
+    const statusOf = async (path: string, init?: RequestInit): Promise<number> => (await get(path, init)).status;
+    expect(await statusOf(`/a/${hashPart(1)}.narinfo`)).toBe(401);
+    expect(await statusOf(`/a/${hashPart(1)}.narinfo`, as('t-a'))).toBe(200);
+    expect(await statusOf(`/a/${hashPart(0)}.narinfo`, as('t-a'))).toBe(404);
+    expect(await statusOf(`/${hashPart(1)}.narinfo`, as('t-a'))).toBe(404);
+    expect(await statusOf(`/first/${hashPart(0)}.narinfo`)).toBe(200);
+    expect(await statusOf(`/%61/${hashPart(1)}.narinfo`)).toBe(404);
+    expect(await statusOf('/a/metrics', as('t-a'))).toBe(404);
+    expect(await statusOf('/a')).toBe(404);
+    const url = /URL: (.*)/.exec(await (await get(`/a/nested/${hashPart(2)}.narinfo`)).text())?.[1];
+    expect((await (await get(`/a/nested/${url}`)).arrayBuffer()).byteLength).toBe(2_000_000);
+
+    const client = await rawClient(port);
+    for (const target of [
+      `http://x/a/${hashPart(1)}.narinfo`,
+      `/a/../${hashPart(0)}.narinfo`,
+      `/a//${hashPart(1)}.narinfo`,
+    ])
+      client.send(request(target));
+    const text = await client.until((text) => text.split('HTTP/1.1 ').length > 3);
+    expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(['401', '401', '401']);
+    client.socket.destroy();
+  });
+
+  it('are reported, measured and told anew each for itself', async () => {
+    const a = new MemoryCacheReader();
+    const { get, server, events } = await start({
+      logRequests: true,
+      others: [{ prefix: '/a', reader: a, access: access('t') }],
+    });
+    a.add({ baseName: baseName(1), nar: noise(100, 1) });
+    await (await get(`/a/${hashPart(1)}.narinfo`, as('t'))).text();
+    await expect.poll(() => events.at(-1)).toMatchObject({ path: `/a/${hashPart(1)}.narinfo`, token: 'holder' });
+    const text = await (await get('/metrics')).text();
+    expect(text).toContain('nixcache_narinfo_lookups_total{cache="/a",result="hit"} 1');
+    expect(text).toContain('nixcache_narinfo_lookups_total{cache="/",result="hit"} 0');
+    expect(text).toContain('nixcache_http_requests_total{route="narinfo",method="GET",status="200"} 1');
+    server.reload(undefined, [{ access: access('new') }]);
+    expect((await get('/a/nix-cache-info', as('t'))).status).toBe(401);
+    server.reload();
+    expect((await get('/a/nix-cache-info', as('new'))).status).toBe(200);
+  });
+});

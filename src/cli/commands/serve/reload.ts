@@ -1,7 +1,8 @@
 /** What of the settings a running server takes on, at its start and after each SIGHUP. */
-import { INDEX_DIRECTORY, resolveCache } from '../../../config/cache-reference.ts';
-import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
-import { resolve, type Sources } from '../../../config/setting.ts';
+import { INDEX_DIRECTORY } from '../../../config/cache-reference.ts';
+import { type ServeCache, serveCaches } from '../../../config/serve-caches.ts';
+import type { ServeSettings } from '../../../config/serve-settings.ts';
+import { resolve } from '../../../config/setting.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeOptions } from '../../../serve/serve-options.ts';
@@ -45,7 +46,8 @@ interface ReloadWatch {
   ended(): void;
 }
 
-type Apply = (options: ReloadableOptions, settings: ServeSettings) => void;
+/** What there is for each cache, and the settings of the first. */
+type Apply = (options: readonly ReloadableOptions[], settings: ServeSettings) => void;
 
 /** SIGHUP from the first on: one that comes while the server starts counts as well. */
 export class Reloading {
@@ -58,9 +60,9 @@ export class Reloading {
   #isAsked = false;
   #isRunning = false;
 
-  constructor(session: Session, settings: ServeSettings) {
+  constructor(session: Session, caches: readonly [ServeCache, ...ServeCache[]]) {
     this.#session = session;
-    this.#fixed = fixedOf(session.cache.name, settings, session.sources);
+    this.#fixed = fixedOf(caches);
     session.context.onHangUp = () => {
       this.#isAsked = true;
       void this.#run();
@@ -92,14 +94,15 @@ export class Reloading {
     const { output, signal } = context;
     try {
       const sources = await sourcesOf(this.#session.sources.flags, context);
-      const cache = resolveCache(sources).name;
-      const settings = serveSettings(sources, cache);
-      const options = await optionsOf(this.#session, settings);
+      const caches = serveCaches(sources);
+      const options: ReloadableOptions[] = [];
+      for (const { settings } of caches) options.push(await optionsOf(this.#session, settings));
       if (signal.aborted) return;
-      const fixed = fixedOf(cache, settings, sources);
+      const fixed = fixedOf(caches);
       const unchanged = Object.keys(fixed).filter((name) => fixed[name] !== this.#fixed[name]);
       if (unchanged.length > 0) output.warn(`what is new of ${unchanged.join(', ')} counts only after a restart`);
-      apply(options, settings);
+      // Which caches there are is fixed: what is said of others is for later.
+      apply(fixed[CACHES] === this.#fixed[CACHES] ? options : options.slice(0, 1), caches[0].settings);
       output.info(
         `SIGHUP: settings read again${sources.config.file === undefined ? '' : `, from ${sources.config.file}`}`,
       );
@@ -110,19 +113,22 @@ export class Reloading {
   }
 }
 
+const CACHES = 'serve.cache';
+
 /** An index directory that nobody named goes with the cache. */
-const fixedOf = (
-  cache: string,
-  { listen, port, socketMode, diskCache }: ServeSettings,
-  sources: Sources,
-): Readonly<Record<string, unknown>> => ({
-  cache,
+const fixedOf = ([{ cache, settings, sources }, ...others]: readonly [ServeCache, ...ServeCache[]]): Readonly<
+  Record<string, unknown>
+> => ({
+  cache: cache.name,
   ...{
-    'serve.listen': listen,
-    'serve.port': port,
-    'serve.socket_mode': socketMode,
+    'serve.listen': settings.listen,
+    'serve.port': settings.port,
+    'serve.socket_mode': settings.socketMode,
     'serve.index_dir': resolve(INDEX_DIRECTORY, sources),
-    'serve.disk_cache': diskCache?.maxBytes,
-    'serve.disk_cache_dir': diskCache?.directory,
+    'serve.disk_cache': settings.diskCache?.maxBytes,
+    'serve.disk_cache_dir': settings.diskCache?.directory,
+    [CACHES]: others
+      .map(({ prefix, cache, settings }) => `${prefix} ${cache.name} ${settings.indexDirectory}`)
+      .join('\n'),
   },
 });

@@ -1,12 +1,9 @@
 /** Serves until a signal comes. */
 
-import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
-import { healing } from '../../../cache/read/healing-reader.ts';
-import { IndexReader } from '../../../cache/read/index-reader.ts';
-import { type ServeSettings, serveSettings } from '../../../config/serve-settings.ts';
-import type { RetryPolicy } from '../../../http/retry.ts';
+import type { IndexReader } from '../../../cache/read/index-reader.ts';
+import { serveCaches } from '../../../config/serve-caches.ts';
+import type { ServeSettings } from '../../../config/serve-settings.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
-import { DiskCache } from '../../../serve/node/disk/disk-cache.ts';
 import { type Place, placeOf } from '../../../serve/node/places.ts';
 import { DEFAULT_DRAIN_MS, type ServerEvent, startServer } from '../../../serve/node/server.ts';
 import { inheritedSockets, notifierOf, ServiceManager, watchdogMs } from '../../../serve/node/service-manager.ts';
@@ -15,20 +12,9 @@ import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import type { Facts } from '../../ui/log-record.ts';
 import type { Output } from '../../ui/output.ts';
+import { openCache, openObjects, openOthers } from './open-cache.ts';
 import { optionsOf, type ReloadableOptions, Reloading } from './reload.ts';
 import { welcomeOf } from './welcome.ts';
-
-/**
- * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits:
- * what it does not give by then Nix takes from its next substituter, or builds, and while it stays away all hear so soon.
- */
-const PROMPT_RETRIES: RetryPolicy = {
-  attempts: 20,
-  baseDelayMs: 250,
-  maxDelayMs: 1500,
-  deadlineMs: 6000,
-  afterOutageMs: 500,
-};
 
 /** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
 const CONNECT_TIMEOUT_MS = 5000;
@@ -39,21 +25,17 @@ const STOP_MS = 10_000;
 export async function runServe(call: Call): Promise<void> {
   const { output, signal, env } = call.context;
   await using session = await Session.open(call, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
-  const settings = serveSettings(session.sources, session.cache.name);
+  const [first, ...rest] = serveCaches(session.sources);
+  const { settings } = first;
   if (settings.logFormat === 'json') output.logAsJson();
-  const reloading = new Reloading(session, settings);
+  const reloading = new Reloading(session, [first, ...rest]);
   const options = await optionsOf(session, settings);
-  let asked = options.upstreams ?? [];
-  const store = await session.lateStore({ retry: { policy: PROMPT_RETRIES } });
   const { onWarning } = session;
-  const serving = { hasUpstreams: settings.upstreams.length > 0 };
-  const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
-  const reader = session.add(
-    healing(await IndexReader.open({ store, index, strict: false, use: 'lazily', legacy: 'read', onWarning })),
-    (each) => each.close(),
-  );
-  const objects = settings.diskCache && (await DiskCache.open({ ...settings.diskCache, onWarning }));
-  if (objects !== undefined) session.add(objects, (each) => each.close());
+  const serving = { output, logRequests: settings.logRequests, hasUpstreams: settings.upstreams.length > 0 };
+  const reader = await openCache(session, first);
+  const others = await openOthers(session, rest, (event, telling) => tell(event, { ...serving, ...telling }));
+  let asked = [options, ...others.map((each) => each.options)];
+  const objects = await openObjects(session, first);
   const server = session.add(
     await startServer({
       reader,
@@ -62,31 +44,53 @@ export async function runServe(call: Call): Promise<void> {
       signal,
       ...{ places: placesOf(settings, inheritedSockets(env)), version: VERSION },
       logRequests: settings.logRequests || output.level === 'verbose',
-      onEvent: (event) => tell(event, { output, reader, ...serving, logRequests: settings.logRequests }),
+      ...{ prefix: first.prefix, others: others.map(({ mounted }) => mounted) },
+      onEvent: (event) => tell(event, { ...serving, reader }),
     }),
     (running) => running.close(),
   );
   call.context.stopMs = DEFAULT_DRAIN_MS + STOP_MS;
-  output.result({ url: server.url, cache: store.name }, () => server.url);
-  const keys = options.publicKeys ?? [];
-  const welcome = { ...settings, url: server.url, isPrivate: options.access?.isPrivate === true, keys };
-  for (const { text, facts } of await welcomeOf(reader, welcome)) output.info(text, facts);
+  output.result({ url: server.url, cache: reader.name }, () => server.url);
+  await welcome(output, server.url, [
+    { reader, settings, options },
+    ...others.map(({ mounted, options }, index) => ({
+      ...mounted,
+      settings: rest[index]?.settings ?? settings,
+      options,
+    })),
+  ]);
   const notify = notifierOf(env);
   const manager = notify && new ServiceManager({ notify, watchdogMs: watchdogMs(env), onWarning });
   if (manager) session.add(manager, (each) => each.close());
-  const status = (): string => `${store.name}: ${formatCount(reader.status().entries, 'entry', 'entries')}`;
+  const status = (): string => `${reader.name}: ${formatCount(reader.status().entries, 'entry', 'entries')}`;
   void manager?.ready(status());
-  const onChange = (changed: ReloadableOptions, { upstreams }: ServeSettings): void => {
+  const onChange = (changes: readonly ReloadableOptions[], { upstreams }: ServeSettings): void => {
     serving.hasUpstreams = upstreams.length > 0;
-    server.reload(changed);
-    for (const before of asked) before.close();
-    asked = changed.upstreams ?? [];
+    const [changed, ...changedOthers] = changes;
+    server.reload(changed, changedOthers);
+    for (const [index] of changes.entries()) for (const upstream of asked[index]?.upstreams ?? []) upstream.close();
+    asked = asked.map((before, index) => changes[index] ?? before);
   };
   const begun = (): void => void manager?.reloading();
   const ended = (): void => void manager?.ready(status());
-  reloading.begin(onChange, server.reload, { begun, ended });
+  reloading.begin(onChange, () => server.reload(), { begun, ended });
   await aborted(signal);
   await manager?.stopping();
+}
+
+interface Welcomed {
+  readonly prefix?: string | undefined;
+  readonly reader: Parameters<typeof welcomeOf>[0];
+  readonly settings: ServeSettings;
+  readonly options: ReloadableOptions;
+}
+
+async function welcome(output: Output, url: string, caches: readonly Welcomed[]): Promise<void> {
+  for (const { prefix = '', reader, settings, options } of caches) {
+    const { access, publicKeys: keys = [] } = options;
+    const told = { ...settings, url: `${url}${prefix}`, isPrivate: access?.isPrivate === true, keys };
+    for (const { text, facts } of await welcomeOf(reader, told)) output.info(text, facts);
+  }
 }
 
 /** Sockets that somebody opened for us, for clients that came before we started; else our own. */

@@ -1,0 +1,72 @@
+/** Opens the caches that are served: their stores and indexes, and what the settings say of each. */
+import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
+import { healing } from '../../../cache/read/healing-reader.ts';
+import { IndexReader } from '../../../cache/read/index-reader.ts';
+import type { ServeCache } from '../../../config/serve-caches.ts';
+import type { RetryPolicy } from '../../../http/retry.ts';
+import { DiskCache } from '../../../serve/node/disk/disk-cache.ts';
+import type { MountedCache, ServerEvent } from '../../../serve/node/server.ts';
+import type { Session, SessionStoreOptions } from '../../session/session.ts';
+import { optionsOf, type ReloadableOptions } from './reload.ts';
+
+/**
+ * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits:
+ * what it does not give by then Nix takes from its next substituter, or builds, and while it stays away all hear so soon.
+ */
+const PROMPT_RETRIES: RetryPolicy = {
+  attempts: 20,
+  baseDelayMs: 250,
+  maxDelayMs: 1500,
+  deadlineMs: 6000,
+  afterOutageMs: 500,
+};
+
+/** The reader of a cache, closed with the session. @throws {NixcacheError} ERR_USAGE, ERR_INDEX, ERR_IO */
+export async function openCache(
+  session: Session,
+  { cache, settings }: ServeCache,
+  options: SessionStoreOptions = {},
+): Promise<ReturnType<typeof healing>> {
+  const { onWarning } = session;
+  const store = await session.lateStore({ cache, retry: { policy: PROMPT_RETRIES }, ...options });
+  const index = await openDirectoryIndex(settings.indexDirectory, onWarning);
+  const open = { store, index, strict: false, use: 'lazily', legacy: 'read', onWarning } as const;
+  return session.add(healing(await IndexReader.open(open)), (each) => each.close());
+}
+
+/** What is kept on disk of the NARs and narinfos of a cache; undefined where nothing is. */
+export async function openObjects(session: Session, { settings }: ServeCache): Promise<DiskCache | undefined> {
+  const { diskCache } = settings;
+  if (diskCache === undefined) return undefined;
+  const objects = await DiskCache.open({ ...diskCache, onWarning: session.onWarning });
+  return objects && session.add(objects, (each) => each.close());
+}
+
+interface Telling {
+  readonly reader: Awaited<ReturnType<typeof openCache>>;
+  readonly hasUpstreams: boolean;
+}
+
+/** A cache beside the first, and what it is asked for with. */
+export interface OtherCache {
+  readonly mounted: MountedCache;
+  readonly options: ReloadableOptions;
+}
+
+/** The login that the user gave is for the first: others are logged in to as files and helpers say. */
+export async function openOthers(
+  session: Session,
+  caches: readonly ServeCache[],
+  tell: (event: ServerEvent, telling: Telling) => void,
+): Promise<readonly OtherCache[]> {
+  const opened: OtherCache[] = [];
+  for (const served of caches) {
+    const reader = await openCache(session, served, { credentials: undefined });
+    const objects = await openObjects(session, served);
+    const options = await optionsOf(session, served.settings);
+    const telling = { reader, hasUpstreams: served.settings.upstreams.length > 0 };
+    const onEvent = (event: ServerEvent): void => tell(event, telling);
+    opened.push({ options, mounted: { reader, objects, ...options, prefix: served.prefix, onEvent } });
+  }
+  return opened;
+}

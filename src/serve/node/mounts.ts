@@ -1,0 +1,40 @@
+/** Which cache a request is for, where a server has several: by the beginning of its path. */
+import type { Measure, Measured } from '../measure.ts';
+import { originForm } from '../request-path.ts';
+import type { Handler } from './in-turn.ts';
+
+interface Mount {
+  readonly prefix: string;
+  readonly answer: Handler;
+  readonly measures: readonly Measure[];
+}
+
+/** From `first`, which is at the root, unless what is asked lies below the prefix of another; the longest counts. */
+export function mounted(first: Mount, others: readonly Mount[]): Handler {
+  if (others.length === 0) return first.answer;
+  const byLength = others.toSorted((a, b) => b.prefix.length - a.prefix.length);
+  return (request, response) => {
+    const target = originForm(request.url ?? '');
+    const found = byLength.find(({ prefix }) => target.startsWith(prefix) && target[prefix.length] === '/');
+    (found ?? first).answer(request, response);
+  };
+}
+
+/** What all of them measure, told apart by the label `cache` where there are several. */
+export function measuresOfAll(mounts: readonly Mount[]): readonly Measure[] {
+  const [first] = mounts;
+  if (first === undefined || mounts.length === 1) return first?.measures ?? [];
+  return first.measures.map((measure) => ({
+    ...measure,
+    read: () =>
+      mounts.flatMap(({ prefix, measures }) =>
+        labelled(measures.find(({ name }) => name === measure.name)?.read(), prefix === '' ? '/' : prefix),
+      ),
+  }));
+}
+
+function labelled(read: ReturnType<Measure['read']>, cache: string): readonly Measured[] {
+  if (read === undefined) return [];
+  if (typeof read === 'number') return [{ labels: { cache }, value: read }];
+  return read.map(({ labels, value }) => ({ labels: { cache, ...labels }, value }));
+}
