@@ -5,6 +5,7 @@ import * as z from 'zod/mini';
 import { isNixcacheError, NixcacheError } from '../errors.ts';
 import { makeTemporaryDirectory, temporaryError } from '../temporary-directory.ts';
 import {
+  ANSWER_FILE,
   ANSWER_NIX,
   KINDS,
   type Question,
@@ -141,7 +142,7 @@ export class FlakeEvaluator {
     const { file, lockedUrl } = this.#source;
     const wrapper = join(dir, file === undefined ? 'flake.nix' : 'question.nix');
     await write(wrapper, file === undefined ? wrapperFlake(lockedUrl, question) : wrapperFile(file, question));
-    await write(join(dir, 'answer.nix'), ANSWER_NIX);
+    await write(join(dir, ANSWER_FILE), ANSWER_NIX);
     // No evaluation cache: it would remember failures, and the answer is asked for once.
     const { impure = false, overrideInputs = [] } = this.#flags;
     const overrides = overrideInputs.flatMap(([name, ref]) => ['--override-input', `target/${name}`, ref]);

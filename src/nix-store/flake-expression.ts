@@ -67,25 +67,28 @@ export type Question =
   | { readonly ask: 'names' | 'all'; readonly scopes: readonly Scope[]; readonly systems?: readonly string[] }
   | { readonly ask: 'outputs'; readonly targets: readonly Target[] };
 
+/** The wrapper's other file, by a name that no flake has: what Nix says of it is nothing to its author. */
+export const ANSWER_FILE = 'nixcache-answer.nix';
+
 /** The text of the wrapper's flake.nix: `answer` is the answer to `question` about the flake at `lockedUrl`. */
 export const wrapperFlake = (lockedUrl: string, question: Question): string => `{
   inputs.target.url = ${nixString(lockedUrl)};
   outputs = { self, target }: {
-    answer = import ./answer.nix target (builtins.fromJSON ${nixString(JSON.stringify(question))});
+    answer = import ./${ANSWER_FILE} target (builtins.fromJSON ${nixString(JSON.stringify(question))});
   };
 }
 `;
 
 /** The same of a Nix expression without a flake, in the file at the absolute path `file`. */
 export const wrapperFile = (file: string, question: Question): string => `{
-  answer = import ./answer.nix (import ${nixString(file)}) (builtins.fromJSON ${nixString(JSON.stringify({ ...question, file: true }))});
+  answer = import ./${ANSWER_FILE} (import ${nixString(file)}) (builtins.fromJSON ${nixString(JSON.stringify({ ...question, file: true }))});
 }
 `;
 
 /** A Nix string literal: JSON's escapes are Nix's, but for the dollar sign. */
 const nixString = (text: string): string => JSON.stringify(text).replaceAll('$', '\\$');
 
-/** The text of the wrapper's answer.nix. It has no string interpolation, so that this literal needs no escapes. */
+/** The text of ANSWER_FILE. It has no string interpolation, so that this literal needs no escapes. */
 export const ANSWER_NIX = `flake: question:
 let
   inherit (builtins) attrNames concatMap deepSeq elem elemAt filter foldl' fromJSON functionArgs genList getAttr

@@ -5,6 +5,7 @@
  * `error:` too. Source excerpts (`   3|  foo`) and the hint about --show-trace say nothing in one line.
  */
 import { StringDecoder } from 'node:string_decoder';
+import { ANSWER_FILE } from './flake-expression.ts';
 
 /** Lines kept; Nix itself quotes the last 10 to 25 lines of a build log. */
 const MAX_LINES = 60;
@@ -16,6 +17,10 @@ const MAX_SUMMARY_LENGTH = 1200;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: -- ANSI escapes are control characters
 const ANSI = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
 const NOISE = /^\s*(?:\d*\s*\||\(use '?--show-trace|\(stack trace truncated)/;
+/** What Nix 2.8 says of the lock of a wrapper, which it makes and does not keep: `• Added input 'target/x':`, and what that is. */
+const LOCKING =
+  /^(?:• (?:Added|Updated|Removed) input '|\s+(?:follows '[^']*'|'[a-z+]+:[^']*' \(\d{4}-\d\d-\d\d\))$|warning: not writing modified lock file)/;
+const OWN_POSITION = new RegExp(` at \\S*/${ANSWER_FILE.replaceAll('.', '\\.')}:\\d+:\\d+`, 'g');
 
 export const stripAnsi = (text: string): string => text.replaceAll(ANSI, '');
 
@@ -56,12 +61,13 @@ export class StderrTail {
 
 /** The error proper out of `lines`, as one line. */
 export function summariseErrors(lines: readonly string[]): string {
-  const useful = lines.filter((line) => line.trim() !== '' && !NOISE.test(line));
+  const useful = lines.filter((line) => line.trim() !== '' && !NOISE.test(line) && !LOCKING.test(line));
   const start = useful.findLastIndex((line) => /^\s*error:\s*\S/.test(line));
   const text = (start < 0 ? useful.slice(-5) : useful.slice(start))
     .join(' ')
     .replaceAll(/\s+/g, ' ')
     .replace(/^\s*error:\s*/, '')
+    .replaceAll(OWN_POSITION, '')
     .replace(/:?\s*$/, ''); // a position has a colon at its end, for the source that is not shown here
   return text.length <= MAX_SUMMARY_LENGTH ? text : `${text.slice(0, MAX_SUMMARY_LENGTH)}…`;
 }

@@ -97,6 +97,19 @@ describe.each(NIX_VERSIONS)('discovery by $name', (nix) => {
     for (const { error } of found.failures) expect(error).not.toContain('\n');
   });
 
+  it('says where something is wrong in the flake, and not in files of ours', async () => {
+    const flake = writeFlake(
+      'odd',
+      '{ outputs = _: { packages = 5; nixosConfigurations.empty.config.system.build = { }; }; }',
+    );
+    const { failures } = await discover(`path:${flake}`, { command, systems: [SYSTEM] });
+    expect(Object.fromEntries(failures.map(({ attrPath, error }) => [attrPath, error]))).toEqual({
+      packages: expect.stringMatching(/set/),
+      'nixosConfigurations.empty': expect.stringContaining("'toplevel' missing"),
+    });
+    for (const { error } of failures) expect(error).not.toMatch(/answer|Added input/);
+  });
+
   it('does not look at what is not asked for', async () => {
     const options = { command, systems: [SYSTEM], only: ['packages.*.{good,throws}'], exclude: ['**.throws'] };
     const found = await discover(`path:${FIXTURES}/broken`, options);
@@ -138,7 +151,7 @@ describe.each(NIX_VERSIONS)('discovery by $name', (nix) => {
   it.each([
     ['no-syntax', '{ outputs = ', /syntax error/],
     ['no-outputs', '{ outputs = { self }: throw "broken: everything"; }', /broken: everything/],
-    ['no-input', '{ inputs.x.url = "path:/nonexistent"; outputs = { self, x }: { }; }', /nonexistent/],
+    ['no-input', '{ inputs.x.url = "path:/nonexistent-input"; outputs = { self, x }: { }; }', /nonexistent/],
   ])('says of the flake %s what is wrong with it', async (name, text, message) => {
     const flake = writeFlake(name, text);
     await expect(discover(`path:${flake}`, { command, systems: [SYSTEM] })).rejects.toMatchObject({

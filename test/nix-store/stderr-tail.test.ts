@@ -45,6 +45,24 @@ it('finds the error behind the trace, without source excerpts', () => {
   expect(summariseErrors(lines)).toBe("attribute 'broken' missing at /nix/store/x-source/flake.nix:20:18");
 });
 
+it('says nothing of files of ours, or of a lock that is not kept', () => {
+  // nix eval of a host without a toplevel, Nix 2.8.0; and of one that ran out of memory.
+  const locking = [
+    "warning: not writing modified lock file of flake 'path:/tmp/nixcache-x/question-y':",
+    "• Added input 'target':",
+    "    'path:/tmp/f?lastModified=1&narHash=sha256-AAAA=' (1970-01-01)",
+    "• Added input 'target/dep':",
+    "    follows 'dep'",
+  ];
+  const failed = [
+    "error: attribute 'toplevel' missing",
+    '       at /nix/store/y8m0cr4zjs4x7p96rf36xd81ifaz2r8k-source/nixcache-answer.nix:67:34:',
+    '           66|   a',
+  ];
+  expect(summariseErrors([...locking, ...failed])).toBe("attribute 'toplevel' missing");
+  expect(summariseErrors([...locking, 'out of memory'])).toBe('out of memory');
+});
+
 it('takes the last lines where none is an error', () => {
   expect(summariseErrors(['one', '', 'two'])).toBe('one two');
   expect(summariseErrors([])).toBe('');
