@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { currentPins } from '../../src/cache-index/records.ts';
+import { parseTag } from '../../src/cache-index/tags.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
 import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
 import { assertSegmentsReachable, baseNameFor, CacheBuilder, namesIn, openReader } from '../support/cache-builder.ts';
@@ -139,6 +140,21 @@ describe.each(stores)('gc on %s', (_, open) => {
     const config = [...((await openReader(store)).view?.checkpoints.values() ?? [])].at(-1);
     expect(currentPins(config?.pins ?? []).map(({ name }) => name)).toEqual(['stable']);
     expect(config?.pins).toHaveLength(3);
+  });
+
+  it('gives what it writes the time of the newest that it replaces', async () => {
+    const store = new MemoryStore();
+    const cache = new CacheBuilder(store);
+    const days = [50, 52, 54, 56, 58];
+    for (const at of days) await cache.publish({ at: day(at), paths: [`small-${at}`], roots: [`small-${at}`] });
+    const before = new Set(store.tags.keys());
+    const { report } = await gcAt(store, day(60));
+    expect(report.segments.rewritten.length).toBeGreaterThan(1);
+    const newest = report.segments.rewritten
+      .map(({ tag }) => parseTag(tag)?.time ?? 0)
+      .reduce((a, b) => Math.max(a, b));
+    const written = [...store.tags.keys()].filter((tag) => !before.has(tag) && parseTag(tag)?.kind === 'segment');
+    expect(written.map((tag) => parseTag(tag)?.time)).toEqual([newest]);
   });
 
   it('writes the live rest of a pack that is mostly dead into a new one, and re-uses others', async () => {

@@ -105,6 +105,24 @@ it('does so for a gc that died there, before it deletes anything', async () => {
   expect(await namesIn(store)).toEqual(['app', 'lib', 'new', 'old']);
 });
 
+it('does so for a gc that died there also where only the record of a root was committed', async () => {
+  const held: { cache?: CacheBuilder } = {};
+  let isDead = true;
+  const { store, cache } = await aged({
+    before: async () => void (await held.cache?.publish({ at: day(60), paths: [], roots: ['old'] })),
+    after: () => {
+      if (isDead) throw new NixcacheError('ERR_NETWORK', 'killed');
+    },
+  });
+  held.cache = cache;
+  await expect(gcAt(store, day(60))).rejects.toThrow('killed');
+  held.cache = undefined as never;
+  isDead = false;
+  expect(await namesIn(store)).toEqual(['new']);
+  await gcAt(store, day(60.2));
+  expect(await namesIn(store)).toEqual(['lib', 'new', 'old']);
+});
+
 it('and for a root of which only the record was committed', async () => {
   const held: { cache?: CacheBuilder } = {};
   const { store, cache } = await aged({

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
+import { parseTag } from '../../src/cache-index/tags.ts';
 import type { PathInfo } from '../../src/nix/path-info.ts';
 import { findSigner, generateKey, parseSecretKey, type SecretKey } from '../../src/nix/signature.ts';
 import { hashPartOf, nameOf, type StorePath, toStorePath } from '../../src/nix/store-path.ts';
@@ -182,6 +183,18 @@ describe('what somebody without the key put there', () => {
     expect(await signersOf(app)).toEqual(['first-1', 'second-1']);
   });
 
+  it.each([
+    ['up to a day', 23, 23],
+    ['no further: such a clock is wrong', 25, 0],
+  ])('gets a time behind it where that clock is ahead, %s', async (_, hoursAhead, hours) => {
+    await run(hoursAhead / 24, {}, await forgery());
+    const { result } = await run(0, { keys: [first] });
+    const times = result.outcome?.segments.map(({ tag }) =>
+      Math.round(((parseTag(tag)?.time ?? 0) - +day(0)) / 3_600_000),
+    );
+    expect(times).toEqual([hours]);
+  });
+
   it('is not listed again in the place of what is pushed, also when that is due', async () => {
     const forged = await forgery();
     await run(0, {}, forged);
@@ -193,10 +206,14 @@ describe('what somebody without the key put there', () => {
     expect(await signersOf(lib)).toEqual(['first-1']);
   });
 
-  it('is replaced where it has another name', async () => {
+  it.each([
+    ['', []],
+    [', also where our own key signed that', [first]],
+  ])('is replaced where it has another name%s', async (_, keys) => {
     const path = toStorePath(`${hashPartOf(app.path)}-evil` as never);
     const evil = { ...app, path };
     await publishAt(store, Object.assign(new LocalPaths(paths.directory), { infos: [lib, evil] }), [evil], day(0), {
+      keys,
       localStore: {
         storeDir: '/nix/store',
         queryClosure: async () => [lib, evil],

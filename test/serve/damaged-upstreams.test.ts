@@ -213,3 +213,17 @@ it('what an upstream gave damaged after it was right once is no longer given out
     expect([range, (await ask(`/${url}`, { Range: range })).status]).toEqual([range, 404]);
   }
 });
+
+it('a refresh has a NAR that was damaged, and is mended, taken from there again', async () => {
+  const [, nar] = NARS[0];
+  const far = await startFakeUpstream();
+  announce(far, { nar, compression: 'none' });
+  const { narInfo, urlOf, get, ask } = setUp(far);
+  const url = urlOf(await narInfo());
+  damage(far);
+  expect(await get(url)).toBeUndefined();
+  announce(far, { nar, compression: 'none' });
+  expect((await narInfo()).status).toBe(404);
+  expect((await ask('/_refresh', { method: 'POST' })).status).toBe(200);
+  expect((await get(urlOf(await narInfo())))?.equals(nar)).toBe(true);
+});

@@ -1,9 +1,14 @@
+import { Readable } from 'node:stream';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { IndexReader } from '../../src/cache/read/index-reader.ts';
 import type { Entry } from '../../src/cache-index/entry.ts';
 import type { Digest } from '../../src/oci/digest.ts';
+import type { Nar } from '../../src/serve/open-nar.ts';
+import { Slots } from '../../src/serve/slots.ts';
+import { VerifiedNars } from '../../src/serve/verified-nars.ts';
 import { PieceDigester } from '../../src/streams/pieces.ts';
-import { turns } from '../support/bytes.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
+import { noise, readAll, turns } from '../support/bytes.ts';
 import { CacheBuilder, hashPartFor } from '../support/cache-builder.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { type Asked, bodyOf, headerOf, setUpApp } from './set-up.ts';
@@ -244,4 +249,28 @@ describe('ranges of a large NAR', () => {
     expect(statuses.slice(10)).toEqual(Array.from({ length: 10 }, () => 206));
     expect(cache.fetched.filter(({ isPart }) => !isPart)).toHaveLength(1);
   });
+});
+
+it('a NAR without a file hash that has become another is read anew once that has shown', async () => {
+  const [before, after] = [noise(LARGE, 'before'), noise(LARGE, 'after')];
+  let there = before;
+  const lost: string[] = [];
+  const verified = new VerifiedNars({
+    open: async (_nar, { range }) =>
+      Readable.from([range ? there.subarray(range.offset, range.offset + range.length) : there], { objectMode: false }),
+    onLost: (_nar, error) => void lost.push(error.message),
+    slots: new Slots(1),
+  });
+  const upstream = { id: 'far', name: 'far' } as Upstream;
+  const nar: Nar = { upstream, url: 'x.nar.zst', ours: 'nar/u/far/x', size: LARGE };
+  const read = async (): Promise<Buffer> => {
+    const range = { offset: 1000, length: 100 };
+    const opened = await verified.open(nar, { range, signal: new AbortController().signal });
+    return Buffer.isBuffer(opened) ? opened : await readAll(opened);
+  };
+  expect(await read()).toEqual(before.subarray(1000, 1100));
+  there = after;
+  await expect(read()).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
+  expect(lost).toHaveLength(1);
+  expect(await read()).toEqual(after.subarray(1000, 1100));
 });

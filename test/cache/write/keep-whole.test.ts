@@ -64,3 +64,19 @@ it('writes nothing while no gc is at work', async () => {
   await keepWhole(options);
   expect([...store.tags]).toEqual(before);
 });
+
+it('has what is nowhere any more pushed again', async () => {
+  const { store, open, announce, drop } = await setUp();
+  const options = await open();
+  await announce();
+  await drop();
+  for (const tag of [...store.tags.keys()]) if (tag.startsWith('seg-')) store.tags.delete(tag);
+  const pushed: string[][] = [];
+  const pushAgain = async (lost: readonly string[]): Promise<void> => {
+    pushed.push([...lost]);
+    await new CacheBuilder(store).publish({ at: day(51), paths: ['lib'] });
+    await options.reader.refresh();
+  };
+  expect(await restoreVanished({ ...options, pushAgain })).toBe(true);
+  expect(pushed).toEqual([[hashPartFor('lib')]]);
+});
