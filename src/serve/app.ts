@@ -200,7 +200,11 @@ export class App {
       ...{ trustedPublicKeys: options.trustedPublicKeys ?? [], isPrivate: this.gate?.isPrivate === true },
     });
     for (const [pattern, find] of pagesOf(site)) this.#route(pattern, READ, find);
-    this.#route('/public-key', READ, publicKeysAnswer(reader, publicKeys, shared));
+    const publicKeysNow = publicKeysAnswer(reader, publicKeys, shared);
+    this.#route('/public-key', READ, async (path, options) => {
+      await refresher.firstLoad()?.(options); // ours alone would be half of them
+      return publicKeysNow(path, options);
+    });
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
     this.#route('/_status', READ, stateAnswer({ ...shared, objects, version, startedAt }));

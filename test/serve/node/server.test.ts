@@ -304,12 +304,15 @@ describe('the index', () => {
       narUrl(fileHashOf(published.nar), 'none'),
       `${hashPart(4)}.narinfo`,
     ];
+    const keys = get('/public-key');
     const asked = paths.map((path) => get(`/${path}`));
     await expect
       .poll(() => paths.every((path) => far.requests.some((request) => request.includes(path.slice(0, 32)))))
       .toBe(true);
+    reader.publicKeys.push('a:1');
     gate.resolve();
     expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([200, 200, 200, 404]);
+    expect((await keys).status).toBe(200);
   });
 
   it('that cannot be read holds up misses only until that shows', async () => {
