@@ -42,6 +42,7 @@ async function askScheme(host: string, http: HttpFetch, signal: AbortSignal | un
     return wantsTls(bodyExcerpt) ? 'https' : 'http';
   } catch (error) {
     if (isAborted(signal) || isNixcacheError(error, 'ERR_USAGE')) throw error;
+    if (codeBelow(error) === 'ECONNREFUSED') return 'http';
   }
   if (performance.now() - startedMs >= PROBE_MS) return 'http'; // nobody answers: one wait is enough
   // No HTTP came back: a hang-up, or an alert of TLS. Whoever answers in TLS speaks it.
@@ -50,7 +51,8 @@ async function askScheme(host: string, http: HttpFetch, signal: AbortSignal | un
     await discardBody(response.body);
     return 'https';
   } catch (error) {
-    if (isAborted(signal)) throw error;
+    // As for certificates to trust that cannot be had: not what is at the other end is at fault.
+    if (isAborted(signal) || isNixcacheError(error, 'ERR_USAGE')) throw error;
     return isCertificateFault(error) ? 'https' : 'http';
   }
 }
@@ -64,8 +66,11 @@ export const wantsTls = (body: string): boolean =>
   );
 
 /** There was TLS, and only its certificate was not accepted: the request that counts says so again. */
-const isCertificateFault = (error: unknown): boolean => {
+const isCertificateFault = (error: unknown): boolean =>
+  /^(ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA)/.test(codeBelow(error));
+
+/** The code of what caused `error`. */
+const codeBelow = (error: unknown): string => {
   const cause = error instanceof Error ? error.cause : undefined;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  return /^(ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code);
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : '';
 };

@@ -4,13 +4,14 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { Environment } from '../../../src/environment.ts';
 import { HttpClient } from '../../../src/http/node/client.ts';
 import { findScheme, wantsTls } from '../../../src/oci/remote/scheme.ts';
 import { serve, unusedUrl } from '../../http/far-side.ts';
 import { tempDir } from '../../support/temp-dir.ts';
 
-async function schemeAt(host: string): Promise<string> {
-  const http = new HttpClient();
+async function schemeAt(host: string, env: Environment = {}): Promise<string> {
+  const http = new HttpClient({ env });
   onTestFinished(() => http.destroy());
   return findScheme({ kind: 'registry', host, repository: 'x' }, { http, plainHttp: false });
 }
@@ -51,6 +52,12 @@ describe('a registry on this machine', () => {
 
   it('is spoken to with TLS if it hangs up on anything else, though its certificate be bad', async () => {
     expect(await schemeAt(await serveTls())).toBe('https');
+  });
+
+  it('is not asked with TLS where the certificates to trust cannot be had, which is said', async () => {
+    const env = { SSL_CERT_FILE: join(await tempDir(), 'none.pem') };
+    await expect(schemeAt(await serveTls(), env)).rejects.toMatchObject({ code: 'ERR_USAGE' });
+    expect(await schemeAt(new URL(await unusedUrl()).host, env)).toBe('http');
   });
 
   it('that is away, or speaks neither, is taken for one without', async () => {
