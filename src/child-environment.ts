@@ -7,6 +7,7 @@
  * git that answers from GITHUB_TOKEN or GH_TOKEN has nothing to answer with (docs/threat-model.md).
  */
 import type { Environment } from './environment.ts';
+import { hasUrlSecret } from './url-secrets.ts';
 
 /** `nix` stands for all of Nix's programs, and for git and whatever else those start. */
 export type ChildKind = 'credential-helper' | 'nix';
@@ -46,9 +47,14 @@ const SECRETS: ReadonlyMap<string, readonly ChildKind[]> = new Map([
 /** The names that are ours alone: taken out of our own environment too, no program can inherit them by mistake. */
 export const OWN_SECRETS: readonly string[] = [...SECRETS.keys()].filter((name) => SECRETS.get(name) === NOBODY);
 
-/** Whether `value`, of the variable `name`, may be or hold a secret: also one that others are given, as a proxy's login. */
+/**
+ * Whether `value`, of the variable `name`, may be or hold a secret: also one that others are given, as a proxy's login, which
+ * may be written without a scheme.
+ */
 export const holdsSecret = (name: string, value: string): boolean =>
-  SECRETS.has(name) || /:\/\/[^\s/@]*:[^\s/]*@/.test(value);
+  SECRETS.has(name) || hasUrlSecret(value) || (MAY_HAVE_LOGIN.test(name) && value.includes('@'));
+
+const MAY_HAVE_LOGIN = /^NIXCACHE_|_proxy$/i;
 
 /** `env`, as a program of `kind` gets it. What is for nixcache alone may hold a password anywhere: in an upstream's URL, say. */
 export const childEnvironment = (kind: ChildKind, env: Environment): Environment =>

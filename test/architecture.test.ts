@@ -28,6 +28,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'regular-file.ts': { may: [], node: ['node:fs', 'node:fs/promises'] },
   'temporary-directory.ts': { may: [], node: ['node:fs/promises', 'node:os', 'node:path'] },
   'child-environment.ts': { may: [], node: [] },
+  'url-secrets.ts': { may: [], node: [] },
   'process-group.ts': { may: [], node: [] },
   'quantity.ts': { may: [], node: [] },
   'name-glob.ts': { may: ['picomatch'], node: [] },
@@ -114,6 +115,7 @@ const FREE = [
     'quantity.ts',
     'regular-file.ts',
     'temporary-directory.ts',
+    'url-secrets.ts',
   ],
 ];
 

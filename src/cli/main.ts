@@ -1,12 +1,13 @@
 /** The process: arguments in, exit code out. */
 import { closeSync, openSync } from 'node:fs';
 import { type Command, CommanderError } from 'commander';
-import { OWN_SECRETS } from '../child-environment.ts';
+import { holdsSecret, OWN_SECRETS } from '../child-environment.ts';
 import { TWO_WORD_FLAGS } from '../config/publish-settings.ts';
 import { suggest } from '../config/suggestion.ts';
 import type { Environment } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { ioError } from '../io-error.ts';
+import { secretsIn } from '../url-secrets.ts';
 import { VERSION } from '../version.ts';
 import type { CommandContext } from './context.ts';
 import { eraseSecrets } from './environment-block.ts';
@@ -16,7 +17,6 @@ import { reportFailure } from './failure.ts';
 import { endAtOnce, interruptible } from './interruption.ts';
 import { buildProgram, UsageText } from './program.ts';
 import { Output } from './ui/output.ts';
-import { secretsInUrls } from './ui/secrets.ts';
 
 async function main(): Promise<void> {
   const env: Environment = { ...process.env };
@@ -31,7 +31,10 @@ async function main(): Promise<void> {
     );
   }
   // An argument may be quoted in other forms than its own: as a path, in pieces.
-  for (const secret of process.argv.flatMap(secretsInUrls)) output.addSecret(secret);
+  for (const secret of process.argv.flatMap(secretsIn)) output.addSecret(secret);
+  for (const [name, value = ''] of Object.entries(env)) {
+    if (holdsSecret(name, value)) for (const secret of secretsIn(value)) output.addSecret(secret);
+  }
   const onSignals: Pick<CommandContext, 'onHangUp' | 'stopMs' | 'interrupted'> = {};
   const signal = interruptible({
     output,
@@ -123,7 +126,11 @@ function joinPairs(argv: readonly string[], flags: readonly string[]): string[] 
 
 /** `error: unknown option '--chache'\n(Did you mean --cache?)` in our own form. */
 function reportUsage(text: string, command: Command, output: Output, helpFor: string | undefined): void {
-  const [first = '', ...rest] = text.trimEnd().split('\n');
+  // What was given with an option that is unknown may be a password.
+  const [first = '', ...rest] = text
+    .trimEnd()
+    .replace(/^(error: unknown option '[^'=]+)=[\s\S]*?'(?=\n|$)/, "$1'")
+    .split('\n');
   const tell = (message: string, hints: readonly string[]): void => {
     output.error(message, hints);
     output.failure('ERR_USAGE', message);

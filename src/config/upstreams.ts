@@ -87,7 +87,7 @@ function fromTable({ config }: Sources, table: UpstreamTable, index: number): Up
 /** @throws {NixcacheError} ERR_USAGE, which does not repeat the URL: it may hold a password */
 function parseProxy(text: string): string {
   const protocols = ['http:', 'https:', 'socks5:', 'socks5h:'];
-  if (protocols.includes(URL.parse(text)?.protocol ?? '')) return text;
+  if (/^[a-z0-9]+:\/\//i.test(text) && protocols.includes(URL.parse(text)?.protocol ?? '')) return text;
   throw new NixcacheError('ERR_USAGE', 'it is not a proxy: write a URL like http://host:3128 or socks5://host:1080');
 }
 

@@ -15,7 +15,16 @@ it.each([
   ['one between others', 'LANG=C\0GITHUB_TOKEN=t=1\0PATH=/bin\0', ['GITHUB_TOKEN=t=1']],
   ['one twice', 'GH_TOKEN=a\0GH_TOKEN=b\0', ['GH_TOKEN=a', 'GH_TOKEN=b']],
   ['names that only look so', 'MY_GH_TOKEN=a\0GH_TOKEN_OLD=b\0GH_TOKEN\0A=GH_TOKEN=c\0', []],
-  ['logins in URLs', 'A=http://me@x/\0B=x http://me:p%40@x:1/\0C=a:b@c\0', ['B=x http://me:p%40@x:1/']],
+  ['logins in URLs', 'A=ssh://me@x/\0B=x http://me:p%40@x:1/\0C=a:b@c\0', ['B=x http://me:p%40@x:1/']],
+  ['proxies without a scheme', 'HTTPS_PROXY=me:pw@x:9\0all_proxy=me@x\0', ['HTTPS_PROXY=me:pw@x:9', 'all_proxy=me@x']],
+  ['a user name alone', 'A=https://TOKEN@x/\0', ['A=https://TOKEN@x/']],
+  ['a password with a slash', 'A=http://me:p/w@x/\0', ['A=http://me:p/w@x/']],
+  [
+    'parameters',
+    'NIXCACHE_UPSTREAM=https://x?priority=1&token=t\0',
+    ['NIXCACHE_UPSTREAM=https://x?priority=1&token=t'],
+  ],
+  ['a cache’s login', 'NIXCACHE_CACHE=me:pw@x/r\0', ['NIXCACHE_CACHE=me:pw@x/r']],
   ['gaps, and an end without its NUL', '\0\0A=b\0\0NIX_SIGNING_KEY=k', ['NIX_SIGNING_KEY=k']],
 ])('finds what a block holds: %s', (_, block, secrets) => {
   expect(found(block)).toEqual(secrets);

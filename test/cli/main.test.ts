@@ -230,3 +230,15 @@ it('a reader of stdout that leaves is no error', async () => {
   const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', process.execPath, main]);
   expect([stdout, stderr]).toEqual(['0\n', '']);
 });
+
+it.each([
+  [['list', '--password=hunter22']],
+  [['list', '--json', '--token=hunter22\nhunter22']],
+  [['discover', 'me:hunter22@host/f']],
+  [['list', '--cache', 'http:/me:hunter22@host/f']],
+  [['status', '--upstream', 'me:hunter22@host/f']],
+])('no password is shown in what is said of %j', async (args) => {
+  const { exitCode, stdout, stderr } = await runCli(args, { env: { HOME: await tempDir() } });
+  expect(exitCode).not.toBe(0);
+  expect(stdout + stderr).not.toContain('hunter22');
+});

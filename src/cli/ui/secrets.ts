@@ -4,8 +4,8 @@
  * What else has the same letters is left alone: a name that is blotted out makes a result useless, and tells the password
  * to whoever knows the name. docs/threat-model.md says what is blotted out where.
  */
+import { MASK, redactUrls } from '../../url-secrets.ts';
 
-const MASK = '***';
 /** Shorter ones would blot out ordinary words, and protect nobody. */
 const MIN_LENGTH = 4;
 /** The same, of what may be part of a digest or a store path. */
@@ -61,12 +61,13 @@ export class Secrets {
 
   redact(text: string, place: Place = 'story'): string {
     let shown = redactUrls(text);
-    for (const { text: form, strength, start } of this.#allForms()) {
-      const where = WHERE[place][strength];
-      if (where === 'nowhere' || !shown.includes(start ?? form)) continue;
-      shown = where === 'anywhere' ? shown.replaceAll(form, MASK) : shown.replaceAll(alone(form), MASK);
-      if (start !== undefined) shown = withoutCut(shown, start);
+    const forms = this.#allForms().filter(({ strength }) => WHERE[place][strength] !== 'nowhere');
+    for (const { text: form, strength } of forms) {
+      if (!shown.includes(form)) continue;
+      shown = shown.replaceAll(WHERE[place][strength] === 'anywhere' ? form : alone(form), MASK);
     }
+    // What is left of them was cut short.
+    for (const { start } of forms) if (start !== undefined) shown = withoutCut(shown, start);
     return shown;
   }
 
@@ -154,16 +155,16 @@ function withoutCut(text: string, start: string): string {
   return shown;
 }
 
-/** As it is, in URLs, in JSON, and within base64 of either alphabet, whatever stands before it: `user:` of a login. */
+/** As it is, in URLs, in JSON, in HTML, and within base64 of either alphabet, whatever stands before it: `user:` of a login. */
 function formsOf(secret: string, publicLength: number): readonly Form[] {
   const percent = encodeURIComponent(secret);
   const lower = percent.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
   const encoded = [0, 1, 2].flatMap((offset) => inBase64(secret, offset));
   const publicText = secret.slice(0, publicLength);
-  const plain = [secret, percent, lower, percent.replaceAll('%20', '+'), JSON.stringify(secret).slice(1, -1)];
+  const plain = [secret, percent, lower, percent.replaceAll('%20', '+'), ...inJson(secret), ...inHtml(secret)];
   const encodedLength = Math.ceil((Buffer.byteLength(publicText) * 4) / 3);
   return [
-    ...plain.map((text) => formOf(text, encodeURIComponent(publicText).length)),
+    ...[...new Set(plain)].map((text) => formOf(text, encodeURIComponent(publicText).length)),
     ...encoded
       .flatMap((form) => [form, encodeURIComponent(form)])
       .map((text) => ({
@@ -173,6 +174,32 @@ function formsOf(secret: string, publicLength: number): readonly Form[] {
   ];
 }
 
+/** As JavaScript writes it, as Go does, and as PHP does. */
+function inJson(secret: string): readonly string[] {
+  const text = JSON.stringify(secret).slice(1, -1);
+  const unicode = (sign: string): string => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return [text, text.replaceAll(/[<>&]/g, unicode), text.replaceAll('/', '\\/')];
+}
+
+/** The ways of the escaping functions of Go, Python, PHP, Java, nginx and of templates in JavaScript. */
+const HTML: readonly Readonly<Record<string, string>>[] = [
+  { '"': '&quot;' },
+  { '"': '&quot;', "'": '&#39;' },
+  { '"': '&#34;', "'": '&#39;' },
+  { '"': '&quot;', "'": '&#x27;' },
+  { '"': '&quot;', "'": '&#039;' },
+  { '"': '&quot;', "'": '&apos;' },
+  { '"': '&quot;', "'": '&#39;', '/': '&#x2F;', '`': '&#x60;', '=': '&#x3D;' },
+  { '"': '&quot;', "'": '&#x27;', '/': '&#x2F;', '`': '&#x60;' },
+  {},
+];
+
+const inHtml = (secret: string): readonly string[] =>
+  HTML.map((quotes) => {
+    const codes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', ...quotes };
+    return secret.replaceAll(/[&<>"'/`=]/g, (sign) => codes[sign] ?? sign);
+  });
+
 /** Those characters of the base64 of `secret` after `offset` other bytes that depend on it alone. */
 function inBase64(secret: string, offset: number): readonly string[] {
   const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(secret)]);
@@ -181,30 +208,3 @@ function inBase64(secret: string, offset: number): readonly string[] {
   if (end - start < MIN_BASE64_LENGTH) return [];
   return (['base64', 'base64url'] as const).map((alphabet) => bytes.toString(alphabet).slice(start, end));
 }
-
-/**
- * `text` with the secrets of all URLs in it blotted out, also of those that are no URLs (`http://me:a/b@host`): user and
- * password before a host, and the values of parameters that are called like a secret.
- */
-export const redactUrls = (text: string): string =>
-  text
-    .replaceAll(USERINFO, (whole, start: string, userinfo: string) =>
-      isLogin(start, userinfo) ? whole : `${start}${MASK}@`,
-    )
-    .replaceAll(PARAMETER, (_, start: string) => `${start}${MASK}`);
-
-/** What `redactUrls` would blot out of `text`, where it is a password or the value of a parameter. */
-export const secretsInUrls = (text: string): readonly string[] => [
-  ...[...text.matchAll(USERINFO)].flatMap(([, start = '', userinfo = '']) =>
-    isLogin(start, userinfo) ? [] : userinfo.slice(userinfo.indexOf(':') + 1),
-  ),
-  ...[...text.matchAll(PARAMETER)].map(([, , value = '']) => value),
-];
-
-/** A port is no password: `http://host:80/@scope` has neither. */
-const USERINFO =
-  /\b([a-z][a-z0-9+.-]{0,31}:\/\/)([^\s/?#@'"<>]{0,4096}(?=@)|[^\s/?#@:'"<>]{0,256}:(?!\d{1,5}[/?#])[^\s@'"<>]{0,4096})@(?:[^\s/?#@'"<>]{0,256}@)*/gi;
-/** ssh's user names are no secrets; elsewhere a name alone may be a token. */
-const isLogin = (start: string, userinfo: string): boolean => /ssh:\/\/$/i.test(start) && !userinfo.includes(':');
-const PARAMETER =
-  /([?&](?:[\w.-]{0,64}(?:token|secret|password|passwd|signature|credential|api[_-]?key|access[_-]?key)[\w.-]{0,64}|sig|auth|key|pw|pass)=)([^\s&#'"<>]*[^\s&#'"<>:,;.])/gi;

@@ -46,8 +46,9 @@ const PORTS: Readonly<Record<string, readonly [ProxyServer['protocol'], number]>
 
 /** @throws {NixcacheError} ERR_USAGE, which does not repeat `text`: it may hold a password */
 export function parseProxy(text: string, from: string): ProxyServer {
+  const isAlmostUrl = /^(?:https?|socks(?:4a?|5h?)?):(?!\/\/|\d+\/?$)/i.test(text);
   const given = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
-  const url = URL.parse(given);
+  const url = isAlmostUrl ? null : URL.parse(given);
   const [protocol, port] = PORTS[url?.protocol ?? ''] ?? [];
   if (url === null || protocol === undefined || url.hostname === '') {
     throw new NixcacheError(

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
-import { redactUrls, Secrets, secretsInUrls } from '../../../src/cli/ui/secrets.ts';
+import { Secrets } from '../../../src/cli/ui/secrets.ts';
 import { generateKey } from '../../../src/nix/signature.ts';
+import { redactUrls, secretsIn, secretsInUrls } from '../../../src/url-secrets.ts';
 
 it.each([
   ["'http://me:PW@host:80/x' is no cache", "'http://***@host:80/x' is no cache"],
@@ -45,6 +46,37 @@ it('finds the secrets of URLs, so that they can be blotted out wherever else the
   expect(secretsInUrls('--to=https://me:PW@host/x?token=TTT&ref=main')).toEqual(['PW', 'TTT']);
   expect(secretsInUrls('https://TOKEN@host')).toEqual(['TOKEN']);
   expect(secretsInUrls('git+ssh://gitea@host/r')).toEqual([]);
+});
+
+it.each([
+  ['me:PWPW@host:3128', ['PWPW']],
+  ['http:/me:PWPW@host', ['PWPW']],
+  ['socks5:me:PWPW@host', ['PWPW']],
+  ['--upstream=me:PW/PW@host', ['PW/PW']],
+  [':PWPW@host/f', ['PWPW']],
+  ['https://a me:PWPW@b https://c?token=TTT', ['TTT', 'PWPW']],
+  ['path:/a@b', []],
+  ['oci:/tmp/a@b', []],
+  ['github:o/r@v1', []],
+  ['git+ssh://git@github.com/o/r', []],
+  ['git@github.com:o/r.git', []],
+  ['ghcr.io/o/r:latest@sha256:00', []],
+  ['localhost:5000/o/@r', []],
+])('finds the passwords of %s, which may be no URL: %j', (text, secrets) => {
+  expect(secretsIn(text)).toEqual(secrets);
+});
+
+it.each([
+  ['Go', 'x&lt;1&amp;&#34;2&#39;3/=y'],
+  ['Python', 'x&lt;1&amp;&quot;2&#x27;3/=y'],
+  ['PHP', 'x&lt;1&amp;&quot;2&#039;3/=y'],
+  ['nginx', `x&lt;1&amp;&quot;2'3/=y`],
+  ['a template', 'x&lt;1&amp;&quot;2&#39;3&#x2F;&#x3D;y'],
+  ['Go’s JSON', String.raw`x\u003c1\u0026\"2'3/=y`],
+])('blots out a secret as HTML or JSON has it: %s', (_who, text) => {
+  const secrets = new Secrets();
+  secrets.add(`x<1&"2'3/=y`);
+  expect(secrets.redact(`no: ${text}.`)).toBe('no: ***.');
 });
 
 it.each([

@@ -13,6 +13,7 @@ describe('the proxy for a URL', () => {
     ['https://ghcr.io/v2/', { HTTPS_PROXY: '10.0.0.1:3128/' }, 'http://10.0.0.1:3128'],
     ['https://ghcr.io/v2/', { HTTPS_PROXY: '[fd00::1]:3128' }, 'http://[fd00::1]:3128'],
     ['https://ghcr.io/v2/', { HTTPS_PROXY: 'p' }, 'http://p:80'],
+    ['https://ghcr.io/v2/', { HTTPS_PROXY: 'socks:1080' }, 'http://socks:1080'],
     ['https://ghcr.io/v2/', { HTTPS_PROXY: 'https://p' }, 'https://p:443'],
     ['https://ghcr.io/v2/', { HTTPS_PROXY: 'socks5h://p' }, 'socks5://p:1080'],
     ['https://ghcr.io/v2/', { ALL_PROXY: 'socks5://p:1' }, 'socks5://p:1'],
@@ -75,14 +76,22 @@ describe('the proxy for a URL', () => {
     expect(parseProxy(text, 'X')).toMatchObject({ username, password, host: 'p:1' });
   });
 
-  it.each(['http://', 'ftp://p:1', 'socks4://p:1', 'http://p:99999', '://p', 'http://a b', 'http://me:hunter2/#@p:1'])(
-    'is not %s: the error names the variable and repeats no password',
-    (text) => {
-      const parse = (): unknown => proxyFor(new URL('https://ghcr.io'), { HTTPS_PROXY: text });
-      expect(parse).toThrow(
-        expect.objectContaining({ code: 'ERR_USAGE', message: expect.stringMatching(/^HTTPS_PROXY /) }),
-      );
-      expect(parse).not.toThrow(/hunter2/);
-    },
-  );
+  it.each([
+    'http://',
+    'ftp://p:1',
+    'socks4://p:1',
+    'http://p:99999',
+    '://p',
+    'http://a b',
+    'http://me:hunter2/#@p:1',
+    'socks5:me:hunter2@p',
+    'http:/me:hunter2@p',
+    'http:me:hunter2@p',
+  ])('is not %s: the error names the variable and repeats no password', (text) => {
+    const parse = (): unknown => proxyFor(new URL('https://ghcr.io'), { HTTPS_PROXY: text });
+    expect(parse).toThrow(
+      expect.objectContaining({ code: 'ERR_USAGE', message: expect.stringMatching(/^HTTPS_PROXY /) }),
+    );
+    expect(parse).not.toThrow(/hunter2/);
+  });
 });
