@@ -24,23 +24,21 @@ export const listenerOf =
   (app: App, watch: Watch, prefix = '') =>
   (request: IncomingMessage, response: ServerResponse): void => {
     const begunMs = performance.now();
-    const { method, rawHeaders, socket } = request;
+    const { method, rawHeaders } = request;
     const url = prefix === '' ? (request.url ?? '') : originForm(request.url ?? '').slice(prefix.length);
     const id = requestIdOf(rawHeaders);
-    const asked = { url, id, begunMs, gate: app.gate };
-    if (watch.isTelling) watch.follow(request, response, asked);
+    if (watch.isTelling) watch.follow(request, response, { url, id, begunMs, gate: app.gate });
     const kind = kindOf(rawHeaders);
     if (kind === 'plain' && (method === 'GET' || method === 'HEAD') && mayPass(app, url, request)) {
       const answer = app.narInfos.answer(url, leaving(response, app.via));
-      const send = (answer: Answer): void => {
-        const sentBefore = socket.bytesWritten;
-        sendNarInfo(response, method, app.shown(answer), id);
-        if (!watch.isTelling) watch.answered('narinfo', request, answer.status, sentBefore, begunMs);
-      };
-      if (answer instanceof Promise) void answer.then(send);
-      else if (answer !== undefined) send(answer);
-      if (answer !== undefined) return;
+      if (answer !== undefined) {
+        if (answer instanceof Promise)
+          void answer.then((answer) => sendNarInfo(app, watch, response, method, answer, id, begunMs));
+        else sendNarInfo(app, watch, response, method, answer, id, begunMs);
+        return;
+      }
     }
+    const asked = { url, id, begunMs, gate: app.gate };
     if (!watch.isTelling) watch.follow(request, response, asked);
     const { signal } = leaving(response);
     const send = (answer: Response): void => sendResponse(app, asked, response, answer, kind === 'body');
@@ -79,11 +77,20 @@ const leaving = (response: ServerResponse, via?: string): AskOptions => ({
 });
 
 /** A string is ASCII, and no answer with a narinfo has another body. */
-function sendNarInfo(response: ServerResponse, method: string, answer: Answer, id: string): void {
-  const { status, headers, body } = wholeReply(answer);
+function sendNarInfo(
+  app: App,
+  watch: Watch,
+  response: ServerResponse,
+  method: string,
+  answer: Answer,
+  id: string,
+  begunMs: number,
+): void {
+  const { status, headers, body } = wholeReply(app.shown(answer));
   response.writeHead(status, [...headers, REQUEST_ID, id]);
-  if (method === 'HEAD' || typeof body === 'object') response.end();
-  else response.end(body, 'latin1');
+  const text = method === 'HEAD' || typeof body === 'object' ? '' : (body ?? '');
+  response.end(text, 'latin1');
+  if (!watch.isTelling) watch.answered(method, status, text.length, begunMs);
 }
 
 function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: Response, hadBody: boolean): void {

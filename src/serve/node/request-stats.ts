@@ -29,14 +29,17 @@ export function routeOf(target: string): Route {
 }
 
 /** Whoever may send any method must not make as many numbers. */
-const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST']);
+const METHODS = ['GET', 'HEAD', 'PUT', 'POST', 'other'] as const;
+const OTHER = METHODS.length - 1;
+/** No status has as many digits. */
+const STATUSES = 1000;
 
 /** Upper bounds, in seconds: from a narinfo in memory to a large NAR over a slow line. */
 export const BUCKETS = [0.0005, 0.002, 0.01, 0.05, 0.2, 1, 5, 30, 120] as const;
 
 class RouteStats {
-  /** By method and status, as `GET 200`. */
-  readonly answers = new Map<string, number>();
+  /** By method and status, as one number. */
+  readonly answers = new Map<number, number>();
   bytes = 0;
   seconds = 0;
   /** How many took so long, each in one bucket alone; the last is for all that took longer. */
@@ -68,7 +71,8 @@ export class RequestStats {
       stats = new RouteStats();
       this.#routes.set(route, stats);
     }
-    const key = `${METHODS.has(method) ? method : 'other'} ${status}`;
+    const known = (METHODS as readonly string[]).indexOf(method);
+    const key = (known < 0 ? OTHER : known) * STATUSES + status;
     stats.answers.set(key, (stats.answers.get(key) ?? 0) + 1);
     stats.bytes += bytes;
     const seconds = durationMs / 1000;
@@ -81,8 +85,8 @@ export class RequestStats {
   answers(): readonly Measured[] {
     return [...this.#routes].flatMap(([route, { answers }]) =>
       [...answers].map(([key, value]) => {
-        const [method = '', status = ''] = key.split(' ');
-        return { labels: { route, method, status }, value };
+        const method = METHODS[Math.floor(key / STATUSES)] ?? 'other';
+        return { labels: { route, method, status: String(key % STATUSES) }, value };
       }),
     );
   }
