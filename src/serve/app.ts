@@ -143,7 +143,8 @@ export class App {
     const upstreamNarInfos = new UpstreamNarInfos({ ...shared, negativeTtlMs });
     const narInfos = new NarInfos({ ...shared, upstreams: upstreamNarInfos });
     const others = new OtherNars({ ...shared, doubted });
-    const sharedNars = new SharedNars({ kept, verified });
+    const { spools, isNear = false } = options;
+    const sharedNars = new SharedNars({ kept, verified, spools, isNear });
     const nars = new Nars({ ...shared, shared: sharedNars, opener, doubted, others });
     const ttlMs = options.indexTtlMs ?? DEFAULT_INDEX_TTL_MS;
     const onChange = (): void => {

@@ -21,6 +21,8 @@ export interface DownloadOptions<S extends Spool> {
   readonly onChunk: (chunk: Buffer) => void;
   /** Whoever comes from now on begins another. */
   readonly onOver: () => void;
+  /** How far the source may be ahead of who reads fastest, where bytes go into `spool`. */
+  readonly aheadBytes: (spool: S) => number;
 }
 
 export interface JoinOptions extends CallOptions {
@@ -167,11 +169,18 @@ export class Download<S extends Spool = Spool> {
     this.#notify();
     await this.#keep(chunk, beginning);
     this.#trim();
-    while (!this.#canSpool && this.#end - Math.max(this.#recentStart, this.#spooled) > UNSPOOLED_BYTES) {
-      if (this.#stop.signal.aborted) return;
+    while (this.#isFarAhead() && !this.#stop.signal.aborted) {
       await this.#changed.promise;
       this.#trim();
     }
+  }
+
+  #isFarAhead(): boolean {
+    if (!this.#canSpool) return this.#end - Math.max(this.#recentStart, this.#spooled) > UNSPOOLED_BYTES;
+    // Who waits for all of it reads nothing before.
+    if (this.#spool === undefined || this.#users > this.#readers.size) return false;
+    const fastest = Math.max(0, ...[...this.#readers].map(({ position }) => position));
+    return this.#end - fastest > this.#options.aheadBytes(this.#spool);
   }
 
   #receive(chunk: Buffer): void {
@@ -217,12 +226,13 @@ export class Download<S extends Spool = Spool> {
       if (chunk !== undefined) {
         const part = chunk.subarray(0, end - reader.position);
         reader.position += part.length;
-        if (!this.#canSpool) this.#notify();
+        this.#notify();
         yield part;
       } else if (reader.position < this.#spooled && this.#spool !== undefined) {
         const length = Math.min(READ_BYTES, this.#spooled - reader.position, end - reader.position);
         const part = await this.#spool.read({ offset: reader.position, length });
-        reader.position += length;
+        reader.position += part.length;
+        this.#notify();
         yield part;
       } else if (this.#state === 'failed') throw this.#error;
       else if (this.#state === 'whole') return;

@@ -31,10 +31,15 @@ export interface KeptObject {
 export interface Spool {
   /** In turn. @throws what the disk says; what was appended before stays readable */
   append(chunk: Buffer): Promise<void>;
-  /** Of what was appended. @throws what the disk says */
+  /** Of what was appended, at least the first byte of `range`. @throws what the disk says */
   read(range: ByteRange): Promise<Buffer>;
   /** Its bytes are gone then, unless they are kept. */
   close(): void;
+}
+
+/** Where bytes wait that are not kept. */
+export interface Spools {
+  begin(): Spool;
 }
 
 /** What may become a kept object. */

@@ -4,7 +4,7 @@ import type { PublicKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { GateOptions } from './gate.ts';
 import type { InsideLimits } from './inside/contents.ts';
-import type { ObjectCache } from './object-cache.ts';
+import type { ObjectCache, Spools } from './object-cache.ts';
 
 export interface ServeOptions {
   readonly reader: Omit<CacheReader, 'close'>;
@@ -42,6 +42,10 @@ export interface ServeOptions {
   readonly retention?:
     | { readonly retainSeconds?: number | undefined; readonly keepLast?: number | undefined }
     | undefined;
+  /** Where downloads wait that several clients read at once; without, each has its own of what is not kept. */
+  readonly spools?: Spools | undefined;
+  /** Whether the cache lies on a disk of this machine, so that its NARs may as well be read twice. */
+  readonly isNear?: boolean | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;

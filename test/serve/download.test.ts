@@ -38,7 +38,7 @@ class MemorySpool implements Spool {
 function setUp(spool: MemorySpool | undefined) {
   const source = new PassThrough({ highWaterMark: CHUNK });
   source.on('error', () => undefined); // it may never have been opened
-  const seen = { isStopped: false, isOver: false, wholes: 0, opens: 0, sent: 0 };
+  const seen = { isStopped: false, isOver: false, wholes: 0, opens: 0, sent: 0, aheadBytes: Number.POSITIVE_INFINITY };
   let opened = (): void => undefined;
   const opening = new Promise<Readable>((resolve) => {
     opened = () => resolve(source);
@@ -57,6 +57,7 @@ function setUp(spool: MemorySpool | undefined) {
     onWhole: async () => {
       seen.wholes += 1;
     },
+    aheadBytes: () => seen.aheadBytes,
     onOver: () => {
       seen.isOver = true;
     },

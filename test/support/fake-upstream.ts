@@ -22,6 +22,8 @@ interface UpstreamFaults {
   timesEach?: number;
   /** Answers come this late. */
   delayMs?: number;
+  /** No answer begins before. */
+  answerAfter?: Promise<void>;
   /** No answer ever comes. */
   hang?: boolean;
   /** The connection is cut instead of an answer. */
@@ -97,7 +99,9 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       return;
     }
     const asked = requests.filter((each) => each === line).length;
-    setTimeout(() => answer({ files, headers, faults, asked }, request, response), faults.delayMs ?? 0);
+    void Promise.resolve(faults.answerAfter).then(() =>
+      setTimeout(() => answer({ files, headers, faults, asked }, request, response), faults.delayMs ?? 0),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const close = (): Promise<void> =>

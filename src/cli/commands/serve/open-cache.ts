@@ -5,7 +5,9 @@ import { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { ServeCache } from '../../../config/serve-caches.ts';
 import type { RetryPolicy } from '../../../http/retry.ts';
 import { DiskCache } from '../../../serve/node/disk/disk-cache.ts';
+import { TemporarySpools } from '../../../serve/node/disk/temporary-spools.ts';
 import type { MountedCache, ServerEvent } from '../../../serve/node/server.ts';
+import type { ServeOptions } from '../../../serve/serve-options.ts';
 import type { Session, SessionStoreOptions } from '../../session/session.ts';
 import { optionsOf, type ReloadableOptions } from './reload.ts';
 
@@ -34,12 +36,15 @@ export async function openCache(
   return session.add(healing(await IndexReader.open(open)), (each) => each.close());
 }
 
-/** What is kept on disk of the NARs and narinfos of a cache; undefined where nothing is. */
-export async function openObjects(session: Session, { settings }: ServeCache): Promise<DiskCache | undefined> {
-  const { diskCache } = settings;
-  if (diskCache === undefined) return undefined;
-  const objects = await DiskCache.open({ ...diskCache, onWarning: session.onWarning });
-  return objects && session.add(objects, (each) => each.close());
+/** Where NARs and narinfos of a cache are kept, and where downloads wait that are not. */
+export async function openKeeping(
+  session: Session,
+  { cache, settings }: ServeCache,
+): Promise<Pick<ServeOptions, 'objects' | 'spools' | 'isNear'>> {
+  const { diskCache, indexDirectory: directory } = settings;
+  const opened = diskCache && (await DiskCache.open({ ...diskCache, onWarning: session.onWarning }));
+  const objects = opened && session.add(opened, (each) => each.close());
+  return { objects, spools: new TemporarySpools({ directory }), isNear: cache.reference.kind === 'layout' };
 }
 
 interface Telling {
@@ -62,11 +67,11 @@ export async function openOthers(
   const opened: OtherCache[] = [];
   for (const served of caches) {
     const reader = await openCache(session, served, { credentials: undefined });
-    const objects = await openObjects(session, served);
+    const keeping = await openKeeping(session, served);
     const options = await optionsOf(session, served.settings);
     const telling = { reader, hasUpstreams: served.settings.upstreams.length > 0 };
     const onEvent = (event: ServerEvent): void => tell(event, telling);
-    opened.push({ options, mounted: { reader, objects, ...options, prefix: served.prefix, onEvent } });
+    opened.push({ options, mounted: { reader, ...keeping, ...options, prefix: served.prefix, onEvent } });
   }
   return opened;
 }

@@ -11,7 +11,7 @@ import { sourcesOf } from '../../context.ts';
 import type { Session } from '../../session/session.ts';
 import { accessOf } from './access.ts';
 
-export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'objects' | 'onEvent'>;
+export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'objects' | 'spools' | 'onEvent'>;
 
 /** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
 export async function optionsOf(session: Session, settings: ServeSettings): Promise<ReloadableOptions> {

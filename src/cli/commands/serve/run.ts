@@ -12,7 +12,7 @@ import type { Call } from '../../command.ts';
 import { Session } from '../../session/session.ts';
 import type { Facts } from '../../ui/log-record.ts';
 import type { Output } from '../../ui/output.ts';
-import { openCache, openObjects, openOthers } from './open-cache.ts';
+import { openCache, openKeeping, openOthers } from './open-cache.ts';
 import { optionsOf, type ReloadableOptions, Reloading } from './reload.ts';
 import { welcomeOf } from './welcome.ts';
 
@@ -35,11 +35,11 @@ export async function runServe(call: Call): Promise<void> {
   const reader = await openCache(session, first);
   const others = await openOthers(session, rest, (event, telling) => tell(event, { ...serving, ...telling }));
   let asked = [options, ...others.map((each) => each.options)];
-  const objects = await openObjects(session, first);
+  const keeping = await openKeeping(session, first);
   const server = session.add(
     await startServer({
       reader,
-      objects,
+      ...keeping,
       ...options,
       signal,
       ...{ places: placesOf(settings, inheritedSockets(env)), version: VERSION },

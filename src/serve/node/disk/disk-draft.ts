@@ -3,6 +3,7 @@ import { type FileHandle, rm } from 'node:fs/promises';
 import type { ByteRange } from '../../../streams/byte-range.ts';
 import type { Draft, KeptFacts } from '../../object-cache.ts';
 import { formatTail, tailBytes } from './object-file.ts';
+import { readAll } from './read-all.ts';
 
 export interface DraftFile {
   path: string;
@@ -82,15 +83,4 @@ export class DiskDraft implements Draft {
     }
     this.#length += bytes.length;
   }
-}
-
-/** @throws what the disk says; a RangeError when the file is too short */
-async function readAll(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafeSlow(length);
-  for (let at = 0; at < length; ) {
-    const { bytesRead } = await handle.read(buffer, at, length - at, offset + at);
-    if (bytesRead === 0) throw new RangeError(`the file ends ${length - at} bytes too soon`);
-    at += bytesRead;
-  }
-  return buffer;
 }
