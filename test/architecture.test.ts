@@ -62,13 +62,17 @@ const ROOMS: Readonly<Record<string, Room>> = {
   serve: {
     may: [
       ...[...FORMATS, 'streams', 'nar', 'cache/read', 'census', 'upstream', 'hono', 'hono/html', 'hono/utils/html'],
-      ...['d3-hierarchy', 'lru-cache'],
+      ...['d3-hierarchy', 'lru-cache', 'zod/mini'],
     ],
     node: ['node:crypto', 'node:stream', 'node:timers/promises'],
   },
+  // Brings what was uploaded into the cache.
+  'serve/commit': { may: [...CACHE, 'serve', 'nar'], node: [] },
   'serve/worker': { may: ['serve', 'cache/read', 'http', 'oci/remote'], node: [] },
-  // With the disk cache: files of NARs.
-  'serve/node': { may: ['serve', 'cache/read', 'nix', 'oci', 'streams', 'lru-cache', '@prometheus-io/client'] },
+  // With the disk cache: files of NARs; and the directory of uploads, which is locked as layouts are.
+  'serve/node': {
+    may: ['serve', 'cache/read', 'nix', 'oci', 'oci/layout', 'streams', 'lru-cache', '@prometheus-io/client'],
+  },
   gc: { may: [...CACHE, 'census', 'p-limit'] },
   // Implements what gc asks for, `ManifestDeleter`; gc knows nothing of it.
   github: {
@@ -101,7 +105,19 @@ const ROOMS: Readonly<Record<string, Room>> = {
         'copy',
         'cache/disk',
       ],
-      ...['publish', 'serve', 'serve/node', 'gc', 'catalog', 'doctor', 'github', 'verify', 'commander', 'ulid'],
+      ...[
+        'publish',
+        'serve',
+        'serve/node',
+        'serve/commit',
+        'gc',
+        'catalog',
+        'doctor',
+        'github',
+        'verify',
+        'commander',
+        'ulid',
+      ],
     ],
   },
 };

@@ -13,6 +13,8 @@ export const CACHE_TABLE = {
   upstreams: { type: { ...TEXTS, words: 'a list of URLs' }, key: 'upstreams' },
   trustedPublicKeys: { type: TRUSTED_KEYS.type, key: 'trusted_public_keys' },
   readTokenFile: { type: SERVE.readTokenFile.type, key: 'read_token_file' },
+  uploadTokenFile: { type: SERVE.uploadTokenFile.type, key: 'upload_token_file' },
+  uploadDirectory: { type: SERVE.uploadDirectory.type, key: 'upload_dir' },
   priority: { type: SERVE.priority.type, key: 'priority' },
   indexTtlSeconds: { type: SERVE.indexTtlSeconds.type, key: 'index_ttl' },
   indexDirectory: { type: INDEX_DIRECTORY.type, key: 'index_dir' },
@@ -24,6 +26,8 @@ const INSTEAD_OF: Readonly<Record<Exclude<keyof typeof CACHE_TABLE, 'prefix'>, r
   upstreams: [UPSTREAMS],
   trustedPublicKeys: [TRUSTED_KEYS],
   readTokenFile: [SERVE.readTokenFile],
+  uploadTokenFile: [SERVE.uploadTokenFile],
+  uploadDirectory: [SERVE.uploadDirectory],
   priority: [SERVE.priority],
   indexTtlSeconds: [SERVE.indexTtlSeconds],
   indexDirectory: [INDEX_DIRECTORY],
@@ -51,7 +55,7 @@ export function serveCaches(sources: Sources): readonly [ServeCache, ...ServeCac
 
 /** A directory is for one cache. */
 const withoutDirectories = (sources: Sources): Sources =>
-  [INDEX_DIRECTORY, SERVE.diskCacheDirectory].reduce<Sources>(withoutSetting, sources);
+  [INDEX_DIRECTORY, SERVE.diskCacheDirectory, SERVE.uploadDirectory].reduce<Sources>(withoutSetting, sources);
 
 /** What may be kept on disk is for all of them together. */
 function withDiskShare(served: ServeCache, count: number): ServeCache {

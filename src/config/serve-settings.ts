@@ -67,8 +67,18 @@ export const SERVE = {
     ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', key: 'serve.read_token_file' },
     help: 'serve only who shows a token of this file, one a line: TOKEN, or NAME SCOPES TOKEN',
   },
-  /** What signs uploads. */
-  signingKeys: { ...SIGNING_KEYS, hidden: true },
+  /** None: nothing can be uploaded. */
+  uploadTokenFile: {
+    ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE' },
+    key: 'serve.upload_token_file',
+    help: 'take uploads (nix copy --to) from who shows a token of this file',
+  },
+  uploadDirectory: {
+    ...{ type: PATH, flag: '--upload-dir <dir>', key: 'serve.upload_dir' },
+    help: 'where uploads wait until the cache has them',
+    note: 'default: beside the index',
+  },
+  signingKeys: { ...SIGNING_KEYS, help: 'sign uploads with this key' },
   diskCacheBytes: {
     ...{ type: BYTE_SIZE, flag: '--disk-cache <size>', key: 'serve.disk_cache' },
     ...{ help: 'keep NARs and narinfos on disk, up to this size', note: 'default: none are kept' },
@@ -84,16 +94,13 @@ export const SERVE = {
   },
   // What this version of serve has not, and refuses.
   redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
-  uploadTokenFile: {
-    ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE', hidden: true },
-    key: 'serve.upload_token_file',
-  },
 } as const satisfies SettingTable;
 
 export interface ServeSettings extends Omit<Values<typeof SERVE>, 'diskCacheBytes' | 'diskCacheDirectory'> {
   readonly indexDirectory: string;
   /** What gc is run with, as far as that is configured. */
   readonly retention: ReturnType<typeof configuredRetention>;
+  readonly uploadDirectory: string;
   /** Undefined: nothing is kept on disk but the index. */
   readonly diskCache: { readonly directory: string; readonly maxBytes: number } | undefined;
 }
@@ -110,11 +117,13 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
     );
   }
   const directory = diskCacheDirectory ?? join(cacheRoot(sources), `${cacheKey(reference)}.objects`);
+  const indexDirectory = resolveIndexDirectory(sources, reference);
   return {
     ...settings,
     // With none, the registry would be asked without end.
     indexTtlSeconds: Math.max(settings.indexTtlSeconds, MIN_INDEX_TTL_SECONDS),
-    indexDirectory: resolveIndexDirectory(sources, reference),
+    indexDirectory,
+    uploadDirectory: settings.uploadDirectory ?? `${indexDirectory}.uploads`,
     retention: configuredRetention(sources),
     diskCache: maxBytes === undefined || maxBytes === 0 ? undefined : { directory, maxBytes },
   };

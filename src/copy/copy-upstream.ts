@@ -5,14 +5,14 @@
 import { DiskSpool } from '../cache/disk/spool.ts';
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { findDueEntries } from '../cache/write/asserted-entries.ts';
-import { carried, type IncomingPath, signaturesOf } from '../cache/write/incoming.ts';
+import { carried, type IncomingPath } from '../cache/write/incoming.ts';
 import { type KeepWholeOptions, keepWhole, restoreVanished } from '../cache/write/keep-whole.ts';
 import { infosInOrder, referencesFirst } from '../cache/write/references-first.ts';
 import { takeNar } from '../cache/write/take-nar.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
-import { isSameSigned } from '../nix/signature.ts';
+import { isSameSigned, signaturesOf } from '../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { listNarInfos } from '../upstream/directory-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';

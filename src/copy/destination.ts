@@ -3,12 +3,11 @@
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import { updateCacheIndex } from '../cache/write/cache-index.ts';
 import { CacheWriter, type CacheWriterOptions, type CommittedSegment } from '../cache/write/cache-writer.ts';
-import { signaturesOf } from '../cache/write/incoming.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import { CACHE_INDEX_TAG } from '../cache-index/tags.ts';
 import { NixcacheError } from '../errors.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
-import { findSigner, hasSigned, type PublicKey, type SecretKey } from '../nix/signature.ts';
+import { findSigner, hasSigned, type PublicKey, type SecretKey, signaturesOf } from '../nix/signature.ts';
 import type { CopyOptions } from './copy-options.ts';
 
 export class Destination {

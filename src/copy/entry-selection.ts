@@ -2,10 +2,9 @@
 
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { HeldSegment } from '../cache/read/loaded-entries.ts';
-import { signaturesOf } from '../cache/write/incoming.ts';
 import { referencesFirst } from '../cache/write/references-first.ts';
 import type { Entry } from '../cache-index/entry.ts';
-import { isSameSigned, type PublicKey, type SecretKey } from '../nix/signature.ts';
+import { isSameSigned, type PublicKey, type SecretKey, signaturesOf } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { isAsWanted, isTrusted, UNTRUSTED } from './destination.ts';
 import { Refusals } from './refusals.ts';

@@ -4,7 +4,7 @@
  * `{"version":1,"root":NODE}`; see NixOS/nix src/libutil/nar-listing.cc. Names and targets are text as in file-name.ts:
  * for bytes that are not UTF-8 Nix 2.8 writes JSON that is none, and newer ones fail; we write `\udcXX`, which is JSON.
  */
-import { zstdCompressSync } from 'node:zlib';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { parseBoundedJson } from '../bounded-json.ts';
 import { NixcacheError } from '../errors.ts';
 import { MAX_LISTING_BYTES, MAX_LISTING_NODES } from '../nix/nar-info.ts';
@@ -69,6 +69,10 @@ export function packNarListing(root: NarNode | undefined, maxBytes = MAX_LISTING
   const text = root && formatNarListing(root, maxBytes);
   return text && zstdCompressSync(text);
 }
+
+/** The text of a listing that was packed so; whatever zlib throws for what is none, or too long. */
+export const unpackNarListing = (packed: Uint8Array): Buffer =>
+  zstdDecompressSync(packed, { maxOutputLength: MAX_LISTING_BYTES });
 
 /** The same as JSON text. */
 export function formatNarListing(root: NarNode, maxBytes = MAX_LISTING_BYTES): Buffer | undefined {

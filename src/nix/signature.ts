@@ -162,6 +162,13 @@ const MAX_MADE = 32_768;
 export const hasSigned = (secretKey: SecretKey, info: Pick<PathInfo, SignedFact | 'sigs'>): boolean =>
   info.sigs.some((sig) => sig.startsWith(`${secretKey.name}:`)) && info.sigs.includes(signPathInfo(info, secretKey));
 
+/** The signatures of `info`, `others` and one by each of `keys`; what bears a key's name and is not its is dropped. */
+export function signaturesOf(info: PathInfo, keys: readonly SecretKey[], others: readonly string[] = []): string[] {
+  const names = new Set(keys.map(({ name }) => name));
+  const foreign = [...info.sigs, ...others].filter((sig) => !names.has(sig.slice(0, sig.indexOf(':'))));
+  return [...new Set([...foreign, ...keys.map((key) => signPathInfo(info, key))])];
+}
+
 /** Whether a signature of the one is one of the other: they say the same of everything that it covers. */
 export const isSameSigned = (a: Pick<PathInfo, SignedFact>, b: Pick<PathInfo, SignedFact>): boolean =>
   fingerprint(a) === fingerprint(b);

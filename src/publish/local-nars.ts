@@ -1,6 +1,6 @@
 /** Where the bytes of a publish come from: the local store, through the worker threads; for what the cache has lost, also upstreams. */
 import type { BackedEntry, IncomingPath, TakenPath } from '../cache/write/incoming.ts';
-import { isPathFault, signaturesOf } from '../cache/write/incoming.ts';
+import { isPathFault } from '../cache/write/incoming.ts';
 import { partBytesFor } from '../cache/write/limits.ts';
 import { MAX_PACKED_BYTES } from '../cache/write/pack.ts';
 import type { Spool } from '../cache/write/spool.ts';
@@ -10,7 +10,7 @@ import { isNixcacheError, messageOf, NixcacheError } from '../errors.ts';
 import type { Compression, NarRunner } from '../nar/nar-job.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Realisation } from '../nix/realisation.ts';
-import type { SecretKey } from '../nix/signature.ts';
+import { type SecretKey, signaturesOf } from '../nix/signature.ts';
 import { type BaseName, baseNameOf, hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { type ContentStore, canAdoptFiles } from '../oci/content-store.ts';
 import type { Upstream } from '../upstream/upstream.ts';

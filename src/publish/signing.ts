@@ -8,10 +8,9 @@
  */
 import type { IndexReader } from '../cache/read/index-reader.ts';
 import type { FoundEntry } from '../cache/read/loaded-entries.ts';
-import { signaturesOf } from '../cache/write/incoming.ts';
 import type { Entry } from '../cache-index/entry.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { hasSigned, isSameSigned, type SecretKey } from '../nix/signature.ts';
+import { hasSigned, isSameSigned, type SecretKey, signaturesOf } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 
 /**

@@ -64,6 +64,7 @@ export function statusAnswer(status: keyof typeof PHRASES, headers: readonly str
 }
 
 const PHRASES = {
+  400: 'Bad Request',
   401: 'Unauthorized',
   403: 'Forbidden',
   404: 'Not Found',

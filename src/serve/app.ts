@@ -1,6 +1,7 @@
 /** The server as a function from `Request` to `Response`: no socket and no file in sight, and no timer but head starts of upstreams. */
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
+import type { Entry } from '../cache-index/entry.ts';
 import { messageOf } from '../errors.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
 import { HASH_PART_LENGTH } from '../nix/store-path.ts';
@@ -39,6 +40,7 @@ import { SharedNars } from './shared-nars.ts';
 import { Slots } from './slots.ts';
 import { StoreDirs } from './store-dirs.ts';
 import { Trust } from './trust.ts';
+import { UploadRoutes } from './upload/upload-routes.ts';
 import { UpstreamNarInfos } from './upstream-nar-infos.ts';
 import { UpstreamNars } from './upstream-nars.ts';
 import { VerifiedNars } from './verified-nars.ts';
@@ -55,6 +57,7 @@ const DEFAULT_NEGATIVE_TTL_MS = 60_000;
 
 const READ: readonly string[] = ['GET', 'HEAD'];
 const POST: readonly string[] = ['POST'];
+const TAKES: RouteOptions = { takes: true };
 const HASH_PART = `[${ALPHABET}]{${HASH_PART_LENGTH}}`;
 
 /** Whether a page of another origin sent it: whoever is looked at in a browser on this machine may send a POST here. */
@@ -66,6 +69,13 @@ function isFromElsewhere({ url, headers }: Request): boolean {
 
 /** What `path`, which is decoded, gets; undefined if it names nothing. */
 type FindAnswer = (path: string, options: AskOptions, request: Request) => Answer | Promise<Answer> | undefined;
+
+interface RouteOptions {
+  /** Whether there can be anything at `path`. */
+  readonly exists?: ((path: string) => boolean) | undefined;
+  /** Uploads go there. */
+  readonly takes?: boolean | undefined;
+}
 
 export class App {
   readonly refresher: IndexRefresher;
@@ -81,6 +91,8 @@ export class App {
   readonly #storeDirs: StoreDirs;
   /** At each `<hash part>.<host>` is what is in that path, and nothing else. */
   readonly storeHost: string | undefined;
+  /** Undefined where nothing can be uploaded. */
+  readonly #uploading: UploadRoutes | undefined;
   /** Ours in Via headers: what comes back with it went round in a circle. */
   readonly #name = `nixcache-${randomUUID()}`;
   /** For what is asked of upstreams on behalf of a client. */
@@ -158,6 +170,21 @@ export class App {
     this.narInfos = narInfos;
     this.refresher = refresher;
     this.#learn = () => storeDirs.learn();
+    const { uploads, signingKeys: keys = [] } = options;
+    if (uploads !== undefined) {
+      uploads.onChange = (hashPart) => {
+        const { nar, narInfo } = uploads.pending.get(hashPart) ?? {};
+        if (nar !== undefined && narInfo !== undefined) withheld.remove(narInfo.fileHash);
+        narInfos.forget(hashPart);
+      };
+      uploads.publicKeys = keys.map(({ publicKey }) => publicKey.text);
+      uploads.refresh = () => refresher.refresh();
+      uploads.isUpstream = async (hashPart, { signal }) =>
+        (await upstreamNarInfos.find(hashPart, { signal, via: this.via })) !== undefined;
+      const isServed = (info: Entry['narInfo']): boolean => trust.allows(info) && !withheld.has(info.fileHash);
+      const storeDir = (): string => storeDirs.current;
+      this.#uploading = new UploadRoutes({ uploads, reader, trust, keys, isServed, storeDir });
+    }
 
     const orOnceLoaded = async (answer: () => Promise<Answer>, options: AskOptions): Promise<Answer> => {
       const loaded = refresher.firstLoad();
@@ -170,7 +197,7 @@ export class App {
       return respond(req.raw, req.path, statusAnswer(500), this.brokeOff);
     });
     this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
-    this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options));
+    this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options), TAKES);
     const listings = { ...shared, upstreamNarInfos };
     const inside = new Inside({
       answerNarInfo: (path, options) => narInfos.answer(path, options),
@@ -183,16 +210,18 @@ export class App {
       const published = await orOnceLoaded(() => listingAnswer(listings, path, options), options);
       return published === NOT_FOUND ? await inside.listingAnswer(path, options) : published;
     };
-    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, listingOf);
-    this.#route(
-      '/nar/*',
-      READ,
-      (path, options) => nars.answer(path, options),
-      (path) => nars.names(path),
-    );
-    this.#route('/realisations/*', READ, (path, options) =>
-      orOnceLoaded(() => realisationAnswer(shared, path, options), options),
-    );
+    this.#route(`/:name{${HASH_PART}\\.ls}`, READ, listingOf, TAKES);
+    const nar: FindAnswer = (path, options, { method, headers }) => {
+      const mayPush = this.#mayPush(headers);
+      const unclaimed = trust.isOn && !mayPush ? undefined : this.#uploading?.unclaimedNar(path);
+      // Who uploads asks so whether to send it: what only an upstream has is to be sent.
+      const isToBeSent = mayPush && method === 'HEAD';
+      return unclaimed ?? (isToBeSent ? nars.ownAnswer(path) : nars.answer(path, options));
+    };
+    this.#route('/nar/*', READ, nar, { ...TAKES, exists: (path) => nars.names(path) });
+    const realisation: FindAnswer = (path, options) =>
+      orOnceLoaded(() => realisationAnswer(shared, path, options), options);
+    this.#route('/realisations/*', READ, realisation, TAKES);
     this.#route('/build-trace-v2/*', READ, (path, options) => buildTraceAnswer(shared, path, options));
     this.#route('/log/*', READ, (path, options) => logAnswer(shared, path, options));
     this.#route('/debuginfo/*', READ, (path, options) => debugInfoAnswer(shared, path, options));
@@ -208,7 +237,7 @@ export class App {
     });
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
-    this.#route('/_status', READ, stateAnswer({ ...shared, objects, version, startedAt }));
+    this.#route('/_status', READ, stateAnswer({ ...shared, objects, uploads, version, startedAt }));
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.askAnew();
       upstreamNars.clear();
@@ -226,7 +255,7 @@ export class App {
         const urls = target && (ownHostOf(headers.get('host'), this.storeHost)?.urls ?? urlsInStore(target));
         return target && urls && inside.answer(target, { method, headers, urls }, options);
       },
-      (path) => targetOf(path) !== undefined,
+      { exists: (path) => targetOf(path) !== undefined },
     );
   }
 
@@ -264,21 +293,28 @@ export class App {
     return file.startsWith(`${storeDir}/`) ? file : '';
   }
 
+  #mayPush(headers: Headers): boolean {
+    if (this.#uploading === undefined) return false;
+    return this.gate?.holderOf(headers.get('authorization'))?.scopes.includes('push') === true;
+  }
+
   #route(
     pattern: string,
     methods: readonly string[],
     find: FindAnswer,
-    exists: (path: string) => boolean = () => true,
+    { exists = () => true, takes = false }: RouteOptions = {},
   ): void {
     this.#hono.all(pattern, ({ req: { raw, path } }): Response | Promise<Response> => {
       const send = (answer: Answer | undefined): Response | Promise<Response> =>
         respond(raw, path, this.shown(answer ?? NOT_FOUND), this.brokeOff);
-      if (!exists(path)) return send(NOT_FOUND);
-      if (!methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
-      if (raw.method === 'POST' && isFromElsewhere(raw)) return send(statusAnswer(403));
+      const isUpload = raw.method === 'PUT' && takes && this.#uploading !== undefined && this.#mayPush(raw.headers);
+      if (!isUpload && !exists(path)) return send(NOT_FOUND);
+      if (!isUpload && !methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
+      if (!READ.includes(raw.method) && isFromElsewhere(raw)) return send(statusAnswer(403));
       const theirs = raw.headers.get('via');
       if (theirs?.includes(this.#name)) return send(statusAnswer(508));
       const via = theirs === null ? this.via : `${theirs}, ${this.via}`;
+      if (isUpload) return this.#uploading.put(raw, path, { signal: raw.signal }).then(send);
       const answer = find(path, { signal: raw.signal, via }, raw);
       return answer instanceof Promise ? answer.then(send) : send(answer);
     });

@@ -23,6 +23,7 @@ import type { ObjectCache } from './object-cache.ts';
 import type { Counters, ServeEvent, ServeOptions } from './serve-options.ts';
 import type { StoreDirs } from './store-dirs.ts';
 import type { Trust } from './trust.ts';
+import type { Uploads, UploadsStatus } from './upload/uploads.ts';
 import type { UpstreamNarInfos } from './upstream-nar-infos.ts';
 
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
@@ -153,6 +154,7 @@ export interface StatusOptions {
   readonly upstreams: readonly Upstream[];
   readonly counters: Counters;
   readonly objects: Pick<ObjectCache, 'usage'> | undefined;
+  readonly uploads: Pick<Uploads, 'status'> | undefined;
   readonly version: string;
   readonly now: () => Date;
   readonly startedAt: Date;
@@ -165,9 +167,19 @@ export function indexState({ entries, segments, refreshedAt, lastError }: CacheS
   return segments === 0 ? 'empty' : 'current';
 }
 
+function uploadsState(
+  { pending, pendingBytes, oldest, unclaimedNars, lastCommitAt, lastError, troubles }: UploadsStatus,
+  secondsSince: (time: Date) => number,
+): object {
+  return {
+    ...{ pending, pendingBytes, oldestSeconds: oldest === undefined ? null : secondsSince(oldest), unclaimedNars },
+    ...{ lastCommitAt: lastCommitAt?.toISOString() ?? null, lastError: lastError ?? null, troubles },
+  };
+}
+
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
-  const { reader, storeDirs, upstreams, counters, objects, version, now, startedAt } = options;
+  const { reader, storeDirs, upstreams, counters, objects, uploads, version, now, startedAt } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
     const { entries, segments, generation, refreshedAt, lastError } = reader.status();
@@ -191,6 +203,7 @@ export function stateAnswer(options: StatusOptions): () => Answer {
         return { url, state, refused, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
       }),
       diskCache: objects?.usage() ?? null,
+      uploads: uploads === undefined ? null : uploadsState(uploads.status(), secondsSince),
       counters,
     });
   };

@@ -56,6 +56,12 @@ export class NarInfos {
       : this.#answerWith(text, path, hashPart, options);
   }
 
+  /** Forgets what was answered of one path. */
+  forget(hashPart: HashPart): void {
+    this.#ready.delete(`/${hashPart}${SUFFIX}`);
+    this.#refused.delete(hashPart);
+  }
+
   /** Forgets what was answered from the index before. */
   clear(): void {
     this.#ready.clear();

@@ -84,6 +84,14 @@ export class Nars {
     return nar === undefined ? NOT_FOUND : this.#answerWith(nar, url, options, upstreams.length + TRIES_BESIDE);
   }
 
+  /** The same, of what the cache itself has. */
+  async ownAnswer(path: string): Promise<Answer> {
+    const url = path.slice(1);
+    const fileHash = fileHashIn(url);
+    const nar = fileHash === undefined ? undefined : await this.#find(url, fileHash);
+    return nar === undefined ? NOT_FOUND : narAnswer(nar, url, this.#options.shared);
+  }
+
   /** `tries`: how often it is looked for anew when it turns out not to be had. */
   #answerWith(nar: Nar, url: string, options: AskOptions, tries: number): Answer {
     const { shared, onEvent } = this.#options;

@@ -1,10 +1,11 @@
 /** What the app is made of: plain values, put together by the command. */
 import type { CacheReader } from '../cache/read/cache-reader.ts';
-import type { PublicKey } from '../nix/signature.ts';
+import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { GateOptions } from './gate.ts';
 import type { InsideLimits } from './inside/contents.ts';
 import type { ObjectCache, Spools } from './object-cache.ts';
+import type { UploadEvent, Uploads } from './upload/uploads.ts';
 
 export interface ServeOptions {
   readonly reader: Omit<CacheReader, 'close'>;
@@ -46,6 +47,10 @@ export interface ServeOptions {
   readonly spools?: Spools | undefined;
   /** Whether the cache lies on a disk of this machine, so that its NARs may as well be read twice. */
   readonly isNear?: boolean | undefined;
+  /** Where uploads go; whose reader `reader` is then. */
+  readonly uploads?: Uploads | undefined;
+  /** Sign what is uploaded. */
+  readonly signingKeys?: readonly SecretKey[] | undefined;
   readonly version?: string | undefined;
   readonly onEvent?: ((event: ServeEvent) => void) | undefined;
   readonly now?: (() => Date) | undefined;
@@ -56,6 +61,7 @@ export interface ServeOptions {
 
 /** What happens; nothing in it is secret. */
 export type ServeEvent =
+  | UploadEvent
   | { readonly type: 'refreshed'; readonly entries: number; readonly addedSegments: number; readonly bytes: number }
   /** Only when it fails in another way than the last time. */
   | { readonly type: 'refresh-failed'; readonly error: string }

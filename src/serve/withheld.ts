@@ -22,6 +22,11 @@ export class Withheld {
     return true;
   }
 
+  /** It was brought anew. */
+  remove(fileHash: NixHash): void {
+    this.#files.delete(fileHash);
+  }
+
   clear(): void {
     this.#files.clear();
   }

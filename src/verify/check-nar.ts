@@ -1,12 +1,11 @@
 /** Whether one compressed NAR is what its entry says, from its file hash to its listing. */
 import { type Readable, Transform } from 'node:stream';
-import { zstdDecompressSync } from 'node:zlib';
 import type { Entry } from '../cache-index/entry.ts';
 import { isNixcacheError, messageOf } from '../errors.ts';
 import { decompress } from '../nar/decompress.ts';
-import { type NarNode, parseNarListing } from '../nar/nar-listing.ts';
+import { type NarNode, parseNarListing, unpackNarListing } from '../nar/nar-listing.ts';
 import { type NarSummary, verifyNar } from '../nar/nar-reader.ts';
-import { MAX_LISTING_BYTES, type NarInfo } from '../nix/nar-info.ts';
+import type { NarInfo } from '../nix/nar-info.ts';
 import { untilIntact } from '../oci/read-blob.ts';
 import { PieceDigester } from '../streams/pieces.ts';
 import { readThrough } from '../streams/verify.ts';
@@ -94,7 +93,7 @@ async function checkListing(listing: NarNode | undefined, source: NarSource): Pr
   try {
     const packed = await source.fetchListing();
     if (!packed) return undefined;
-    const text = zstdDecompressSync(packed, { maxOutputLength: MAX_LISTING_BYTES }).toString('utf8');
+    const text = unpackNarListing(packed).toString('utf8');
     const published = parseNarListing(text);
     return sameNode(published, listing) ? undefined : fault('is not of what the NAR holds');
   } catch (error) {

@@ -9,7 +9,6 @@ import { isNixcacheError } from '../../errors.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
-import { type SecretKey, signPathInfo } from '../../nix/signature.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 
 export interface IncomingPath {
@@ -64,10 +63,3 @@ export const carried = (
 
 /** Whether one path is at fault, not the store, the source or the disk: its bytes are not what its NAR hash says. */
 export const isPathFault = (error: unknown): error is Error => isNixcacheError(error, 'ERR_NAR_MISMATCH', 'ERR_FORMAT');
-
-/** The signatures of `info`, `others` and one by each of `keys`; what bears a key's name and is not its is dropped. */
-export function signaturesOf(info: PathInfo, keys: readonly SecretKey[], others: readonly string[] = []): string[] {
-  const names = new Set(keys.map(({ name }) => name));
-  const foreign = [...info.sigs, ...others].filter((sig) => !names.has(sig.slice(0, sig.indexOf(':'))));
-  return [...new Set([...foreign, ...keys.map((key) => signPathInfo(info, key))])];
-}

@@ -8,8 +8,10 @@ import type { App } from '../app.ts';
 import { ownHostOf } from '../inside/store-host.ts';
 import { filePathOf } from '../inside/store-target.ts';
 import { wholeReply } from '../negotiate.ts';
+import { carryBody } from '../request-body.ts';
 import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
+import { bodyOpener, passOver } from './incoming-body.ts';
 import { REQUEST_ID, requestIdOf } from './request-id.ts';
 import type { Asked, Watch } from './watch.ts';
 
@@ -41,8 +43,13 @@ export const listenerOf =
     const asked = { url, id, begunMs, gate: app.gate };
     if (!watch.isTelling) watch.follow(request, response, asked);
     const { signal } = leaving(response);
-    const send = (answer: Response): void => sendResponse(app, asked, response, answer, kind === 'body');
+    const send = (answer: Response): void => {
+      if (kind !== 'body') sendResponse(app, asked, response, answer, false);
+      else if (method !== 'PUT') sendResponse(app, asked, response, answer, true);
+      else void passOver(request, response).then((isRead) => sendResponse(app, asked, response, answer, !isRead));
+    };
     const webRequest = requestOf({ method, url, rawHeaders }, signal);
+    if (webRequest !== undefined && method === 'PUT') carryBody(webRequest, bodyOpener(request, response));
     const answer = webRequest === undefined ? new Response(null, { status: 400 }) : app.fetch(webRequest);
     if (answer instanceof Promise) void answer.then(send);
     else send(answer);
@@ -93,7 +100,8 @@ function sendNarInfo(
   if (!watch.isTelling) watch.answered(method, status, text.length, begunMs);
 }
 
-function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: Response, hadBody: boolean): void {
+/** @param isLast whether the connection ends with it: a body that was not read would be taken for the next request */
+function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: Response, isLast: boolean): void {
   const body =
     bodyOf(answer) ?? (answer.body === null ? undefined : Readable.fromWeb(answer.body as NodeReadableStream));
   if (response.destroyed) {
@@ -110,8 +118,7 @@ function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: 
     return;
   }
   const headers = [...answer.headers].flatMap(([name, value]) => [wireName(name), value]);
-  // A body that was not read would be taken for the next request.
-  response.writeHead(answer.status, [...headers, REQUEST_ID, asked.id, ...(hadBody ? ['Connection', 'close'] : [])]);
+  response.writeHead(answer.status, [...headers, REQUEST_ID, asked.id, ...(isLast ? ['Connection', 'close'] : [])]);
   if (body === undefined) response.end();
   else if (typeof body === 'string') response.end(body, 'latin1');
   else if (!(body instanceof Readable)) response.end(body);
@@ -148,7 +155,7 @@ export function toRequest({ method = 'GET', url = '', rawHeaders }: RawRequest, 
 /** Methods that `Request` does not take. No route does. */
 const UNSPEAKABLE: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRACK']);
 
-/** Whether a body comes with the request, which no route takes, or else conditions that change an answer. */
+/** Whether a body comes with the request, or else conditions that change an answer. */
 function kindOf(rawHeaders: readonly string[]): 'plain' | 'conditional' | 'body' {
   let kind: 'plain' | 'conditional' = 'plain';
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {

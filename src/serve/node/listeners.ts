@@ -53,7 +53,7 @@ export class Listeners {
     const { create, handle, slowReaders, onTrouble } = this.#options;
     const server = create();
     server.on('request', handle);
-    // No route takes a body: the answer comes instead of "100 Continue".
+    // Who reads the body asks for it; else the answer comes instead of "100 Continue".
     server.on('checkContinue', handle);
     server.on('connection', (socket: Socket) => this.connections.add(socket));
     this.#stopCutting.push(cutSlowReaders(server, slowReaders));

@@ -80,11 +80,12 @@ const REQUEST_TIMEOUT_MS = 30_000;
 /** Neither a byte read nor written: the same as Nix's stalled-download-timeout. */
 const IDLE_TIMEOUT_MS = 300_000;
 
-const createHttpServer = (): Server => {
+/** @param requestTimeout of a whole request, with its body; 0: none */
+const createHttpServer = (requestTimeout: number): Server => {
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
     headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout,
     connectionsCheckingInterval: 5000,
     noDelay: true,
   });
@@ -116,8 +117,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const first = new ServedCache({ ...base, metrics, ...options }, watch);
   const caches = others.map((each) => new ServedCache({ ...base, ...each }, watch, each.prefix));
   const alias = prefix === '' ? [] : [first.below(prefix)];
+  // Uploads take as long as they take; silent and slow ones are cut off all the same.
+  const takesUploads = [options, ...others].some(({ uploads }) => uploads !== undefined);
+  const requestTimeout = takesUploads ? 0 : REQUEST_TIMEOUT_MS;
   const listeners = new Listeners({
-    ...{ create: createHttpServer, limits, slowReaders: options.slowReaders ?? SLOW_READER },
+    ...{ create: () => createHttpServer(requestTimeout), limits, slowReaders: options.slowReaders ?? SLOW_READER },
     handle: inTurn(mounted(first, [...alias, ...caches])),
     onTrouble: (error) => onEvent({ type: 'accept-failed', error }),
   });

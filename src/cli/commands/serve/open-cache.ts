@@ -10,6 +10,7 @@ import type { MountedCache, ServerEvent } from '../../../serve/node/server.ts';
 import type { ServeOptions } from '../../../serve/serve-options.ts';
 import type { Session, SessionStoreOptions } from '../../session/session.ts';
 import { optionsOf, type ReloadableOptions } from './reload.ts';
+import { openUploads } from './uploads.ts';
 
 /**
  * Six seconds, however the delays fall out: a registry that starts anew is waited for, as Nix itself would do. Somebody waits:
@@ -66,12 +67,15 @@ export async function openOthers(
 ): Promise<readonly OtherCache[]> {
   const opened: OtherCache[] = [];
   for (const served of caches) {
-    const reader = await openCache(session, served, { credentials: undefined });
+    const cached = await openCache(session, served, { credentials: undefined });
     const keeping = await openKeeping(session, served);
     const options = await optionsOf(session, served.settings);
-    const telling = { reader, hasUpstreams: served.settings.upstreams.length > 0 };
+    const telling = { reader: cached, hasUpstreams: served.settings.upstreams.length > 0 };
     const onEvent = (event: ServerEvent): void => tell(event, telling);
-    opened.push({ options, mounted: { reader, ...keeping, ...options, prefix: served.prefix, onEvent } });
+    const login = { credentials: undefined };
+    const uploads = await openUploads(session, served, { reader: cached, options, onEvent, ...login });
+    const reader = uploads?.reader() ?? cached;
+    opened.push({ options, mounted: { reader, uploads, ...keeping, ...options, prefix: served.prefix, onEvent } });
   }
   return opened;
 }

@@ -21,6 +21,7 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
     upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
     trustedPublicKeys: settings.trustedPublicKeys.map(parsePublicKey),
     publicKeys: keys.map(({ publicKey }) => publicKey.text),
+    signingKeys: keys,
     access: await accessOf(session, settings),
     priority: settings.priority,
     retention: settings.retention,
@@ -30,8 +31,8 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
 }
 
 /** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ redirect, uploadTokenFile }: ServeSettings): void {
-  const asked = { redirects: redirect, uploads: uploadTokenFile };
+function refuseWhatIsNotThere({ redirect }: ServeSettings): void {
+  const asked = { redirects: redirect };
   const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
   if (lacking.length === 0) return;
   throw new NixcacheError(

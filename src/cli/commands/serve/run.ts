@@ -14,6 +14,7 @@ import type { Facts } from '../../ui/log-record.ts';
 import type { Output } from '../../ui/output.ts';
 import { openCache, openKeeping, openOthers } from './open-cache.ts';
 import { optionsOf, type ReloadableOptions, Reloading } from './reload.ts';
+import { COMMIT_STOP_MS, openUploads } from './uploads.ts';
 import { welcomeOf } from './welcome.ts';
 
 /** A host that swallows what is sent to it shows by then, as in Nix 2.29; one that is there is given longer to answer. */
@@ -32,24 +33,29 @@ export async function runServe(call: Call): Promise<void> {
   const options = await optionsOf(session, settings);
   const { onWarning } = session;
   const serving = { output, logRequests: settings.logRequests, hasUpstreams: settings.upstreams.length > 0 };
-  const reader = await openCache(session, first);
+  const cached = await openCache(session, first);
+  const onEvent = (event: ServerEvent): void => tell(event, { ...serving, reader: cached });
+  const uploads = await openUploads(session, first, { reader: cached, options, onEvent });
+  const reader = uploads?.reader() ?? cached;
   const others = await openOthers(session, rest, (event, telling) => tell(event, { ...serving, ...telling }));
   let asked = [options, ...others.map((each) => each.options)];
   const keeping = await openKeeping(session, first);
   const server = session.add(
     await startServer({
       reader,
+      uploads,
       ...keeping,
       ...options,
       signal,
       ...{ places: placesOf(settings, inheritedSockets(env)), version: VERSION },
       logRequests: settings.logRequests || output.level === 'verbose',
       ...{ prefix: first.prefix, others: others.map(({ mounted }) => mounted) },
-      onEvent: (event) => tell(event, { ...serving, reader }),
+      onEvent,
     }),
     (running) => running.close(),
   );
-  call.context.stopMs = DEFAULT_DRAIN_MS + STOP_MS;
+  const takesUploads = [uploads, ...others.map(({ mounted }) => mounted.uploads)].some(Boolean);
+  call.context.stopMs = DEFAULT_DRAIN_MS + STOP_MS + (takesUploads ? COMMIT_STOP_MS : 0);
   output.result({ url: server.url, cache: reader.name }, () => server.url);
   await welcome(output, server.url, [
     { reader, settings, options },
@@ -154,6 +160,23 @@ function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequest
       break;
     case 'kept-damaged':
       output.warn(`what the disk cache has of ${event.name} is dropped and fetched anew: ${event.error}`);
+      break;
+    case 'uploaded':
+      output.detail(`${event.path} was uploaded`);
+      break;
+    case 'uploads-committed':
+      output.info(`${formatCount(event.paths, 'uploaded path is', 'uploaded paths are')} in ${reader.name} now`);
+      break;
+    case 'upload-refused':
+      output.warn(`an upload of ${event.path} was refused: ${event.reason}`);
+      break;
+    case 'uploads-waiting':
+      output.warn(
+        `${formatCount(event.paths, 'uploaded path waits', 'uploaded paths wait')}, since ${reader.name} cannot be written to, which is tried again: ${event.error}`,
+      );
+      break;
+    case 'upload-not-committed':
+      output.warn(`${event.path} was uploaded and cannot be brought into ${reader.name} for now: ${event.reason}`);
       break;
     case 'accept-failed':
       output.warn(`connections cannot be accepted: ${event.error}`);

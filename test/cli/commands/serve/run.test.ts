@@ -63,10 +63,7 @@ describe('serve', () => {
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.not.stringContaining('not stopped') });
   });
 
-  it.each([
-    [['--redirect'], 'redirects'],
-    [['--upload-token-file', 'token'], 'uploads'],
-  ])('refuses %j, which this version has not', async (args, what) => {
+  it.each([[['--redirect'], 'redirects']])('refuses %j, which this version has not', async (args, what) => {
     const { exitCode, stderr } = await cache.nixcache(['serve', '--port', '0', ...args]);
     expect({ exitCode, stderr }).toEqual({
       exitCode: 2,

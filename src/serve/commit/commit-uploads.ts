@@ -1,0 +1,215 @@
+/** Brings what was uploaded into the cache, references first: the one writer, fed out of the spool. */
+import type { IndexReader } from '../../cache/read/index-reader.ts';
+import { findDueEntries } from '../../cache/write/asserted-entries.ts';
+import { updateCacheIndex } from '../../cache/write/cache-index.ts';
+import { CacheWriter, type CommittedSegment } from '../../cache/write/cache-writer.ts';
+import { carried, type IncomingPath } from '../../cache/write/incoming.ts';
+import { type KeepWholeOptions, keepWhole, restoreVanished } from '../../cache/write/keep-whole.ts';
+import { partBytesFor } from '../../cache/write/limits.ts';
+import { MAX_PACKED_BYTES } from '../../cache/write/pack.ts';
+import { infosInOrder } from '../../cache/write/references-first.ts';
+import type { Spool } from '../../cache/write/spool.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { isNixcacheError, NixcacheError } from '../../errors.ts';
+import type { NarResult } from '../../nar/nar-job.ts';
+import { baseNameOf, type HashPart, hashPartOf, storeDirOf } from '../../nix/store-path.ts';
+import type { ContentStore } from '../../oci/content-store.ts';
+import { entryOf, type PendingPath } from '../upload/pending-paths.ts';
+import type { UploadRecord } from '../upload/upload-record.ts';
+import { isSeen, type Uploads } from '../upload/uploads.ts';
+import { openSpooled } from '../upload/with-uploads.ts';
+
+export interface CommitUploadsOptions extends CallOptions {
+  readonly uploads: Uploads;
+  readonly store: ContentStore;
+  /** Strict, over the same store. */
+  readonly reader: IndexReader;
+  /** Where parts of large NARs wait. */
+  readonly spool: Spool;
+  readonly creator: string;
+  readonly sourceUrl?: string | undefined;
+  readonly onWarning: (message: string) => void;
+  readonly now: () => Date;
+}
+
+/** Paths of one commit; the rest is the next one's, so that what was committed is let go of soon. */
+const MAX_PATHS = 2000;
+/** NARs that are read at once. */
+const CONCURRENCY = 8;
+
+/**
+ * Commits what is waiting, as far as all that it refers to is there. What is not says why, and is tried again with the next.
+ *
+ * @returns whether there is more
+ * @throws {NixcacheError} when nothing can be committed now
+ */
+export async function commitUploads(options: CommitUploadsOptions): Promise<boolean> {
+  const { uploads, store, reader, signal } = options;
+  if (uploads.uncommitted().length === 0) return false;
+  await reader.refresh({ signal });
+  // What an earlier process committed before it ended is there already.
+  uploads.committed(
+    uploads.uncommitted().filter((each) => isSeen(each, reader.findEntry(hashPartOf(each.narInfo.path)))),
+  );
+  const waiting = uploads.uncommitted();
+  assertStoreDir(waiting, reader);
+  const inOrder = infosInOrder(waiting.map((pending) => ({ ...pending.narInfo, pending }))).map(
+    ({ pending }) => pending,
+  );
+  const ready = await whole(inOrder.slice(0, MAX_PATHS), options);
+  if (ready.length === 0) return false;
+  const segments: CommittedSegment[] = [];
+  const [{ narInfo: first }] = ready as [PendingPath];
+  await using writer = new CacheWriter({
+    ...{ store, spool: options.spool, storeDir: storeDirOf(first.path), creator: options.creator },
+    ...{ sourceUrl: options.sourceUrl, publicKeys: uploads.publicKeys, signal, now: options.now },
+    onCommit: async (segment, _entries, blob) => {
+      segments.push(segment);
+      await reader.mirror.keep(segment.tag, { blob, signers: [] });
+    },
+    onLeftOut: ({ path, reason }) => {
+      const pending = uploads.pending.get(hashPartOf(path));
+      if (pending !== undefined) uploads.notCommitted(pending, reason);
+    },
+  });
+  const fresh = ready.filter(({ nar }) => nar !== undefined);
+  const again = ready.filter(({ nar }) => nar === undefined);
+  const addAll = (paths: readonly PendingPath[]): Promise<void> =>
+    writer.addAll(
+      paths.map((each) => incomingOf(each, options)),
+      { concurrency: CONCURRENCY },
+    );
+  const guard: KeepWholeOptions = {
+    ...{ store, reader, writer, signal },
+    relied: () => reliedOn(ready, reader),
+    pushAgain: async (lost) => {
+      const gone = new Set(lost);
+      const mine = fresh.filter(({ narInfo }) => gone.delete(hashPartOf(narInfo.path)));
+      const [other] = gone;
+      if (other !== undefined) {
+        throw new NixcacheError(
+          'ERR_INDEX',
+          `a gc dropped ${other} from ${store.name}, to which uploads refer: they wait`,
+        );
+      }
+      await addAll(mine);
+    },
+  };
+  await listAgain(again, writer, options);
+  await addAll(fresh);
+  await restoreVanished(guard, true);
+  await writer.finish();
+  await keepWhole(guard);
+  if (segments.length > 0) await pointCacheIndex(segments, options);
+  uploads.committed(ready.filter(({ narInfo }) => !writer.leftOut.has(baseNameOf(narInfo.path))));
+  return waiting.length > MAX_PATHS;
+}
+
+function assertStoreDir(waiting: readonly PendingPath[], reader: IndexReader): void {
+  const [first] = waiting;
+  if (first === undefined || reader.status().entries === 0 || reader.storeDir === storeDirOf(first.narInfo.path))
+    return;
+  const theirs = storeDirOf(first.narInfo.path);
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `${reader.name} is a cache for ${reader.storeDir}, and uploads are for ${theirs}`,
+  );
+}
+
+/** Those of `paths`, which come references first, that refer to nothing which is nowhere. */
+async function whole(paths: readonly PendingPath[], options: CommitUploadsOptions): Promise<PendingPath[]> {
+  const { uploads, reader } = options;
+  const ready = new Map<HashPart, PendingPath>();
+  for (const path of paths) {
+    const lacking = await lackingOf(path, ready, options);
+    const hashPart = hashPartOf(path.narInfo.path);
+    if (lacking !== undefined)
+      uploads.notCommitted(path, `it refers to ${lacking}, which is not in ${reader.name} or an upstream`);
+    else ready.set(hashPart, path);
+  }
+  return [...ready.values()];
+}
+
+async function lackingOf(
+  { narInfo }: PendingPath,
+  ready: ReadonlyMap<HashPart, PendingPath>,
+  { uploads, reader, signal }: CommitUploadsOptions,
+): Promise<string | undefined> {
+  const own = hashPartOf(narInfo.path);
+  for (const reference of narInfo.references) {
+    const hashPart = hashPartOf(reference);
+    if (hashPart === own || ready.has(hashPart) || reader.has(hashPart)) continue;
+    if (!(await uploads.isUpstream(hashPart, { signal }))) return reference;
+  }
+  return undefined;
+}
+
+/** What the commit needs of what the cache has, and what it brings. */
+function* reliedOn(ready: readonly PendingPath[], reader: IndexReader): Generator<HashPart> {
+  const seen = new Set<HashPart>();
+  for (const { narInfo } of ready) {
+    for (const hashPart of narInfo.references.map(hashPartOf)) {
+      if (!seen.has(hashPart) && reader.has(hashPart)) yield hashPart;
+      seen.add(hashPart);
+    }
+  }
+}
+
+/** What the cache has, and what gained signatures or realisations; what it has no more is let go of. */
+async function listAgain(
+  again: readonly PendingPath[],
+  writer: CacheWriter,
+  { store, reader, signal }: CommitUploadsOptions,
+): Promise<void> {
+  if (again.length === 0) return;
+  const byPath = new Map(again.map((pending) => [hashPartOf(pending.narInfo.path), pending]));
+  const { entries } = await findDueEntries({
+    ...{ store, reader, signal, hashParts: [...byPath.keys()], before: Number.NEGATIVE_INFINITY },
+    isDueToo: ({ entry }) => byPath.has(hashPartOf(entry.narInfo.path)),
+  });
+  for (const backed of entries) {
+    const pending = byPath.get(hashPartOf(backed.entry.narInfo.path));
+    const entry = pending && entryOf(pending, backed.entry);
+    if (entry !== undefined) await writer.add(carried({ ...backed, entry: { ...entry, asserted: undefined } }));
+  }
+}
+
+const incomingOf = (pending: PendingPath, { uploads, spool }: CommitUploadsOptions): IncomingPath => ({
+  info: pending.narInfo,
+  take: async (call) => {
+    const { url: _ours, fileHash, fileSize, ...narInfo } = pending.narInfo;
+    const nar = await readNar(pending, uploads, spool, call);
+    if (nar.fileHash !== fileHash || nar.fileSize !== fileSize) throw damaged(pending);
+    return { narInfo, nar, realisations: pending.realisations };
+  },
+});
+
+/** Reads the file out of the spool of uploads into that of the writer, which splits large ones. */
+async function readNar(pending: PendingPath, uploads: Uploads, spool: Spool, options: CallOptions): Promise<NarResult> {
+  const { narInfo, nar = '' } = pending;
+  const sink = await spool.open({ maxInlineBytes: MAX_PACKED_BYTES, partBytes: partBytesFor(narInfo.narSize) });
+  try {
+    const record: UploadRecord = await uploads.readRecord(hashPartOf(narInfo.path));
+    for await (const chunk of await openSpooled(uploads.spool, nar, narInfo, options)) sink.write(chunk as Buffer);
+    return { ...sink.finish(), listing: record.listing };
+  } catch (cause) {
+    sink.discard();
+    if (!isNixcacheError(cause, 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH', 'ERR_FORMAT')) throw cause;
+    throw damaged(pending, cause);
+  }
+}
+
+const damaged = ({ nar }: PendingPath, cause?: unknown): NixcacheError =>
+  new NixcacheError('ERR_NAR_MISMATCH', `nar/${nar} is damaged in the upload directory: upload the path again`, {
+    cause,
+  });
+
+async function pointCacheIndex(
+  segments: readonly CommittedSegment[],
+  { uploads: { publicKeys }, store, reader, sourceUrl, onWarning, now, signal }: CommitUploadsOptions,
+): Promise<void> {
+  const { view } = reader;
+  if (view === undefined) throw new Error('the reader was refreshed before');
+  const added = segments.map(({ descriptor }) => descriptor);
+  await updateCacheIndex(store, { view, added, publicKeys, sourceUrl, now: now(), signal }, onWarning);
+}

@@ -1,0 +1,236 @@
+/** Takes uploads in: checks them, and has them kept. What resolves here is safe, and is served. */
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
+import type { Entry } from '../../cache-index/entry.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { isNixcacheError, messageOf } from '../../errors.ts';
+import { formatNarListing, parseNarListing } from '../../nar/nar-listing.ts';
+import type { NarInfo } from '../../nix/nar-info.ts';
+import { mergeRealisations, parseRealisation, type Realisation, signRealisation } from '../../nix/realisation.ts';
+import { isSameSigned } from '../../nix/signature.ts';
+import { baseNameOf, type HashPart, hashPartOf } from '../../nix/store-path.ts';
+import { Slots } from '../slots.ts';
+import {
+  canonical,
+  checkNar,
+  MAX_SIGNATURES,
+  readClaim,
+  type SigningPolicy,
+  signaturesFor,
+  wrong,
+} from './check-nar-info.ts';
+import type { NarName } from './nar-names.ts';
+import { receiveNar, type UnpackedNar, unpack } from './receive-nar.ts';
+import { UploadError } from './upload-error.ts';
+import type { HeldNar, Uploads } from './uploads.ts';
+import { openSpooled } from './with-uploads.ts';
+
+export interface IntakeOptions extends SigningPolicy {
+  readonly uploads: Uploads;
+  /** The cache with what was uploaded. */
+  readonly reader: Pick<CacheReader, 'findEntry' | 'findNarFile' | 'openNar'>;
+  /** Whether an entry is served. */
+  readonly isServed: (narInfo: Entry['narInfo']) => boolean;
+  readonly storeDir: () => string;
+}
+
+export interface IncomingBody {
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly contentLength: number | undefined;
+}
+
+/** NARs that are taken in, or unpacked, at once: each has a file and a decoder, and an xz one a process. Others wait. */
+const MAX_NARS = 32;
+/** Of one path: derivations that came out the same. Readers take up to 20 000 JSON values. */
+const MAX_REALISATIONS = 1000;
+/** Small files at once. */
+const MAX_SMALL = 256;
+
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #slots = { nars: new Slots(MAX_NARS), small: new Slots(MAX_SMALL) };
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /** Waits until a body may be read. What this gives is to be called at the end. */
+  begin(kind: 'nars' | 'small', options: CallOptions): Promise<() => void> {
+    return this.#slots[kind].take(options);
+  }
+
+  /** @throws {UploadError}; {NixcacheError} ERR_IO */
+  async takeNar(nar: NarName, { body, contentLength }: IncomingBody): Promise<HeldNar> {
+    const { uploads } = this.#options;
+    const file = await uploads.spool.create(contentLength ?? 0);
+    try {
+      return await uploads.keepNar(nar, file, await receiveNar(body, nar, { file, contentLength }));
+    } finally {
+      await file.discard();
+    }
+  }
+
+  /** @throws {UploadError}; {NixcacheError} ERR_IO */
+  async takeNarInfo(bytes: Buffer, hashPart: HashPart, options: CallOptions): Promise<void> {
+    const { info, nar } = readClaim(bytes, hashPart, this.#options.storeDir());
+    const sigs = signaturesFor(info, this.#options);
+    await this.#options.uploads.inTurn(hashPart, async () => {
+      if (await this.#addSignatures(info, sigs)) return;
+      const { held, unpacked } = await this.#findNar(nar, info, options);
+      checkNar(info, held.fileSize, unpacked);
+      await this.#checkReferences(info, options);
+      // What is served stays: others may have it already, and rely on it.
+      if (await this.#servedOf(hashPart)) return;
+      const { uploads } = this.#options;
+      await uploads.keepPath({
+        narInfo: canonical(info, nar, held.fileSize, sigs),
+        nar: nar.name,
+        listing: unpacked.listing,
+        realisations: uploads.pending.get(hashPart)?.realisations ?? [],
+        receivedAt: uploads.now(),
+      });
+    });
+  }
+
+  /** A listing is made here of the NAR itself; what is sent is only looked at. @throws {UploadError} */
+  takeListing(bytes: Buffer): void {
+    try {
+      formatNarListing(parseNarListing(bytes.toString('utf8')));
+    } catch (cause) {
+      throw new UploadError(400, messageOf(cause), { cause });
+    }
+  }
+
+  /** @throws {UploadError}; {NixcacheError} ERR_IO */
+  async takeRealisation(bytes: Buffer, id: string): Promise<void> {
+    const claimed = readRealisation(bytes, id);
+    const realisation = this.#signed(claimed);
+    const hashPart = hashPartOf(realisation.outPath);
+    await this.#options.uploads.inTurn(hashPart, async () => {
+      const entry = await this.#servedOf(hashPart);
+      if (entry === undefined || baseNameOf(entry.narInfo.path) !== realisation.outPath) {
+        throw new UploadError(
+          409,
+          `the realisation ${id} names ${realisation.outPath}, which is not in the cache: upload that first`,
+        );
+      }
+      const before = entry.realisations ?? [];
+      const realisations = mergeRealisations([before, [realisation]]);
+      if (realisations.length > MAX_REALISATIONS)
+        throw new UploadError(400, `${realisation.outPath} has ${MAX_REALISATIONS} realisations already`);
+      const had = before.find((each) => each.id === id);
+      if (had?.outPath === realisation.outPath && realisation.signatures.every((sig) => had.signatures.includes(sig)))
+        return;
+      await this.#change(hashPart, entry.narInfo, { realisations });
+    });
+  }
+
+  /** Whether it is there already: then it gains `sigs`. */
+  async #addSignatures(info: NarInfo, sigs: readonly string[]): Promise<boolean> {
+    const hashPart = hashPartOf(info.path);
+    const served = await this.#servedOf(hashPart);
+    if (served === undefined || served.narInfo.path !== info.path || !isSameSigned(served.narInfo, info)) return false;
+    const all = [...new Set([...served.narInfo.sigs, ...sigs])];
+    if (all.length > MAX_SIGNATURES)
+      throw wrong(`with those that it has it would have more than ${MAX_SIGNATURES} signatures`);
+    if (all.length > served.narInfo.sigs.length) await this.#change(hashPart, { ...served.narInfo, sigs: all }, {});
+    return true;
+  }
+
+  /** What is served of a path. */
+  async #servedOf(hashPart: HashPart): Promise<Entry | undefined> {
+    const { reader, isServed } = this.#options;
+    const entry = await reader.findEntry(hashPart);
+    return entry !== undefined && isServed(entry.narInfo) ? entry : undefined;
+  }
+
+  /** Keeps what is new of a path that is uploaded, or in the cache. */
+  async #change(
+    hashPart: HashPart,
+    narInfo: Entry['narInfo'],
+    { realisations }: { readonly realisations?: readonly Realisation[] },
+  ): Promise<void> {
+    const { uploads } = this.#options;
+    const pending = uploads.pending.get(hashPart);
+    const record = pending && (await uploads.readRecord(hashPart));
+    await uploads.keepPath({
+      nar: undefined,
+      listing: undefined,
+      receivedAt: uploads.now(),
+      ...record,
+      narInfo,
+      realisations: realisations ?? record?.realisations ?? [],
+    });
+  }
+
+  /** The NAR that `info` names, and what is in it: uploaded, or in the cache, out of which it is then taken. */
+  async #findNar(nar: NarName, info: NarInfo, options: CallOptions): Promise<{ held: HeldNar; unpacked: UnpackedNar }> {
+    const { uploads } = this.#options;
+    const held = uploads.nar(nar.name) ?? (await this.#copyNar(nar, options));
+    held.receivedAt = uploads.now(); // it does not expire while this looks at it
+    const known = uploads.unpackedNar(nar.name);
+    if (known !== undefined) return { held, unpacked: known };
+    const release = await this.#slots.nars.take(options);
+    try {
+      const method = nar.compression ?? info.compression;
+      const unpacked = await unpack(await openSpooled(uploads.spool, nar.name, held, options), method);
+      uploads.rememberUnpacked(nar.name, unpacked);
+      return { held, unpacked };
+    } finally {
+      release();
+    }
+  }
+
+  /** Another path of the cache may have the same file, which then was not sent. */
+  async #copyNar(nar: NarName, options: CallOptions): Promise<HeldNar> {
+    const { reader } = this.#options;
+    const file = await reader.findNarFile(nar.fileHash);
+    if (file === undefined) throw new UploadError(409, `its NAR, nar/${nar.name}, was not uploaded: send that first`);
+    const release = await this.#slots.nars.take(options);
+    try {
+      const body = await reader.openNar(file.entry, options);
+      return await this.takeNar(nar, { body, contentLength: file.size });
+    } catch (cause) {
+      if (cause instanceof UploadError || !isNixcacheError(cause)) throw cause;
+      throw new UploadError(409, `its NAR, nar/${nar.name}, cannot be had out of the cache: send it again`, { cause });
+    } finally {
+      release();
+    }
+  }
+
+  /** A cache never has a path without what it refers to. */
+  async #checkReferences({ path, references }: NarInfo, options: CallOptions): Promise<void> {
+    const own = hashPartOf(path);
+    for (const reference of references) {
+      const hashPart = hashPartOf(reference);
+      if (hashPart === own) {
+        if (reference !== baseNameOf(path))
+          throw wrong(`it refers to ${reference}, which has its hash and another name`);
+        continue;
+      }
+      if ((await this.#servedOf(hashPart)) !== undefined) continue;
+      if (await this.#options.uploads.isUpstream(hashPart, options)) continue;
+      throw new UploadError(
+        409,
+        `${path} refers to ${reference}, which neither this cache nor its upstreams have: upload that first`,
+      );
+    }
+  }
+
+  #signed(claimed: Realisation): Realisation {
+    const { trust, keys } = this.#options;
+    const signed = signRealisation(claimed, keys);
+    if (trust.isOn ? trust.allowsRealisation(signed) : signed.signatures.length > 0) return signed;
+    throw new UploadError(
+      400,
+      `the realisation ${claimed.id} is not signed by anybody whom this server trusts, and it has no key of its own for that`,
+    );
+  }
+}
+
+function readRealisation(bytes: Buffer, id: string): Realisation {
+  try {
+    return parseRealisation(bytes.toString('utf8'), id);
+  } catch (cause) {
+    throw new UploadError(400, messageOf(cause), { cause });
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * Uploads from when they come until the cache has them: files of NARs, and records of paths, each on the disk before its
+ * arrival is acknowledged, and readable from then on. Who takes them in is `intake.ts`, who takes them away `commit-uploads.ts`.
+ */
+import { LRUCache } from 'lru-cache';
+import type { CacheReader } from '../../cache/read/cache-reader.ts';
+import type { Entry } from '../../cache-index/entry.ts';
+import type { CallOptions } from '../../call-options.ts';
+import { messageOf } from '../../errors.ts';
+import { type HashPart, hashPartOf, isHashPart, storeDirOf } from '../../nix/store-path.ts';
+import { type NarName, parseNarUrl } from './nar-names.ts';
+import { type PendingPath, PendingPaths } from './pending-paths.ts';
+import type { ReceivedNar, UnpackedNar } from './receive-nar.ts';
+import { UploadError } from './upload-error.ts';
+import { decodeRecord, encodeRecord, type UploadRecord } from './upload-record.ts';
+import type { SpoolFile, UploadSpool } from './upload-spool.ts';
+import { withUploads } from './with-uploads.ts';
+
+/** The file of a NAR, whole and with the hash that its name says. */
+export interface HeldNar extends NarName {
+  readonly fileSize: number;
+  receivedAt: Date;
+}
+
+/** What happens to uploads. */
+export type UploadEvent =
+  | { readonly type: 'uploaded'; readonly path: string }
+  | { readonly type: 'upload-refused'; readonly path: string; readonly reason: string }
+  | { readonly type: 'uploads-committed'; readonly paths: number }
+  /** Nothing could be committed, and it will be tried again. */
+  | { readonly type: 'uploads-waiting'; readonly paths: number; readonly error: string }
+  | { readonly type: 'upload-not-committed'; readonly path: string; readonly reason: string };
+
+export interface UploadsOptions {
+  readonly spool: UploadSpool;
+  /** The cache, without what was uploaded. */
+  readonly reader: CacheReader;
+  readonly onEvent: (event: UploadEvent) => void;
+  readonly now?: (() => Date) | undefined;
+}
+
+export interface UploadsStatus {
+  /** Paths that are not in the cache yet. */
+  readonly pending: number;
+  readonly pendingBytes: number;
+  readonly oldest: Date | undefined;
+  /** NARs without a narinfo. */
+  readonly unclaimedNars: number;
+  readonly lastError: string | undefined;
+  readonly lastCommitAt: Date | undefined;
+  /** What could not be committed, and why: the first of them. */
+  readonly troubles: readonly { readonly path: string; readonly reason: string }[];
+}
+
+/** A day: whoever uploads NARs first sends their narinfos in the same run. */
+const UNCLAIMED_MS = 24 * 60 * 60 * 1000;
+/** Registries let others see late what was written; after ten minutes another publisher's word counts. */
+const UNSEEN_MS = 10 * 60 * 1000;
+/** 64 MiB of listings: those of 10 000 usual paths. More are made again. */
+const MAX_UNPACKED_BYTES = 64 * 1024 * 1024;
+const MAX_TROUBLES = 20;
+
+export class Uploads {
+  readonly spool: UploadSpool;
+  readonly pending = new PendingPaths();
+  readonly #options: UploadsOptions;
+  readonly #nars = new Map<string, HeldNar>();
+  readonly #unpacked = new LRUCache<string, UnpackedNar>({
+    maxSize: MAX_UNPACKED_BYTES,
+    sizeCalculation: ({ listing }) => 300 + (listing?.length ?? 0),
+  });
+  readonly #committedAt = new Map<HashPart, Date>();
+  readonly #turns = new Map<HashPart, Promise<unknown>>();
+  #lastError: string | undefined;
+  #lastCommitAt: Date | undefined;
+  /** Told of each path whose narinfo is another now. */
+  onChange: (hashPart: HashPart) => void = () => {};
+  /** Whether an upstream has a path. */
+  isUpstream: (hashPart: HashPart, options: CallOptions) => Promise<boolean> = async () => false;
+  /** Of keys that sign uploads now: `name:base64`. */
+  publicKeys: readonly string[] = [];
+  /** Has the index refreshed, so that readers see what was committed. */
+  refresh: () => Promise<unknown> = async () => {};
+  /** Told when there is something to commit. */
+  onUploaded: () => void = () => {};
+
+  private constructor(options: UploadsOptions) {
+    this.#options = options;
+    this.spool = options.spool;
+  }
+
+  /** With what earlier processes have left. @throws {NixcacheError} ERR_IO */
+  static async open(options: UploadsOptions): Promise<Uploads> {
+    const uploads = new Uploads(options);
+    const { nars, records } = await options.spool.list();
+    for (const { name, size, receivedAt } of nars) {
+      const parsed = parseNarUrl(`nar/${name}`);
+      if (parsed !== undefined) uploads.#nars.set(name, { ...parsed, fileSize: size, receivedAt });
+    }
+    for (const name of records) await uploads.#load(name);
+    return uploads;
+  }
+
+  /** The cache with what was uploaded. */
+  reader(): CacheReader {
+    return withUploads(this.#options.reader, this.pending, this.spool);
+  }
+
+  get onEvent(): (event: UploadEvent) => void {
+    return this.#options.onEvent;
+  }
+
+  now(): Date {
+    return this.#options.now?.() ?? new Date();
+  }
+
+  nar(name: string): HeldNar | undefined {
+    return this.#nars.get(name);
+  }
+
+  /** What is in the NAR `name`, if that is known. */
+  unpackedNar(name: string): UnpackedNar | undefined {
+    return this.#unpacked.get(name);
+  }
+
+  rememberUnpacked(name: string, unpacked: UnpackedNar): void {
+    this.#unpacked.set(name, unpacked);
+  }
+
+  /** Has `file` be the NAR `name` from now on. @throws {NixcacheError} ERR_IO */
+  async keepNar(nar: NarName, file: SpoolFile, { fileSize, unpacked }: ReceivedNar): Promise<HeldNar> {
+    await file.keep(nar.name);
+    const held = { ...nar, fileSize, receivedAt: this.now() };
+    this.#nars.set(nar.name, held);
+    if (unpacked !== undefined) this.#unpacked.set(nar.name, unpacked);
+    return held;
+  }
+
+  /** Has `record` count from now on, also after a crash. @throws {NixcacheError} ERR_IO */
+  async keepPath(record: UploadRecord): Promise<void> {
+    const { narInfo } = record;
+    const hashPart = hashPartOf(narInfo.path);
+    await this.spool.writeRecord(hashPart, encodeRecord(record, storeDirOf(narInfo.path)));
+    this.#show(record);
+    this.#committedAt.delete(hashPart);
+    this.onChange(hashPart);
+    this.onEvent({ type: 'uploaded', path: narInfo.path });
+    this.onUploaded();
+  }
+
+  /** Does `work` on a path once what is being done to it has ended. */
+  async inTurn<T>(hashPart: HashPart, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(hashPart) ?? Promise.resolve()).catch(() => undefined).then(work);
+    this.#turns.set(hashPart, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(hashPart) === turn) this.#turns.delete(hashPart);
+    }
+  }
+
+  /** The record of a path, to be changed. @throws {NixcacheError} ERR_NOT_FOUND, ERR_IO, ERR_FORMAT */
+  async readRecord(hashPart: HashPart): Promise<UploadRecord> {
+    return decodeRecord(await this.spool.readRecord(hashPart), hashPart);
+  }
+
+  /** What is still to be committed. */
+  uncommitted(): readonly PendingPath[] {
+    return [...this.pending.all()].flatMap(([, each]) => (each.isCommitted ? [] : each));
+  }
+
+  /** `paths` are in the cache now, as far as they are not others by now. */
+  committed(paths: readonly PendingPath[]): void {
+    this.#lastCommitAt = this.now();
+    this.#lastError = undefined;
+    for (const path of paths) {
+      const hashPart = hashPartOf(path.narInfo.path);
+      if (this.pending.get(hashPart) !== path) continue;
+      this.pending.set({ ...path, isCommitted: true, trouble: undefined });
+      this.#committedAt.set(hashPart, this.now());
+    }
+    if (paths.length > 0) this.onEvent({ type: 'uploads-committed', paths: paths.length });
+  }
+
+  /** Whether there is something that the cache has, as far as readers see it. */
+  get hasCommitted(): boolean {
+    return this.#committedAt.size > 0;
+  }
+
+  /** `path` could not be committed, which is no fault of the others. */
+  notCommitted(path: PendingPath, reason: string): void {
+    const hashPart = hashPartOf(path.narInfo.path);
+    if (this.pending.get(hashPart) !== path || path.trouble === reason) return;
+    this.pending.set({ ...path, trouble: reason });
+    this.onEvent({ type: 'upload-not-committed', path: path.narInfo.path, reason });
+  }
+
+  /** Nothing could be committed. Told once for each reason. */
+  failed(error: unknown, paths: number): void {
+    const message = messageOf(error);
+    if (message !== this.#lastError) this.onEvent({ type: 'uploads-waiting', paths, error: message });
+    this.#lastError = message;
+  }
+
+  /** Lets go of what the cache, which was refreshed, has by now, and of NARs whose narinfos never came. */
+  async settle(): Promise<void> {
+    for (const hashPart of [...this.#committedAt.keys()]) await this.inTurn(hashPart, () => this.#settlePath(hashPart));
+    const nowMs = this.now().getTime();
+    for (const { name, receivedAt } of [...this.#nars.values()]) {
+      if (nowMs - receivedAt.getTime() > UNCLAIMED_MS) await this.#removeNar(name);
+    }
+  }
+
+  async #settlePath(hashPart: HashPart): Promise<void> {
+    const pending = this.pending.get(hashPart);
+    const at = this.#committedAt.get(hashPart);
+    if (pending === undefined || !pending.isCommitted || at === undefined) return;
+    const held = await this.#options.reader.findEntry(hashPart);
+    if (!isSeen(pending, held) && this.now().getTime() - at.getTime() < UNSEEN_MS) return;
+    await this.spool.removeRecord(hashPart);
+    this.#committedAt.delete(hashPart);
+    this.pending.delete(hashPart);
+    this.onChange(hashPart);
+    if (pending.nar !== undefined) await this.#removeNar(pending.nar);
+  }
+
+  status(): UploadsStatus {
+    const waiting = this.uncommitted();
+    const nars = new Set(waiting.flatMap(({ nar }) => nar ?? []));
+    const received = waiting.map(({ receivedAt }) => receivedAt.getTime());
+    return {
+      pending: waiting.length,
+      pendingBytes: [...nars].reduce((sum, name) => sum + (this.#nars.get(name)?.fileSize ?? 0), 0),
+      oldest: received.length === 0 ? undefined : new Date(received.reduce((a, b) => Math.min(a, b))),
+      unclaimedNars: [...this.#nars.values()].filter((each) => this.pending.narNameOf(each.fileHash) === undefined)
+        .length,
+      lastError: this.#lastError,
+      lastCommitAt: this.#lastCommitAt,
+      troubles: waiting
+        .flatMap(({ narInfo, trouble }) => (trouble === undefined ? [] : { path: narInfo.path, reason: trouble }))
+        .slice(0, MAX_TROUBLES),
+    };
+  }
+
+  #show({ listing: _onDisk, ...record }: UploadRecord): void {
+    this.pending.set({ ...record, isCommitted: false, trouble: undefined });
+  }
+
+  async #load(name: string): Promise<void> {
+    try {
+      if (!isHashPart(name)) throw new UploadError(400, 'it is not named as a path');
+      const record = decodeRecord(await this.spool.readRecord(name), `${this.spool.name}/paths/${name}`);
+      if (hashPartOf(record.narInfo.path) !== name) throw new UploadError(400, `it is about ${record.narInfo.path}`);
+      this.#show(record);
+    } catch (error) {
+      // It stays where it is: whoever wrote it may know what to do with it.
+      this.onEvent({ type: 'upload-not-committed', path: name, reason: messageOf(error) });
+    }
+  }
+
+  /** Removes the NAR, unless it is that of a path. */
+  async #removeNar(name: string): Promise<void> {
+    const held = this.#nars.get(name);
+    if (held === undefined || this.pending.narNameOf(held.fileHash) === name) return;
+    this.#nars.delete(name);
+    this.#unpacked.delete(name);
+    await this.spool.removeNar(name);
+  }
+}
+
+/** Whether the cache has all that was uploaded. */
+export function isSeen({ narInfo, realisations }: PendingPath, held: Entry | undefined): boolean {
+  if (held === undefined || held.narInfo.narHash !== narInfo.narHash) return false;
+  const ids = new Set(held.realisations?.map(({ id }) => id));
+  return narInfo.sigs.every((sig) => held.narInfo.sigs.includes(sig)) && realisations.every(({ id }) => ids.has(id));
+}

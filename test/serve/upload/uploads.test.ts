@@ -1,0 +1,363 @@
+/** What an upload needs to be taken, and how what was taken is served. */
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { execa } from 'execa';
+import { describe, expect, it } from 'vitest';
+import { formatNarInfo, parseNarInfo } from '../../../src/nix/nar-info.ts';
+import { signPathInfo } from '../../../src/nix/signature.ts';
+import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
+import { narOf } from '../../support/nar.ts';
+import { newKey } from '../set-up.ts';
+import { LOGIN, READ_TOKEN, setUpUploads, sha256, TOKEN, uploadOf } from './set-up.ts';
+
+describe('a path that is uploaded', () => {
+  it('is served at once, written anew and signed, with its NAR and the listing of that', async () => {
+    const client = await setUpUploads();
+    const upload = uploadOf(1);
+    expect(await client.put(upload.narUrl, upload.file)).toMatchObject({ status: 201 });
+    expect((await client.ask('HEAD', upload.narUrl, LOGIN)).status).toBe(200);
+    expect(await client.get(upload.narUrl)).toMatchObject({ status: 200, bytes: upload.file });
+    expect((await client.get(upload.narInfoUrl)).status).toBe(404);
+    const text = `Foreign: field\n${formatNarInfo(upload.info)}`;
+    expect(await client.put(upload.narInfoUrl, text)).toMatchObject({ status: 201 });
+
+    const { publicKey } = client.key;
+    const sig = signPathInfo(upload.info, client.key);
+    expect(await client.get(upload.narInfoUrl)).toMatchObject({
+      status: 200,
+      text: formatNarInfo({ ...upload.info, sigs: [sig] }),
+    });
+    expect(sig.startsWith(`${publicKey.name}:`)).toBe(true);
+    expect(await client.get(upload.narUrl)).toMatchObject({ status: 200, bytes: upload.file });
+    const part = await client.ask('GET', upload.narUrl, { range: 'bytes=3-9' });
+    expect(part).toMatchObject({ status: 206, bytes: upload.file.subarray(3, 10) });
+    const listing = await client.get(`/${upload.hashPart}.ls`);
+    expect(JSON.parse(listing.text)).toMatchObject({ root: { entries: { file: { size: 6 } } } });
+  });
+
+  it('is there after the process was killed, NARs without a narinfo too', async () => {
+    const client = await setUpUploads();
+    const [whole, half] = [uploadOf(1), uploadOf(2)];
+    await client.upload(whole);
+    await client.put(half.narUrl, half.file);
+    const before = await client.get(whole.narInfoUrl);
+    await client.close();
+    const again = await setUpUploads({ directory: client.directory });
+    expect(await again.get(whole.narInfoUrl)).toEqual(before);
+    expect((await again.get(whole.narUrl)).bytes).toEqual(whole.file);
+    expect((await again.get(`/${whole.hashPart}.ls`)).status).toBe(200);
+    expect((await again.get(half.narUrl)).bytes).toEqual(half.file);
+    expect(await again.put(half.narInfoUrl, formatNarInfo(half.info))).toMatchObject({ status: 201 });
+  });
+
+  it('may come encoded, all but its NAR', async () => {
+    const client = await setUpUploads();
+    const xz = async (text: string) => (await execa('xz', ['-c'], { input: text, encoding: 'buffer' })).stdout;
+    const codings = { gzip: gzipSync, br: brotliCompressSync, zstd: zstdCompressSync, xz };
+    for (const [i, [coding, encode]] of Object.entries(codings).entries()) {
+      const upload = uploadOf(i + 1);
+      await client.put(upload.narUrl, upload.file);
+      const body = await encode(formatNarInfo(upload.info));
+      expect(await client.put(upload.narInfoUrl, body, { 'content-encoding': coding })).toMatchObject({ status: 201 });
+      expect((await client.get(upload.narInfoUrl)).status).toBe(200);
+    }
+    const [upload] = [uploadOf(9)];
+    const refused = await client.put(upload.narInfoUrl, 'x', { 'content-encoding': 'rot13' });
+    expect(refused).toMatchObject({ status: 400, text: expect.stringContaining("unknown Content-Encoding 'rot13'") });
+    const damaged = await client.put(upload.narInfoUrl, 'no gzip', { 'content-encoding': 'gzip' });
+    expect(damaged).toMatchObject({ status: 400, text: expect.stringContaining('cannot be decoded as gzip') });
+  });
+
+  it('may be one that Nix compresses without saying so in the name', async () => {
+    const client = await setUpUploads();
+    const { nar, info, narInfoUrl } = uploadOf(1);
+    const file = gzipSync(nar);
+    const fileHash = sha256(file);
+    const url = `nar/${fileHash.slice('sha256:'.length)}.nar`;
+    await client.put(`/${url}`, file);
+    const gzipped = { ...info, url, compression: 'gzip', fileHash, fileSize: file.length };
+    expect(await client.put(narInfoUrl, formatNarInfo({ ...gzipped, compression: 'br' }))).toMatchObject({
+      status: 400,
+    });
+    expect(await client.put(narInfoUrl, formatNarInfo(gzipped))).toMatchObject({ status: 201 });
+    const served = parseNarInfo((await client.get(narInfoUrl)).text);
+    expect((await client.get(`/${served.url}`)).bytes).toEqual(file);
+  });
+
+  it('stays as it came first: others may rely on it', async () => {
+    const client = await setUpUploads();
+    const [first, second] = [uploadOf(1, { text: 'first' }), uploadOf(1, { text: 'other' })];
+    await client.upload(first);
+    const before = await client.get(first.narInfoUrl);
+    expect(await client.upload(second)).toMatchObject({ status: 201 });
+    expect(await client.get(first.narInfoUrl)).toEqual(before);
+  });
+
+  it('gains signatures, whether it waits or is in the cache', async () => {
+    const reader = new MemoryCacheReader();
+    const client = await setUpUploads({ reader });
+    const [waiting, cached] = [uploadOf(1), uploadOf(2)];
+    await client.upload(waiting);
+    const { narInfo } = reader.add({ baseName: cached.path.slice('/nix/store/'.length), nar: cached.nar });
+    const builder = newKey('builder-1');
+    for (const info of [waiting.info, narInfo]) {
+      const sigs = [signPathInfo(info, builder)];
+      const url = `/${info.path.slice('/nix/store/'.length).slice(0, 32)}.narinfo`;
+      expect(await client.put(url, formatNarInfo({ ...info, sigs }))).toMatchObject({ status: 201 });
+      const served = parseNarInfo((await client.get(url)).text);
+      expect(served.sigs.map((sig) => sig.split(':')[0]).sort()).toEqual(['builder-1', 'serve-1']);
+    }
+    expect(client.uploads.uncommitted()).toHaveLength(2);
+  });
+
+  it('takes the file of another path of the cache, which nobody sends twice', async () => {
+    const reader = new MemoryCacheReader();
+    const client = await setUpUploads({ reader });
+    const twin = uploadOf(2, { compression: 'none' });
+    reader.add({ baseName: uploadOf(3).path.slice('/nix/store/'.length), nar: twin.nar });
+    expect((await client.ask('HEAD', twin.narUrl, LOGIN)).status).toBe(200);
+    expect(await client.put(twin.narInfoUrl, formatNarInfo(twin.info))).toMatchObject({ status: 201 });
+    expect((await client.get(twin.narUrl)).bytes).toEqual(twin.nar);
+  });
+
+  it('may be one of many at once, and the same many times', async () => {
+    const client = await setUpUploads();
+    const uploads = Array.from({ length: 60 }, (_, i) => uploadOf(1 + (i % 40)));
+    const answers = await Promise.all(uploads.map((upload) => client.upload(upload)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
+    expect(client.uploads.uncommitted()).toHaveLength(40);
+    for (const { narUrl, file } of uploads) expect((await client.get(narUrl)).bytes).toEqual(file);
+    expect(await readdir(join(client.directory, 'incoming'))).toEqual([]);
+  });
+});
+
+describe('who may upload', () => {
+  it('shows a token for it, as a Bearer or a password', async () => {
+    const client = await setUpUploads();
+    const { narUrl, file } = uploadOf(1);
+    const basic = (login: string): string => `Basic ${Buffer.from(login).toString('base64')}`;
+    const statuses: number[] = [];
+    for (const authorization of [
+      '',
+      'Bearer x',
+      basic(`${TOKEN}:`),
+      basic('u:x'),
+      `Bearer ${READ_TOKEN}`,
+      basic(`u:${TOKEN}`),
+    ]) {
+      const answer = await client.ask('PUT', narUrl, { authorization }, file);
+      statuses.push(answer.status);
+      if (answer.status === 401) expect(answer.headers.get('www-authenticate')).toContain('Basic');
+    }
+    expect(statuses).toEqual([401, 401, 401, 401, 403, 201]);
+  });
+
+  it('is nobody where uploads are off, and no page of another origin', async () => {
+    const client = await setUpUploads();
+    const { narUrl, file } = uploadOf(1);
+    const foreign = { ...LOGIN, origin: 'http://elsewhere.example' };
+    expect((await client.ask('PUT', narUrl, foreign, file)).status).toBe(403);
+    expect((await client.ask('PUT', '/nix-cache-info', LOGIN, 'x')).status).toBe(405);
+    expect((await client.ask('DELETE', narUrl, LOGIN)).status).toBe(405);
+    const off = await setUpUploads({ uploads: undefined });
+    const answer = await off.ask('PUT', narUrl, LOGIN, file);
+    expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+    const withoutTokens = await setUpUploads({ access: undefined });
+    expect((await withoutTokens.ask('PUT', narUrl, LOGIN, file)).status).toBe(405);
+  });
+
+  it('is believed as far as a trusted key goes, where keys are asked for', async () => {
+    const [ours, theirs, strange] = [newKey('ours-1'), newKey('theirs-1'), newKey('strange-1')];
+    const trusted = [ours.publicKey, theirs.publicKey];
+    const upload = uploadOf(1);
+    const by = (key: typeof ours) => ({ sigs: [signPathInfo(upload.info, key)] });
+
+    const keyless = await setUpUploads({ signingKeys: [], trustedPublicKeys: trusted });
+    for (const changes of [{}, by(strange)]) {
+      const refused = await keyless.upload(upload, changes);
+      expect(refused).toMatchObject({ status: 400, text: expect.stringContaining('nix store sign') });
+    }
+    // Nobody vouches for it yet, so that only who brought it sees it.
+    expect((await keyless.get(upload.narUrl)).status).toBe(404);
+    expect((await keyless.get(upload.narUrl, LOGIN)).status).toBe(200);
+    expect(await keyless.upload(upload, by(theirs))).toMatchObject({ status: 201 });
+    expect((await keyless.get(upload.narUrl)).status).toBe(200);
+
+    const signing = await setUpUploads({ signingKeys: [ours], trustedPublicKeys: trusted });
+    expect(await signing.upload(upload)).toMatchObject({ status: 201 });
+    expect((await signing.get(upload.narInfoUrl)).text).toContain('Sig: ours-1:');
+    const wrongKey = await setUpUploads({ signingKeys: [strange], trustedPublicKeys: trusted });
+    expect(await wrongKey.upload(upload)).toMatchObject({ text: expect.stringContaining('its own key is not among') });
+    const nothing = await setUpUploads({ signingKeys: [] });
+    expect(await nothing.upload(upload)).toMatchObject({ status: 400, text: expect.stringContaining('--key-file') });
+    expect(await nothing.upload(upload, by(strange))).toMatchObject({ status: 201 });
+  });
+});
+
+describe('a narinfo is refused', () => {
+  const good = uploadOf(1);
+  const other = uploadOf(2);
+  const text = formatNarInfo(good.info);
+  const with_ = (field: string, value: string): string =>
+    text.replace(new RegExp(`^${field}: .*$`, 'm'), `${field}: ${value}`);
+  const zeros = '0'.repeat(52);
+
+  it.each<[string, string | Buffer, number, string]>([
+    ['about another path', formatNarInfo(other.info), 400, 'it is about /nix/store/'],
+    ['with another NarHash', with_('NarHash', `sha256:${zeros}`), 400, 'its NarHash is'],
+    ['with another NarSize', with_('NarSize', '7'), 400, 'its NarSize is 7'],
+    ['with another FileHash', with_('FileHash', `sha256:${zeros}`), 400, 'its FileHash is not that of its URL'],
+    ['with another FileSize', with_('FileSize', '7'), 400, 'its FileSize is 7'],
+    ['with another Compression', with_('Compression', 'xz'), 400, 'its Compression is xz'],
+    ['with a Compression that no Nix knows', with_('Compression', 'foo'), 400, "'foo' is unknown"],
+    ['without an uploaded NAR', with_('URL', other.info.url).replace(/^FileHash.*\n/m, ''), 409, 'was not uploaded'],
+    ['with a URL outside', with_('URL', '../secret'), 400, 'its URL ../secret'],
+    ['with a URL that climbs', with_('URL', `nar/../${good.info.url}`), 400, 'its URL nar/..'],
+    ['with a URL elsewhere', with_('URL', `http://evil.example/${good.info.url}`), 400, 'its URL http://evil'],
+    ['with a URL of a file', with_('URL', 'file:///etc/passwd'), 400, 'neither relative to the cache nor an http URL'],
+    ['that refers to what nobody has', with_('References', other.path.slice(11)), 409, 'upload that first'],
+    [
+      'that refers to itself by another name',
+      with_('References', `${good.hashPart}-other`),
+      400,
+      'its hash and another name',
+    ],
+    ['with references that are no names', with_('References', '/etc/passwd'), 400, 'is not a store path name'],
+    ['with a CA of another path', `${text}CA: fixed:r:${good.info.narHash}\n`, 400, 'is not that of its path'],
+    ['with a CA that is none', `${text}CA: junk\n`, 400, 'is not a content address'],
+    ['of another store', text.replace('/nix/store', '/gnu/store'), 400, 'is not in the Nix store'],
+    ['that is cut off', text.slice(0, -1), 400, 'it has no final newline'],
+    ['that is empty', '', 400, 'StorePath is missing'],
+    ['that is no text', Buffer.from([0xff, 0xfe, 0x0a]), 400, 'narinfo'],
+    [
+      'with signatures without end',
+      `${text}${Array.from({ length: 100 }, (_, i) => `Sig: k${i}:${'A'.repeat(86)}==\n`).join('')}`,
+      400,
+      'more than 64',
+    ],
+    ['of 17 MiB', `${text}X: ${'x'.repeat(17 * 1024 * 1024)}\n`, 413, 'at most 16777216 bytes'],
+  ])('%s', async (_what, body, status, reason) => {
+    const client = await setUpUploads();
+    expect(await client.put(good.narUrl, good.file)).toMatchObject({ status: 201 });
+    const answer = await client.put(good.narInfoUrl, body);
+    expect(answer).toMatchObject({ status, text: expect.stringContaining(reason) });
+    expect((await client.get(good.narInfoUrl)).status).toBe(404);
+    expect(client.uploads.uncommitted()).toEqual([]);
+    expect(client.events.at(-1)).toMatchObject({ type: 'upload-refused' });
+  });
+
+  it('that unpacks to more than any has', async () => {
+    const client = await setUpUploads();
+    const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
+    const answer = await client.put(good.narInfoUrl, bomb, { 'content-encoding': 'gzip' });
+    expect(answer).toMatchObject({ status: 413 });
+  });
+
+  it('with a CA of its path and not of its NAR', async () => {
+    const client = await setUpUploads();
+    const evil = uploadOf(7, { text: 'evil' });
+    const path = '/nix/store/7jmqxqk23m2ij8g4kbpyns9qbgxvnd0n-dep';
+    await client.put(evil.narUrl, evil.file);
+    const claim = formatNarInfo({
+      ...evil.info,
+      path: path as typeof evil.info.path,
+      ca: `fixed:r:${good.info.narHash}`,
+    });
+    const answer = await client.put('/7jmqxqk23m2ij8g4kbpyns9qbgxvnd0n.narinfo', claim);
+    expect(answer).toMatchObject({ status: 400, text: expect.stringContaining('its CA') });
+  });
+});
+
+describe('a NAR is refused', () => {
+  const { nar, file, narUrl } = uploadOf(1);
+  const urlOf = (bytes: Buffer, ending = '.zst'): string =>
+    `/nar/${sha256(bytes).slice('sha256:'.length)}.nar${ending}`;
+  const trailing = Buffer.concat([zstdCompressSync(nar), Buffer.from('more')]);
+  const junk = Buffer.from('no NAR at all');
+  const cut = file.subarray(0, -3);
+  const evilName = narOf({ entries: [['../up', { contents: '' }]] });
+
+  it.each<[string, string, Buffer, string]>([
+    ['whose hash is not that of its name', narUrl, junk, 'zstd'],
+    ['that is none', urlOf(zstdCompressSync(junk)), zstdCompressSync(junk), 'does not start with'],
+    ['that is not compressed as its name says', urlOf(nar), nar, 'the file is no NAR compressed with zstd'],
+    ['that ends too early', urlOf(cut), cut, 'zstd'],
+    ['with bytes behind it', urlOf(trailing), trailing, 'zstd'],
+    ['with files outside of it', urlOf(evilName, ''), evilName, 'cannot name a file'],
+    ['with a name that is no hash', '/nar/hello.nar.xz', file, 'is no name of a NAR'],
+    ['with a name below others', `/nar/u${narUrl}`, file, 'is no name of a NAR'],
+    ['with an ending that nobody knows', `${narUrl}x`, file, 'is no name of a NAR'],
+  ])('%s', async (_what, url, body, reason) => {
+    const client = await setUpUploads();
+    expect(await client.put(url, body)).toMatchObject({ status: 400, text: expect.stringContaining(reason) });
+    expect(await filesIn(client.directory)).toEqual([[], [], []]);
+  });
+
+  it('with another content than its plain name says', async () => {
+    const client = await setUpUploads();
+    const { info } = uploadOf(1, { compression: 'none' });
+    expect(await client.put(`/${info.url}`, narOf({ contents: 'x' }))).toMatchObject({
+      status: 400,
+      text: expect.stringContaining('has the hash'),
+    });
+  });
+
+  it('that was cut off, by which nothing is left', async () => {
+    const client = await setUpUploads();
+    const broken = new ReadableStream({
+      start(controller) {
+        controller.enqueue(file.subarray(0, 20));
+        controller.error(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }));
+      },
+    });
+    expect((await client.put(narUrl, broken)).status).toBe(400);
+    const short = await client.put(urlOf(nar, ''), nar, { 'content-length': String(nar.length + 1) });
+    expect(short).toMatchObject({ status: 400, text: expect.stringContaining('cut off') });
+    expect(await filesIn(client.directory)).toEqual([[], [], []]);
+    expect((await client.ask('HEAD', narUrl, LOGIN)).status).toBe(404);
+  });
+});
+
+const filesIn = (directory: string) =>
+  Promise.all(['incoming', 'nars', 'paths'].map((each) => readdir(join(directory, each))));
+
+describe('what is kept', () => {
+  it('goes after a day without a narinfo, and once the cache has it', async () => {
+    let nowMs = Date.now();
+    const reader = new MemoryCacheReader();
+    const client = await setUpUploads({ reader, now: () => new Date(nowMs) });
+    const [lonely, whole] = [uploadOf(1), uploadOf(2)];
+    await client.put(lonely.narUrl, lonely.file);
+    await client.upload(whole);
+    nowMs += 23 * 3600 * 1000;
+    await client.uploads.settle();
+    expect((await filesIn(client.directory))[1]).toHaveLength(2);
+    nowMs += 2 * 3600 * 1000;
+    await client.uploads.settle();
+    expect((await filesIn(client.directory))[1]).toEqual([whole.info.url.slice('nar/'.length)]);
+    expect((await client.get(lonely.narUrl)).status).toBe(404);
+
+    client.uploads.committed(client.uploads.uncommitted());
+    await client.uploads.settle();
+    expect((await client.get(whole.narInfoUrl)).status).toBe(200); // the registry may lag
+    reader.add({ baseName: whole.path.slice(11), nar: whole.nar, compression: 'zstd', keys: [client.key] });
+    await client.uploads.settle();
+    expect(await filesIn(client.directory)).toEqual([[], [], []]);
+    expect((await client.get(whole.narInfoUrl)).status).toBe(200);
+  });
+
+  it('is one process’s at a time, and what it does not understand is left alone', async () => {
+    const client = await setUpUploads();
+    await expect(setUpUploads({ directory: client.directory })).rejects.toThrow('another nixcache serve has it');
+    const upload = uploadOf(1);
+    await client.upload(upload);
+    await writeFile(join(client.directory, 'paths', uploadOf(2).hashPart), '{"version":2}');
+    await writeFile(join(client.directory, 'paths', 'junk'), 'junk');
+    await client.close();
+    const again = await setUpUploads({ directory: client.directory });
+    expect((await again.get(upload.narInfoUrl)).status).toBe(200);
+    expect(again.events.filter(({ type }) => type === 'upload-not-committed')).toHaveLength(2);
+    expect((await filesIn(client.directory))[2]).toHaveLength(3);
+  });
+});
