@@ -4,7 +4,7 @@ import { Hono } from 'hono';
 import type { Entry } from '../cache-index/entry.ts';
 import { messageOf } from '../errors.ts';
 import { ALPHABET } from '../nix/nixbase32.ts';
-import { HASH_PART_LENGTH } from '../nix/store-path.ts';
+import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { type Answer, type AskOptions, NOT_FOUND, statusAnswer } from './answer.ts';
 import { DoubtedNars } from './doubted-nars.ts';
 import { forHolder, Gate } from './gate.ts';
@@ -17,6 +17,7 @@ import {
   metricsAnswer,
   publicKeysAnswer,
   refreshAnswer,
+  robotsAnswer,
   stateAnswer,
 } from './info.ts';
 import { Inside, urlsInStore } from './inside/inside.ts';
@@ -54,6 +55,9 @@ const DEFAULT_HEAD_START_MS = 150;
 /** Each upstream has shorter limits of its own; this is for all that they add up to. */
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_NEGATIVE_TTL_MS = 60_000;
+
+/** Each may have 64 MiB while it is read; they are parsed one at a time. */
+const MAX_LISTINGS = 8;
 
 const READ: readonly string[] = ['GET', 'HEAD'];
 const POST: readonly string[] = ['POST'];
@@ -199,15 +203,20 @@ export class App {
     this.#route('/nix-cache-info', READ, cacheInfoAnswer({ ...shared, priority }));
     this.#route(`/:name{${HASH_PART}\\.narinfo}`, READ, (path, options) => narInfos.answer(path, options), TAKES);
     const listings = { ...shared, upstreamNarInfos };
+    const listingSlots = new Slots(MAX_LISTINGS);
+    const findOneListing = async (hashPart: HashPart, options: AskOptions): Promise<Buffer | undefined> => {
+      const release = await listingSlots.take(options).catch(() => undefined); // who left reads no answer
+      return release && (await findListing(listings, hashPart, options).finally(release));
+    };
     const inside = new Inside({
       answerNarInfo: (path, options) => narInfos.answer(path, options),
       answerNar: (path, options) => nars.answer(path, options),
-      findListing: (hashPart, options) => findListing(listings, hashPart, options),
+      findListing: findOneListing,
       limits: options.insideLimits,
       onEvent,
     });
     const listingOf = async (path: string, options: AskOptions): Promise<Answer> => {
-      const published = await orOnceLoaded(() => listingAnswer(listings, path, options), options);
+      const published = await orOnceLoaded(() => listingAnswer(findOneListing, path, options), options);
       return published === NOT_FOUND ? await inside.listingAnswer(path, options) : published;
     };
     this.#route(`/:name{${HASH_PART}\\.ls}`, READ, listingOf, TAKES);
@@ -235,6 +244,7 @@ export class App {
       await refresher.firstLoad()?.(options); // ours alone would be half of them
       return publicKeysNow(path, options);
     });
+    this.#route('/robots.txt', READ, robotsAnswer(storeDirs));
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
     this.#route('/_status', READ, stateAnswer({ ...shared, objects, uploads, version, startedAt }));

@@ -72,6 +72,14 @@ export function metricsAnswer(metrics: ServeOptions['metrics']): () => Promise<A
 
 const METRICS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
 
+/** `/robots.txt`: whoever followed every link in every package would have all of them unpacked. */
+export const robotsAnswer = (storeDirs: Pick<StoreDirs, 'current'>) => (): Answer =>
+  textAnswer(
+    `User-agent: *\nDisallow: ${storeDirs.current}/\nDisallow: /nar/\nDisallow: /log/\n`,
+    PLAIN_TEXT,
+    SHORT_LIVED,
+  );
+
 export interface AskOptions {
   readonly timeoutMs: number;
   readonly onEvent: (event: ServeEvent) => void;
@@ -108,8 +116,12 @@ export interface ListingOptions extends AskOptions {
  * `/<32 characters>.ls`: the listing of a NAR, where it was published; of a path that the cache lacks, from the upstream whose
  * narinfo is given for it, and from no other.
  */
-export async function listingAnswer(options: ListingOptions, path: string, ask: UpstreamAskOptions): Promise<Answer> {
-  const text = await findListing(options, path.slice(1, 1 + HASH_PART_LENGTH) as HashPart, ask);
+export async function listingAnswer(
+  find: (hashPart: HashPart, ask: UpstreamAskOptions) => Promise<Buffer | undefined>,
+  path: string,
+  ask: UpstreamAskOptions,
+): Promise<Answer> {
+  const text = await find(path.slice(1, 1 + HASH_PART_LENGTH) as HashPart, ask);
   return text === undefined ? NOT_FOUND : textAnswer(text.toString('utf8'), 'application/json', SHORT_LIVED);
 }
 

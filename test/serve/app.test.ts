@@ -405,3 +405,9 @@ describe('a POST of a page in somebody’s browser', () => {
     expect((await ask('http://cache/_refresh', { method: 'POST' })).status).toBe(200);
   });
 });
+
+it('crawlers are asked not to have every package unpacked', async () => {
+  const reply = await setUpApp().ask('/robots.txt');
+  expect([reply.status, headerOf(reply, 'content-type')]).toEqual([200, 'text/plain; charset=utf-8']);
+  expect(String(reply.body)).toContain('Disallow: /nix/store/\n');
+});

@@ -74,7 +74,7 @@ export class Inside {
     this.#trees.clear();
   }
 
-  /** What `target` gets. Rejects only with the reason of the signal. */
+  /** What `target` gets. Never rejects; who has left gets anything. */
   async answer(target: StoreTarget, request: FileRequest, ask: AskOptions): Promise<Answer> {
     const options = { ...ask, signal: ask.signal ?? new AbortController().signal };
     try {
@@ -89,8 +89,7 @@ export class Inside {
       }
       return await this.#answer(target, narInfo, request, options);
     } catch (error) {
-      options.signal.throwIfAborted();
-      return this.#failed(target.hashPart, error);
+      return options.signal.aborted ? NOT_FOUND : this.#failed(target.hashPart, error);
     }
   }
 
@@ -103,8 +102,7 @@ export class Inside {
       const text = root && formatNarListing(root);
       return text === undefined ? NOT_FOUND : textAnswer(text.toString(), 'application/json', SHORT_LIVED);
     } catch (error) {
-      ask.signal?.throwIfAborted();
-      this.#failed(hashPart, error);
+      if (ask.signal?.aborted !== true) this.#failed(hashPart, error);
       return NOT_FOUND;
     }
   }

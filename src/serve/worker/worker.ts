@@ -29,10 +29,16 @@ export const worker = {
   },
 };
 
+/** An isolate has 128 MB for all that it does. */
+const INSIDE = {
+  ...{ surveys: 1, readers: 4, nodes: 50_000, narBytes: 1024 ** 3 },
+  ...{ smallNarBytes: 1024 ** 2, keptBytes: 16 * 1024 ** 2 },
+} as const;
+
 async function open({ REGISTRY: host, REPOSITORY: repository }: WorkerEnv): Promise<App> {
   const store = new RemoteRepository({ host, repository, http: new WebFetch() });
   const reader = await IndexReader.open({ store, strict: false, onWarning: (message) => console.warn(message) });
-  const app = new App({ reader });
+  const app = new App({ reader, insideLimits: INSIDE });
   await app.refresher.refresh();
   return app;
 }
