@@ -62,6 +62,10 @@ export const SERVE = {
     ...{ type: SWITCH, flag: '--log-requests', key: 'serve.log_requests' },
     help: 'say of each request what became of it, as --verbose does among other things',
   },
+  redirect: {
+    ...{ type: SWITCH, flag: '--redirect', key: 'serve.redirect' },
+    help: "send clients to the registry's own storage for NARs, where it has one that needs no token",
+  },
   /** None: whoever reaches the server may read. */
   readTokenFile: {
     ...{ type: PATH, flag: '--read-token-file <file>', env: 'NIXCACHE_READ_TOKEN_FILE', key: 'serve.read_token_file' },
@@ -92,8 +96,6 @@ export const SERVE = {
     ...{ type: text(parseStoreHost), flag: '--store-host <host>', key: 'serve.store_host' },
     help: 'show what is in store paths at HASH.HOST as well, each an origin of its own',
   },
-  // What this version of serve has not, and refuses.
-  redirect: { type: SWITCH, flag: '--redirect', key: 'serve.redirect', hidden: true },
 } as const satisfies SettingTable;
 
 export interface ServeSettings extends Omit<Values<typeof SERVE>, 'diskCacheBytes' | 'diskCacheDirectory'> {

@@ -136,8 +136,14 @@ export interface WriteChecker {
   checkWrite(options?: CallOptions): Promise<void>;
 }
 
+/** Knows where blobs lie that others may fetch as well. */
+interface BlobLocator {
+  /** A URL that gives `target` to whoever has it, for some minutes at least, and holds no credential of ours; undefined: there is none. */
+  locateBlob(target: BlobTarget, options?: CallOptions): Promise<URL | undefined>;
+}
+
 /** What `serve` needs. */
-export interface ReadOnlyStore extends BlobFetcher, ManifestFetcher, TagLister {
+export interface ReadOnlyStore extends BlobFetcher, ManifestFetcher, TagLister, Partial<BlobLocator> {
   /** The cache reference as the user would write it, for messages. */
   readonly name: string;
 }

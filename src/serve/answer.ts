@@ -20,6 +20,8 @@ export interface FileBody {
 
 /** What is asked on behalf of a client. */
 export interface AskOptions extends CallOptions {
+  /** Whether the client may be sent to where the bytes lie. */
+  readonly mayRedirect?: boolean | undefined;
   /** Value of the Via header for requests to other caches. */
   readonly via?: string | undefined;
 }
@@ -55,6 +57,12 @@ export const IMMUTABLE = 'public, max-age=31536000, immutable';
 /** For narinfos, which may gain signatures: five minutes, as long as an index is believed. */
 export const SHORT_LIVED = 'public, max-age=300';
 export const NO_STORE = 'no-store';
+
+/** For a client that fetches it itself. What is signed in such a URL runs out: nobody keeps the answer. */
+export const redirectAnswer = (to: URL): Answer => ({
+  status: 307,
+  headers: ['Location', to.href, 'Cache-Control', NO_STORE],
+});
 
 export const isFileBody = (body: Answer['body']): body is FileBody => typeof body === 'object' && 'open' in body;
 

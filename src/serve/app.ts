@@ -91,6 +91,7 @@ export class App {
   readonly measures: readonly Measure[];
   readonly #hono = new Hono({ getPath: (request) => this.#pathOf(request) });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
+  readonly #redirects: boolean;
   readonly #learn: () => Promise<void>;
   readonly #storeDirs: StoreDirs;
   /** At each `<hash part>.<host>` is what is in that path, and nothing else. */
@@ -110,6 +111,7 @@ export class App {
     const { objects } = options;
     this.counters = counters;
     this.#onEvent = onEvent;
+    this.#redirects = options.redirect ?? false;
     this.gate = options.access && new Gate(options.access);
     const keptNarInfos = objects && new KeptNarInfos(objects, now);
     const trust = new Trust(options.trustedPublicKeys ?? []);
@@ -210,7 +212,7 @@ export class App {
     };
     const inside = new Inside({
       answerNarInfo: (path, options) => narInfos.answer(path, options),
-      answerNar: (path, options) => nars.answer(path, options),
+      answerNar: (path, options) => nars.answer(path, { ...options, mayRedirect: false }),
       findListing: findOneListing,
       limits: options.insideLimits,
       onEvent,
@@ -325,7 +327,9 @@ export class App {
       if (theirs?.includes(this.#name)) return send(statusAnswer(508));
       const via = theirs === null ? this.via : `${theirs}, ${this.via}`;
       if (isUpload) return this.#uploading.put(raw, path, { signal: raw.signal }).then(send);
-      const answer = find(path, { signal: raw.signal, via }, raw);
+      // Of HEAD the answer is known here, and such URLs are signed for GET alone.
+      const mayRedirect = this.#redirects && raw.method === 'GET';
+      const answer = find(path, { signal: raw.signal, via, mayRedirect }, raw);
       return answer instanceof Promise ? answer.then(send) : send(answer);
     });
   }

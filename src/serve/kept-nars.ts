@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { NixcacheError } from '../errors.ts';
-import { hashToBase32 } from '../nix/hash.ts';
+import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import { encode } from '../nix/nixbase32.ts';
 import type { ByteRange } from '../streams/byte-range.ts';
 import { PIECE_BYTES, PieceDigester, type Pieces, readPieces } from '../streams/pieces.ts';
@@ -35,6 +35,13 @@ export class KeptNars {
 
   constructor(options: KeptNarsOptions) {
     this.#options = options;
+  }
+
+  /** Whether a file is kept, wherever it came from. */
+  has(fileHash: NixHash): boolean {
+    const kept = this.#options.objects.open(hashToBase32(fileHash));
+    kept?.close();
+    return kept !== undefined;
   }
 
   /** What is kept under the URL `url` of a NAR that one of the upstreams gave; undefined when there is none. */

@@ -17,6 +17,7 @@ import {
   NO_STORE,
   NOT_FOUND,
   type OpenOptions,
+  redirectAnswer,
   SHORT_LIVED,
 } from './answer.ts';
 import { parseAnyNarInfo } from './any-nar-info.ts';
@@ -36,9 +37,9 @@ import { fileHashIn, type UpstreamNars } from './upstream-nars.ts';
 import type { Withheld } from './withheld.ts';
 
 export interface NarsOptions {
-  readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry' | 'entriesOf'>;
+  readonly reader: Pick<CacheReader, 'findNarFile' | 'findEntry' | 'entriesOf' | 'locateNar'>;
   readonly shared: Pick<SharedNars, 'open'>;
-  readonly kept?: Pick<KeptNars, 'find' | 'settle'> | undefined;
+  readonly kept?: Pick<KeptNars, 'find' | 'has' | 'settle'> | undefined;
   readonly keptNarInfos?: Pick<KeptNarInfos, 'findAt'> | undefined;
   readonly opener: Pick<UpstreamNarOpener, 'locate'>;
   readonly doubted: Pick<DoubtedNars, 'settle'>;
@@ -81,7 +82,18 @@ export class Nars {
     if (nar === undefined) counters.narMisses += 1;
     else if ('entry' in nar) counters.narHits += 1;
     else counters.narUpstreamHits += 1;
-    return nar === undefined ? NOT_FOUND : this.#answerWith(nar, url, options, upstreams.length + TRIES_BESIDE);
+    if (nar === undefined) return NOT_FOUND;
+    const elsewhere = options.mayRedirect && 'entry' in nar ? await this.#locateStorage(nar, options) : undefined;
+    return elsewhere === undefined
+      ? this.#answerWith(nar, url, options, upstreams.length + TRIES_BESIDE)
+      : redirectAnswer(elsewhere);
+  }
+
+  /** Where the client may fetch it itself; undefined where it is to have it from here, for whatever reason. */
+  async #locateStorage({ entry }: CacheNar, options: CallOptions): Promise<URL | undefined> {
+    const { reader, kept } = this.#options;
+    if (kept?.has(entry.narInfo.fileHash)) return undefined;
+    return await this.#inTime(options, async (signal) => reader.locateNar?.(entry, { signal })).catch(() => undefined);
   }
 
   /** The same, of what the cache itself has. */

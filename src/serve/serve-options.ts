@@ -35,6 +35,8 @@ export interface ServeOptions {
   readonly insideLimits?: Partial<InsideLimits> | undefined;
   /** Who may do what; default: everyone may read, and nobody write. */
   readonly access?: GateOptions | undefined;
+  /** Whether clients are sent to the registry's storage for NARs that lie there whole. */
+  readonly redirect?: boolean | undefined;
   /** For `/metrics`, which is not there without. */
   readonly metrics?: { text(): Promise<string> } | undefined;
   /** What is kept of NARs and narinfos between requests, and between runs. */

@@ -51,6 +51,8 @@ export interface CacheReader {
    * @throws {NixcacheError} ERR_NOT_FOUND when the registry has lost it; ERR_NETWORK and others
    */
   openNar(entry: Entry, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable>;
+  /** A URL from which whoever has it may fetch the compressed NAR for some minutes; undefined where only `openNar` gives it. */
+  locateNar?(entry: Entry, options?: CallOptions): Promise<URL | undefined>;
   /** The `.ls` listing of an entry as JSON text, if it was published. */
   fetchListing(entry: Entry, options?: CallOptions): Promise<Buffer | undefined>;
   /** Signing keys that publishers of this cache named, `name:base64`, less what is no key. */

@@ -32,6 +32,7 @@ export function healing(reader: IndexReader): CacheReader {
     entriesOf: (hashPart: HashPart) => reader.entriesOf(hashPart),
     openContents: () => reader.openContents(),
     openNar: (entry: Entry, options) => reader.openNar(entry, options),
+    locateNar: (entry: Entry, options) => reader.locateNar(entry, options),
     fetchListing: (entry: Entry, options) => reader.fetchListing(entry, options),
     fetchPublicKeys: () => reader.fetchPublicKeys(),
     refresh: (options) => reader.refresh(options),

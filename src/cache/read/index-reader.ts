@@ -27,7 +27,7 @@ import { KnownRecords } from './known-records.ts';
 import { LeftOut, leaveOut } from './left-out.ts';
 import { type FoundEntry, type HeldSegment, LoadedEntries } from './loaded-entries.ts';
 import { Mirror } from './mirror.ts';
-import { fetchListing, openNar } from './nar-source.ts';
+import { fetchListing, locateNar, openNar } from './nar-source.ts';
 import { type OnProblem, stopAtProblems, vanished, warnOfKeys, warnOfProblems } from './problem.ts';
 import { type LoadedSegment, loadKept, loadSegments } from './segment-loader.ts';
 import { type CacheView, isNowhere, keptDigests, loadView, TagVanished } from './view.ts';
@@ -207,6 +207,10 @@ export class IndexReader implements CacheReader {
     options: CallOptions & { readonly range?: ByteRange | undefined } = {},
   ): ReturnType<typeof openNar> {
     return openNar(this.#store, entry, options);
+  }
+
+  locateNar(entry: Entry, options: CallOptions = {}): Promise<URL | undefined> {
+    return locateNar(this.#store, entry, options);
   }
 
   fetchListing(entry: Entry, options: CallOptions = {}): Promise<Buffer | undefined> {

@@ -7,7 +7,7 @@ import { type Extent, totalLength } from '../../cache-index/extent.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { MAX_LISTING_BYTES } from '../../nix/nar-info.ts';
-import type { BlobFetcher } from '../../oci/content-store.ts';
+import type { BlobFetcher, ReadOnlyStore } from '../../oci/content-store.ts';
 import { untilIntact } from '../../oci/read-blob.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { readBounded, readThrough, verifyStream } from '../../streams/verify.ts';
@@ -42,6 +42,17 @@ export async function openNar(
   const opened = await openExtent(store, first, signal); // now, so that its absence is this call's error
   const joined = rest.length === 0 ? opened : concatenate(store, opened, rest, signal);
   return range ? joined : readThrough(joined, verifyStream({ digest, size }), { signal });
+}
+
+/** Where the compressed NAR of `entry` lies, when it is a blob of its own and the store says; see BlobLocator. */
+export async function locateNar(
+  store: Pick<ReadOnlyStore, 'locateBlob'>,
+  { nar, narInfo }: Entry,
+  options: CallOptions = {},
+): Promise<URL | undefined> {
+  const digest = digestOfFile(narInfo.fileHash);
+  const isBlob = nar.length === 1 && nar[0]?.digest === digest;
+  return isBlob ? await store.locateBlob?.({ digest, size: narInfo.fileSize }, options) : undefined;
 }
 
 const openExtent = (store: BlobFetcher, { digest, offset, length }: Extent, signal?: AbortSignal): Promise<Readable> =>

@@ -10,6 +10,7 @@ export function lateStore(name: string, open: (options: CallOptions) => Promise<
   return {
     name,
     fetchBlob: async (target, options) => (await opened(options)).fetchBlob(target, options),
+    locateBlob: async (target, options) => (await opened(options)).locateBlob?.(target, options),
     hasBlob: async (target, options) => (await opened(options)).hasBlob(target, options),
     fetchManifest: async (reference, options) => (await opened(options)).fetchManifest(reference, options),
     resolve: async (reference, options) => (await opened(options)).resolve(reference, options),

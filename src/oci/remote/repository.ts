@@ -25,6 +25,7 @@ import { fetchBlob } from './blob-fetch.ts';
 import { checkWrite, pushBlob } from './blobs.ts';
 import type { CredentialsProvider } from './credentials.ts';
 import { hasBlob } from './has-blob.ts';
+import { BlobLocations } from './locate-blob.ts';
 import { deleteManifest, fetchManifest, pushManifest, resolveManifest } from './manifests.ts';
 import { RegistryError } from './registry-error.ts';
 import { apiHost, type RegistryKind, type RegistryKindName, registryKind } from './registry-kinds.ts';
@@ -62,6 +63,7 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
   readonly kind: RegistryKind;
   readonly #transport: Transport;
   readonly #deleter: Deleter | undefined;
+  readonly #locations: BlobLocations;
 
   constructor(options: RemoteRepositoryOptions) {
     const { host, repository, http, concurrency = DEFAULT_CONCURRENCY } = options;
@@ -84,6 +86,7 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
         write: new AdaptiveLimit({ max: concurrency, clock }),
       },
     });
+    this.#locations = new BlobLocations(this.#transport);
   }
 
   get maxLayers(): number {
@@ -92,6 +95,10 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
 
   fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable> {
     return fetchBlob(this.#transport, target, options);
+  }
+
+  locateBlob(target: BlobTarget, options: CallOptions = {}): Promise<URL | undefined> {
+    return this.#locations.locate(target, options);
   }
 
   hasBlob(target: BlobTarget, options?: CallOptions): Promise<boolean> {

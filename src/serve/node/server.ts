@@ -28,6 +28,7 @@ export interface ServerOptions extends ServeOptions {
   /** Default: by how many files the process may open. */
   readonly limits?: ServerLimits | undefined;
   readonly slowReaders?: SlowReaderPolicy | undefined;
+  readonly timeouts?: Timeouts | undefined;
   /** Whether each request makes an event; off by default, for it costs. */
   readonly logRequests?: boolean | undefined;
   /** Where the cache is beside the root: `/team-a`. */
@@ -36,6 +37,15 @@ export interface ServerOptions extends ServeOptions {
   readonly others?: readonly MountedCache[] | undefined;
   /** What other parts of the server measure, for `/metrics`. */
   readonly measures?: readonly Measure[] | undefined;
+}
+
+interface Timeouts {
+  /** For the head of a request, on a connection that is new or was idle; default 15 s. */
+  readonly headersMs?: number | undefined;
+  /** For a whole request, with its body; 0: any time; default 30 s, and any where there are uploads. */
+  readonly requestMs?: number | undefined;
+  /** How often that is looked at; default 5 s. */
+  readonly checkMs?: number | undefined;
 }
 
 export interface MountedCache extends ServeOptions {
@@ -80,13 +90,18 @@ const REQUEST_TIMEOUT_MS = 30_000;
 /** Neither a byte read nor written: the same as Nix's stalled-download-timeout. */
 const IDLE_TIMEOUT_MS = 300_000;
 
-/** @param requestTimeout of a whole request, with its body; 0: none */
-const createHttpServer = (requestTimeout: number): Server => {
+const CHECK_MS = 5000;
+
+const createHttpServer = ({
+  headersMs = HEADERS_TIMEOUT_MS,
+  requestMs = REQUEST_TIMEOUT_MS,
+  checkMs = CHECK_MS,
+}: Timeouts = {}): Server => {
   const server = createServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout,
-    connectionsCheckingInterval: 5000,
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    connectionsCheckingInterval: checkMs,
     noDelay: true,
   });
   server.timeout = IDLE_TIMEOUT_MS;
@@ -119,9 +134,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const alias = prefix === '' ? [] : [first.below(prefix)];
   // Uploads take as long as they take; silent and slow ones are cut off all the same.
   const takesUploads = [options, ...others].some(({ uploads }) => uploads !== undefined);
-  const requestTimeout = takesUploads ? 0 : REQUEST_TIMEOUT_MS;
+  const timeouts = { ...(takesUploads && { requestMs: 0 }), ...options.timeouts };
   const listeners = new Listeners({
-    ...{ create: () => createHttpServer(requestTimeout), limits, slowReaders: options.slowReaders ?? SLOW_READER },
+    ...{ create: () => createHttpServer(timeouts), limits, slowReaders: options.slowReaders ?? SLOW_READER },
     handle: inTurn(mounted(first, [...alias, ...caches])),
     onTrouble: (error) => onEvent({ type: 'accept-failed', error }),
   });

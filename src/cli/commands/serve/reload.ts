@@ -3,7 +3,7 @@ import { INDEX_DIRECTORY } from '../../../config/cache-reference.ts';
 import { type ServeCache, serveCaches } from '../../../config/serve-caches.ts';
 import type { ServeSettings } from '../../../config/serve-settings.ts';
 import { resolve } from '../../../config/setting.ts';
-import { messageOf, NixcacheError } from '../../../errors.ts';
+import { messageOf } from '../../../errors.ts';
 import { parsePublicKey } from '../../../nix/signature.ts';
 import type { ServeOptions } from '../../../serve/serve-options.ts';
 import { PROMPT } from '../../../upstream/patience.ts';
@@ -15,7 +15,6 @@ export type ReloadableOptions = Omit<ServeOptions, 'reader' | 'objects' | 'spool
 
 /** @throws {NixcacheError} ERR_USAGE, ERR_KEY */
 export async function optionsOf(session: Session, settings: ServeSettings): Promise<ReloadableOptions> {
-  refuseWhatIsNotThere(settings);
   const keys = await session.signingKeys(settings.signingKeys);
   return {
     upstreams: session.upstreams(settings.upstreams, { patience: PROMPT }),
@@ -23,22 +22,12 @@ export async function optionsOf(session: Session, settings: ServeSettings): Prom
     publicKeys: keys.map(({ publicKey }) => publicKey.text),
     signingKeys: keys,
     access: await accessOf(session, settings),
+    redirect: settings.redirect,
     priority: settings.priority,
     retention: settings.retention,
     indexTtlMs: settings.indexTtlSeconds * 1000,
     storeHost: settings.storeHost,
   };
-}
-
-/** Settings of which the server knows nothing yet: better an error than a cache that silently lacks them. */
-function refuseWhatIsNotThere({ redirect }: ServeSettings): void {
-  const asked = { redirects: redirect };
-  const lacking = Object.entries(asked).flatMap(([what, value]) => (value ? what : []));
-  if (lacking.length === 0) return;
-  throw new NixcacheError(
-    'ERR_USAGE',
-    `this version of serve cannot do what is configured (${lacking.join(', ')}): take that out of the flags, the environment or the file`,
-  );
 }
 
 /** Who is told of each reload. */

@@ -62,12 +62,4 @@ describe('serve', () => {
     const { exitCode, stderr } = await server.result;
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.not.stringContaining('not stopped') });
   });
-
-  it.each([[['--redirect'], 'redirects']])('refuses %j, which this version has not', async (args, what) => {
-    const { exitCode, stderr } = await cache.nixcache(['serve', '--port', '0', ...args]);
-    expect({ exitCode, stderr }).toEqual({
-      exitCode: 2,
-      stderr: expect.stringContaining(`cannot do what is configured (${what})`),
-    });
-  });
 });
