@@ -125,6 +125,14 @@ export interface FileAdopter {
   adoptFile(expected: Descriptor, file: string, options?: CallOptions): Promise<PushResult>;
 }
 
+/** Has a clock of its own, by which all can go who write there: theirs may be days apart. */
+export interface Clocked {
+  /** By how many milliseconds it is ahead of ours, as far as is known by now. */
+  readonly clockSkewMs: number | undefined;
+  /** Looks at it, where nothing else has told it yet. What keeps it from being looked at is no error here. */
+  readClock(): Promise<void>;
+}
+
 /** Tells before long work whether its result could be stored. */
 export interface WriteChecker {
   /**
@@ -156,4 +164,5 @@ export interface ContentStore extends ReadOnlyStore, BlobPusher, ManifestPusher 
 
 export const canDelete = <T extends object>(store: T): store is T & Deleter => 'deleteManifest' in store;
 export const canSweep = <T extends object>(store: T): store is T & Sweeper => 'sweep' in store;
+export const hasClock = <T extends object>(store: T): store is T & Clocked => 'readClock' in store;
 export const canAdoptFiles = <T extends object>(store: T): store is T & FileAdopter => 'adoptFile' in store;

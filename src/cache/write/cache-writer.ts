@@ -163,7 +163,8 @@ export class CacheWriter implements AsyncDisposable {
     if (this.#pending.length > 0 && this.#layers.size + added.size > this.#maxBlobs) await this.#commit(NO_RECORDS);
     this.#pending.push(pending);
     for (const layer of pending.layers) this.#layers.add(layer);
-    const isDue = this.#options.now().getTime() - this.#lastCommitMs > MAX_COMMIT_INTERVAL_MS;
+    // The clock may be set meanwhile, to whenever.
+    const isDue = Math.abs(this.#options.now().getTime() - this.#lastCommitMs) > MAX_COMMIT_INTERVAL_MS;
     this.#references += pending.narInfo.references.length;
     const isFull = this.#pending.length >= MAX_SEGMENT_ENTRIES || this.#references >= MAX_SEGMENT_REFERENCES;
     if (isFull || isDue) await this.#commit(NO_RECORDS);

@@ -17,7 +17,7 @@ export async function convertStore(
   store: ContentStore,
   { output, signal }: CommandContext,
   provenance: Provenance,
-  { dryRun }: { readonly dryRun: boolean },
+  { dryRun, now }: { readonly dryRun: boolean; readonly now: () => Date },
 ): Promise<void> {
   const what = `${store.name} is a cache of cmspam/nixcache-oci`;
   if (dryRun) {
@@ -32,7 +32,7 @@ export async function convertStore(
       else if (event.type === 'committed') output.detail(`committed ${event.tag}`);
       else output.info(`${what} with ${formatCount(event.entries, 'entry', 'entries')}: converting it`);
     },
-    now: () => new Date(),
+    now,
   });
   if (!report) return;
   output.warn(

@@ -23,6 +23,7 @@ import type { Output } from '../ui/output.ts';
 import { convertStore } from './convert-store.ts';
 import { loadStore, type OpenStoreOptions, openLateStore, openStore, readCredentials } from './open-store.ts';
 import { type Provenance, provenanceOf } from './provenance.ts';
+import { storeClock } from './store-clock.ts';
 import { tellingSilence, tellRetries, tellSilence } from './telling-waits.ts';
 
 export interface SessionStoreOptions extends Partial<Omit<OpenStoreOptions, 'http'>> {
@@ -37,6 +38,7 @@ export class Session implements AsyncDisposable {
   readonly context: CommandContext;
   readonly provenance: Provenance;
   readonly onWarning: (message: string) => void;
+  readonly #clocks = new WeakMap<ReadOnlyStore, Promise<() => Date>>();
   readonly #opened = new Opened();
   readonly #httpOptions: HttpClientOptions;
   #cache: CacheSetting | undefined;
@@ -102,8 +104,16 @@ export class Session implements AsyncDisposable {
     { dryRun, ...options }: Omit<SessionReaderOptions, 'strict' | 'legacy'> & { readonly dryRun: boolean },
     cache?: CacheSetting,
   ): Promise<IndexReader> {
-    await convertStore(store, this.context, this.provenance, { dryRun });
+    const now = await this.clock(store);
+    await convertStore(store, this.context, this.provenance, { dryRun, now });
     return this.reader(store, { ...options, strict: true, legacy: dryRun ? 'read' : undefined }, cache);
+  }
+
+  /** What time it is in `store`, which is said where it is not ours; asked for once it is needed. */
+  clock(store: ReadOnlyStore): Promise<() => Date> {
+    const known = this.#clocks.get(store) ?? storeClock(store, { onWarning: this.onWarning });
+    this.#clocks.set(store, known);
+    return known;
   }
 
   /** Where what is known of the index of a cache is kept on this machine; undefined where it cannot be kept. */

@@ -11,7 +11,20 @@
  * reached through one.
  */
 import { randomUUID } from 'node:crypto';
-import { access, constants, lstat, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import {
+  access,
+  constants,
+  lstat,
+  open,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
 import { ioError, isAbsent, ownFileError } from '../../io-error.ts';
@@ -102,6 +115,7 @@ export async function inspectLayout(files: LayoutFiles): Promise<LayoutState> {
     text = (await readRegular(files.marker, { links: 'refused', maxBytes: MAX_MARKER_BYTES })).toString('utf8');
   } catch (cause) {
     if (!isAbsent(cause)) throw ioError('read', files.marker, cause);
+    // Also refuses a link that leads nowhere.
     const names = await list(files.root);
     if (names === undefined) return 'absent';
     // A creator at work: it locks first and writes index.json and oci-layout last.
@@ -193,20 +207,27 @@ export async function checkWritable(files: LayoutFiles): Promise<void> {
   }
 }
 
-/** Returns if a layout can be made where none is: tried beside it, and taken away again. @throws {NixcacheError} ERR_IO */
+/**
+ * Returns if a layout can be made where none is, as far as the nearest directory that is there tells: nothing is tried, for a
+ * process that is killed meanwhile would leave it behind.
+ *
+ * @throws {NixcacheError} ERR_IO
+ */
 export async function checkCreatable(files: LayoutFiles): Promise<void> {
   let parent = files.root;
   while ((await list(parent)) === undefined && parent !== dirname(parent)) parent = dirname(parent);
-  let probe: string | undefined;
   try {
-    probe = await mkdtemp(join(parent, '.nixcache-probe-'));
-    await writeFile(join(probe, 'probe'), Buffer.alloc(PROBE_BYTES), { flag: 'wx' });
+    await access(parent, constants.W_OK | constants.X_OK);
+    const { bavail, bsize, files: nodes, ffree } = await statfs(parent);
+    // Some file systems count no nodes.
+    if (bavail * bsize < PROBE_BYTES || (nodes > 0 && ffree === 0)) throw noSpace();
   } catch (cause) {
     throw ioError('create the cache directory', files.root, cause);
-  } finally {
-    if (probe !== undefined) await rm(probe, { recursive: true, force: true }).catch(() => undefined);
   }
 }
+
+/** As the file system would say it. */
+const noSpace = (): Error => Object.assign(new Error('no space left'), { code: 'ENOSPC', syscall: 'statfs' });
 
 /** Makes the names in `path` durable. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -249,9 +270,36 @@ async function list(path: string): Promise<string[] | undefined> {
   try {
     return await readdir(path);
   } catch (cause) {
-    if (isAbsent(cause)) return undefined;
-    throw ioError('read', path, cause);
+    if (!isAbsent(cause)) throw ioError('read', path, cause);
+    await assertNoDanglingLink(path);
+    return undefined;
   }
+}
+
+/**
+ * A link that leads nowhere, at `path` or above it, is no directory that can be made: what it leads to is not mounted, mostly.
+ *
+ * @throws {NixcacheError} ERR_IO
+ */
+async function assertNoDanglingLink(path: string): Promise<void> {
+  let nearest = path;
+  let stats = await lstatOf(nearest);
+  while (stats === undefined && nearest !== dirname(nearest)) {
+    nearest = dirname(nearest);
+    stats = await lstatOf(nearest);
+  }
+  if (!stats?.isSymbolicLink() || (await stat(nearest).catch(ifAbsent)) !== undefined) return;
+  const target = await readlink(nearest).catch(() => '');
+  throw new NixcacheError(
+    'ERR_IO',
+    `look at ${path}: ${nearest} is a link to ${target}, which is not there; is the file system mounted?`,
+  );
+}
+
+const lstatOf = (path: string): Promise<Stats | undefined> => lstat(path).catch(ifAbsent);
+
+function ifAbsent(cause: unknown): undefined {
+  if (!isAbsent(cause)) throw cause;
 }
 
 function checkVersion(text: string, path: string): void {

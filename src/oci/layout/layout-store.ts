@@ -13,6 +13,7 @@ import { ioError } from '../../io-error.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type {
   BlobTarget,
+  Clocked,
   ContentStore,
   Deleter,
   FileAdopter,
@@ -30,6 +31,7 @@ import { isTag } from '../reference.ts';
 import { LayoutBlobs } from './blobs.ts';
 import { LayoutChildren } from './children.ts';
 import { type Edited, LayoutEditor } from './editor.ts';
+import { fileSystemNow } from './file-time.ts';
 import { checkCreatable, checkWritable, createLayout, inspectLayout, LayoutFiles, placeForLayout } from './files.ts';
 import { LayoutIndexFile, type LayoutTags } from './index.ts';
 import { decodeManifestContent, type ManifestContent, sniffManifest } from './references.ts';
@@ -46,7 +48,7 @@ export interface OpenLayoutOptions {
   readonly create: boolean | 'when-written';
 }
 
-export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter, WriteChecker {
+export class LayoutStore implements ContentStore, Clocked, Deleter, Sweeper, FileAdopter, WriteChecker {
   readonly name: string;
   readonly maxLayers = 1000;
   readonly #files: LayoutFiles;
@@ -57,6 +59,7 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
   #exists = false;
   readonly #createsWhenWritten: boolean;
   #creating: Promise<void> | undefined;
+  #clockSkewMs: number | undefined;
 
   private constructor(path: string, { create }: OpenLayoutOptions) {
     this.#createsWhenWritten = create === 'when-written';
@@ -75,6 +78,17 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
     await (options.create === false || isLater ? inspectLayout(store.#files) : createLayout(store.#files));
     await store.#index.read();
     return store;
+  }
+
+  get clockSkewMs(): number | undefined {
+    return this.#clockSkewMs;
+  }
+
+  async readClock(): Promise<void> {
+    if (this.#clockSkewMs !== undefined || (await placeForLayout(this.#files)) !== 'layout') return;
+    const ours = Date.now();
+    const theirs = await fileSystemNow(this.#files).catch(() => undefined);
+    if (theirs !== undefined) this.#clockSkewMs = theirs - ours;
   }
 
   fetchBlob(
@@ -218,7 +232,7 @@ export class LayoutStore implements ContentStore, Deleter, Sweeper, FileAdopter,
 
   async #checkExists(): Promise<void> {
     if (this.#createsWhenWritten) {
-      this.#creating ??= createLayout(this.#files);
+      this.#creating ??= createLayout(this.#files).then(() => this.readClock());
       return this.#creating;
     }
     this.#exists ||= (await inspectLayout(this.#files)) === 'layout';

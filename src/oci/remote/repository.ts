@@ -8,6 +8,7 @@ import { Retrier, type RetrierOptions } from '../../http/retry.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
 import type {
   BlobTarget,
+  Clocked,
   ContentStore,
   Deleter,
   OpenContent,
@@ -58,7 +59,7 @@ const DEFAULT_CONCURRENCY = 32;
 const DEFAULT_DOCUMENT_TIMEOUT_MS = 60_000;
 
 /** A repository in an OCI registry. distribution-spec v1.1.1 */
-export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
+export class RemoteRepository implements ContentStore, Clocked, Deleter, WriteChecker {
   readonly name: string;
   readonly kind: RegistryKind;
   readonly #transport: Transport;
@@ -92,6 +93,13 @@ export class RemoteRepository implements ContentStore, Deleter, WriteChecker {
   get maxLayers(): number {
     return this.kind.maxLayers;
   }
+
+  get clockSkewMs(): number | undefined {
+    return this.#transport.clockSkew.ms;
+  }
+
+  /** Every answer tells it, and nothing is written before one has come. */
+  async readClock(): Promise<void> {}
 
   fetchBlob(target: BlobTarget, options?: CallOptions & { readonly range?: ByteRange | undefined }): Promise<Readable> {
     return fetchBlob(this.#transport, target, options);

@@ -13,6 +13,7 @@ import { discardBody } from '../../http/redirects.ts';
 import type { Retrier } from '../../http/retry.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { Actions, Authorizer } from './auth.ts';
+import { ClockSkew } from './clock-skew.ts';
 import { RegistryError, readRegistryError } from './registry-error.ts';
 import type { RegistryKind } from './registry-kinds.ts';
 
@@ -52,6 +53,7 @@ export interface TransportOptions {
 export class Transport {
   readonly name: string;
   readonly kind: RegistryKind;
+  readonly clockSkew = new ClockSkew();
   readonly retrier: Retrier;
   readonly #options: TransportOptions;
 
@@ -186,11 +188,14 @@ export class Transport {
     return { authorization: await authorizer.authorization(actions, signal), isFresh: renewed === 'fresh' };
   }
 
-  #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
+  async #request(request: RegistryRequest, authorization: string | undefined): Promise<HttpResponse> {
     const { method, url, body, bulk, timeoutMs, stallTimeoutMs, maxRedirects, signal } = request;
     const headers = { ...request.headers, ...(authorization === undefined ? {} : { authorization }) };
     const times = { timeoutMs: this.retrier.answerTimeoutMs(timeoutMs), stallTimeoutMs };
-    return this.#options.http.request({ method, url, headers, body, bulk, maxRedirects, signal, ...times });
+    const asked = { method, url, headers, body, bulk, maxRedirects, signal, ...times };
+    const response = await this.#options.http.request(asked);
+    if (this.isOwn(response.url)) this.clockSkew.heard(response.headers);
+    return response;
   }
 
   #context({ method }: RegistryRequest): Parameters<typeof readRegistryError>[1] {

@@ -1,8 +1,9 @@
 /** A layout that is made when something is written into it. */
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { watch } from 'node:fs';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { describe as descriptorOf } from '../../../src/oci/descriptor.ts';
 import { LayoutStore } from '../../../src/oci/layout/layout-store.ts';
 import { tempDir } from '../../support/temp-dir.ts';
@@ -43,4 +44,29 @@ describe('a layout that is made later', () => {
     await expect(open('full/file/x').then((store) => store.checkWrite())).rejects.toMatchObject({ code: 'ERR_IO' });
     expect(await readdir(parent)).toEqual(['full']);
   });
+});
+
+it('is not taken to be made behind a link to what is not mounted, nor read as empty there', async () => {
+  const parent = await tempDir();
+  await symlink(join(parent, 'away'), join(parent, 'link'));
+  for (const path of ['link', 'link/a/b']) {
+    for (const create of ['when-written', false] as const) {
+      await expect(LayoutStore.open(join(parent, path), { create })).rejects.toMatchObject({
+        code: 'ERR_IO',
+        message: expect.stringMatching(/link to .*away, which is not there/),
+      });
+    }
+  }
+});
+
+it('is looked at before anything is made, and nothing is left whenever that ends', async () => {
+  const parent = await tempDir();
+  const seen: (string | null)[] = [];
+  const watching = watch(parent, (_event, name) => seen.push(name));
+  onTestFinished(() => watching.close());
+  const store = await LayoutStore.open(join(parent, 'a/b'), { create: 'when-written' });
+  await store.checkWrite();
+  await mkdir(join(parent, 'end'));
+  await expect.poll(() => seen).toContain('end');
+  expect(seen.filter((name) => name !== 'end')).toEqual([]);
 });

@@ -35,7 +35,7 @@ export async function runCopy(call: Call): Promise<void> {
     ...{ destination: store, reader, keys, trustedKeys: settings.trustedKeys, jobs: settings.jobs, signal },
     ...{ dryRun, run: ulid().toLowerCase() },
     onEvent: (event) => story.tell(event),
-    now: () => new Date(),
+    now: await session.clock(store),
   };
   const report = await copy(options);
   story.end();

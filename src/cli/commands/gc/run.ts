@@ -25,7 +25,7 @@ export async function runGc(call: Call): Promise<void> {
     ...session.provenance,
     ...{ store, deleter, reader, signal, mustExist: true },
     onEvent: (event) => story.tell(event),
-    now: () => new Date(),
+    now: await session.clock(store),
   });
   story.end();
   output.result({ cache: store.name, ...gcJson(report, reader.storeDir) }, () =>

@@ -26,7 +26,7 @@ export async function runPin(call: Call): Promise<void> {
   const options: PinOptions = {
     ...session.provenance,
     ...{ store, catalog, signal, onWarning: session.onWarning },
-    now: () => new Date(),
+    now: shows ? () => new Date() : await session.clock(store),
   };
   switch (act.kind) {
     case 'list':

@@ -48,7 +48,7 @@ export async function runPublish(call: Call): Promise<void> {
       if (event.type === 'stage') context.interrupted = interruptedAt(event.stage, { builds: true });
       story.tell(event);
     },
-    now: () => new Date(),
+    now: await session.clock(publisher.store),
   });
   if (published.outcome?.stopped) story.drop();
   else story.end();

@@ -28,9 +28,10 @@ export async function runPush(call: Call, { texts, command }: Started): Promise<
   const where = { storeDir, cwd, what: 'push' };
   const paths = [...new Set(await Promise.all(texts.map((text) => resolveStorePath(text, where))))];
   warnUnsigned(publisher, output);
+  const now = await session.clock(publisher.store);
   const roots = asRoots(
     paths.map((path) => ({ name: settings.rootName ?? nameOf(path), path })),
-    { run: ulid().toLowerCase(), time: Math.floor(Date.now() / 1000) },
+    { run: ulid().toLowerCase(), time: Math.floor(now().getTime() / 1000) },
   );
   using story = new Story(output, publishTelling());
   const published = await publishPaths({
@@ -43,7 +44,7 @@ export async function runPush(call: Call, { texts, command }: Started): Promise<
       if (event.type === 'stage') context.interrupted = interruptedAt(event.stage, { builds: false });
       story.tell(event);
     },
-    now: () => new Date(),
+    now,
   });
   if (published.outcome?.stopped) story.drop();
   else story.end();

@@ -47,7 +47,7 @@ export async function runVerify(call: Call): Promise<void> {
     contents: settings.contents,
     repair: settings.repair ? { ...settings, local } : undefined,
     onEvent: (event) => story.tell(event),
-    now: () => new Date(),
+    now: settings.repair ? await session.clock(store) : () => new Date(),
   });
   story.end();
   output.result({ cache: store.name, clean: !hasDamage(report), ...report }, () => formatVerify(report));
@@ -60,12 +60,13 @@ export async function runVerify(call: Call): Promise<void> {
 /** A cache of the older layout is looked at as if it were converted; a repair converts it. */
 async function legacyPolicy(
   store: ContentStore,
-  { context, provenance }: Session,
+  session: Session,
   { repair, dryRun }: VerifySettings,
 ): Promise<'read' | undefined> {
   if (!repair) return 'read';
+  const { context, provenance } = session;
   try {
-    await convertStore(store, context, provenance, { dryRun });
+    await convertStore(store, context, provenance, { dryRun, now: await session.clock(store) });
   } catch (error) {
     context.signal.throwIfAborted();
     if (!isNixcacheError(error, 'ERR_INDEX', 'ERR_DIGEST_MISMATCH', 'ERR_NOT_FOUND')) throw error;
@@ -84,7 +85,8 @@ async function openLocal(
   const keys = await session.signingKeys(signingKeys);
   try {
     const localStore = await openLocalStore({ command: new NixCommand({ cwd }), signal });
-    return localSource({ ...session.provenance, store, localStore, keys, compression, output });
+    const now = await session.clock(store);
+    return localSource({ ...session.provenance, store, localStore, keys, compression, output, now });
   } catch (error) {
     signal.throwIfAborted();
     if (!isNixcacheError(error, 'ERR_NIX', 'ERR_USAGE')) throw error;
@@ -131,10 +133,11 @@ interface LocalSourceOptions {
   readonly creator: string;
   readonly sourceUrl: string | undefined;
   readonly output: Output;
+  readonly now: () => Date;
 }
 
 function localSource(options: LocalSourceOptions): LocalSource {
-  const { store, localStore, keys, compression, creator, sourceUrl, output } = options;
+  const { store, localStore, keys, compression, creator, sourceUrl, output, now } = options;
   return {
     signs: keys.length > 0,
     async queryValid(paths, { signal }) {
@@ -155,7 +158,7 @@ function localSource(options: LocalSourceOptions): LocalSource {
         onEvent: (event) => {
           if (event.type === 'warning') output.warn(event.message);
         },
-        now: () => new Date(),
+        now,
       });
       if (outcome.stopped) throw outcome.stopped.cause;
       return outcome.failed;

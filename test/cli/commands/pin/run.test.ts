@@ -24,6 +24,18 @@ describe('pin', () => {
     expect(await nixcache(['pin', '--remove', 'v1'])).toMatchObject({ exitCode: 1 });
   });
 
+  it('goes by the time of the cache where the clock of this machine is days behind, and says so', async () => {
+    const behind = `const R = Date; globalThis.Date = class extends R {
+      constructor(...a) { a.length ? super(...a) : super(Date.now()); }
+      static now() { return R.now() - 9 * 864e5; } };`;
+    const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(behind)}` };
+    const { exitCode, stderr } = await nixcache(['pin', 'late', 'hello-2'], env);
+    expect([exitCode, stderr.match(/the clock of this machine says/g)?.length]).toEqual([0, 1]);
+    const { pins } = JSON.parse((await nixcache(['pin', '--list', '--json'])).stdout);
+    const since = pins.find(({ name }: { name: string }) => name === 'late').pinned;
+    expect(Math.abs(Date.parse(since) - Date.now())).toBeLessThan(864e5);
+  });
+
   it('says how to get into the cache what is not there', async () => {
     const path = `/nix/store/${baseNameFor('other')}`;
     const { exitCode, stderr } = await nixcache(['pin', 'v2', path]);
