@@ -4,6 +4,7 @@ import type { CallOptions } from '../../call-options.ts';
 import { NixcacheError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/http-fetch.ts';
 import { REDIRECTS } from '../../http/redirects.ts';
+import { readBounded } from '../../streams/verify.ts';
 import type { StoredManifest } from '../content-store.ts';
 import { type Descriptor, describe } from '../descriptor.ts';
 import { type Digest, digestOf, isDigest } from '../digest.ts';
@@ -85,7 +86,8 @@ export async function pushManifest(
     const reason = `${bytes.length} bytes are more than the ${MAX_MANIFEST_BYTES} that registries take`;
     throw transport.fault('ERR_UNSUPPORTED', doing, reason);
   }
-  const response = await transport.send({
+  const descriptor = describe(mediaType, bytes);
+  const put: RegistryRequest = {
     method: 'PUT',
     url: transport.url(`manifests/${tag}`),
     actions: 'pull,push',
@@ -94,11 +96,40 @@ export async function pushManifest(
     body: bytes,
     timeoutMs: PUT_TIMEOUT_MS,
     signal,
-  });
-  const descriptor = describe(mediaType, bytes);
+  };
+  let response: HttpResponse;
+  try {
+    response = await transport.send(put);
+  } catch (error) {
+    // It may have been stored all the same, and only the answer lost: then whoever reads sees it.
+    if (isRefusal(error) || signal?.aborted || !(await isStored(transport, tag, descriptor, signal))) throw error;
+    return descriptor;
+  }
   const named = namedDigest(response);
   if (named !== undefined && named !== descriptor.digest) throw mismatch(transport, doing, descriptor.digest, named);
   return descriptor;
+}
+
+/** Whether the registry says that it did not store it. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof RegistryError && error.status < 500 && error.status !== 408;
+
+/** Whether `tag` names these bytes now. */
+async function isStored(
+  transport: Transport,
+  tag: string,
+  { digest }: Descriptor,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    const { body } = await transport.sendOnce({
+      ...{ method: 'GET', url: transport.url(`manifests/${tag}`), actions: 'pull', expect: [200] },
+      ...{ headers: { accept: ACCEPT }, signal },
+    });
+    return digestOf(await readBounded(body, MAX_MANIFEST_BYTES, `manifest ${tag} of ${transport.name}`)) === digest;
+  } catch {
+    return false; // what is wrong was said by the push
+  }
 }
 
 export async function deleteManifest(

@@ -70,6 +70,20 @@ describe('manifests', () => {
     expect(registry.count('GET', MANIFEST)).toBe(3);
   });
 
+  it('is pushed when it is there, though every answer was lost; not when something else is', async () => {
+    for (const status of [undefined, 504]) {
+      const { registry, repository } = await openWithTag();
+      const bytes = manifestOf(config.descriptor, [config.descriptor]);
+      registry.inject({ method: 'PUT', path: MANIFEST, act: { type: 'lose-answer' } });
+      const act = status === undefined ? ({ type: 'reset' } as const) : ({ type: 'answer', status } as const);
+      registry.inject({ method: 'PUT', path: MANIFEST, times: 100, act });
+      const { digest } = await repository.pushManifest('other', IMAGE_MANIFEST, bytes);
+      expect(await repository.resolve('other')).toMatchObject({ digest });
+      const third = repository.pushManifest('tag', IMAGE_MANIFEST, bytes);
+      await expect(third).rejects.toMatchObject({ code: status === undefined ? 'ERR_NETWORK' : 'ERR_REGISTRY' });
+    }
+  });
+
   it('reads no more than 4 MiB', async () => {
     const { registry, repository } = await openRepository();
     const headers = { 'content-type': IMAGE_MANIFEST };
