@@ -38,7 +38,7 @@ export class Session implements AsyncDisposable {
   readonly context: CommandContext;
   readonly provenance: Provenance;
   readonly onWarning: (message: string) => void;
-  readonly #clocks = new WeakMap<ReadOnlyStore, Promise<() => Date>>();
+  readonly #toldClocks = new WeakSet<ReadOnlyStore>();
   readonly #opened = new Opened();
   readonly #httpOptions: HttpClientOptions;
   #cache: CacheSetting | undefined;
@@ -109,11 +109,9 @@ export class Session implements AsyncDisposable {
     return this.reader(store, { ...options, strict: true, legacy: dryRun ? 'read' : undefined }, cache);
   }
 
-  /** What time it is in `store`, which is said where it is not ours; asked for once it is needed. */
+  /** What time it is in `store`, which is said once where it is not ours. To be asked for anew after hours. */
   clock(store: ReadOnlyStore): Promise<() => Date> {
-    const known = this.#clocks.get(store) ?? storeClock(store, { onWarning: this.onWarning });
-    this.#clocks.set(store, known);
-    return known;
+    return storeClock(store, { onWarning: this.onWarning, told: this.#toldClocks });
   }
 
   /** Where what is known of the index of a cache is kept on this machine; undefined where it cannot be kept. */

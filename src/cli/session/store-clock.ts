@@ -6,6 +6,8 @@ const MAX_SKEW_MS = 60_000;
 
 export interface StoreClockOptions {
   readonly onWarning: (message: string) => void;
+  /** Of which stores it was said that their time is not ours. */
+  readonly told: WeakSet<ReadOnlyStore>;
   /** Ours, in milliseconds since the epoch; default: the system's. */
   readonly ours?: (() => number) | undefined;
 }
@@ -16,17 +18,16 @@ export interface StoreClockOptions {
  */
 export async function storeClock(
   store: ReadOnlyStore,
-  { onWarning, ours = Date.now }: StoreClockOptions,
+  { onWarning, told, ours = Date.now }: StoreClockOptions,
 ): Promise<() => Date> {
   if (!hasClock(store)) return () => new Date(ours());
   await store.readClock();
-  let isTold = false;
   return () => {
     const seenMs = store.clockSkewMs ?? 0;
     const skewMs = Math.abs(seenMs) > MAX_SKEW_MS ? seenMs : 0;
     const now = ours();
-    if (skewMs !== 0 && !isTold) {
-      isTold = true;
+    if (skewMs !== 0 && !told.has(store)) {
+      told.add(store);
       onWarning(
         `the clock of this machine says ${timeOf(now)}, that of ${store.name} ${timeOf(now + skewMs)}: what is written there goes by the latter; set yours, for example with: timedatectl set-ntp true`,
       );

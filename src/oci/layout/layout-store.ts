@@ -11,6 +11,7 @@ import { abortReason } from '../../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
 import { ioError } from '../../io-error.ts';
 import type { ByteRange } from '../../streams/byte-range.ts';
+import { ClockSkew } from '../clock-skew.ts';
 import type {
   BlobTarget,
   Clocked,
@@ -59,7 +60,7 @@ export class LayoutStore implements ContentStore, Clocked, Deleter, Sweeper, Fil
   #exists = false;
   readonly #createsWhenWritten: boolean;
   #creating: Promise<void> | undefined;
-  #clockSkewMs: number | undefined;
+  readonly #clockSkew = new ClockSkew();
 
   private constructor(path: string, { create }: OpenLayoutOptions) {
     this.#createsWhenWritten = create === 'when-written';
@@ -81,14 +82,14 @@ export class LayoutStore implements ContentStore, Clocked, Deleter, Sweeper, Fil
   }
 
   get clockSkewMs(): number | undefined {
-    return this.#clockSkewMs;
+    return this.#clockSkew.ms;
   }
 
   async readClock(): Promise<void> {
-    if (this.#clockSkewMs !== undefined || (await placeForLayout(this.#files)) !== 'layout') return;
+    if (this.#clockSkew.ms !== undefined || (await placeForLayout(this.#files)) !== 'layout') return;
     const ours = Date.now();
     const theirs = await fileSystemNow(this.#files).catch(() => undefined);
-    if (theirs !== undefined) this.#clockSkewMs = theirs - ours;
+    if (theirs !== undefined) this.#clockSkew.learn(theirs - ours);
   }
 
   fetchBlob(

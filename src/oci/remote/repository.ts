@@ -95,7 +95,7 @@ export class RemoteRepository implements ContentStore, Clocked, Deleter, WriteCh
   }
 
   get clockSkewMs(): number | undefined {
-    return this.#transport.clockSkew.ms;
+    return this.#transport.clock.skewMs;
   }
 
   /** Every answer tells it, and nothing is written before one has come. */

@@ -13,7 +13,7 @@ import { discardBody } from '../../http/redirects.ts';
 import type { Retrier } from '../../http/retry.ts';
 import { readBounded } from '../../streams/verify.ts';
 import type { Actions, Authorizer } from './auth.ts';
-import { ClockSkew } from './clock-skew.ts';
+import { RegistryClock } from './registry-clock.ts';
 import { RegistryError, readRegistryError } from './registry-error.ts';
 import type { RegistryKind } from './registry-kinds.ts';
 
@@ -53,7 +53,7 @@ export interface TransportOptions {
 export class Transport {
   readonly name: string;
   readonly kind: RegistryKind;
-  readonly clockSkew = new ClockSkew();
+  readonly clock = new RegistryClock();
   readonly retrier: Retrier;
   readonly #options: TransportOptions;
 
@@ -194,7 +194,7 @@ export class Transport {
     const times = { timeoutMs: this.retrier.answerTimeoutMs(timeoutMs), stallTimeoutMs };
     const asked = { method, url, headers, body, bulk, maxRedirects, signal, ...times };
     const response = await this.#options.http.request(asked);
-    if (this.isOwn(response.url)) this.clockSkew.heard(response.headers);
+    if (this.isOwn(response.url)) this.clock.heard(response.headers);
     return response;
   }
 

@@ -15,7 +15,11 @@ function storeAt(skewMs: number | undefined) {
 
 async function clockOf(store: ReadOnlyStore) {
   const warnings: string[] = [];
-  const now = await storeClock(store, { onWarning: (message) => warnings.push(message), ours: () => NOW });
+  const now = await storeClock(store, {
+    onWarning: (message) => warnings.push(message),
+    told: new WeakSet(),
+    ours: () => NOW,
+  });
   return { now, warnings };
 }
 

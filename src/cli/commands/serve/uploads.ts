@@ -57,7 +57,7 @@ async function openForWriting(
   const context = { ...session.context, signal };
   const credentials = 'credentials' in login ? login.credentials : await session.credentials();
   const store = await openStore(cache, context, { create: true, http: session.http, credentials });
-  await convertStore(store, context, session.provenance, { dryRun: false });
+  await convertStore(store, context, session.provenance, { dryRun: false, now: await session.clock(store) });
   return store;
 }
 
@@ -81,7 +81,7 @@ async function commitOnce(
     return await commitUploads({
       ...{ uploads, store, reader, spool, signal, onWarning },
       ...session.provenance,
-      now: () => new Date(),
+      now: await session.clock(store),
     });
   } finally {
     reader.close();

@@ -1,5 +1,5 @@
 import { expect, it, vi } from 'vitest';
-import { ClockSkew } from '../../../src/oci/remote/clock-skew.ts';
+import { RegistryClock } from '../../../src/oci/remote/registry-clock.ts';
 import { openRepository } from './open-repository.ts';
 
 const DAY_MS = 86_400_000;
@@ -17,14 +17,14 @@ it('is told by any answer of a registry', async () => {
 });
 
 it('is not told by what a cache has kept, nor by no date', () => {
-  const skew = new ClockSkew();
-  skew.heard({});
-  skew.heard({ date: 'yesterday' });
-  expect(skew.ms).toBeUndefined();
-  skew.heard({ date: dateOf(Date.now() - DAY_MS), age: '86400' });
-  expect(Math.abs(skew.ms ?? DAY_MS)).toBeLessThan(5000);
-  skew.heard({ date: dateOf(Date.now() - DAY_MS) });
-  expect(Math.abs(skew.ms ?? DAY_MS)).toBeLessThan(5000);
-  skew.heard({ date: dateOf(Date.now() + DAY_MS) });
-  expect(skew.ms).toBeGreaterThan(DAY_MS / 2);
+  const clock = new RegistryClock();
+  clock.heard({});
+  clock.heard({ date: 'yesterday' });
+  expect(clock.skewMs).toBeUndefined();
+  clock.heard({ date: dateOf(Date.now() - DAY_MS), age: '86400' });
+  expect(Math.abs(clock.skewMs ?? DAY_MS)).toBeLessThan(5000);
+  clock.heard({ date: dateOf(Date.now() - DAY_MS) });
+  expect(Math.abs(clock.skewMs ?? DAY_MS)).toBeLessThan(5000);
+  clock.heard({ date: dateOf(Date.now() + DAY_MS) });
+  expect(clock.skewMs).toBeGreaterThan(DAY_MS / 2);
 });
