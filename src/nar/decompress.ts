@@ -7,9 +7,16 @@ import { decompressZstd } from './zstd-frames.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
+interface Frames {
+  /** Bytes, unpacked, that nobody wants: less work where there are frames to pass over. */
+  readonly skip?: number | undefined;
+  /** Hears of each frame of zstd where it begins, packed and unpacked: unpacking may begin there. */
+  readonly onFrame?: ((packed: number, unpacked: number) => void) | undefined;
+}
+
 const DECODERS: Readonly<Record<string, (source: Bytes) => Bytes>> = {
   none: (source) => source,
-  zstd: decompressZstd,
+  zstd: (source) => decompressZstd(source),
   gzip: (source) => throughZlib(source, createGunzip()),
   br: (source) => throughZlib(source, createBrotliDecompress()),
 };
@@ -22,21 +29,28 @@ export async function canDecompress(compression: string): Promise<boolean> {
 /**
  * What `source` holds; it is closed on every path.
  *
- * @param maxBytes ends in an error when there are more
+ * @param maxBytes ends in an error when there are more, those that are skipped included
  * @throws {NixcacheError} ERR_FORMAT when it does not decompress; and whatever `source` throws
  */
 export async function* decompress(
   source: Bytes,
   compression: string,
   maxBytes: number = Number.POSITIVE_INFINITY,
+  { skip = 0, onFrame }: Frames = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const decoder = Object.hasOwn(DECODERS, compression) ? DECODERS[compression] : await byTool(compression);
   if (!decoder) throw new NixcacheError('ERR_FORMAT', `NARs compressed with ${compression} cannot be looked into`);
   let seen = 0;
-  for await (const chunk of decoder(source)) {
+  const options = { skip, onFrame: onFrame && ((packed: number) => onFrame(packed, seen)) };
+  const decoded = compression === 'zstd' ? decompressZstd(source, options) : decoder(source);
+  let unwanted = skip;
+  if (compression === 'zstd') [seen, unwanted] = [skip, 0];
+  for await (const chunk of decoded) {
     seen += chunk.length;
     if (seen > maxBytes) throw new NixcacheError('ERR_FORMAT', `it unpacks to more than ${maxBytes} bytes`);
-    yield chunk;
+    const dropped = Math.min(unwanted, chunk.length);
+    unwanted -= dropped;
+    if (dropped < chunk.length) yield chunk.subarray(dropped);
   }
 }
 

@@ -18,21 +18,40 @@ const BLOCK_RLE = 1;
 const BLOCK_RESERVED = 3;
 
 /**
- * The decompressed bytes of `source`, in bounded memory.
+ * The decompressed bytes of `source`, in bounded memory, less the first `skip`: what lies in frames that say how much they hold
+ * is not even decoded. `onFrame` hears at which byte of `source` each frame begins.
  *
  * @throws {NixcacheError} ERR_FORMAT on data that is not zstd, damaged or cut short
  */
-export async function* decompressZstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
+export async function* decompressZstd(
+  source: AsyncIterable<Uint8Array>,
+  { skip = 0, onFrame }: { readonly skip?: number; readonly onFrame?: ((position: number) => void) | undefined } = {},
+): AsyncGenerator<Buffer, void, undefined> {
   const input = new ByteSource(source);
+  let unwanted = skip;
   try {
     for (;;) {
+      const start = input.position;
       const magic = await input.read(4);
       if (magic.length === 0) return;
       const number = magic.length === 4 ? magic.readUInt32LE() : 0;
       if ((number & SKIPPABLE_MASK) >>> 0 === SKIPPABLE_MAGIC) {
         for await (const _ of input.pass((await input.readFully(4)).readUInt32LE()));
-      } else if (number === FRAME_MAGIC) yield* decodeFrame(frameBytes(magic, input));
-      else throw new NixcacheError('ERR_FORMAT', 'the data is not zstd');
+      } else if (number === FRAME_MAGIC) {
+        onFrame?.(start);
+        const header = await readHeader(magic, input);
+        const { contentSize } = header;
+        if (unwanted > 0 && contentSize !== undefined && contentSize <= unwanted) {
+          for await (const _ of blocksOf(header, input));
+          unwanted -= contentSize;
+          continue;
+        }
+        for await (const chunk of decodeFrame(frameBytes(header, input))) {
+          const dropped = Math.min(unwanted, chunk.length);
+          unwanted -= dropped;
+          if (dropped < chunk.length) yield chunk.subarray(dropped);
+        }
+      } else throw new NixcacheError('ERR_FORMAT', 'the data is not zstd');
     }
   } finally {
     await input.close();
@@ -55,19 +74,39 @@ async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncGenerator<Bu
   }
 }
 
-/** The bytes of one frame, whose magic number has been read. */
-async function* frameBytes(magic: Buffer, input: ByteSource): AsyncGenerator<Uint8Array, void, undefined> {
-  yield magic;
+interface FrameHeader {
+  /** With the magic number. */
+  readonly bytes: Buffer;
+  /** How much the frame says that it holds. */
+  readonly contentSize: number | undefined;
+  readonly hasChecksum: boolean;
+}
+
+/** What stands before a frame's blocks; its magic number has been read. */
+async function readHeader(magic: Buffer, input: ByteSource): Promise<FrameHeader> {
   const head = await input.readFully(1);
-  yield head;
   const descriptor = head[0] ?? 0;
   const isSingleSegment = (descriptor & 0x20) !== 0;
-  const contentSize = CONTENT_SIZE_BYTES[descriptor >> 6] ?? 0;
-  const rest =
-    (isSingleSegment ? 0 : 1) +
-    (DICTIONARY_ID_BYTES[descriptor & 3] ?? 0) +
-    (contentSize === 0 && isSingleSegment ? 1 : contentSize);
-  yield await input.readFully(rest);
+  const sizeBytes = CONTENT_SIZE_BYTES[descriptor >> 6] || (isSingleSegment ? 1 : 0);
+  const before = await input.readFully((isSingleSegment ? 0 : 1) + (DICTIONARY_ID_BYTES[descriptor & 3] ?? 0));
+  const size = await input.readFully(sizeBytes);
+  const bytes = Buffer.concat([magic, head, before, size]);
+  return { bytes, contentSize: contentSizeOf(size), hasChecksum: (descriptor & 4) !== 0 };
+}
+
+function contentSizeOf(field: Buffer): number | undefined {
+  if (field.length === 0) return undefined;
+  const size = field.length === 8 ? Number(field.readBigUInt64LE()) : field.readUIntLE(0, field.length);
+  return field.length === 2 ? size + 256 : size;
+}
+
+async function* frameBytes(header: FrameHeader, input: ByteSource): AsyncGenerator<Uint8Array, void, undefined> {
+  yield header.bytes;
+  yield* blocksOf(header, input);
+}
+
+/** What stands behind a frame's header. */
+async function* blocksOf({ hasChecksum }: FrameHeader, input: ByteSource): AsyncGenerator<Uint8Array, void, undefined> {
   for (let isLast = false; !isLast; ) {
     const header = await input.readFully(3);
     yield header;
@@ -77,16 +116,22 @@ async function* frameBytes(magic: Buffer, input: ByteSource): AsyncGenerator<Uin
     if (type === BLOCK_RESERVED) throw new NixcacheError('ERR_FORMAT', 'the zstd data is damaged: reserved block type');
     yield* input.pass(type === BLOCK_RLE ? 1 : word >> 3);
   }
-  if ((descriptor & 4) !== 0) yield await input.readFully(4);
+  if (hasChecksum) yield await input.readFully(4);
 }
 
 /** Takes what comes in chunks by counts of bytes. */
 class ByteSource {
   readonly #iterator: AsyncIterator<Uint8Array>;
   #chunk: Buffer = Buffer.alloc(0);
+  #position = 0;
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#iterator = source[Symbol.asyncIterator]();
+  }
+
+  /** Bytes that were taken. */
+  get position(): number {
+    return this.#position;
   }
 
   /** `count` bytes, or fewer at the end. */
@@ -124,6 +169,7 @@ class ByteSource {
   #take(most: number): Buffer {
     const piece = this.#chunk.subarray(0, most);
     this.#chunk = this.#chunk.subarray(piece.length);
+    this.#position += piece.length;
     return piece;
   }
 

@@ -9,6 +9,8 @@ import type { ByteRange } from '../streams/byte-range.ts';
 export interface FileBody {
   /** Bytes of the whole; undefined when only the end of the stream will tell. */
   readonly size: number | undefined;
+  /** Each byte is checked before it comes, by digests that the cache itself has of its pieces: so a part costs no whole. */
+  readonly isPiecewise?: boolean | undefined;
   /**
    * Opens the whole, or a `range` of it when `size` is known: as bytes, or as a stream that ends in an error unless it was
    * complete.

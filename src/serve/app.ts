@@ -214,6 +214,7 @@ export class App {
       answerNarInfo: (path, options) => narInfos.answer(path, options),
       answerNar: (path, options) => nars.answer(path, { ...options, mayRedirect: false }),
       findListing: findOneListing,
+      trustsIndex: !trust.isOn,
       limits: options.insideLimits,
       onEvent,
     });

@@ -8,6 +8,7 @@ import { hashToBase32, type NixHash } from '../nix/hash.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
+import { PIECE_BYTES } from '../streams/pieces.ts';
 import { CircuitOpenError } from '../upstream/circuit-breaker.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import {
@@ -271,11 +272,12 @@ function narAnswer(nar: Nar, url: string, shared: Pick<SharedNars, 'open'>, via?
     return { status: 200, headers: [...NAR_TYPE, 'Cache-Control', NO_STORE], body: { size: undefined, open } };
   }
   const name = nar.fileHash === undefined ? undefined : hashToBase32(nar.fileHash);
+  const isPiecewise = 'entry' in nar && (nar.pieces !== undefined || nar.entry.narInfo.fileSize <= PIECE_BYTES);
   const isByHash = nar.fileHash !== undefined && fileHashIn(url) === nar.fileHash;
   return {
     status: 200,
     headers: [...NAR_TYPE, 'Cache-Control', isByHash ? IMMUTABLE : SHORT_LIVED],
-    body: { size: nar.size, open: (options) => shared.open(nar, { ...options, via }) },
+    body: { size: nar.size, isPiecewise, open: (options) => shared.open(nar, { ...options, via }) },
     etag: name === undefined ? undefined : `"${name}"`,
   };
 }

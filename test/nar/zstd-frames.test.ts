@@ -92,3 +92,37 @@ test('arbitrary bytes behind a frame never crash it', async () => {
     }),
   );
 });
+
+describe('what is skipped', () => {
+  const parts = [randomBytes(300), Buffer.alloc(0), Buffer.alloc(70_000, 'abc'), randomBytes(2000)];
+  const whole = Buffer.concat(parts);
+  const frames = parts.map((part) => zstdCompressSync(part));
+  /** Without a content size, as of a stream. */
+  const unsized = parts.map((part) => zstdCompressSync(part, { params: { [constants.ZSTD_c_contentSizeFlag]: 0 } }));
+
+  it.each([0, 1, 299, 300, 301, 70_299, 70_300, 70_301, 72_300, 99_999])('does not come: %i bytes', async (skip) => {
+    for (const packed of [frames, unsized, [frames[0], unsized[1], skippable, unsized[2], frames[3]]]) {
+      const pieces: Buffer[] = [];
+      const bytes = Buffer.concat(packed as Buffer[]);
+      for await (const piece of decompressZstd(inChunks(bytes, 1000), { skip })) pieces.push(piece);
+      expect(Buffer.compare(Buffer.concat(pieces), whole.subarray(skip))).toBe(0);
+    }
+  });
+
+  it('is not decoded where its frame says how long it is', async () => {
+    const damaged = Buffer.from(checksummed(parts[2] ?? Buffer.alloc(0)));
+    damaged.fill(0, damaged.length - 4); // its checksum is wrong
+    const bytes = Buffer.concat([damaged, zstdCompressSync(Buffer.from('next'))]);
+    const pieces: Buffer[] = [];
+    for await (const piece of decompressZstd(inChunks(bytes, 100), { skip: 70_000 })) pieces.push(piece);
+    expect(String(Buffer.concat(pieces))).toBe('next');
+    await expect(decompress(bytes)).rejects.toMatchObject({ code: 'ERR_FORMAT' });
+  });
+});
+
+it('frames are told where they begin', async () => {
+  const frames = [zstdCompressSync(Buffer.from('one')), skippable, zstdCompressSync(Buffer.from('two'))];
+  const starts: number[] = [];
+  for await (const _ of decompressZstd(inChunks(Buffer.concat(frames), 7), { onFrame: (at) => starts.push(at) }));
+  expect(starts).toEqual([0, (frames[0]?.length ?? 0) + skippable.length]);
+});

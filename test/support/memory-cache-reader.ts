@@ -19,6 +19,7 @@ import type { Realisation } from '../../src/nix/realisation.ts';
 import { type SecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import { type BaseName, type HashPart, hashPartOf, parseBaseName, toStorePath } from '../../src/nix/store-path.ts';
 import type { ByteRange } from '../../src/streams/byte-range.ts';
+import { PieceDigester, type PieceDigests } from '../../src/streams/pieces.ts';
 
 export interface MemoryPath {
   /** `<hash part>-<name>`. */
@@ -28,6 +29,10 @@ export interface MemoryPath {
   readonly compression?: 'none' | 'zstd';
   readonly keys?: readonly SecretKey[];
   readonly listing?: string;
+  /** The entry has digests of the pieces of its file, as those that publishers write now. */
+  readonly hasPieces?: boolean;
+  /** Bytes in each frame of zstd; default: all in one. */
+  readonly frameBytes?: number | undefined;
   readonly realisations?: readonly Realisation[];
 }
 
@@ -74,9 +79,19 @@ export class MemoryCacheReader implements CacheReader {
   #refreshedAt: Date | undefined;
   #lastError: string | undefined;
 
-  add({ baseName, nar, references = [], compression = 'none', keys = [], listing, realisations }: MemoryPath): Entry {
+  add({
+    baseName,
+    nar,
+    references = [],
+    compression = 'none',
+    keys = [],
+    listing,
+    realisations,
+    hasPieces = false,
+    frameBytes = nar.length,
+  }: MemoryPath): Entry {
     const path = toStorePath(parseBaseName(baseName));
-    const bytes = compression === 'zstd' ? zstdCompressSync(nar) : nar;
+    const bytes = compression === 'zstd' ? inFrames(nar, frameBytes) : nar;
     const fileHash = sha256(bytes);
     const info = { path, narHash: sha256(nar), narSize: nar.length, references: references as readonly BaseName[] };
     const entry: Entry = {
@@ -90,12 +105,24 @@ export class MemoryCacheReader implements CacheReader {
       },
       nar: [wholeBlob(digestOfFile(fileHash), bytes.length)],
       realisations,
+      ...(hasPieces ? { pieces: piecesOf(bytes) } : {}),
     };
     this.#entries.set(hashPartOf(path), entry);
     this.#files.set(fileHash, { entry, bytes });
     if (listing !== undefined) this.#listings.set(hashPartOf(path), listing);
     this.#isChanged = true;
     return entry;
+  }
+
+  /** What is there under `fileHash` from now on is another NAR. */
+  replaceFile(
+    fileHash: NixHash,
+    nar: Buffer,
+    { compression, frameBytes = nar.length }: Pick<MemoryPath, 'compression' | 'frameBytes'>,
+  ): void {
+    const file = this.#files.get(fileHash);
+    const bytes = compression === 'zstd' ? inFrames(nar, frameBytes) : nar;
+    if (file !== undefined) this.#files.set(fileHash, { entry: file.entry, bytes });
   }
 
   findNarInfoText(hashPart: HashPart): string | undefined {
@@ -223,3 +250,16 @@ function* chunksOf(bytes: Buffer): Generator<Buffer> {
 }
 
 const sha256 = (bytes: Buffer): NixHash => hashFromBytes(createHash('sha256').update(bytes).digest());
+
+function piecesOf(bytes: Buffer): PieceDigests {
+  const digester = new PieceDigester();
+  digester.update(bytes);
+  return digester.finish();
+}
+
+const inFrames = (bytes: Buffer, frameBytes: number): Buffer =>
+  Buffer.concat(
+    Array.from({ length: Math.ceil(bytes.length / frameBytes) }, (_, at) =>
+      zstdCompressSync(bytes.subarray(at * frameBytes, (at + 1) * frameBytes)),
+    ),
+  );

@@ -16,7 +16,7 @@ import type { AskOptions, OpenOptions } from '../answer.ts';
 import { Slots } from '../slots.ts';
 import { takeInTime } from './busy.ts';
 import { type AnswerNar, openUnpacked, type PackedNar } from './nar-bytes.ts';
-import { type Survey, surveyNar } from './survey.ts';
+import { EntranceFinder, entranceTo, type Survey, surveyNar } from './survey.ts';
 
 export interface ContentsOptions {
   readonly answerNar: AnswerNar;
@@ -117,11 +117,33 @@ export class Contents {
     const { offset, length } = range;
     if (length === 0) return Buffer.alloc(0);
     if (survey.bytes !== undefined) return survey.bytes.subarray(offset, offset + length);
+    let opened = 0;
+    const openPart = (part: ByteRange): Promise<Readable> => {
+      opened += 1;
+      // What was wrong from there is tried from its beginning.
+      const entrance = opened === 1 ? entranceTo(survey, nar, part.offset) : undefined;
+      return openUnpacked(nar, part, this.#answerNar, { ...options, entrance });
+    };
+    return await this.#inTurn(options, () =>
+      readPieces({ pieces: survey.pieces, range, open: openPart, what: nar.path }),
+    );
+  }
+
+  /**
+   * The same of a NAR that was not read whole. To be asked for only where each byte of its file is checked as it comes.
+   *
+   * @throws {NixcacheError} as `survey`
+   */
+  async openUnread(nar: PackedNar, range: ByteRange, options: OpenOptions): Promise<Readable | Buffer> {
+    if (range.length === 0) return Buffer.alloc(0);
+    return await this.#inTurn(options, () => openUnpacked(nar, range, this.#answerNar, options));
+  }
+
+  /** What `open` gives, one of so many at once. */
+  async #inTurn(options: OpenOptions, open: () => Promise<Readable>): Promise<Readable> {
     const release = await takeInTime(this.#readers, this.#limits.waitMs, options);
     try {
-      const open = (part: ByteRange): Promise<Readable> => openUnpacked(nar, part, this.#answerNar, options);
-      const stream = await readPieces({ pieces: survey.pieces, range, open, what: nar.path });
-      return stream.once('close', release);
+      return (await open()).once('close', release);
     } catch (error) {
       release();
       throw error;
@@ -156,12 +178,17 @@ export class Contents {
 
   async #read(nar: PackedNar, options: OpenOptions): Promise<Survey> {
     const { signal } = options;
-    const stream = await openUnpacked(nar, undefined, this.#answerNar, options);
+    const entrances = new EntranceFinder();
+    const stream = await openUnpacked(nar, undefined, this.#answerNar, { ...options, onFrame: entrances.add });
     const stop = (): void => void stream.destroy();
     signal.addEventListener('abort', stop, { once: true });
     try {
       signal.throwIfAborted();
-      return await surveyNar(stream, nar, { maxNodes: this.#limits.nodes, keeps: this.isSmall(nar) });
+      return await surveyNar(stream, nar, {
+        maxNodes: this.#limits.nodes,
+        keeps: this.isSmall(nar),
+        entrances: entrances.found,
+      });
     } catch (error) {
       signal.throwIfAborted();
       throw error;

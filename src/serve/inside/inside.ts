@@ -1,8 +1,11 @@
 /** `/nix/store/…`: files and directories inside of NARs, the cache's and the upstreams'. */
+import { LRUCache } from 'lru-cache';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
+import { canDecompress } from '../../nar/decompress.ts';
 import { formatNarListing, type NarNode } from '../../nar/nar-listing.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
 import { baseNameOf, HASH_PART_LENGTH, type HashPart, nameOf } from '../../nix/store-path.ts';
+import { readBounded } from '../../streams/verify.ts';
 import {
   type Answer,
   type AskOptions,
@@ -17,7 +20,7 @@ import { parseAnyNarInfo } from '../any-nar-info.ts';
 import { matches } from '../negotiate.ts';
 import type { ServeEvent } from '../serve-options.ts';
 import { BusyError } from './busy.ts';
-import { typeByContents, typeByName } from './content-type.ts';
+import { looksLikeText, SAMPLE_BYTES, typeByContents, typeByName } from './content-type.ts';
 import { Contents, type InsideLimits } from './contents.ts';
 import { directoryJson, directoryPage } from './directory-page.ts';
 import { fileAnswer, fileTag, redirectAnswer, tellingAnswer, unchangedAnswer } from './file-answers.ts';
@@ -33,6 +36,11 @@ export interface InsideOptions {
   readonly answerNar: AnswerNar;
   /** The listing that was published; undefined when there is none that can be read. */
   readonly findListing: (hashPart: HashPart, options: AskOptions) => Promise<string | Buffer | undefined>;
+  /**
+   * Whether an entry, its listing and its digests are believed as they stand in the index; else only what was compared with the
+   * signed NAR hash.
+   */
+  readonly trustsIndex: boolean;
   readonly limits?: Partial<InsideLimits> | undefined;
   readonly onEvent: (event: ServeEvent) => void;
 }
@@ -54,6 +62,8 @@ export interface TargetUrls {
   of(baseName: string): string;
 }
 
+/** Of files whose names do not tell. */
+const MAX_TYPES = 16_384;
 /** Seconds, after which there may be a turn. */
 const RETRY_AFTER = ['Retry-After', '5'];
 
@@ -61,6 +71,7 @@ export class Inside {
   readonly #options: InsideOptions;
   readonly #contents: Contents;
   readonly #trees: Trees;
+  readonly #types = new LRUCache<string, string>({ max: MAX_TYPES });
 
   constructor(options: InsideOptions) {
     this.#options = options;
@@ -128,9 +139,12 @@ export class Inside {
       if (index !== undefined) return await this.#answer(index, narInfo, request, options);
       const isFile = resolved.type === 'found' && !resolved.viaLink && resolved.node.type === 'regular';
       if (!isFile) return this.#answerWith(resolved, { target, narInfo, request });
-      const contentType = typeByName(target.names.at(-1) ?? nameOf(narInfo.path));
-      if (method === 'HEAD' && contentType !== undefined) {
-        return this.#answerWith(resolved, { target, narInfo, request, contentType });
+      const isUnread = await this.#hasCheckedBytes(narInfo, options);
+      const name = target.names.at(-1) ?? nameOf(narInfo.path);
+      const sample = async (): Promise<string> => await this.#typeBySample(etag, narInfo, resolved.node, options);
+      const contentType = typeByName(name) ?? (isUnread ? await sample() : undefined);
+      if (contentType !== undefined && (isUnread || method === 'HEAD')) {
+        return this.#answerWith(resolved, { target, narInfo, request, contentType, isUnread });
       }
     }
     const survey = known ?? (await this.#contents.survey(narInfo, options));
@@ -176,12 +190,31 @@ export class Inside {
     return wantsJson(request.headers) ? directoryJson(directory) : directoryPage(directory);
   }
 
-  #file(node: NarNode, { target, narInfo, survey, contentType }: Found): Answer {
+  /** Whether the bytes of `narInfo`'s NAR are checked as they come, and by what is believed as it stands in the index. */
+  async #hasCheckedBytes(narInfo: NarInfo, options: OpenOptions): Promise<boolean> {
+    if (!this.#options.trustsIndex || !(await canDecompress(narInfo.compression))) return false;
+    const { status, body } = await this.#options.answerNar(`/${narInfo.url}`, options);
+    return status === 200 && body !== undefined && isFileBody(body) && body.isPiecewise === true;
+  }
+
+  /** What the beginning of a file looks like, which is read once. */
+  async #typeBySample(tag: string, narInfo: NarInfo, node: NarNode, options: OpenOptions): Promise<string> {
+    const known = this.#types.get(tag);
+    if (known !== undefined) return known;
+    const range = { offset: offsetOf(node), length: node.type === 'regular' ? Math.min(node.size, SAMPLE_BYTES) : 0 };
+    const opened = await this.#contents.openUnread(narInfo, range, options);
+    const sample = Buffer.isBuffer(opened) ? opened : await readBounded(opened, SAMPLE_BYTES, narInfo.path);
+    const type = typeByContents(looksLikeText(sample));
+    this.#types.set(tag, type);
+    return type;
+  }
+
+  #file(node: NarNode, { target, narInfo, survey, contentType, isUnread = false }: Found): Answer {
     // A directory's URL may end in a slash, a file's cannot; links to a link were resolved.
     if (node.type !== 'regular' || target.hasSlash) return NOT_FOUND;
     const { narHash, path } = narInfo;
-    const { size, executable, narOffset = 0 } = node;
-    const isText = size === 0 || survey?.texts.has(narOffset) === true;
+    const { size, executable, narOffset } = node;
+    const isText = size === 0 || (narOffset !== undefined && survey?.texts.has(narOffset) === true);
     return fileAnswer({
       etag: fileTag(narHash, target.names),
       contentType: contentType ?? typeByName(target.names.at(-1) ?? nameOf(path)) ?? typeByContents(isText),
@@ -189,7 +222,8 @@ export class Inside {
       body: {
         size,
         open: async ({ range = { offset: 0, length: size }, ...options }) => {
-          const part = { offset: narOffset + range.offset, length: range.length };
+          const part = { offset: offsetOf(node) + range.offset, length: range.length };
+          if (isUnread) return this.#contents.openUnread(narInfo, part, options);
           return this.#contents.open(narInfo, survey ?? (await this.#contents.survey(narInfo, options)), part, options);
         },
       },
@@ -214,6 +248,14 @@ interface Found {
   /** Undefined while only a listing is known. */
   readonly survey?: Survey | undefined;
   readonly contentType?: string | undefined;
+  /** Its bytes are had without all of the NAR. */
+  readonly isUnread?: boolean | undefined;
+}
+
+/** Where the contents of a file begin. @throws {NixcacheError} ERR_UNSUPPORTED where a listing does not say */
+function offsetOf(node: NarNode): number {
+  if (node.type === 'regular' && node.narOffset !== undefined) return node.narOffset;
+  throw new NixcacheError('ERR_UNSUPPORTED', 'its listing does not say where its files are');
 }
 
 /** The page of a directory that has one, where the path has a host of its own, as a site has. */

@@ -5,9 +5,9 @@ import type { NarNode } from '../../nar/nar-listing.ts';
 import { type NarEvent, NarParser } from '../../nar/nar-parser.ts';
 import { NarLister } from '../../nar/nar-reader.ts';
 import { hashFromBytes } from '../../nix/hash.ts';
-import type { NarInfo } from '../../nix/nar-info.ts';
-import { PieceDigester, type Pieces } from '../../streams/pieces.ts';
+import { PIECE_BYTES, PieceDigester, type Pieces } from '../../streams/pieces.ts';
 import { looksLikeText, SAMPLE_BYTES } from './content-type.ts';
+import type { Entrance, PackedNar } from './nar-bytes.ts';
 
 export interface Survey {
   /** Undefined where it has more files than are held at once. */
@@ -16,6 +16,8 @@ export interface Survey {
   readonly pieces: Pieces;
   /** `narOffset`s of the files that look like text. */
   readonly texts: ReadonlySet<number>;
+  /** Where unpacking may begin, in order, of the file at `url`. */
+  readonly entrances: { readonly url: string; readonly list: readonly Entrance[] };
   /** All of it, of a small one. */
   readonly bytes: Buffer | undefined;
   /** What it takes up in memory, about. */
@@ -27,6 +29,8 @@ export interface SurveyOptions {
   readonly maxNodes: number;
   /** Whether all of its bytes are kept. */
   readonly keeps: boolean;
+  /** Known at the end. */
+  readonly entrances: readonly Entrance[];
 }
 
 /** Of a node with its name; that of a text file stands in a set as well. */
@@ -39,8 +43,8 @@ const NODE_WEIGHT = 300;
  */
 export async function surveyNar(
   source: AsyncIterable<Uint8Array>,
-  { narHash, narSize, path }: Pick<NarInfo, 'narHash' | 'narSize' | 'path'>,
-  { maxNodes, keeps }: SurveyOptions,
+  { narHash, narSize, path, url }: PackedNar,
+  { maxNodes, keeps, entrances }: SurveyOptions,
 ): Promise<Survey> {
   const [parser, lister, texts] = [new NarParser(), new NarLister({ maxNodes }), new TextFinder(maxNodes)];
   const [hash, digester] = [createHash('sha256'), new PieceDigester()];
@@ -61,8 +65,9 @@ export async function surveyNar(
     throw new NixcacheError('ERR_DIGEST_MISMATCH', `what is there of ${path} is ${what}`);
   }
   const bytes = keeps ? Buffer.concat(kept) : undefined;
-  const weight = lister.count * NODE_WEIGHT + pieces.digests.length + (bytes?.length ?? 0) + 1000;
-  return { root: lister.root(), pieces, texts: texts.found, bytes, weight };
+  const weight =
+    lister.count * NODE_WEIGHT + pieces.digests.length + (bytes?.length ?? 0) + entrances.length * 32 + 1000;
+  return { root: lister.root(), pieces, texts: texts.found, entrances: { url, list: entrances }, bytes, weight };
 }
 
 /** Tells by the beginning of each file whether it looks like text. */
@@ -93,4 +98,22 @@ class TextFinder {
       }
     }
   }
+}
+
+/** Notes where frames begin, one in each mebibyte at the most. */
+export class EntranceFinder {
+  readonly found: Entrance[] = [];
+
+  readonly add = (packed: number, unpacked: number): void => {
+    if (unpacked - (this.found.at(-1)?.unpacked ?? 0) >= PIECE_BYTES) this.found.push({ packed, unpacked });
+  };
+}
+
+/** The last of `survey`'s entrances to the file at `url` that is not behind `offset`. */
+export function entranceTo(
+  { entrances: { url, list } }: Survey,
+  nar: Pick<PackedNar, 'url'>,
+  offset: number,
+): Entrance | undefined {
+  return url === nar.url ? list.findLast(({ unpacked }) => unpacked <= offset) : undefined;
 }
