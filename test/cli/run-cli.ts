@@ -23,10 +23,13 @@ export interface CliResult {
 /** Of vitest.config.ts: stripping the types of all sources costs each start four fifths of its time. */
 const { NODE_COMPILE_CACHE = '' } = process.env;
 
+/** Nobody can make it, or anything below, not even root. */
+const NO_HOME = '/dev/null/home';
+
 const optionsOf = ({ env, cwd, input }: RunCliOptions) =>
   ({
     cwd: cwd ?? '/',
-    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', NODE_COMPILE_CACHE, ...env },
+    env: { PATH: process.env['PATH'] ?? '', HOME: NO_HOME, NODE_COMPILE_CACHE, ...env },
     extendEnv: false,
     reject: false,
     timeout: 60_000,

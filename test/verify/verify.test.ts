@@ -1,33 +1,14 @@
-import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, it, test } from 'vitest';
 import { replaceCacheIndex } from '../../src/cache/write/cache-index.ts';
-import { commitSegment } from '../../src/cache/write/commit.ts';
-import { formatEntries } from '../../src/cache-index/entries-blob.ts';
-import type { Entry } from '../../src/cache-index/entry.ts';
 import * as mediaTypes from '../../src/cache-index/media-types.ts';
-import { type EncodedSegment, encodeSegment } from '../../src/cache-index/segment.ts';
-import { generateKey, parseSecretKey, signPathInfo } from '../../src/nix/signature.ts';
 import type { ContentStore } from '../../src/oci/content-store.ts';
-import { describe as describeBytes } from '../../src/oci/descriptor.ts';
-import { hexOf } from '../../src/oci/digest.ts';
 import { encodeManifest, IMAGE_INDEX, IMAGE_MANIFEST } from '../../src/oci/manifest.ts';
-import { baseNameFor, CacheBuilder, openReader, readView } from '../support/cache-builder.ts';
+import { baseNameFor, CacheBuilder, openReader } from '../support/cache-builder.ts';
 import { day, gcAt } from '../support/gc-runs.ts';
 import { flipped, memoryVandal, segmentAt, tagsOf, truncated, type Vandal, vandals } from '../support/vandal.ts';
 import { kindsOf, verify } from '../support/verify-runs.ts';
 
-/** A library in a pack, an application in a blob of its own, each a segment. */
-async function filled(store: ContentStore): Promise<CacheBuilder> {
-  const cache = new CacheBuilder(store);
-  await cache.publish({ at: day(0), paths: ['lib', 'other'] });
-  await cache.publish({
-    at: day(1),
-    paths: [{ name: 'app', references: ['lib'], bytes: 5000 }],
-    packed: false,
-    roots: ['app'],
-  });
-  return cache;
-}
+import { commitAltered, entriesOf, filled, reindex, segmentDescriptorAt } from './altered-caches.ts';
 
 const [first, second] = [0, 1];
 const layer = async (store: ContentStore, at: number, mediaType: string) => {
@@ -38,66 +19,6 @@ const layer = async (store: ContentStore, at: number, mediaType: string) => {
 };
 const manifestDigest = async (store: ContentStore, at: number) =>
   (await segmentAt(store, (await tagsOf(store, 'segment'))[at] ?? '')).descriptor.digest;
-
-/** All entries of the cache, newest form. */
-const entriesOf = async (store: ContentStore): Promise<Entry[]> =>
-  [...(await openReader(store)).entries()].map(({ entry }) => entry);
-
-/** Commits `entries` as a segment whose entries text is what `change` makes of the right one. */
-async function commitAltered(
-  store: ContentStore,
-  entries: readonly Entry[],
-  change: { text?: (text: string) => string; config?: (config: Record<string, unknown>) => object; layers?: boolean },
-): Promise<EncodedSegment> {
-  const blobs = await Promise.all(
-    [...new Set(entries.flatMap((entry) => [...entry.nar, ...(entry.listing?.extents ?? [])]))].map(async (at) => {
-      for (const tag of await tagsOf(store, 'segment')) {
-        const held = (await segmentAt(store, tag)).manifest.layers.find(({ digest }) => digest === at.digest);
-        if (held) return held;
-      }
-      throw new Error(`${at.digest} is in no segment`);
-    }),
-  );
-  const unique = [...new Map(blobs.map((blob) => [blob.digest, blob])).values()];
-  const segment = encodeSegment({ entries, blobs: unique, storeDir: '/nix/store', creator: 'test', now: day(5) });
-  const text = (change.text ?? ((same) => same))(formatEntries(entries));
-  const blob = zstdCompressSync(text);
-  const entriesDescriptor = describeBytes(mediaTypes.ENTRIES, blob);
-  const config = JSON.parse(String(segment.blobs[1]?.bytes)) as Record<string, unknown>;
-  const configBytes = Buffer.from(JSON.stringify({ ...config, ...change.config?.(config) }));
-  const configDescriptor = describeBytes(mediaTypes.SEGMENT_CONFIG, configBytes);
-  const tag = `${segment.tag.slice(0, 31)}${hexOf(entriesDescriptor.digest)}`;
-  const manifest = encodeManifest({
-    schemaVersion: 2,
-    mediaType: IMAGE_MANIFEST,
-    artifactType: mediaTypes.SEGMENT,
-    config: configDescriptor,
-    layers: [entriesDescriptor, ...(change.layers === false ? [] : unique)],
-    annotations: { [mediaTypes.TAG_ANNOTATION]: tag },
-  });
-  const altered = {
-    ...segment,
-    tag,
-    manifest,
-    blobs: [
-      { descriptor: entriesDescriptor, bytes: blob },
-      { descriptor: configDescriptor, bytes: configBytes },
-    ],
-  };
-  await commitSegment(store, altered, {});
-  return altered;
-}
-
-/** Points `cache-index` at what is there, so that its being stale is no finding. */
-async function reindex(store: ContentStore): Promise<void> {
-  const segments = new Map();
-  for (const tag of (await readView(store)).live.segments) segments.set(tag, await segmentDescriptorAt(store, tag));
-  await replaceCacheIndex(store, { segments, publicKeys: [], now: day(9) });
-}
-const segmentDescriptorAt = async (store: ContentStore, tag: string) => ({
-  ...(await segmentAt(store, tag)).descriptor,
-  annotations: { [mediaTypes.TAG_ANNOTATION]: tag },
-});
 
 interface Case {
   readonly name: string;
@@ -342,52 +263,6 @@ describe.each(vandals)('verify of %s', (_, open) => {
     await reindex(store);
     expect(kindsOf((await verify(store)).findings)).toEqual([]);
     expect(kindsOf((await verify(store, { contents: true })).findings)).toEqual(['nar-mismatch']);
-  });
-});
-
-describe('signatures', () => {
-  const key = parseSecretKey(generateKey('test-1').secret);
-  const signed = async (names: readonly string[]): Promise<ContentStore> => {
-    const { store } = memoryVandal();
-    const cache = new CacheBuilder(store);
-    await cache.publish({ at: day(0), paths: ['a', 'b'], publicKeys: [key.publicKey.text] });
-    const entries = (await entriesOf(store)).filter(({ narInfo }) => names.includes(narInfo.path.slice(44)));
-    await commitAltered(
-      store,
-      entries.map((entry) => ({ ...entry, narInfo: { ...entry.narInfo, sigs: [signPathInfo(entry.narInfo, key)] } })),
-      {},
-    );
-    const segments = new Map();
-    for (const tag of await tagsOf(store, 'segment')) segments.set(tag, await segmentDescriptorAt(store, tag));
-    await replaceCacheIndex(store, { segments, publicKeys: [key.publicKey.text], now: day(9) });
-    return store;
-  };
-
-  it('wants each path signed by a key that the cache names, in its newest form', async () => {
-    expect(kindsOf((await verify(await signed(['a', 'b']))).findings)).toEqual([]);
-    const { findings } = await verify(await signed(['a']));
-    expect(findings).toMatchObject([{ kind: 'unsigned', severity: 'warning', what: expect.stringMatching(/-b$/) }]);
-  });
-
-  it('tells of a key that the cache names and that is none, and goes by the others', async () => {
-    const store = await signed(['a', 'b']);
-    await new CacheBuilder(store).publish({ at: day(9), publicKeys: ['broken-1:AAAA'] });
-    const { findings } = await verify(store);
-    expect(findings).toMatchObject([{ kind: 'key-malformed', severity: 'warning', what: 'broken-1:AAAA' }]);
-  });
-
-  it('wants each path signed by a key that the user names', async () => {
-    const trustedPublicKeys = [parseSecretKey(generateKey('other-1').secret).publicKey.text];
-    const { findings } = await verify(await signed(['a', 'b']), { trustedPublicKeys });
-    expect(findings.map(({ kind }) => kind)).toEqual(['untrusted', 'untrusted']);
-    expect(findings[0]?.message).toContain('only others signed it: test-1');
-  });
-
-  it('warns once where there is no key at all', async () => {
-    const { store } = memoryVandal();
-    await filled(store);
-    const { findings } = await verify(store);
-    expect(findings).toMatchObject([{ kind: 'unsigned-cache', severity: 'warning' }]);
   });
 });
 
