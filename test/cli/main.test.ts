@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { LayoutStore } from '../../src/oci/layout/layout-store.ts';
+import { CacheBuilder, hashPartFor, openReader } from '../support/cache-builder.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { runCli, startCli } from './run-cli.ts';
 
@@ -200,26 +201,41 @@ describe('serve', () => {
   });
 
   it('ends at once on the second signal', async () => {
-    /** Undefined where it ends by the first signal, as it has not seen the request yet. */
-    const stopTwice = async (seenAfterMs: number): Promise<number | undefined> => {
-      await using server = await serve(await tempDir());
-      // A request that never ends holds the first signal up.
+    const cwd = await tempDir();
+    const store = await LayoutStore.open(join(cwd, 'cache'), { create: true });
+    // More than waits in the buffers of a connection.
+    await new CacheBuilder(store).publish({
+      at: new Date(),
+      paths: [{ name: 'large', bytes: 20_000_000 }],
+      packed: false,
+    });
+    const { url = '' } = (await openReader(store)).findEntry(hashPartFor('large'))?.narInfo ?? {};
+    await using server = await serve(cwd);
+    /** An answer that has begun, and goes on when it is read: it holds the first signal up. */
+    const begin = async () => {
       const socket = connect(Number(new URL(server.firstLine).port), '127.0.0.1');
-      socket.on('error', () => undefined).write('GET / HTTP/1.1\r\n');
-      await once(socket, 'connect');
-      await delay(seenAfterMs);
-      server.signal('SIGINT');
-      server.signal('SIGTERM'); // the same wish, passed on by a wrapper: two of one kind may come as one
-      await server.said(': stopping');
-      await delay(400);
-      const { exitCode } = await Promise.race([server.result, delay(50, { exitCode: -1 })]);
-      if (exitCode === 0) return undefined;
-      expect(exitCode, 'the same wish ended it').toBe(-1);
-      server.signal('SIGINT');
-      return (await server.result).exitCode;
+      onTestFinished(() => void socket.destroy());
+      socket.on('error', () => undefined).write(`GET /${url} HTTP/1.1\r\nHost: cache\r\nConnection: close\r\n\r\n`);
+      await once(socket, 'readable');
+      return socket;
     };
-    let [exitCode, seenAfterMs] = [await stopTwice(100), 200];
-    for (; exitCode === undefined; seenAfterMs *= 2) exitCode = await stopTwice(seenAfterMs);
+    const [read] = [await begin(), await begin()];
+    server.signal('SIGINT');
+    server.signal('SIGTERM'); // the same wish, passed on by a wrapper: two of one kind may come as one
+    await server.said(': stopping');
+    expect((await read.toArray()).reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(20_000_000);
+    let exitCode: number | undefined;
+    void server.result.then((result) => {
+      exitCode = result.exitCode;
+    });
+    // What comes soon is the same wish still; and one that comes while it ends would end it before it has said how.
+    await vi.waitFor(
+      () => {
+        server.signal('SIGINT');
+        if (exitCode === undefined) throw new Error('it goes on');
+      },
+      { timeout: 20_000, interval: 2000 },
+    );
     expect(exitCode).toBe(130);
   });
 });
