@@ -210,3 +210,40 @@ describe('a key in the directory of a flake outside of git', () => {
     expect(await readdir(nix.realStoreDir).catch(() => [])).toEqual([]);
   });
 });
+
+it('reaches no other origin, and of the key and what is for a cloud nothing reaches any', async () => {
+  const heard = { first: '', elsewhere: '' };
+  const listen = async (at: keyof typeof heard, answer: () => Record<string, string> | undefined): Promise<string> => {
+    const server = createServer((request, response) => {
+      heard[at] += `${request.method} ${request.url} ${request.rawHeaders.join(' ')}\n`;
+      request.on('data', (chunk: Buffer) => {
+        heard[at] += chunk.toString('latin1');
+      });
+      const headers = answer();
+      response.writeHead(headers === undefined ? 404 : 307, headers).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const elsewhere = await listen('elsewhere', () => undefined);
+  const first = await listen('first', () => ({ location: `http://${elsewhere}/x` }));
+  const nix = await createNixEnv();
+  onTestFinished(() => nix.cleanup());
+  const env = { ...nix.env, ...GIVEN, NIXCACHE_USERNAME: USER };
+  const path = `/nix/store/${'0'.repeat(32)}-a`;
+  for (const args of [
+    ['copy', `http://${first}`, `oci:${join(nix.dir, 'cache')}`, path],
+    ['copy', `${first}/team/cache`, `oci:${join(nix.dir, 'cache')}`],
+    ['copy', `oci:${join(nix.dir, 'cache')}`, `${first}/team/cache`],
+    ['publish', 'path:.', '--to', `${first}/team/cache`, '--upstream', `http://${first}`],
+  ]) {
+    expect((await nixcache(args, { env, cwd: nix.dir })).exitCode).not.toBe(0);
+  }
+  expect(heard.first).not.toBe('');
+  expect(heard.elsewhere).not.toBe('');
+  for (const secret of SECRETS) expect([secret, heard.elsewhere.includes(secret)]).toEqual([secret, false]);
+  for (const secret of [GIVEN.NIX_SIGNING_KEY.split(':')[1] ?? '', GIVEN.AWS_SECRET_ACCESS_KEY]) {
+    for (const form of [secret, Buffer.from(secret).toString('base64')]) expect(heard.first).not.toContain(form);
+  }
+});
