@@ -9,7 +9,7 @@ import { signPathInfo } from '../../../src/nix/signature.ts';
 import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
 import { narOf } from '../../support/nar.ts';
 import { newKey } from '../set-up.ts';
-import { LOGIN, READ_TOKEN, setUpUploads, sha256, TOKEN, uploadOf } from './set-up.ts';
+import { LOGIN, READ_TOKEN, setUpUploads, sha256, TOKEN, type Upload, uploadOf } from './set-up.ts';
 
 describe('a path that is uploaded', () => {
   it('is served at once, written anew and signed, with its NAR and the listing of that', async () => {
@@ -129,6 +129,49 @@ describe('a path that is uploaded', () => {
     expect(client.uploads.uncommitted()).toHaveLength(40);
     for (const { narUrl, file } of uploads) expect((await client.get(narUrl)).bytes).toEqual(file);
     expect(await readdir(join(client.directory, 'incoming'))).toEqual([]);
+  });
+});
+
+describe('a realisation', () => {
+  const id = `sha256:${'0f'.repeat(32)}!out`;
+  const of = (upload: Upload, more: object = {}): string =>
+    JSON.stringify({ dependentRealisations: {}, id, outPath: upload.path.slice(11), signatures: [], ...more });
+
+  it('is signed and served once its path is there, however the client spells it', async () => {
+    const client = await setUpUploads();
+    const upload = uploadOf(1);
+    const early = await client.put(`/realisations/${id}.doi`, of(upload));
+    expect(early).toMatchObject({ status: 409, text: expect.stringContaining('upload that first') });
+    await client.upload(upload);
+    expect(await client.put(`/realisations/${id.replace('!', '%21')}.doi`, of(upload))).toMatchObject({ status: 201 });
+    for (const spelt of [id, id.replace('!', '%21')]) {
+      const { text } = await client.get(`/realisations/${spelt}.doi`);
+      expect(JSON.parse(text)).toMatchObject({ id, signatures: [expect.stringMatching(/^serve-1:/)] });
+    }
+    await client.close();
+    const again = await setUpUploads({ directory: client.directory });
+    expect((await again.get(`/realisations/${id}.doi`)).status).toBe(200);
+    expect((await again.get(upload.narInfoUrl)).status).toBe(200);
+  });
+
+  it.each<[string, string, string]>([
+    ['that is no JSON', '{', 'it is no realisation'],
+    ['of another derivation', of(uploadOf(1), { id: id.replace('0f', 'f0') }), 'it is no realisation'],
+    ['of a path with another name', of(uploadOf(1), { outPath: `${uploadOf(1).hashPart}-other` }), 'not in the cache'],
+    ['that names no path', of(uploadOf(1), { outPath: '../x' }), 'it is no realisation'],
+  ])('%s is refused', async (_what, body, reason) => {
+    const client = await setUpUploads();
+    await client.upload(uploadOf(1));
+    const answer = await client.put(`/realisations/${id}.doi`, body);
+    expect(answer).toMatchObject({ status: expect.any(Number), text: expect.stringContaining(reason) });
+    expect((await client.get(`/realisations/${id}.doi`)).status).toBe(404);
+  });
+
+  it('that nobody signed is refused by a server without a key', async () => {
+    const client = await setUpUploads({ signingKeys: [] });
+    const upload = uploadOf(1);
+    await client.upload(upload, { sigs: [signPathInfo(upload.info, newKey('builder-1'))] });
+    expect(await client.put(`/realisations/${id}.doi`, of(upload))).toMatchObject({ status: 400 });
   });
 });
 
