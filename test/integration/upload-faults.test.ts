@@ -32,12 +32,13 @@ async function setUp(directory?: string) {
   const cache = `oci:${join(home, 'cache')}`;
   const files = ['--upload-token-file', join(home, 'tokens'), '--key-file', join(home, 'key')];
   const place = ['--upload-dir', directory ?? join(home, 'uploads')];
-  const start = (from = cache): Promise<Serving> => startServe(['--from', from, '--no-upstream', ...files, ...place], { env });
+  const start = (from = cache): Promise<Serving> =>
+    startServe(['--from', from, '--no-upstream', ...files, ...place], { env });
   return { home, env, cache, start };
 }
 
 const put = (url: string, path: string, body: Buffer | string) =>
-  fetch(url + path, { method: 'PUT', headers, body: body as BodyInit });
+  fetch(url + path, { method: 'PUT', headers, body } as RequestInit);
 
 /** Uploads one after the other until that fails; what was acknowledged is added to `taken`. */
 async function uploadAll(url: string, from: number, taken: Set<number>): Promise<void> {
@@ -57,7 +58,9 @@ async function expectServed(url: string, taken: Iterable<number>): Promise<void>
     const upload = UPLOADS[i];
     if (upload === undefined) continue;
     expect((await fetch(url + upload.narInfoUrl)).status, `narinfo ${i}`).toBe(200);
-    expect(Buffer.from(await (await fetch(url + upload.narUrl)).arrayBuffer()).equals(upload.file), `NAR ${i}`).toBe(true);
+    expect(Buffer.from(await (await fetch(url + upload.narUrl)).arrayBuffer()).equals(upload.file), `NAR ${i}`).toBe(
+      true,
+    );
   }
 }
 

@@ -9,7 +9,7 @@ import { partBytesFor } from '../../cache/write/limits.ts';
 import { MAX_PACKED_BYTES } from '../../cache/write/pack.ts';
 import { infosInOrder } from '../../cache/write/references-first.ts';
 import type { Spool } from '../../cache/write/spool.ts';
-import type { CallOptions } from '../../call-options.ts';
+import { abortReason, type CallOptions } from '../../call-options.ts';
 import { isNixcacheError, NixcacheError } from '../../errors.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
 import { baseNameOf, type HashPart, hashPartOf, storeDirOf } from '../../nix/store-path.ts';
@@ -17,7 +17,6 @@ import type { ContentStore } from '../../oci/content-store.ts';
 import { entryOf, type PendingPath } from '../upload/pending-paths.ts';
 import type { UploadRecord } from '../upload/upload-record.ts';
 import { isSeen, type Uploads } from '../upload/uploads.ts';
-import { openSpooled } from '../upload/with-uploads.ts';
 
 export interface CommitUploadsOptions extends CallOptions {
   readonly uploads: Uploads;
@@ -177,9 +176,8 @@ async function listAgain(
 const incomingOf = (pending: PendingPath, { uploads, spool }: CommitUploadsOptions): IncomingPath => ({
   info: pending.narInfo,
   take: async (call) => {
-    const { url: _ours, fileHash, fileSize, ...narInfo } = pending.narInfo;
+    const { url: _ours, fileHash: _itsHash, fileSize: _itsSize, ...narInfo } = pending.narInfo;
     const nar = await readNar(pending, uploads, spool, call);
-    if (nar.fileHash !== fileHash || nar.fileSize !== fileSize) throw damaged(pending);
     return { narInfo, nar, realisations: pending.realisations };
   },
 });
@@ -190,11 +188,18 @@ async function readNar(pending: PendingPath, uploads: Uploads, spool: Spool, opt
   const sink = await spool.open({ maxInlineBytes: MAX_PACKED_BYTES, partBytes: partBytesFor(narInfo.narSize) });
   try {
     const record: UploadRecord = await uploads.readRecord(hashPartOf(narInfo.path));
-    for await (const chunk of await openSpooled(uploads.spool, nar, narInfo, options)) sink.write(chunk as Buffer);
-    return { ...sink.finish(), listing: record.listing };
+    // Its hash is made on the way: it is looked at once all of it is there.
+    for await (const chunk of await uploads.spool.openNar(nar)) {
+      if (options.signal?.aborted) throw abortReason(options.signal);
+      sink.write(chunk as Buffer);
+    }
+    const written = sink.finish();
+    if (written.fileHash !== narInfo.fileHash || written.fileSize !== narInfo.fileSize) throw damaged(pending);
+    return { ...written, listing: record.listing };
   } catch (cause) {
     sink.discard();
-    if (!isNixcacheError(cause, 'ERR_NOT_FOUND', 'ERR_DIGEST_MISMATCH', 'ERR_FORMAT')) throw cause;
+    if (isNixcacheError(cause, 'ERR_NAR_MISMATCH')) throw cause;
+    if (!isNixcacheError(cause, 'ERR_NOT_FOUND', 'ERR_FORMAT')) throw cause;
     throw damaged(pending, cause);
   }
 }

@@ -22,7 +22,7 @@ export interface CommitDelays {
   readonly settleMs: number;
 }
 
-const DELAYS: CommitDelays = { quietMs: 2000, mostMs: 15_000, retryMs: 2000, mostRetryMs: 60_000, settleMs: 60_000 };
+const DELAYS: CommitDelays = { quietMs: 2000, mostMs: 30_000, retryMs: 2000, mostRetryMs: 60_000, settleMs: 60_000 };
 
 export class CommitTimer {
   readonly #options: CommitTimerOptions;
