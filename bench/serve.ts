@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { decode } from '../src/nix/nixbase32.ts';
 import type { Closure } from './closure/closure.ts';
+import { manyClients } from './serve-many.ts';
 import { startNginx } from './support/nginx.ts';
 import { ensureNewerNix } from './support/nix-rival.ts';
 import { BIN, openNixcache } from './support/nixcache.ts';
@@ -30,11 +31,16 @@ interface Server {
 const NGINX = 'nginx';
 const LAYOUT = 'serve, layout';
 const REGISTRY = 'serve, docker-registry';
+const DISK = 'serve, disk cache';
 const DIRECT = 'docker-registry itself';
+const FIRST_BYTE_ONE = 'first byte of a cold NAR, one client';
+const FIRST_BYTE_MANY = 'first byte of a cold NAR, a hundred clients';
 const WRK_SECONDS = 5;
 /** NARs of at least so many bytes are blobs of their own in a registry, so that it can be asked for them directly. */
 const LARGE_BYTES = 1024 * 1024;
 const CONNECTIONS = [1, 4, 16];
+const CLIENTS = 100;
+const REPOSITORY = 'bench/nix-cache';
 
 /** Serving, against nginx with the same closure as a plain binary cache, and against the registry itself. */
 export async function benchServe({ closure, runs, entry = BIN, onStep }: ServeBenchOptions): Promise<Report> {
@@ -52,29 +58,35 @@ export async function benchServe({ closure, runs, entry = BIN, onStep }: ServeBe
   const layout = join(dir, 'layout');
   const registry = await startRegistry();
   stack.defer(() => registry.stop());
-  const reference = `${registry.address}/bench/nix-cache`;
+  const reference = `${registry.address}/${REPOSITORY}`;
   const nixcache = await openNixcache({ entry, storeRoot: closure.root, home: join(dir, 'publisher'), secretKeyFile });
   await nixcache.push([closure.top], `oci:${layout}`);
   await nixcache.push([closure.top], reference);
 
   const nginx = await startNginx(plain);
   stack.defer(() => nginx.stop());
-  const open = async (name: string, cache: string): Promise<ServeProcess> => {
+  const envOf = (name: string): Record<string, string> => {
     const home = join(dir, name.replaceAll(/\W+/g, '-'));
-    const env = { HOME: home, XDG_CACHE_HOME: join(home, 'cache') };
-    const server = await startServe(entry, ['--cache', cache], env);
+    return { HOME: home, XDG_CACHE_HOME: join(home, 'cache') };
+  };
+  const open = async (name: string, cache: string, ...args: string[]): Promise<ServeProcess> => {
+    const server = await startServe(entry, ['--cache', cache, ...args], envOf(name));
     stack.defer(() => server.stop());
     return server;
   };
   const [ofLayout, ofRegistry] = [await open(LAYOUT, `oci:${layout}`), await open(REGISTRY, reference)];
+  const ofDisk = await open(DISK, reference, '--disk-cache', '16G');
   const names = (await readdir(plain)).filter((name) => name.endsWith('.narinfo'));
   const servers = await Promise.all(
-    Object.entries({ [NGINX]: nginx.url, [LAYOUT]: ofLayout.url, [REGISTRY]: ofRegistry.url }).map(([name, url]) =>
-      describeServer(name, url, names),
+    Object.entries({ [NGINX]: nginx.url, [LAYOUT]: ofLayout.url, [REGISTRY]: ofRegistry.url, [DISK]: ofDisk.url }).map(
+      ([name, url]) => describeServer(name, url, names),
     ),
   );
+  onStep('filling the disk cache');
+  await fetchAll(dir, servers.find(({ name }) => name === DISK)?.narUrls ?? [], 4);
   const results = new Map<string, number[]>();
   const add = (name: string, value: number): void => void results.set(name, [...(results.get(name) ?? []), value]);
+  const downloadsSeen: number[] = [];
   for (let round = 0; round < runs; round += 1) {
     onStep(`round ${round + 1}: narinfos`);
     for (const { name, url } of servers.slice(0, 2)) {
@@ -91,10 +103,17 @@ export async function benchServe({ closure, runs, entry = BIN, onStep }: ServeBe
     const { large, direct } = await largeNars(servers, registry);
     add(`large NARs, ${REGISTRY}`, await fetchAll(dir, large, 1));
     add(`large NARs, ${DIRECT}`, await fetchAll(dir, direct, 1));
+    onStep(`round ${round + 1}: many clients`);
+    const { pathname } = new URL(large[round % large.length] ?? '');
+    const asked = { entry, registry: registry.address, repository: REPOSITORY, env: envOf('many'), clients: CLIENTS };
+    const { oneMs, allMs, downloads } = await manyClients({ ...asked, path: pathname.slice(1) });
+    add(FIRST_BYTE_ONE, oneMs);
+    add(FIRST_BYTE_MANY, allMs);
+    downloadsSeen.push(downloads);
     onStep(`round ${round + 1}: nix copy --from`);
     for (const { name, url } of servers) add(`nix copy, ${name}`, await copyFrom(dir, nix, url, closure.top));
   }
-  const memory = { [LAYOUT]: ofLayout.readUsage(), [REGISTRY]: ofRegistry.readUsage() };
+  const memory = { [LAYOUT]: ofLayout.readUsage(), [REGISTRY]: ofRegistry.readUsage(), [DISK]: ofDisk.readUsage() };
   return {
     suite: 'serve',
     conditions: {
@@ -105,7 +124,10 @@ export async function benchServe({ closure, runs, entry = BIN, onStep }: ServeBe
       narinfo: 'time of a thousand requests',
     },
     measured: [...results].map(([name, all]) => toMeasured(name, all, memory)),
-    goals: compare(results),
+    goals: [
+      ...compare(results),
+      { name: `downloads of one cold NAR for ${CLIENTS} clients`, ratio: median(downloadsSeen), atMost: 1.05 },
+    ],
   };
 }
 
@@ -163,7 +185,7 @@ async function largeNars(
     const hex = Buffer.from(decode(/nar\/([0-9a-z]{52})\./.exec(url)?.[1] ?? '')).toString('hex');
     if (!hexes.has(hex)) continue;
     large.push(url);
-    direct.push(`http://${registry.address}/v2/bench/nix-cache/blobs/sha256:${hex}`);
+    direct.push(`http://${registry.address}/v2/${REPOSITORY}/blobs/sha256:${hex}`);
   }
   return { large, direct };
 }
@@ -199,8 +221,11 @@ function compare(results: ReadonlyMap<string, readonly number[]>): readonly Goal
   return [
     ...[1, 32].map((n) => goal(`narinfo, ${LAYOUT}, ${n}`, `narinfo, ${NGINX}, ${n}`, 1 / 0.9)),
     ...CONNECTIONS.map((n) => goal(`all NARs, ${LAYOUT}, ${n}`, `all NARs, ${NGINX}, ${n}`, 2)),
+    ...CONNECTIONS.map((n) => goal(`all NARs, ${DISK}, ${n}`, `all NARs, ${NGINX}, ${n}`, 2)),
+    goal(FIRST_BYTE_MANY, FIRST_BYTE_ONE, 1.5),
     goal(`large NARs, ${REGISTRY}`, `large NARs, ${DIRECT}`, 2.5),
     goal(`nix copy, ${LAYOUT}`, `nix copy, ${NGINX}`, 1.05),
+    goal(`nix copy, ${DISK}`, `nix copy, ${NGINX}`, 1.05),
     goal(`nix copy, ${REGISTRY}`, `nix copy, ${NGINX}`, 1.5),
   ];
 }

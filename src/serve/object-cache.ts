@@ -22,6 +22,8 @@ export interface KeptObject {
   readonly isSound: boolean;
   /** @throws what the disk says, also when it ends too soon */
   read(range: ByteRange): Promise<Buffer>;
+  /** Fills `into` with what is at `position`. @throws as `read` */
+  readInto(into: Buffer, position: number): Promise<void>;
   /** All of it was found right. */
   vouch(): void;
   close(): void;

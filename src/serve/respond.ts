@@ -1,5 +1,6 @@
 /** From a reply to a `Response`, whose bytes an adapter may also take as a Node stream. */
 import { Readable } from 'node:stream';
+import { ReadoutStream } from '../streams/readout-stream.ts';
 import { readThrough, verifyRange } from '../streams/verify.ts';
 import { type Answer, type FileBody, isFileBody, NOT_FOUND, type Reply } from './answer.ts';
 import { negotiate, wholeReply } from './negotiate.ts';
@@ -62,7 +63,9 @@ async function stream(
       bytes,
     );
   }
-  const exact = size === undefined ? source : readThrough(source, verifyRange(size, path));
+  // A readout has its length.
+  const isExact = size === undefined || (source instanceof ReadoutStream && source.readout.length === size);
+  const exact = isExact ? source : readThrough(source, verifyRange(size, path));
   // It may break before anyone reads it; whoever reads it then meets the error.
   exact.on('error', () => {});
   const body = webBody(

@@ -165,7 +165,7 @@ describe.each([
 describe('a disk cache', () => {
   it('stops a download that nobody reads any more, and keeps nothing of it', async () => {
     const { directory, far, start } = await withDisk();
-    const huge = noise(40 * MIB, 'huge');
+    const huge = noise(20 * MIB, 'huge');
     addPath(far, { baseName: baseName(1), nar: huge, key: KEY });
     const { ask } = await start();
     const { url } = infoOf(await ask(narInfoPath(1)));
@@ -175,6 +175,27 @@ describe('a disk cache', () => {
     await vi.waitFor(() => expect(far.active()).toBe(0), 10_000);
     await vi.waitFor(async () => expect(await readdir(join(directory, 'partial'))).toEqual([]), 10_000);
     expect((await bodyOf((await ask(`/${url}`)).body)).equals(huge)).toBe(true);
+  });
+
+  it('gives what is too large to be checked first, and heals it on its way', async () => {
+    const { directory, far, start } = await withDisk();
+    const huge = noise(20 * MIB, 'huge');
+    addPath(far, { baseName: baseName(1), nar: huge, key: KEY });
+    const first = await start();
+    const { url } = infoOf(await first.ask(narInfoPath(1)));
+    await bodyOf((await first.ask(`/${url}`)).body);
+    await first.objects.close();
+    const range = { Range: `bytes=${5 * MIB + 1}-${6 * MIB}` };
+    expect(
+      (await bodyOf((await (await start()).ask(`/${url}`, range)).body)).equals(
+        huge.subarray(5 * MIB + 1, 6 * MIB + 1),
+      ),
+    ).toBe(true);
+    await flip(directory, 12 * MIB);
+    const { ask, events } = await start();
+    expect((await bodyOf((await ask(`/${url}`)).body)).equals(huge)).toBe(true);
+    expect(events).toContainEqual(expect.objectContaining({ type: 'kept-damaged' }));
+    expect(narRequests(far)).toEqual([`GET /${url}`, expect.stringMatching(/^GET .* bytes=12582912-/)]);
   });
 
   it('keeps what the cache itself has, and gives it out only as long as the cache has it', async () => {

@@ -11,7 +11,7 @@ import { baseName, bodyOf, hashPart, setUpApp } from './set-up.ts';
 import { infoOf, KEY, LARGE, NAR, setUp } from './upstream-set-up.ts';
 
 const MIB = 1024 * 1024;
-const HUGE = noise(40 * MIB, 'huge');
+const HUGE = noise(24 * MIB, 'huge');
 
 async function openDisk(maxBytes: number): Promise<DiskCache> {
   const objects = await DiskCache.open({ directory: await tempDir(), maxBytes });

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { isNixcacheError } from '../../errors.ts';
+import { ReadoutStream } from '../../streams/readout-stream.ts';
 import { type Answer, type AskOptions, statusAnswer } from '../answer.ts';
 import type { App } from '../app.ts';
 import { ownHostOf } from '../inside/store-host.ts';
@@ -12,6 +13,7 @@ import { carryBody } from '../request-body.ts';
 import { originForm, pathOf } from '../request-path.ts';
 import { bodyOf } from '../respond.ts';
 import { bodyOpener, passOver } from './incoming-body.ts';
+import { pump } from './pump.ts';
 import { REQUEST_ID, requestIdOf } from './request-id.ts';
 import type { Asked, Watch } from './watch.ts';
 
@@ -77,8 +79,10 @@ const leaving = (response: ServerResponse, via?: string): AskOptions => ({
   via,
   get signal(): AbortSignal {
     const abort = new AbortController();
-    // Also comes when all is sent, and then ends nothing.
-    response.once('close', () => abort.abort());
+    // Also comes when all is sent, and then nothing is left to end.
+    response.once('close', () => {
+      if (!response.writableFinished) abort.abort();
+    });
     return abort.signal;
   },
 });
@@ -122,7 +126,9 @@ function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: 
   if (body === undefined) response.end();
   else if (typeof body === 'string') response.end(body, 'latin1');
   else if (!(body instanceof Readable)) response.end(body);
-  else {
+  else if (body instanceof ReadoutStream) {
+    pump(body, response).catch((error: unknown) => app.brokeOff(asked.url, error));
+  } else {
     // Ends the response only after exactly as many bytes as it announced; everything else destroys the connection.
     pipeline(body, response, (error) => {
       if (error && !isClientGone(error)) app.brokeOff(asked.url, error);

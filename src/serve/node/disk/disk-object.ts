@@ -1,9 +1,14 @@
 import { close, read } from 'node:fs';
-import { promisify } from 'node:util';
 import type { ByteRange } from '../../../streams/byte-range.ts';
 import type { KeptFacts, KeptObject } from '../../object-cache.ts';
 
-const readAsync = promisify(read);
+const readAt = (fd: number, into: Buffer, at: number, position: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    read(fd, into, at, into.length - at, position, (error, bytesRead) => {
+      if (error) reject(error);
+      else resolve(bytesRead);
+    });
+  });
 
 /** A kept NAR, open. */
 export class DiskObject implements KeptObject {
@@ -29,15 +34,19 @@ export class DiskObject implements KeptObject {
 
   async read({ offset, length }: ByteRange): Promise<Buffer> {
     const buffer = Buffer.allocUnsafeSlow(length);
+    await this.readInto(buffer, offset);
+    return buffer;
+  }
+
+  async readInto(into: Buffer, position: number): Promise<void> {
     if (this.#isClosed) throw new RangeError('the file is closed');
     this.#reading += 1;
     try {
-      for (let at = 0; at < length; ) {
-        const { bytesRead } = await readAsync(this.#fd, buffer, at, length - at, offset + at);
-        if (bytesRead === 0) throw new RangeError(`the file ends ${length - at} bytes too soon`);
+      for (let at = 0; at < into.length; ) {
+        const bytesRead = await readAt(this.#fd, into, at, position + at);
+        if (bytesRead === 0) throw new RangeError(`the file ends ${into.length - at} bytes too soon`);
         at += bytesRead;
       }
-      return buffer;
     } finally {
       this.#reading -= 1;
       this.#closeIfOver();
