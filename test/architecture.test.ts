@@ -56,7 +56,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
     node: ['node:crypto', 'node:stream', 'node:zlib'],
   },
   'nix-store': { may: ['nix', 'execa', 'p-limit', 'zod/mini'] },
-  upstream: { may: ['http', 'nix', 'streams', 'p-limit'] },
+  upstream: { may: ['http', 'nix', 'streams', 'aws4fetch', 'p-limit'] },
   publish: { may: [...CACHE, ...INTAKE, 'nix-store', 'p-limit'] },
   // The app: it runs wherever there are `Request` and `Response`. Files, sockets and timers are its adapters'.
   serve: {
@@ -210,6 +210,7 @@ const WORKER = 'serve/worker/worker.ts';
 /** Loaded with the app and never called in a Worker, which has no upstreams: their directories, and what unpacks their NARs. */
 const UNUSED_IN_WORKER = ['upstream/directory-source.ts', 'regular-file.ts', 'nar/tools.ts'];
 const WORKERS_HAVE = [
+  'aws4fetch',
   'd3-hierarchy',
   'hono',
   'hono/html',

@@ -1,28 +1,36 @@
 /** The upstream binary caches: what they have need not be published, and `serve` falls back to them. */
 
+import { absolutePath } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
 import { CACHE_NIXOS_ORG, parseUpstream, type UpstreamCache } from '../upstream/upstream-cache.ts';
 import { parseDuration } from './quantities.ts';
 import { type Given, given, read, type Setting, type SettingTable, type Sources } from './setting.ts';
-import { integer, TEXT, TEXTS, TTL } from './setting-types.ts';
+import { integer, PATH, TEXT, TEXTS, TTL } from './setting-types.ts';
 
 export interface UpstreamSetting extends UpstreamCache {
   /** `http://…` or `socks5://…`, perhaps with a password. */
   readonly proxy: string | undefined;
+  /** Holds a token that is sent as Bearer. */
+  readonly tokenFile?: string | undefined;
 }
 
 /** What the config file may say of an upstream, below a heading [[upstream]] of its own. */
 export const UPSTREAM_TABLE = {
   url: { type: TEXT, key: 'url' },
   public_keys: { type: TEXTS, key: 'public_keys' },
+  bearer_token_file: { type: PATH, key: 'bearer_token_file' },
   proxy: { type: TEXT, key: 'proxy' },
   priority: { type: integer(0, 1000, 'a priority'), key: 'priority' },
   timeout: { type: TTL, key: 'timeout' },
 } as const satisfies SettingTable;
 
 type UpstreamTable = Readonly<
-  { url: string; public_keys?: readonly string[] } & { proxy?: string; priority?: number; timeout?: string | number }
+  { url: string; public_keys?: readonly string[]; bearer_token_file?: string } & {
+    proxy?: string;
+    priority?: number;
+    timeout?: string | number;
+  }
 >;
 
 /**
@@ -69,15 +77,16 @@ function urlsIn(texts: readonly string[]): readonly string[] {
 
 const plain = (url: string): UpstreamSetting => ({ ...parseUpstream(url), proxy: undefined });
 
-function fromTable({ config }: Sources, table: UpstreamTable, index: number): UpstreamSetting {
+function fromTable({ config, cwd, env }: Sources, table: UpstreamTable, index: number): UpstreamSetting {
   const at = <T>(key: string, value: T): Given<T> => ({ value, from: `upstream[${index}].${key} in ${config.file}` });
-  const { url, public_keys: keys, proxy, timeout, priority } = table;
+  const { url, public_keys: keys, bearer_token_file: tokenFile, proxy, timeout, priority } = table;
   const upstream = read(at('url', url), parseUpstream);
   return {
     ...upstream,
     publicKeys:
       keys === undefined ? upstream.publicKeys : read(at('public_keys', keys), (list) => list.map(parsePublicKey)),
     proxy: proxy === undefined ? undefined : read(at('proxy', proxy), parseProxy),
+    tokenFile: tokenFile && absolutePath(tokenFile, { cwd: config.directory ?? cwd, env }),
     priority: priority ?? upstream.priority,
     timeoutMs:
       timeout === undefined ? upstream.timeoutMs : parseDuration(String(timeout), { bareSeconds: true }) * 1000,

@@ -30,7 +30,9 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 const MAX_REDIRECTS = 5;
 export const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 /** What belongs to the first origin alone. */
-const CREDENTIAL_HEADERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization']);
+const CREDENTIAL_HEADERS: ReadonlySet<string> = new Set([
+  ...['authorization', 'cookie', 'proxy-authorization', 'x-amz-security-token'],
+]);
 
 /** The last answer to `request`, each exchange of which `exchange` does. @throws {NixcacheError} ERR_NETWORK */
 export async function followRedirects(

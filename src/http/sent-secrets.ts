@@ -13,7 +13,7 @@ export interface SecretKeeper {
   readonly withoutSecrets: (text: string) => string;
 }
 
-const HEADERS = ['authorization', 'proxy-authorization', 'cookie'];
+const HEADERS = ['authorization', 'proxy-authorization', 'cookie', 'x-amz-security-token'];
 const FIELDS = ['refresh_token', 'password', 'access_token', 'client_secret'];
 /** Of S3, CloudFront, Google, Azure, and of registries whose upload URLs hold what they know of the upload. */
 const SIGNED = /signature|credential|token|secret|^sig$|^_?state$|^policy$/i;
@@ -29,8 +29,16 @@ export function tellSecrets({ url, headers, body }: Exchange, onSecret: OnSecret
   for (const name of FIELDS) for (const value of form.getAll(name)) onSecret(value, 'lasting');
 }
 
+/** Of one request, as AWS has it: the key itself is not sent. */
+const SIGNING = /^AWS4-/i;
+
 function tellHeader(value: string, onSecret: OnSecret): void {
   const [, scheme = '', credentials = value] = /^([\w-]+) +(\S.*)$/.exec(value) ?? [];
+  if (SIGNING.test(scheme)) {
+    const [, signature] = /\bSignature=(\w+)/.exec(credentials) ?? [];
+    if (signature !== undefined) onSecret(signature, 'passing');
+    return;
+  }
   if (scheme.toLowerCase() !== 'basic') {
     onSecret(credentials, 'lasting');
     return;

@@ -7,6 +7,7 @@ import { type HttpFetch, type HttpHeaders, type HttpResponse, redactUrl } from '
 import { discardBody } from '../http/redirects.ts';
 import type { OpenRange } from '../streams/byte-range.ts';
 import { sliceStream } from '../streams/slice-stream.ts';
+import { signedHeaders } from './bucket.ts';
 import { codingsOf, decodeBody } from './content-coding.ts';
 import type { FileSource, OpenFileOptions, SourceFile } from './file-source.ts';
 import type { UpstreamCache } from './upstream-cache.ts';
@@ -45,7 +46,9 @@ export class HttpSource implements FileSource {
   }
 
   async open(relative: string, options: OpenFileOptions = {}): Promise<SourceFile | undefined> {
-    for (const url of locate(this.#cache.url, relative)) {
+    for (const located of locate(this.#cache.url, relative)) {
+      // Storage takes a plus in a path for a space.
+      const url = this.#cache.bucket === undefined ? located : new URL(located.href.replaceAll('+', '%2B'));
       const file = await this.#open(url, options);
       if (file !== undefined) return file;
     }
@@ -71,16 +74,26 @@ export class HttpSource implements FileSource {
     }
   }
 
+  /** For what lies in the bucket, and not in another at the same host. */
+  async #sign(url: URL): Promise<Readonly<Record<string, string>> | undefined> {
+    const { url: base, bucket, bucketKeys } = this.#cache;
+    if (bucket === undefined || bucketKeys === undefined || !url.href.startsWith(`${base}/`)) return undefined;
+    return await signedHeaders(url, bucket, bucketKeys, new Date(this.#clock.now()));
+  }
+
   async #request(url: URL, { range, bulk = false, via, signal }: OpenFileOptions): Promise<HttpResponse | undefined> {
     const { url: base, authorization, timeoutMs } = this.#cache;
     const isOwn = url.origin === new URL(base).origin;
+    const signature = isOwn ? await this.#sign(url) : undefined;
     const response = await this.#http.request({
       ...{ url, signal, bulk, timeoutMs: bulk ? Math.max(timeoutMs, MIN_BULK_TIMEOUT_MS) : timeoutMs },
-      ...{ maxRedirects: MAX_REDIRECTS, allowPlainRedirects: true },
+      // What is signed is for that host alone.
+      ...{ maxRedirects: signature === undefined ? MAX_REDIRECTS : 0, allowPlainRedirects: true },
       headers: {
         ...(range === undefined ? {} : { range: rangeHeader(range) }),
         ...(via === undefined ? {} : { via }),
         ...(authorization === undefined || !isOwn ? {} : { authorization }),
+        ...signature,
       },
     });
     const { status, body } = response;

@@ -2,12 +2,17 @@
 import { NixcacheError } from '../errors.ts';
 import { basicAuthorization } from '../http/basic-authorization.ts';
 import { type PublicKey, parsePublicKey } from '../nix/signature.ts';
+import { type Bucket, type BucketKeys, isBucketUrl, locateBucket } from './bucket.ts';
 
 export interface UpstreamCache {
   /** `https://…`, `http://…` or `file:///…`, without credentials, query and final slash. */
   readonly url: string;
   /** Value of the Authorization header; a secret. */
   readonly authorization?: string | undefined;
+  /** Of a cache in a bucket; its `url` is then where that is. */
+  readonly bucket?: Bucket | undefined;
+  /** That requests to the bucket are signed with; secrets. Without them it is read as everyone may. */
+  readonly bucketKeys?: BucketKeys | undefined;
   /** Keys that this cache signs with. */
   readonly publicKeys: readonly PublicKey[];
   /** Lower is asked first; undefined counts as 40. */
@@ -44,10 +49,11 @@ export function parseUpstream(text: string): UpstreamCache {
     const named = /^[\w./:-]{1,200}$/.test(text) ? `'${text}'` : 'an upstream'; // with a user name there may be a password
     throw new NixcacheError('ERR_USAGE', `${named} is not a URL; write it like https://cache.nixos.org`);
   }
-  const url = new URL(text);
+  const named = new URL(text);
+  const { url, bucket } = isBucketUrl(named) ? locateBucket(named) : { url: named, bucket: undefined };
   const name = `${url.protocol}//${url.host}${url.pathname}`;
   if (!PROTOCOLS.has(url.protocol)) {
-    throw new NixcacheError('ERR_USAGE', `upstream ${name}: use https://, http:// or file://`);
+    throw new NixcacheError('ERR_USAGE', `upstream ${name}: use https://, http://, file://, s3:// or gs://`);
   }
   const { priority, publicKeys, ignored } = parseParameters(url.search, name);
   const plain = name.replace(/\/+$/, '');
@@ -56,6 +62,7 @@ export function parseUpstream(text: string): UpstreamCache {
   return {
     url: plain,
     authorization: authorizationIn(url),
+    bucket,
     publicKeys: keys.map(parsePublicKey),
     priority,
     timeoutMs: DEFAULT_TIMEOUT_MS,

@@ -1,5 +1,9 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { bearerAuthorization } from '../../src/config/token-file.ts';
 import { resolveUpstreams } from '../../src/config/upstreams.ts';
+import { tempDir } from '../support/temp-dir.ts';
 import { type Given, sources } from './sources.ts';
 
 const KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
@@ -69,8 +73,8 @@ describe('a wrong upstream is told with where it came from', () => {
   it.each<[string, Given, RegExp]>([
     [
       'a URL of another kind',
-      { flags: { upstream: ['s3://bucket'] } },
-      /^--upstream: upstream s3:\/\/bucket: use https/,
+      { flags: { upstream: ['ftp://bucket'] } },
+      /^--upstream: upstream ftp:\/\/bucket\/?: use https/,
     ],
     [
       'none beside some',
@@ -107,5 +111,21 @@ describe('a wrong upstream is told with where it came from', () => {
         expect.not.objectContaining({ message: expect.stringContaining('hunter22') }),
       );
     }
+  });
+});
+
+describe('a token for an upstream', () => {
+  it('is read from the file that its table names, relative to the config file', async () => {
+    const config = '[[upstream]]\nurl = "https://a"\nbearer_token_file = "token"\n[[upstream]]\nurl = "https://b"';
+    expect((await resolve({ config })).map(({ tokenFile }) => tokenFile)).toEqual(['/etc/nixcache/token', undefined]);
+    const file = join(await tempDir(), 'token');
+    await writeFile(file, ' t0ken.a-b\n');
+    expect([bearerAuthorization(file), bearerAuthorization(undefined)]).toEqual(['Bearer t0ken.a-b', undefined]);
+    for (const text of ['', 'two secrets', 'one\nsecret', 'sécret']) {
+      await writeFile(file, text);
+      expect(() => bearerAuthorization(file)).toThrow(`read a token from ${file}: it has to hold one token`);
+      expect(() => bearerAuthorization(file)).not.toThrow(/secret|sécret/);
+    }
+    expect(() => bearerAuthorization(`${file}.gone`)).toThrow('there is no such file');
   });
 });

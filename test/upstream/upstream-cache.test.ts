@@ -44,7 +44,7 @@ describe('parseUpstream', () => {
 
   it.each([
     ['cache.nixos.org', /not a URL/],
-    ['ftp://u:secret@example.org', /https:\/\/, http:\/\/ or file:/],
+    ['ftp://u:secret@example.org', /https:\/\/, http:\/\/, file:\/\/, s3:\/\/ or gs:/],
     ['https://u:secret%@example.org', /two hexadecimal digits/],
     ['https://u:secret@example.org?priority=high', /'priority'/],
     ['https://u:secret@example.org?trusted-public-key=x', /'name:base64'/],

@@ -3,17 +3,20 @@
 import { openDirectoryIndex } from '../../cache/disk/directory-index.ts';
 import { IndexReader, type IndexReaderOptions } from '../../cache/read/index-reader.ts';
 import type { IndexStore } from '../../cache/read/index-store.ts';
+import { bucketKeys } from '../../config/bucket-keys.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
 import type { BasicCredentials } from '../../config/credentials.ts';
 import { netrcAuthorization } from '../../config/netrc.ts';
 import type { Sources } from '../../config/setting.ts';
 import { modeOpenToOthers, readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
+import { bearerAuthorization } from '../../config/token-file.ts';
 import type { UpstreamSetting } from '../../config/upstreams.ts';
 import { orWithoutHome } from '../../environment.ts';
 import type { HttpFetch } from '../../http/http-fetch.ts';
 import { HttpClient, type HttpClientOptions } from '../../http/node/client.ts';
 import type { SecretKey } from '../../nix/signature.ts';
 import type { ContentStore, Deleter, ReadOnlyStore, WriteChecker } from '../../oci/content-store.ts';
+import type { Bucket, BucketKeys } from '../../upstream/bucket.ts';
 import type { Patience } from '../../upstream/patience.ts';
 import { Upstream } from '../../upstream/upstream.ts';
 import { inOrder } from '../../upstream/upstream-cache.ts';
@@ -146,7 +149,7 @@ export class Session implements AsyncDisposable {
     return keys;
   }
 
-  /** In the order to ask them; with Nix's own logins for those that come without one. */
+  /** In the order to ask them; with Nix's own logins for those that come without one. @throws {NixcacheError} ERR_USAGE */
   upstreams(settings: readonly UpstreamSetting[], options: Omit<OpenUpstreamsOptions, 'output'>): readonly Upstream[] {
     for (const { url, ignored = [] } of settings) {
       if (ignored.length === 0) continue;
@@ -154,12 +157,25 @@ export class Session implements AsyncDisposable {
         `upstream ${url}: parameters that are ignored: ${ignored.join(', ')}; there are priority=NUMBER and trusted-public-key=NAME:BASE64`,
       );
     }
-    const known = settings.map((setting) => ({
-      ...setting,
-      authorization: setting.authorization ?? netrcAuthorization(setting.url, this.context.env),
-    }));
+    const known = settings.map((setting) => {
+      if (setting.bucket !== undefined) return { ...setting, bucketKeys: this.#bucketKeys(setting.bucket) };
+      return {
+        ...setting,
+        authorization:
+          setting.authorization ??
+          bearerAuthorization(setting.tokenFile) ??
+          netrcAuthorization(setting.url, this.context.env),
+      };
+    });
     const clients = { http: this.http, proxied: (proxy: string) => this.#proxiedBy(proxy) };
     return openUpstreams(known, clients, { output: this.context.output, ...options });
+  }
+
+  #bucketKeys(bucket: Bucket): BucketKeys | undefined {
+    const keys = bucketKeys(bucket, this.context.env);
+    this.context.output.addSecret(keys?.secretAccessKey);
+    this.context.output.addSecret(keys?.sessionToken);
+    return keys;
   }
 
   /** One for each proxy, however often a server reads its settings again. */
