@@ -265,7 +265,8 @@ export class App {
       READ,
       (path, options, { method, headers }) => {
         const target = targetOf(path);
-        const urls = target && (ownHostOf(headers.get('host'), this.storeHost)?.urls ?? urlsInStore(target));
+        const urls =
+          target && (ownHostOf(headers.get('host'), this.storeHost)?.urls ?? urlsInStore(target, storeDirs.current));
         return target && urls && inside.answer(target, { method, headers, urls }, options);
       },
       { exists: (path) => targetOf(path) !== undefined },

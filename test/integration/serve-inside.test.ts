@@ -1,7 +1,9 @@
 /** What is in store paths, as `serve` shows it and as real Nix has it, out of a cache and out of an upstream of another. */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { noise } from '../support/bytes.ts';
@@ -27,6 +29,8 @@ const TREE: FileTree = {
       },
     ],
     ['name with ü & <b>', { contents: 'x' }],
+    ['page.html', { contents: '<p>a page</p><script>document.write("it " + "ran")</script>' }],
+    ['<img src=x onerror=document.write(1)>', { contents: 'x' }],
     ['sbin', { target: 'bin' }],
   ],
 };
@@ -65,6 +69,19 @@ afterAll(async () => {
 
 const encode = (names: string): string => names.split('/').map(encodeURIComponent).join('/');
 
+const BROWSER = '/usr/bin/chromium';
+
+it.skipIf(!existsSync(BROWSER))('runs nothing in a browser', async () => {
+  const show = async (name: string): Promise<string> => {
+    const args = ['--headless', '--no-sandbox', '--disable-gpu', `--user-data-dir=${join(nix.dir, 'browser')}`];
+    const shown = await execa(BROWSER, [...args, '--dump-dom', `${own.url}${path}/${name}`], { timeout: 60_000 });
+    return shown.stdout;
+  };
+  expect(await show('page.html')).toContain('a page');
+  expect(await show('page.html')).not.toContain('it ran');
+  expect(await show('')).toContain('&lt;img src=x');
+});
+
 describe.each([
   ['the cache', () => own.url],
   ['an upstream', () => beyond.url],
@@ -88,7 +105,7 @@ describe.each([
       } else expect(body.toString()).toContain('<table>');
       seen += 1;
     }
-    expect(seen).toBe(9);
+    expect(seen).toBe(11);
   });
 
   it('has parts of a file', async () => {

@@ -12,6 +12,8 @@ export interface Directory {
   readonly trail: readonly string[];
   /** How the URL that was asked for ends: the links are relative to it, and so hold under whatever prefix. */
   readonly ending: { readonly hasSlash: boolean; readonly last: string };
+  /** Where the cache's pages are, and which of them is about this path. */
+  readonly about?: { readonly site: string; readonly hashPart: string } | undefined;
 }
 
 /** Ten thousand: what a browser still shows at once. JSON has all. */
@@ -30,7 +32,7 @@ function shallowOf(node: NarNode): Readonly<Record<string, unknown>> {
 }
 
 export function directoryPage(directory: Directory): Answer {
-  const { entries, trail, ending } = directory;
+  const { entries, trail, ending, about } = directory;
   const here = ending.hasSlash ? './' : `./${encodeName(ending.last)}/`;
   const rows: string[] = [];
   for (const [name, node] of entries) {
@@ -43,12 +45,15 @@ export function directoryPage(directory: Directory): Answer {
     '<!doctype html><html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">',
     `<title>${shown(trail.join('/'))}</title><style>${STYLE}</style></head><body>`,
-    `<header><nav aria-label="Path"><h1>${trailOf(trail, here)}</h1></nav><p>${count}${more}</p></header>`,
+    `<header><nav aria-label="Path"><h1>${trailOf(trail, here)}</h1></nav><p>${count}${more}${about ? linksTo(about) : ''}</p></header>`,
     '<main><table><thead><tr><th scope="col">Name</th><th scope="col">Size</th><th scope="col">Kind</th></tr></thead>',
     `<tbody>${rows.join('')}</tbody></table></main></body></html>\n`,
   ];
   return pageAnswer(html.join('\n'), STYLE_SOURCE);
 }
+
+const linksTo = ({ site, hashPart }: { readonly site: string; readonly hashPart: string }): string =>
+  ` · <a href="${site}path/${hashPart}">about this path</a> · <a href="${site}">this cache</a>`;
 
 function rowOf(name: string, node: NarNode, here: string): string {
   const isDirectory = node.type === 'directory';

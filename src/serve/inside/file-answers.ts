@@ -69,8 +69,15 @@ export function pageAnswer(html: string, styles: string): Answer {
   return { ...answer, headers: [...headers, ...guardsWith(policy)] };
 }
 
+/** `value` as JSON, in which no name commands a terminal or turns its line around. */
 export function jsonPage(value: unknown): Answer {
-  const answer = textAnswer(`${JSON.stringify(value)}\n`, 'application/json', SHORT_LIVED);
+  const json = JSON.stringify(value).replaceAll(/[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  );
+  const answer = textAnswer(`${json}\n`, 'application/json', SHORT_LIVED);
   return { ...answer, headers: [...answer.headers, 'Vary', 'Accept'] };
 }
 

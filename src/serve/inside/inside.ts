@@ -60,6 +60,8 @@ export interface TargetUrls {
   readonly own: string;
   /** Leads to another path. */
   of(baseName: string): string;
+  /** Leads to the cache's own pages, with a slash at its end; undefined where those are on another host. */
+  readonly site?: string | undefined;
 }
 
 /** Of files whose names do not tell. */
@@ -186,7 +188,9 @@ export class Inside {
     const { names, hasSlash } = target;
     const last = names.at(-1) ?? request.urls.rootName;
     const ending = { hasSlash: hasSlash || last === '', last };
-    const directory = { entries, trail: [narInfo.path, ...names], ending };
+    const { site } = request.urls;
+    const about = site === undefined ? undefined : { site, hashPart: target.hashPart };
+    const directory = { entries, trail: [narInfo.path, ...names], ending, about };
     return wantsJson(request.headers) ? directoryJson(directory) : directoryPage(directory);
   }
 
@@ -284,8 +288,10 @@ const printable = (text: string): string =>
   );
 
 /** Relative ones, which hold under whatever prefix the cache has. */
-export function urlsInStore({ hashPart, baseName, names, hasSlash }: StoreTarget): TargetUrls {
+export function urlsInStore({ hashPart, baseName, names, hasSlash }: StoreTarget, storeDir: string): TargetUrls {
   const rootName = baseName ?? hashPart;
-  const up = '../'.repeat(names.length + (hasSlash ? 1 : 0)) || './';
-  return { rootName, own: up + rootName, of: (other) => up + other };
+  const up = '../'.repeat(names.length + (hasSlash ? 1 : 0));
+  const toStore = up || './';
+  const site = up + '../'.repeat(storeDir.split('/').length - 1);
+  return { rootName, own: toStore + rootName, of: (other) => toStore + other, site };
 }

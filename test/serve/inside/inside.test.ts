@@ -216,6 +216,8 @@ describe('a directory', () => {
       ([, href = '']) => new URL(href, `http://x/pre${ROOT}${slash}`).pathname,
     );
     expect(links).toContain(`/pre${ROOT}/bin/`);
+    expect(links).toContain(`/pre/path/${hashPart(1)}`);
+    expect(links).toContain('/pre/');
     expect(links).toContain(`/pre${ROOT}/name%20with%5Codd%0A%3Cb%3E%22%26`);
     expect(links).toContain(`/pre${ROOT}/%FF`);
     expect(html).not.toContain('<b>');
@@ -246,4 +248,13 @@ it('comes from an upstream as well, with a listing or without', async () => {
   addPath(far, { baseName: baseName(1), nar: narOf(TREE) });
   const { ask } = setUp([far]);
   expect(await textOf(await ask(`${ROOT}/bin/hello`))).toBe(SCRIPT);
+});
+
+it('names command no terminal that shows them as JSON', async () => {
+  const { ask, reader } = setUpApp();
+  const name = 'a\u001b[1m\u009b\u202e\u{e0001}b';
+  reader.add({ baseName: baseName(1), nar: narOf({ entries: [[name, { contents: '' }]] }) });
+  const json = await textOf(await ask(ROOT, { Accept: 'application/json' }));
+  expect(json).toContain('"a\\u001b[1m\\u009b\\u202e\\udb40\\udc01b"');
+  expect(Object.keys(JSON.parse(json).entries)).toEqual([name]);
 });
