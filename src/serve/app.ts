@@ -172,7 +172,7 @@ export class App {
     };
     const onRefreshed = (): void => site.counting.review();
     const refresher = new IndexRefresher({ reader, onEvent, ttlMs, onChange, onRefreshed, counters, now });
-    this.measures = measuresOf({ ...shared, objects, gate: this.gate, version });
+    this.measures = measuresOf({ ...shared, objects, uploads: options.uploads, gate: this.gate, version });
     this.narInfos = narInfos;
     this.refresher = refresher;
     this.#learn = () => storeDirs.learn();

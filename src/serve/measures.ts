@@ -5,19 +5,21 @@ import type { Gate } from './gate.ts';
 import type { Measure, Measured } from './measure.ts';
 import type { ObjectCache } from './object-cache.ts';
 import type { Counters } from './serve-options.ts';
+import type { Uploads } from './upload/uploads.ts';
 
 export interface MeasuresOptions {
   readonly reader: Pick<CacheReader, 'status'>;
   readonly upstreams: readonly Upstream[];
   readonly counters: Counters;
   readonly objects?: Pick<ObjectCache, 'usage'> | undefined;
+  readonly uploads?: Pick<Uploads, 'status'> | undefined;
   readonly gate: Pick<Gate, 'uses'> | undefined;
   readonly version: string;
   readonly now: () => Date;
 }
 
 export function measuresOf(options: MeasuresOptions): readonly Measure[] {
-  const { reader, upstreams, counters, objects, gate, version, now } = options;
+  const { reader, upstreams, counters, objects, uploads, gate, version, now } = options;
   const gauge = (name: string, help: string, read: Measure['read']): Measure => ({ name, help, type: 'gauge', read });
   const counter = (name: string, help: string, read: Measure['read']): Measure => ({
     ...{ name, help, type: 'counter', read },
@@ -44,6 +46,16 @@ export function measuresOf(options: MeasuresOptions): readonly Measure[] {
     ]),
     gauge('disk_cache_bytes', 'What the disk cache takes, about.', () => objects?.usage().bytes),
     gauge('disk_cache_max_bytes', 'What the disk cache may take.', () => objects?.usage().maxBytes),
+    gauge('uploads_pending', 'Paths that were uploaded and are not in the cache yet.', () => uploads?.status().pending),
+    gauge('uploads_pending_bytes', 'What these take on disk.', () => uploads?.status().pendingBytes),
+    gauge('uploads_oldest_seconds', 'How long the first of them has waited.', () => {
+      const oldest = uploads?.status().oldest;
+      return oldest && Math.max(0, (now().getTime() - oldest.getTime()) / 1000);
+    }),
+    gauge('uploads_unclaimed_nars', 'NARs that no narinfo came for yet.', () => uploads?.status().unclaimedNars),
+    gauge('uploads_failed', 'Paths that cannot be brought into the cache for now, up to 20.', () => {
+      return uploads?.status().troubles.length;
+    }),
     gauge('index_entries', 'Paths in the cache, as far as its index is known.', () => reader.status().entries),
     gauge('index_segments', 'Segments of the index.', () => reader.status().segments),
     gauge('index_generation', 'Grows each time the index that is served changes.', () => reader.status().generation),
