@@ -23,9 +23,9 @@ export interface BreakerPolicy {
 
 /**
  * An answer, whatever is wrong with it; a failure that speaks against the far side as a whole; or one by waiting: it has taken a
- * whole deadline to show, during which everybody else waited as well, unless they were answered.
+ * whole deadline to show, during which everybody else waited as well, unless they were answered. Or nothing can be told.
  */
-export type Verdict = 'answer' | 'outage' | 'silence';
+export type Verdict = 'answer' | 'outage' | 'silence' | 'unknown';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
@@ -46,6 +46,10 @@ export class CircuitOpenError extends NixcacheError {
   constructor(name: string, lastError: string | undefined) {
     super('ERR_UPSTREAM', `${name} keeps failing and is not asked for a while; last: ${lastError ?? 'unknown'}`);
   }
+}
+
+interface LearnOptions extends Pick<BreakerOptions, 'verdict'> {
+  readonly isLook?: boolean | undefined;
 }
 
 interface Probe {
@@ -90,10 +94,14 @@ export class CircuitBreaker {
    *
    * @throws {CircuitOpenError} while open, and while half-open with the one probe under way
    */
-  async run<T>(act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async run<T>(
+    act: () => Promise<T>,
+    signal?: AbortSignal,
+    { verdict }: Pick<BreakerOptions, 'verdict'> = {},
+  ): Promise<T> {
     const probe = await this.#enter(signal);
     try {
-      return await this.#learn(act, signal);
+      return await this.#learn(act, signal, { verdict });
     } finally {
       this.#end(probe);
     }
@@ -110,8 +118,12 @@ export class CircuitBreaker {
     this.#stop.abort();
   }
 
-  async #learn<T>(act: () => Promise<T>, signal: AbortSignal | undefined, isLook = false): Promise<T> {
-    const { clock, verdict = () => 'outage' } = this.#options;
+  async #learn<T>(
+    act: () => Promise<T>,
+    signal: AbortSignal | undefined,
+    { isLook = false, verdict = this.#options.verdict ?? (() => 'outage') }: LearnOptions,
+  ): Promise<T> {
+    const { clock } = this.#options;
     const startedAt = clock.now();
     try {
       const value = await act();
@@ -121,7 +133,7 @@ export class CircuitBreaker {
       if (signal?.aborted !== true) {
         const said = verdict(error);
         if (said === 'answer') this.#succeeded();
-        else this.#failed(error, { startedAt, verdict: said, isLook });
+        else if (said !== 'unknown') this.#failed(error, { startedAt, verdict: said, isLook });
       }
       throw error;
     }
@@ -133,7 +145,7 @@ export class CircuitBreaker {
     const { signal } = this.#stop;
     if (ask === undefined || this.#probe !== undefined || signal.aborted) return;
     const probe = this.#beginProbe();
-    void this.#learn(() => ask(signal), signal, true)
+    void this.#learn(() => ask(signal), signal, { isLook: true })
       .catch(() => undefined)
       .finally(() => this.#end(probe));
   }

@@ -8,6 +8,8 @@ export interface Patience {
   readonly retry: RetryPolicy;
   /** For what a client was told to be there, an open breaker included; default `retry`. */
   readonly announced?: RetryPolicy | undefined;
+  /** After how much waiting for what is announced to begin it is asked for once more beside that; default: never. */
+  readonly askAgainMs?: number | undefined;
   readonly breaker: BreakerPolicy;
   /** When a cache that answers nobody is given up; default: only each request by itself, after the cache's own time. */
   readonly silence?: SilencePolicy | undefined;
@@ -22,6 +24,8 @@ export interface Patience {
 export const PROMPT: Patience = {
   retry: { attempts: 20, baseDelayMs: 250, maxDelayMs: 1500, deadlineMs: 5000, askedDeadlineMs: 15_000 },
   announced: { attempts: 60, baseDelayMs: 250, maxDelayMs: 2000, deadlineMs: 30_000 },
+
+  askAgainMs: 10_000,
   breaker: { failures: 2, spanMs: 4900, openMs: 1000, maxOpenMs: 10_000, waitMs: 1000 },
   silence: { quietMs: 5000, firstMs: 9000, latencies: 3, suspectMs: 1000 },
 };

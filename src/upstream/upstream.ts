@@ -14,6 +14,7 @@ import { type ParsedNixCacheInfo, parseNixCacheInfo } from '../nix/nix-cache-inf
 import { parseRealisation, type Realisation } from '../nix/realisation.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath, type StorePath } from '../nix/store-path.ts';
 import { readBounded } from '../streams/verify.ts';
+import { askAgain } from './ask-again.ts';
 import { type BreakerState, CircuitBreaker, CircuitOpenError, type Verdict } from './circuit-breaker.ts';
 import { DirectorySource } from './directory-source.ts';
 import {
@@ -58,6 +59,11 @@ export interface SmallFile<T> {
   readonly parse: (text: string) => T;
 }
 
+interface GuardOptions extends Pick<RetryCall, 'alsoRetry'> {
+  readonly retrier?: Retrier;
+  readonly verdict?: (error: unknown) => Verdict;
+}
+
 /** Through whom the request comes, for those that are asked on behalf of others. */
 export type AskOptions = Pick<OpenFileOptions, 'signal' | 'via'>;
 
@@ -70,6 +76,12 @@ function verdictOn(error: unknown): Verdict {
   if (error instanceof NetworkError) return error.silent || isConnectTimeout(error) ? 'silence' : 'outage';
   return error instanceof HttpError && error.retryable && error.status >= 500 ? 'outage' : 'answer';
 }
+
+/** The same of one about a NAR: which may have to be made, or be lost on its way, and is waited for in peace, beside all others. */
+const verdictOnNar = (error: unknown): Verdict => {
+  const verdict = verdictOn(error);
+  return verdict === 'silence' && !isConnectTimeout(error) ? 'unknown' : verdict;
+};
 
 /** 64 KiB: a nix-cache-info has three short lines. */
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
@@ -87,6 +99,7 @@ export class Upstream {
   readonly #clock: Clock;
   readonly #storeDir: string;
   readonly #watch: SilenceWatch | undefined;
+  readonly #askAgainMs: number | undefined;
   #latencyMs: number | undefined;
   readonly #unreadable = new UnreadableFiles();
   /** What was asked for last: whether that is answered tells how the cache is. */
@@ -103,7 +116,8 @@ export class Upstream {
       : new HttpSource(cache, http, this.#clock);
     this.#retrier = new Retrier({ policy: patience.retry, clock, onRetry });
     this.#announced = new Retrier({ policy: patience.announced ?? patience.retry, clock, onRetry });
-    const { silence: policy } = patience;
+    const { silence: policy, askAgainMs } = patience;
+    this.#askAgainMs = askAgainMs;
     this.#breaker = new CircuitBreaker({
       name: cache.url,
       policy: patience.breaker,
@@ -191,10 +205,24 @@ export class Upstream {
   ): Promise<SourceFile | undefined> {
     const retrier = isAnnounced ? this.#announced : this.#retrier;
     const alsoRetry = (error: unknown): boolean => isAnnounced && error instanceof CircuitOpenError;
-    return await this.#guarded(() => this.#source.open(url, { bulk: true, ...options }), options.signal, {
-      retrier,
-      alsoRetry,
-    });
+    const open = (signal?: AbortSignal): Promise<SourceFile | undefined> =>
+      this.#source.open(url, { bulk: true, ...options, signal });
+    const discard = (file: SourceFile | undefined): void => void file?.body.destroy();
+    const afterMs = isAnnounced ? this.#askAgainMs : undefined;
+    const { signal } = options;
+    const act = (): Promise<SourceFile | undefined> =>
+      afterMs === undefined ? open(signal) : askAgain(open, { afterMs, signal, discard });
+    return await this.#guarded(() => this.#suspecting(act), signal, { retrier, alsoRetry, verdict: verdictOnNar });
+  }
+
+  /** Runs `act`, about a NAR; has it looked into whether the cache answers anything, when it did not answer that. */
+  async #suspecting<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      if (verdictOnNar(error) === 'unknown') this.#breaker.suspect();
+      throw error;
+    }
   }
 
   /** Whether a NAR may be at `url`: of a cache over HTTP, wherever http leads; of one in a directory, below that. */
@@ -265,7 +293,7 @@ export class Upstream {
   async #guarded<T>(
     act: () => Promise<T>,
     signal: AbortSignal | undefined,
-    { retrier = this.#retrier, ...call }: Pick<RetryCall, 'alsoRetry'> & { readonly retrier?: Retrier } = {},
+    { retrier = this.#retrier, verdict, ...call }: GuardOptions = {},
   ): Promise<T> {
     let failure: unknown;
     const attempt = async (): Promise<T> => {
@@ -280,7 +308,7 @@ export class Upstream {
       }
     };
     try {
-      return await retrier.run(() => this.#breaker.run(attempt, signal), { ...call, signal });
+      return await retrier.run(() => this.#breaker.run(attempt, signal, { verdict }), { ...call, signal });
     } catch (error) {
       // What went wrong says more than that it was then left alone.
       throw error instanceof CircuitOpenError ? (failure ?? error) : error;

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../src/http/clock.ts';
+import type { HttpFetch } from '../../src/http/http-fetch.ts';
+import { timeoutError } from '../../src/http/network-error.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
 import type { HashPart } from '../../src/nix/store-path.ts';
 import { PROMPT } from '../../src/upstream/patience.ts';
@@ -257,6 +259,40 @@ describe('an upstream over HTTP', () => {
     Object.assign(far.faults, { times: 2 });
     const file = await upstream.openFile(url, { isAnnounced: true });
     expect(file && (await readAll(file.body))).toEqual(noise(1000, 1));
+  });
+
+  it('is asked once more for an announced NAR to which nothing is answered, and the first answer counts', async () => {
+    const far = await startFakeUpstream();
+    const { url } = addPath(far, { baseName: BASE_NAME, nar: noise(1000, 1) });
+    const upstream = open(far.url, { patience: { ...PROMPT, askAgainMs: 10 } });
+    far.faults.onRequest = () => {
+      far.faults.hang = far.requests.length === 1;
+    };
+    const file = await upstream.openFile(url, { isAnnounced: true });
+    expect(file && (await readAll(file.body))).toEqual(noise(1000, 1));
+    expect(far.requests).toEqual([`GET /${url}`, `GET /${url}`]);
+    await expect.poll(() => far.active()).toBe(0); // the other is not waited for
+  });
+
+  it('is not left alone for a NAR to which nothing is answered, as long as it answers anything', async () => {
+    const far = await startFakeUpstream();
+    const { url } = addPath(far, { baseName: BASE_NAME, nar: noise(1000, 1) });
+    const client = new HttpClient();
+    onTestFinished(() => client.destroy());
+    const http: HttpFetch = {
+      request: async (request) => {
+        const asked = new URL(request.url);
+        if (!asked.pathname.startsWith('/nar/')) return client.request(request);
+        throw timeoutError('no answer within 60 s', { method: 'GET', url: asked }, { silent: true });
+      },
+    };
+    const upstream = open(far.url, { http, patience: PROMPT });
+    await upstream.fetchNarInfo(HASH);
+    await expect(upstream.openFile(url, { isAnnounced: true })).rejects.toMatchObject({ code: 'ERR_NETWORK' });
+    expect(upstream.health().state).toBe('closed');
+    expect(await upstream.fetchNarInfo(HASH)).toBeDefined();
+    // All the same it is looked into whether it is there.
+    await expect.poll(() => far.requests.length).toBeGreaterThan(2);
   });
 
   it('tells how long a file is without HEAD', async () => {
