@@ -37,6 +37,9 @@ const MAX_DEPTH = 1024;
 /** Of a node at most five. */
 const MAX_LISTING_VALUES = 5 * MAX_LISTING_NODES;
 
+/** Of a node and its place in a directory, without its name. */
+const NODE_WEIGHT = 300;
+
 /** Counts what a listing is made of, so that one that will not be published is given up before it fills the memory. */
 export class ListingBudget {
   readonly #maxNodes: number;
@@ -47,9 +50,9 @@ export class ListingBudget {
     this.#maxNodes = maxNodes;
   }
 
-  /** Nodes that there was room for, or was not. */
-  get nodes(): number {
-    return this.#nodes;
+  /** Bytes of memory that the nodes so far take up, about. */
+  get weight(): number {
+    return this.#nodes * NODE_WEIGHT + this.#bytes;
   }
 
   /** Whether there is room for a node with so much text, its name or target. */

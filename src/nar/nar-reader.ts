@@ -47,9 +47,9 @@ export class NarLister {
     this.#budget = new ListingBudget(maxNodes);
   }
 
-  /** Files, directories and links that are held. */
-  get count(): number {
-    return this.#isTooLong ? 0 : this.#budget.nodes;
+  /** Bytes of memory that what is held takes up, about. */
+  get weight(): number {
+    return this.#isTooLong ? 0 : this.#budget.weight;
   }
 
   add(events: readonly NarEvent[]): void {

@@ -33,9 +33,6 @@ export interface SurveyOptions {
   readonly entrances: readonly Entrance[];
 }
 
-/** Of a node with its name; that of a text file stands in a set as well. */
-const NODE_WEIGHT = 300;
-
 /**
  * Looks through the NAR that `source` unpacks to.
  *
@@ -65,8 +62,7 @@ export async function surveyNar(
     throw new NixcacheError('ERR_DIGEST_MISMATCH', `what is there of ${path} is ${what}`);
   }
   const bytes = keeps ? Buffer.concat(kept) : undefined;
-  const weight =
-    lister.count * NODE_WEIGHT + pieces.digests.length + (bytes?.length ?? 0) + entrances.length * 32 + 1000;
+  const weight = lister.weight + pieces.digests.length + (bytes?.length ?? 0) + entrances.length * 32 + 1000;
   return { root: lister.root(), pieces, texts: texts.found, entrances: { url, list: entrances }, bytes, weight };
 }
 

@@ -1,8 +1,7 @@
 /** Archives that are not what they say, or made to hurt; and clients that ask for too much of them. */
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { formatNarInfo, parseNarInfo } from '../../../src/nix/nar-info.ts';
-import { hashPartOf, parseBaseName } from '../../../src/nix/store-path.ts';
+import { formatNarInfo } from '../../../src/nix/nar-info.ts';
 import { toRequest } from '../../../src/serve/node/listener.ts';
 import { binaryCacheFiles, narFor } from '../../support/binary-cache.ts';
 import { noise, turns } from '../../support/bytes.ts';
@@ -199,9 +198,7 @@ it('a narinfo of another store is none of ours', async () => {
   const far = await startFakeUpstream();
   addPath(far, { baseName: baseName(1), nar: narOf({ contents: 'x' }), storeDir: '/gnu/store' });
   const { ask } = setUp([far]);
-  expect((await ask(`/gnu/store/${baseName(1)}`)).status).toBe(404);
-  expect(hashPartOf(parseBaseName(baseName(1)))).toBe(hashPart(1));
-  expect(parseNarInfo(String(far.files.get(`/${hashPart(1)}.narinfo`)), '/gnu/store').path).toBe(
-    `/gnu/store/${baseName(1)}`,
-  );
+  for (const storeDir of ['/gnu/store', '/nix/store']) {
+    expect((await ask(`${storeDir}/${baseName(1)}`)).status).toBe(404);
+  }
 });

@@ -258,3 +258,22 @@ it('names command no terminal that shows them as JSON', async () => {
   expect(json).toContain('"a\\u001b[1m\\u009b\\u202e\\udb40\\udc01b"');
   expect(Object.keys(JSON.parse(json).entries)).toEqual([name]);
 });
+
+it('is below the store directory that the cache is for', async () => {
+  const far = await startFakeUpstream();
+  far.files.set('/nix-cache-info', 'StoreDir: /other/nix/store\n');
+  const tree: FileTree = {
+    entries: [
+      ['file', { contents: 'there' }],
+      ['link', { target: `/other/nix/store/${baseName(1)}/file` }],
+    ],
+  };
+  addPath(far, { baseName: baseName(1), nar: narOf(tree), storeDir: '/other/nix/store' });
+  const { ask } = setUp([far]);
+  await ask('/nix-cache-info');
+  const root = `/other/nix/store/${baseName(1)}`;
+  expect(await textOf(await ask(`${root}/file`))).toBe('there');
+  expect(headerOf(await ask(`${root}/link`), 'location')).toBe(`../${baseName(1)}/file`);
+  expect(await textOf(await ask(root))).toContain('href="../../../path/');
+  expect((await ask(`${ROOT}/file`)).status).toBe(404);
+});
