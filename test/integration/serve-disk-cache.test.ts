@@ -1,6 +1,7 @@
 /** `serve --disk-cache` in front of a registry and an upstream that go away, with real Nix as the client. */
-import { lstat, readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { generateKey } from '../../src/nix/signature.ts';
 import { baseName } from '../serve/set-up.ts';
@@ -145,5 +146,23 @@ describe('a disk cache', () => {
     await vi.waitFor(async () => expect(await objects(disk)).toHaveLength(1), { timeout: 30_000 });
     expect(await diskBytes(disk)).toBeLessThanOrEqual(64 * 1024 * 1024);
     expect(lines((await next.stop()).stderr).filter((line) => /disk cache/.test(line))).toEqual([]);
+  });
+
+  it('fails nobody when its disk is full', { timeout: 120_000 }, async () => {
+    const { upstream, disk, start } = await setUp();
+    await mkdir(disk);
+    await execa('mount', ['-t', 'tmpfs', '-o', 'size=6m,mode=0700', 'tmpfs', disk]);
+    onTestFinished(async () => void (await execa('umount', ['--lazy', disk])));
+    const [small, large] = [noise(500_000, 'small'), noise(20_000_000, 'large')];
+    const urls = [small, large].map((nar, index) => addPath(upstream, { baseName: baseName(20 + index), nar }).url);
+    const server = await start(startServe);
+    for (const index of [0, 1]) await fetch(`${server.url}/${baseName(20 + index).slice(0, 32)}.narinfo`);
+    const read = async (url = ''): Promise<Buffer> =>
+      Buffer.from(await (await fetch(`${server.url}/${url}`)).arrayBuffer());
+    expect((await read(urls[0])).equals(small)).toBe(true);
+    for (const bytes of await Promise.all([1, 2, 3].map(() => read(urls[1])))) expect(bytes.equals(large)).toBe(true);
+    await server.said('the disk is full');
+    expect((await read(urls[0])).equals(small)).toBe(true);
+    expect((await objects(disk)).length).toBe(1);
   });
 });
