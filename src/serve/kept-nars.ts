@@ -30,7 +30,7 @@ export interface KeptNarsOptions {
 }
 
 /** Read at once. */
-const SMALL_BYTES = 64 * 1024;
+const SMALL_BYTES = 8 * 1024;
 /** 16 MiB, 15 ms: checked as a whole before the first byte goes out, and larger ones on their way. */
 const CHECKED_FIRST_BYTES = 16 * 1024 * 1024;
 const ROOM_BYTES = 256 * 1024;

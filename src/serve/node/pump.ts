@@ -29,13 +29,15 @@ export async function pump(source: ReadoutStream, response: ServerResponse): Pro
         if ((await Promise.race([sending.sent, left])) === 'left') break;
         give(sending.room);
       }
+      const isLast = position === readout.length;
       const sent = new Promise<void>((resolve) => {
-        response.write(part, () => resolve());
+        if (isLast) response.end(part, () => resolve());
+        else response.write(part, () => resolve());
       });
       sending = { room, sent };
     }
-    if (sending !== undefined && (await Promise.race([sending.sent, left])) !== 'left') give(sending.room);
-    response.end();
+    if (sending === undefined) response.end();
+    else if ((await Promise.race([sending.sent, left])) !== 'left') give(sending.room);
   } catch (error) {
     response.destroy();
     throw error;
