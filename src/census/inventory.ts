@@ -1,6 +1,6 @@
 /**
  * A cache in columns, to be listed, searched and drawn: each entry once, numbered in the order in which they are first seen,
- * with what its newest form says, and the references of all its forms, which are what gc goes by. Some 150 bytes an entry.
+ * with what its newest form says, and the references of all its forms, which are what gc goes by. Some 180 bytes an entry.
  */
 import type { Entry } from '../cache-index/entry.ts';
 import { STORE_HASH_BYTES } from '../cache-index/entry-table.ts';

@@ -18,17 +18,17 @@ export class KnownRecords {
   /** All that count in `view`. Lenient: what cannot be read is left out, and asked for again the next time. */
   async fetch(view: CacheView, { signal }: CallOptions = {}): Promise<CacheRecords> {
     const unreadable: string[] = [];
-    const known = this.#byTag;
     const found = new Map<string, SegmentRecords>();
     for (const tag of view.live.segments) {
-      const records = known.get(tag);
+      const records = this.#byTag.get(tag);
       if (records) found.set(tag, records);
     }
+    // Others go on from here, also if this ends in an error.
+    this.#byTag = found;
     const unknown = { ...view, live: { ...view.live, segments: view.live.segments.filter((tag) => !found.has(tag)) } };
     const options = { store: this.#store, signal };
     const reading = readRecords(unknown, { ...options, onProblem: ({ error }) => unreadable.push(messageOf(error)) });
     for await (const { tag, config } of reading) found.set(tag, { roots: config.roots, pins: config.pins });
-    this.#byTag = found;
     const checkpoints = checkpointsOf(view);
     const retainSeconds = checkpoints.findLast((checkpoint) => checkpoint.retainSeconds !== undefined)?.retainSeconds;
     return { ...mergeRecords([...found.values(), ...checkpoints]), unreadable, retainSeconds };

@@ -10,7 +10,6 @@ import { Inventory } from '../../census/inventory.ts';
 import { type SizesByName, sizesByName } from '../../census/name-sizes.ts';
 import { type Pause, Slices, sortedNumbers } from '../../census/slices.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
-import { SharedWork } from '../../shared-work.ts';
 
 /** What can be said of all entries. */
 export interface Figures {
@@ -41,7 +40,8 @@ export interface CountingOptions {
 
 /** So long after the last look the figures are let go. */
 const IDLE_MS = 600_000;
-const RECORDS_TIMEOUT_MS = 30_000;
+/** What was read by then is known when it is tried again. */
+const RECORDS_TIMEOUT_MS = 60_000;
 /** Names whose bytes are told one by one. */
 const NAMES = 120;
 /** Steps of an entry that is read and parsed, some 15 microseconds. */
@@ -60,7 +60,7 @@ export class Counting {
   #run: Promise<void> | undefined;
   #records: { readonly of: Date | undefined; readonly records: CacheRecords } | undefined;
   #lastLookMs = Number.NEGATIVE_INFINITY;
-  readonly #fetching = new SharedWork((signal) => this.#fetchRecords(signal));
+  #reading: Promise<void> | undefined;
 
   constructor(options: CountingOptions) {
     this.#options = options;
@@ -70,26 +70,26 @@ export class Counting {
   async look(waitMs: number, { signal }: CallOptions = {}): Promise<Counted> {
     this.#lastLookMs = this.#nowMs();
     this.#begin();
-    if (this.#run !== undefined) {
-      const late = new Error('not counted yet');
-      await withDeadline(
-        waitMs,
-        () => late,
-        signal,
-        (signal) => abortable(this.#run ?? Promise.resolve(), signal),
-      ).catch((error: unknown) => {
-        if (error !== late) throw error;
-      });
-    }
+    if (this.#run !== undefined) await wait(this.#run, waitMs, signal);
     return this.#counted;
   }
 
-  /** Roots and pins. @throws {NixcacheError} */
-  async records(options: CallOptions = {}): Promise<CacheRecords> {
+  /**
+   * Roots and pins as they were last read, or undefined if that has not been done yet; after up to `waitMs` if they have to be
+   * read anew.
+   *
+   * @throws {NixcacheError}
+   */
+  async records(waitMs: number, { signal }: CallOptions = {}): Promise<CacheRecords | undefined> {
     this.#lastLookMs = this.#nowMs();
     const { refreshedAt } = this.#options.reader.status();
-    if (this.#records !== undefined && this.#records.of === refreshedAt) return this.#records.records;
-    return this.#fetching.join(options);
+    if (this.#records === undefined || this.#records.of !== refreshedAt) {
+      this.#reading ??= this.#readRecords().finally(() => {
+        this.#reading = undefined;
+      });
+      await wait(this.#reading, waitMs, signal);
+    }
+    return this.#records?.records;
   }
 
   /** Lets the figures go if nobody looks. To be called now and then. */
@@ -174,16 +174,16 @@ export class Counting {
     return { generation, inventory, total, signers, sizes, unreadable, orders: { name, size, newest } };
   }
 
-  async #fetchRecords(signal: AbortSignal): Promise<CacheRecords> {
+  async #readRecords(): Promise<void> {
     const { reader } = this.#options;
     const late = (): Error =>
       new NixcacheError('ERR_NETWORK', `roots and pins of ${reader.name} were not there in time`);
     const { refreshedAt } = reader.status();
-    const records = await withDeadline(RECORDS_TIMEOUT_MS, late, signal, (signal) =>
-      this.#open().fetchRecords({ signal }),
+    const contents = this.#open();
+    const records = await withDeadline(RECORDS_TIMEOUT_MS, late, undefined, (signal) =>
+      contents.fetchRecords({ signal }),
     );
-    this.#records = { of: refreshedAt, records };
-    return records;
+    if (this.#contents === contents) this.#records = { of: refreshedAt, records };
   }
 
   #open(): CacheContents {
@@ -196,6 +196,20 @@ export class Counting {
   #nowMs(): number {
     return this.#options.now().getTime();
   }
+}
+
+/** Until `work` ends, for `waitMs` at the most. Rejects as it does, or with the reason of `signal`. */
+async function wait(work: Promise<void>, waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+  const late = new Error('it goes on');
+  work.catch(() => {}); // even if nobody waits for its end
+  await withDeadline(
+    waitMs,
+    () => late,
+    signal,
+    (signal) => abortable(work, signal),
+  ).catch((error: unknown) => {
+    if (error !== late) throw error;
+  });
 }
 
 /** Whether it could be read. */

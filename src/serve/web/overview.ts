@@ -7,11 +7,12 @@ import { type Html, html } from './html.ts';
 import { badge, bytes, counted, notice, ofSeconds, pathLink, table, time } from './parts.ts';
 import type { Records, Site, Visit } from './site.ts';
 import { spaceDrawing } from './space.ts';
-import { stillCounting } from './still-counting.ts';
+import { notRead, stillCounting } from './still-counting.ts';
 import { upstreamTable } from './upstreams.ts';
 import { howToUse } from './usage.ts';
 
 const RECENT = 6;
+const SIGNERS = 8;
 
 export async function overviewBody(site: Site, visit: Visit, state: Counted): Promise<Html> {
   const { reader, upstreams, storeDirs } = site.options;
@@ -22,7 +23,8 @@ export async function overviewBody(site: Site, visit: Visit, state: Counted): Pr
 <h1 id="cache">${reader.name}</h1>
 ${stateLine(site, visit)}</section>
 ${numbers(site, state, records)}
-${state.state !== 'counted' && entries > 0 && stillCounting(state, visit.place)}
+${signedBy(site, state)}
+${state.state !== 'counted' && entries > 0 && stillCounting(state)}
 ${entries === 0 && emptyNotice(site)}
 ${howToUse({ keys, address: visit.address, isPrivate: site.options.isPrivate, storeDir: storeDirs.current })}
 ${await recentRoots(site, visit, records)}
@@ -60,6 +62,20 @@ ${figure('Roots', known === undefined ? pending : formatNumber(currentRoots(know
 </dl>`;
 }
 
+/** Names of keys; nobody verified all of it. */
+function signedBy({ options: { trustedPublicKeys } }: Site, state: Counted): Html | undefined {
+  if (state.state !== 'counted' || state.figures.total.paths === 0) return undefined;
+  const { signers, total } = state.figures;
+  const names = signers
+    .slice(0, SIGNERS)
+    .map(
+      ({ keyName, entries }, i) =>
+        html`${i > 0 && ', '}<code class="break">${keyName}</code>${entries < total.paths && html` (${formatNumber(entries)} of them)`}`,
+    );
+  const only = trustedPublicKeys.map(({ name }, i) => html`${i > 0 && ' or '}<code class="break">${name}</code>`);
+  return html`<p class="note">${signers.length === 0 ? 'No path bears a signature.' : html`Signed by ${names}.`}${only.length > 0 && html` Only what ${only} has signed is served.`}</p>`;
+}
+
 const emptyNotice = ({ options: { reader, upstreams } }: Site): Html => {
   const rest = upstreams.length > 0 ? 'What upstream caches have is served meanwhile.' : '';
   return reader.status().refreshedAt === undefined
@@ -73,7 +89,7 @@ const emptyNotice = ({ options: { reader, upstreams } }: Site): Html => {
 async function recentRoots(site: Site, { place }: Visit, records: Records): Promise<Html> {
   if (!('records' in records)) {
     if (site.options.reader.status().refreshedAt === undefined) return html``;
-    return notice('Roots and pins could not be read.', records.error);
+    return notRead(records);
   }
   const newest = currentRoots(records.records.roots).toReversed().slice(0, RECENT);
   if (newest.length === 0) return html``;
@@ -83,6 +99,11 @@ async function recentRoots(site: Site, { place }: Visit, records: Records): Prom
     root.system ?? '—',
     time(ofSeconds(root.time), place),
   ]);
-  const columns = [{ title: 'Root' }, { title: 'Path' }, { title: 'System' }, { title: 'Published' }];
+  const columns = [
+    { title: 'Root' },
+    { title: 'Path' },
+    { title: 'System', isShort: true },
+    { title: 'Published', isShort: true },
+  ];
   return html`<section aria-labelledby="recent"><div class="head"><h2 id="recent">Published last</h2><a href="${place.root}/roots">All roots</a></div>${table('What was published last', columns, rows)}</section>`;
 }

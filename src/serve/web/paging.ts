@@ -29,10 +29,8 @@ export function pager(
   label: string,
 ): Html {
   if (pages === 1) return html``;
-  const link = (to: number, text: string, rel: string): Html =>
-    to < 1 || to > pages || to === page
-      ? html`<span class="off" aria-hidden="true">${text}</span>`
-      : html`<a href="${urlOf(to)}" rel="${rel}">${text}</a>`;
+  const link = (to: number, text: string, rel: string): Html | '' =>
+    to < 1 || to > pages || to === page ? '' : html`<a href="${urlOf(to)}" rel="${rel}">${text}</a>`;
   return html`<nav class="pager" aria-label="${label}">
 ${link(1, 'First', 'first')} ${link(page - 1, 'Previous', 'prev')}
 <span class="where">${formatNumber(start + 1)}–${formatNumber(end)} of ${formatNumber(total)}</span>

@@ -53,11 +53,14 @@ const pathUrl = (path: BaseName | string, { root }: Place): string => `${root}/p
 export interface ColumnSpec {
   readonly title: string;
   readonly isNumber?: boolean;
+  /** Whether two of them stand side by side in a card, as numbers do. */
+  readonly isShort?: boolean;
 }
 
 /** A table, of which narrow screens make cards. The first cell of a row names it. */
 export function table(caption: string, columns: readonly ColumnSpec[], rows: readonly (readonly HtmlValue[])[]): Html {
-  const className = ({ isNumber }: ColumnSpec): string => (isNumber === true ? 'number' : 'text');
+  const className = ({ isNumber, isShort }: ColumnSpec): string =>
+    isNumber === true ? 'number' : isShort === true ? 'short' : 'text';
   return html`<table role="table"><caption class="unseen">${caption}</caption>
 <thead role="rowgroup"><tr role="row">${columns.map((column) => html`<th role="columnheader" scope="col" class="${className(column)}">${column.title}</th>`)}</tr></thead>
 <tbody role="rowgroup">${rows.map(

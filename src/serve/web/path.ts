@@ -11,7 +11,7 @@ import { pager, pagingOf } from './paging.ts';
 import { badge, bytes, counted, notice, ofSeconds, type Place, pathLink, query, time } from './parts.ts';
 import { reasonText } from './reasons.ts';
 import type { Site, Visit } from './site.ts';
-import { stillCounting } from './still-counting.ts';
+import { notRead, stillCounting } from './still-counting.ts';
 
 const LISTED = 100;
 
@@ -42,7 +42,7 @@ ${fact('File hash', html`<code class="break">${narInfo.fileHash}</code>`)}
 ${narInfo.deriver !== undefined && fact('Deriver', html`<code class="break">${narInfo.deriver}</code>`)}
 ${narInfo.ca !== undefined && fact('Content address', html`<code class="break">${narInfo.ca}</code>`)}
 </dl>
-${state.state !== 'counted' && stillCounting(state, place)}
+${state.state !== 'counted' && stillCounting(state)}
 ${figures !== undefined && number !== undefined && (await whyKept(site, visit, figures, number))}
 <div class="columns">${await references(entry, site, place)}${figures !== undefined && number !== undefined && (await dependents(site, visit, figures, number, hashPart))}</div>`;
 }
@@ -69,7 +69,7 @@ function signatures({ narInfo }: Entry, keys: readonly PublicKey[]): Html {
 async function whyKept(site: Site, visit: Visit, figures: Figures, number: number): Promise<Html> {
   const { place, signal } = visit;
   const known = await site.records(visit);
-  if (!('records' in known)) return notice('Roots and pins could not be read.', known.error);
+  if (!('records' in known)) return notRead(known);
   const { records } = known;
   const why = (await site.keeping(figures, records)).why(number);
   const through =

@@ -8,12 +8,13 @@ import { pager, pagingOf } from './paging.ts';
 import { badge, bytes, counted, notice, ofSeconds, pathLink, query, table, time } from './parts.ts';
 import { KINDS } from './reasons.ts';
 import type { Site, Visit } from './site.ts';
+import { notRead } from './still-counting.ts';
 
 /** `figures` is undefined while they are being counted. */
 export async function rootsBody(site: Site, visit: Visit, figures: Figures | undefined): Promise<Html> {
   const { place, parameters } = visit;
   const known = await site.records(visit);
-  if (!('records' in known)) return html`<h1>Roots and pins</h1>${notice('They could not be read.', known.error)}`;
+  if (!('records' in known)) return html`<h1>Roots and pins</h1>${notRead(known)}`;
   const { records } = known;
   const groups = groupsOf(records.roots);
   const paging = pagingOf(parameters.get('page'), groups.length);
@@ -21,10 +22,10 @@ export async function rootsBody(site: Site, visit: Visit, figures: Figures | und
   for (const { newest, records: count } of groups.slice(paging.start, paging.end)) {
     rows.push([
       html`<a class="name" href="${historyUrl(newest, visit)}">${newest.name}</a>${newest.source !== undefined && html`<small class="break">${newest.source}</small>`}`,
-      newest.system ?? '—',
       pathLink(newest.path, place),
+      newest.system ?? '—',
       await closureCell(site, visit, figures, newest.path),
-      html`${time(ofSeconds(newest.time), place)} <small>${counted(count, 'record')}</small>`,
+      html`${time(ofSeconds(newest.time), place)} <small>${counted(count, 'publish', 'publishes')}</small>`,
     ]);
   }
   const pins = currentPins(records.pins).toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -40,8 +41,8 @@ export async function rootsBody(site: Site, visit: Visit, figures: Figures | und
   }
   const columns = [
     { title: 'Root' },
-    { title: 'System' },
     { title: 'Path' },
+    { title: 'System', isShort: true },
     { title: 'Closure', isNumber: true },
     { title: 'Published', isNumber: true },
   ];
@@ -59,7 +60,7 @@ ${pinRows.length === 0 ? html`<div class="empty"><p><strong>Nothing is pinned.</
 export async function historyBody(site: Site, visit: Visit): Promise<Html | undefined> {
   const { place, parameters } = visit;
   const known = await site.records(visit);
-  if (!('records' in known)) return html`<h1>History</h1>${notice('Roots could not be read.', known.error)}`;
+  if (!('records' in known)) return html`<h1>History</h1>${notRead(known)}`;
   const [name, source, system] = ['name', 'source', 'system'].map((key) => parameters.get(key) ?? undefined);
   const all = known.records.roots
     .filter((root) => root.name === name && root.source === source && root.system === system)
@@ -89,7 +90,7 @@ export async function historyBody(site: Site, visit: Visit): Promise<Html | unde
   const columns = [{ title: 'Published' }, { title: 'Path' }, { title: 'Revision' }, { title: 'Kept as' }];
   const urlOf = (page: number): string => historyUrl(newest, visit, page === 1 ? undefined : page);
   return html`<p class="crumbs"><a href="${place.root}/roots">Roots</a></p><h1>${newest.name}</h1>
-<p class="lead">${counted(all.length, 'record')}${system !== undefined && html` for <b>${system}</b>`}${source !== undefined && html` from <span class="mono break">${source}</span>`}.</p>
+<p class="lead">${counted(all.length, 'publish', 'publishes')}${system !== undefined && html` for <b>${system}</b>`}${source !== undefined && html` from <span class="mono break">${source}</span>`}.</p>
 ${table('Publishes of this root, newest first', columns, rows)}
 ${pager(paging, urlOf, 'Pages of the history')}`;
 }

@@ -1,10 +1,10 @@
 /** Where which page is, and what it takes to make one. */
 import { ALPHABET } from '../../nix/nixbase32.ts';
 import { HASH_PART_LENGTH, type HashPart } from '../../nix/store-path.ts';
-import type { Answer, AskOptions } from '../answer.ts';
+import { type Answer, type AskOptions, NOT_FOUND } from '../answer.ts';
 import { Slots } from '../slots.ts';
 import { addressOf } from './address.ts';
-import type { Counted, Figures } from './counting.ts';
+import type { Figures } from './counting.ts';
 import { entriesBody, exactPath, searchOf } from './entries.ts';
 import { type Html, html } from './html.ts';
 import { overviewBody } from './overview.ts';
@@ -19,10 +19,8 @@ import { upstreamsBody } from './upstreams.ts';
 
 export type FindPage = (path: string, options: AskOptions, request: Request) => Answer | Promise<Answer>;
 
-/** How long a page waits for figures before it says that they are being counted. */
-const WAIT_MS = 400;
 /** Pages that are made at once: they are for people, and narinfos go first. */
-const MAX_MAKING = 2;
+const MAX_MAKING = 4;
 
 interface MadePage {
   readonly title: string;
@@ -40,32 +38,21 @@ export function pagesOf(site: Site): readonly (readonly [string, FindPage])[] {
       const parameters = URL.parse(request.url)?.searchParams ?? new URLSearchParams();
       const root = path.lastIndexOf('/') === 0 ? '.' : '..';
       const visit = { parameters, place: { root, now: site.options.now() }, address: addressOf(request), signal };
-      const release = await slots.take({ signal });
       try {
-        const made = await make(visit, path);
+        const release = await slots.take({ signal });
+        const made = await make(visit, path).finally(release);
         if (!('body' in made && 'title' in made)) return made;
         const { reader, upstreams, version } = site.options;
-        return pageAnswer(
-          {
-            ...made,
-            cache: reader.name,
-            root,
-            version,
-            search: searchOf(parameters),
-            hasUpstreams: upstreams.length > 0,
-          },
-          made.status,
-        );
-      } finally {
-        release();
+        const frame = { cache: reader.name, root, version, search: searchOf(parameters) };
+        return pageAnswer({ ...made, ...frame, hasUpstreams: upstreams.length > 0 }, made.status);
+      } catch (error) {
+        if (signal?.aborted) return NOT_FOUND; // for nobody: who asked has left
+        throw error;
       }
     };
-  const look = (visit: Visit): Promise<Counted> => site.counting.look(WAIT_MS, visit);
   const withFigures = async (title: string, visit: Visit, make: (figures: Figures) => Promise<Html>): Promise<Html> => {
-    const state = await look(visit);
-    return state.state === 'counted'
-      ? make(state.figures)
-      : html`<h1>${title}</h1>${stillCounting(state, visit.place)}`;
+    const state = await site.look(visit);
+    return state.state === 'counted' ? make(state.figures) : html`<h1>${title}</h1>${stillCounting(state)}`;
   };
   const notFound = (title: string, text: string): MadePage => ({
     ...{ title, status: 404 },
@@ -78,7 +65,7 @@ export function pagesOf(site: Site): readonly (readonly [string, FindPage])[] {
       page(async (visit) => ({
         title: site.options.reader.name,
         section: 'overview',
-        body: await overviewBody(site, visit, await look(visit)),
+        body: await overviewBody(site, visit, await site.look(visit)),
       })),
     ],
     [
@@ -96,7 +83,7 @@ export function pagesOf(site: Site): readonly (readonly [string, FindPage])[] {
     [
       '/roots',
       page(async (visit) => {
-        const state = await look(visit);
+        const state = await site.look(visit);
         return {
           title: 'Roots and pins',
           section: 'roots',
@@ -140,7 +127,7 @@ export function pagesOf(site: Site): readonly (readonly [string, FindPage])[] {
         return {
           title: entry.narInfo.path.slice(entry.narInfo.path.lastIndexOf('/') + 34),
           section: 'entries',
-          body: await pathBody(site, visit, entry, await look(visit)),
+          body: await pathBody(site, visit, entry, await site.look(visit)),
         };
       }),
     ],

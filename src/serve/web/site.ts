@@ -3,7 +3,13 @@ import { setImmediate } from 'node:timers/promises';
 import type { CacheReader, CacheRecords } from '../../cache/read/cache-reader.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { type ClosureFigures, closureOf, type Keeping, keepingOf } from '../../census/inventory-walks.ts';
-import { applyRetention, type Retention, type RetentionPolicy, retainedSince } from '../../census/retention.ts';
+import {
+  applyRetention,
+  type KeepReason,
+  type Retention,
+  type RetentionPolicy,
+  retainedSince,
+} from '../../census/retention.ts';
 import { type Pause, Slices } from '../../census/slices.ts';
 import { messageOf } from '../../errors.ts';
 import { type PublicKey, sortPublicKeys } from '../../nix/signature.ts';
@@ -13,7 +19,7 @@ import type { ServeOptions } from '../serve-options.ts';
 import type { StoreDirs } from '../store-dirs.ts';
 import type { Trust } from '../trust.ts';
 import type { Withheld } from '../withheld.ts';
-import { Counting, type Figures } from './counting.ts';
+import { type Counted, Counting, type Figures } from './counting.ts';
 import type { Place } from './parts.ts';
 
 export interface SiteOptions {
@@ -35,6 +41,17 @@ export interface SiteOptions {
   readonly pause?: Pause;
 }
 
+/** How much gc would keep for which reason, and what it would drop, largest first. */
+export interface Shares {
+  readonly byKind: ReadonlyMap<KeepReason['kind'] | 'dropped', Share>;
+  readonly dropped: readonly number[];
+}
+
+export interface Share {
+  paths: number;
+  fileBytes: number;
+}
+
 /** A look at one page. */
 export interface Visit extends CallOptions {
   readonly parameters: URLSearchParams;
@@ -43,9 +60,11 @@ export interface Visit extends CallOptions {
   readonly address: string | undefined;
 }
 
-/** What is said of roots and pins: them, or why they are not known. */
-export type Records = { readonly records: CacheRecords } | { readonly error: string };
+/** What is said of roots and pins: them, or why they are not known; no error while they are being read. */
+export type Records = { readonly records: CacheRecords } | { readonly error: string | undefined };
 
+/** How long a page waits for what is being counted or read before it says so. */
+const WAIT_MS = 400;
 /** Thirty days, which gc is run with unless it is told otherwise. */
 const DEFAULT_RETAIN_SECONDS = 30 * 86_400;
 /** What gc would do is a matter of time, too. */
@@ -60,9 +79,16 @@ export class Site {
     { readonly of: CacheRecords; readonly atMs: number; readonly keeping: Promise<Keeping> }
   >();
 
+  /** By what is kept, how much for which reason; for the page that tells it. */
+  readonly shares = new WeakMap<Keeping, Shares>();
+
   constructor(options: SiteOptions) {
     this.options = { pause: setImmediate, ...options };
     this.counting = new Counting(this.options);
+  }
+
+  look(options: CallOptions): Promise<Counted> {
+    return this.counting.look(WAIT_MS, options);
   }
 
   slices(signal: AbortSignal | undefined): Slices {
@@ -74,7 +100,8 @@ export class Site {
 
   async records(options: CallOptions): Promise<Records> {
     try {
-      return { records: await this.counting.records(options) };
+      const records = await this.counting.records(WAIT_MS, options);
+      return records === undefined ? { error: undefined } : { records };
     } catch (error) {
       options.signal?.throwIfAborted();
       return { error: messageOf(error) };

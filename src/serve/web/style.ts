@@ -38,10 +38,12 @@ code, pre, .mono, .hash, .storepath { font-family: ui-monospace, SFMono-Regular,
 small { font-size: 0.85em; color: var(--muted); }
 b { font-weight: 600; }
 .break { overflow-wrap: anywhere; }
+bdi, b, code, .name, .tags li, tbody td > span { unicode-bidi: isolate; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .skip { position: absolute; left: 1rem; top: -4rem; padding: 0.6rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 0 0 8px 8px; z-index: 2; }
 .skip:focus { top: 0; }
-.lead { color: var(--muted); max-width: 46rem; margin-top: 0.6rem; }
+.lead { color: var(--muted); max-width: 46rem; overflow-wrap: anywhere; margin-top: 0.6rem; }
+.figures + .note { margin-top: 0.85rem; }
 .note { color: var(--muted); font-size: 0.9rem; margin-top: 0.75rem; }
 .count { color: var(--muted); font-weight: 450; font-size: 0.85em; margin-left: 0.25em; font-variant-numeric: tabular-nums; }
 .crumbs { font-size: 0.9rem; margin-bottom: 0.6rem; }
@@ -145,7 +147,6 @@ tbody th small { display: block; margin-left: 0; }
 .sorts a[aria-current] { background: var(--accent-soft); color: var(--accent); font-weight: 540; }
 .pager { display: flex; flex-wrap: wrap; gap: 0.4rem 1.1rem; align-items: baseline; justify-content: center; margin-top: 1.75rem; font-size: 0.925rem; }
 .pager .where { color: var(--muted); font-variant-numeric: tabular-nums; }
-.pager .off { color: var(--muted); opacity: 0.55; }
 .drawing { margin-top: 1rem; }
 .treemap { display: block; width: 100%; height: auto; }
 .treemap text { fill: var(--on-shade); font-size: 13px; pointer-events: none; }
@@ -179,13 +180,15 @@ section { margin-top: 2.4rem; }
 .for-wide { display: none !important; } .for-narrow { display: block !important; }
 table, tbody, tbody tr, tbody th, tbody td { display: block; }
 thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-tbody tr { padding: 0.8rem 1rem; margin-top: 0.65rem; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
-tbody tr > *, tbody tr:last-child > * { padding: 0; border: 0; }
-tbody th { padding-bottom: 0.35rem; overflow-wrap: anywhere; }
+tbody tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0.55rem 1rem; padding: 0.85rem 1rem 0.95rem; margin-top: 0.65rem; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
+tbody tr > *, tbody tr:last-child > * { padding: 0; border: 0; min-width: 0; overflow-wrap: anywhere; }
+tbody th, tbody td.text { grid-column: 1 / -1; }
 tbody th.text { font-weight: 540; }
-tbody td, tbody td.number { display: flex; justify-content: space-between; gap: 1.5rem; padding: 0.12rem 0; text-align: right; white-space: normal; overflow-wrap: anywhere; }
-tbody td::before { content: attr(data-label); color: var(--muted); font-size: 0.875rem; text-align: left; white-space: nowrap; }
-.bar { width: 5rem; }
+tbody td, tbody td.number { text-align: left; white-space: normal; }
+tbody td::before { content: attr(data-label); display: block; color: var(--muted); font-size: 0.8rem; line-height: 1.4; }
+tbody td.number small { display: inline-block; margin-left: 0; }
+.bar { width: 100%; max-width: 12rem; }
+.share { display: flex; }
 .tools { margin-bottom: 1rem; }
 }
 `;
