@@ -3,8 +3,8 @@
 /** Resolves once others have had their turn. */
 export type Pause = () => Promise<void>;
 
-/** A few milliseconds of work, where a step is some ten nanoseconds. */
-const STEPS_A_SLICE = 200_000;
+/** About a millisecond of work, where a step is some ten nanoseconds. */
+const STEPS_A_SLICE = 80_000;
 
 /**
  * Counts steps and not time, for there are places where no time passes while nobody waits. Usage:
