@@ -3,12 +3,14 @@
  *
  * A NAR named by its file hash keeps its URL, `nar/<52 characters>.nar.xz`, wherever it comes from. Every other becomes
  * `nar/u/<upstream id>/<hash part>-<NAR hash>-<NAR size>-<compression>[-<file hash>]/<base64url of theirs>`, which says by
- * itself whom to ask for what, and what has to come: Nix remembers narinfos for 30 days, far longer than we do. Whoever asks may
- * have made it up, though, so that one which was not announced here is believed only once a narinfo there says the same.
+ * itself whom to ask for what, and what has to come; of a long URL of theirs it has a digest, behind a tilde. Nix remembers
+ * narinfos for 30 days, far longer than we do. Whoever asks may have made it up, though, so that one which was not announced
+ * here is believed only once a narinfo there says the same.
  *
  * Only the NAR hash and size are signed. So what one upstream says of a URL holds for what that upstream gives, and two that
  * say of one file that it holds different NARs never share a URL.
  */
+import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { canDecompress } from '../nar/decompress.ts';
 import type { Unpacked } from '../nar/verify-packed.ts';
@@ -25,10 +27,15 @@ import type { UpstreamNar } from './open-nar.ts';
 const HASH = `[01][${ALPHABET}]{51}`;
 const BY_FILE_HASH = new RegExp(`^nar/(${HASH})\\.nar(?:\\.[0-9a-z]{1,8})?$`);
 const FOREIGN = new RegExp(
-  `^nar/u/([0-9a-f]{12})/([${ALPHABET}]{${HASH_PART_LENGTH}})-(${HASH})-([1-9][0-9]{0,15})-([0-9a-z]{1,8})(?:-(${HASH}))?/([0-9A-Za-z_-]{1,2000})$`,
+  `^nar/u/([0-9a-f]{12})/([${ALPHABET}]{${HASH_PART_LENGTH}})-(${HASH})-([1-9][0-9]{0,15})-([0-9a-z]{1,8})(?:-(${HASH}))?/(?:([0-9A-Za-z_-]{1,2000})|~[0-9A-Za-z_-]{43})$`,
 );
-/** 32 768 NARs of 400 bytes each are 13 MB. */
+/** 32 768 NARs of 400 bytes each are 13 MB; where URLs are long, so many as that takes. */
 const MAX_REMEMBERED = 32_768;
+const MAX_REMEMBERED_CHARACTERS = 16 * 1024 * 1024;
+/** 8 KiB: a presigned URL with a session token has two, and servers take no more. */
+const MAX_THEIR_URL = 8192;
+/** In base 64; a longer one of theirs is named by its digest, for what is asked of us has limits as well. */
+const MAX_ENCODED = 2000;
 /** Ten minutes, as for what our own cache has lost. */
 const WRONG_TTL_MS = 600_000;
 /** A minute: what broke off as often as it was tried may be whole again soon. */
@@ -49,9 +56,17 @@ interface Understood {
 export class UpstreamNars {
   readonly #upstreams: ReadonlyMap<string, Upstream>;
   /** What upstreams say is under a URL of ours; all of them say that it holds the same NAR. */
-  readonly #claims = new LRUCache<string, readonly UpstreamNar[]>({ max: MAX_REMEMBERED });
+  readonly #claims = new LRUCache<string, readonly UpstreamNar[]>({
+    max: MAX_REMEMBERED,
+    maxSize: MAX_REMEMBERED_CHARACTERS,
+    sizeCalculation: (nars, ours) => nars.reduce((size, { url }) => size + url.length, ours.length),
+  });
   /** What was not as its narinfo says and was read whole, by what it is. */
-  readonly #read = new LRUCache<string, UpstreamNar>({ max: MAX_REMEMBERED });
+  readonly #read = new LRUCache<string, UpstreamNar>({
+    max: MAX_REMEMBERED,
+    maxSize: MAX_REMEMBERED_CHARACTERS,
+    sizeCalculation: ({ url, ours }, key) => url.length + ours.length + key.length,
+  });
   /** Which upstream gave something wrong, or nothing, for which URL of its own, as which NAR and in which file. */
   readonly #wrong = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: WRONG_TTL_MS });
 
@@ -70,6 +85,9 @@ export class UpstreamNars {
 
   /** The NAR that `upstream` has as it says with `said`, or why it is not taken from there. */
   async understand(upstream: Upstream, said: NarInfo): Promise<Understood | { readonly refused: string }> {
+    if (said.url.length > MAX_THEIR_URL) {
+      return { refused: `the URL of its NAR at ${upstream.name} is longer than ${MAX_THEIR_URL} characters` };
+    }
     if (!upstream.reaches(said.url)) return { refused: `its NAR at ${upstream.name} lies outside that cache` };
     const info = this.#mended(upstream, said);
     const fault = faultOf(info, formatNarInfo(info));
@@ -83,7 +101,6 @@ export class UpstreamNars {
       };
     }
     const ours = this.#ownUrl(upstream, info, fileHash);
-    if (ours.length > MAX_URL) return { refused: `the URL of its NAR at ${upstream.name} is too long` };
     const { path, url, narHash } = info;
     const { pieces } = this.#readOf(upstream, said) ?? {};
     const facts = { size, fileHash, narHash, unpacked: unpackedOf(info), pieces };
@@ -123,7 +140,7 @@ export class UpstreamNars {
       compression,
       ...(fileHash ? [hashToBase32(fileHash)] : []),
     ];
-    return `nar/u/${upstream.id}/${what.join('-')}/${Buffer.from(url).toString('base64url')}`;
+    return `nar/u/${upstream.id}/${what.join('-')}/${nameOfUrl(url)}`;
   }
 
   remember(nar: UpstreamNar): void {
@@ -169,11 +186,12 @@ export class UpstreamNars {
     const claims = this.#claims.get(url) ?? [];
     const claim = claims.find((each) => !this.isWrong(each)) ?? claims[0];
     if (claim !== undefined) return claim;
-    const [, id = '', hashPart, nar, size, compression = '', file, encoded = ''] = FOREIGN.exec(url) ?? [];
+    const [, id = '', hashPart, nar, size, compression = '', file, encoded] = FOREIGN.exec(url) ?? [];
     const upstream = this.#upstreams.get(id);
     if (upstream === undefined) return undefined;
-    const theirs = Buffer.from(encoded, 'base64url').toString('utf8');
-    if (!upstream.reaches(theirs)) return undefined;
+    // Where only a digest of it is known, its narinfo has to tell.
+    const theirs = encoded === undefined ? '' : Buffer.from(encoded, 'base64url').toString('utf8');
+    if (encoded !== undefined && !upstream.reaches(theirs)) return undefined;
     const narHash = `sha256:${nar}` as NixHash;
     const isPlain = compression === 'none';
     const fileHash = file === undefined ? (isPlain ? narHash : undefined) : (`sha256:${file}` as NixHash);
@@ -185,15 +203,19 @@ export class UpstreamNars {
   }
 }
 
-/** As long as FOREIGN allows. */
-const MAX_URL = 2240;
+function nameOfUrl(url: string): string {
+  const encoded = Buffer.from(url).toString('base64url');
+  return encoded.length <= MAX_ENCODED ? encoded : `~${digestOf(url)}`;
+}
+
+const digestOf = (text: string): string => createHash('sha256').update(text).digest('base64url');
 
 /** What the NAR has to be checked for beside its file hash, which nobody signs. */
 const unpackedOf = ({ compression, narHash, narSize }: NarInfo): Unpacked | undefined =>
   compression === 'none' ? undefined : { compression, narHash, narSize };
 
 const wrongKey = ({ upstream, url, narHash, fileHash }: Claim): string =>
-  `${upstream.id} ${url} ${narHash ?? ''} ${fileHash ?? ''}`;
+  `${upstream.id} ${url.length > MAX_ENCODED ? digestOf(url) : url} ${narHash ?? ''} ${fileHash ?? ''}`;
 const readKey = ({ upstream, url, narHash }: Claim): string => wrongKey({ upstream, url, narHash });
 
 /** The file hash that `url` names a NAR by, so that any upstream may be asked for it; undefined for other names. */

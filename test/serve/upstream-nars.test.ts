@@ -331,3 +331,24 @@ it('a NAR that its narinfo names otherwise by now is had after a restart, asked 
   const moved = await setUp(far).get(url);
   expect(moved && zstdDecompressSync(moved).equals(SMALL)).toBe(true);
 });
+
+it('a NAR at a long URL, as presigned ones are, has a short one here, and is had after a restart; not at one without end', async () => {
+  const [far, elsewhere] = [await startFakeUpstream(), await startFakeUpstream()];
+  addPacked(far, 1, SMALL);
+  const packed = zstdCompressSync(SMALL);
+  for (const length of [1490, 1510, 8000]) {
+    const path = `/deep/x?X-Amz-Security-Token=${'t'.repeat(length)}`;
+    elsewhere.files.set(path, packed);
+    say(far, 1, { url: `${elsewhere.url}${path}` });
+    const { infoOf, get } = setUp(far);
+    const url = (await infoOf(1))?.url ?? '';
+    expect(url.length).toBeLessThan(2300);
+    for (const each of [get, setUp(far).get]) expect((await each(url))?.equals(packed)).toBe(true);
+    elsewhere.files.delete(path);
+    expect(await get(url)).toBeUndefined();
+  }
+  say(far, 1, { url: `${elsewhere.url}/${'x'.repeat(8200)}` });
+  const { infoOf, events } = setUp(far);
+  expect(await infoOf(1)).toBeUndefined();
+  expect(events).toMatchObject([{ type: 'refused', reason: expect.stringContaining('longer than 8192') }]);
+});
