@@ -92,7 +92,8 @@ export class IndexRefresher {
         onEvent({ type: 'refreshed', entries: reader.status().entries, addedSegments, bytes });
       }
       this.#lastError = undefined;
-      const isEmpty = reader.status().segments === 0;
+      const { segments, uploaded = 0 } = reader.status();
+      const isEmpty = segments === 0 && uploaded === 0;
       if (isEmpty && !this.#isEmpty) onEvent({ type: 'nothing-there' });
       this.#isEmpty = isEmpty;
       return result;

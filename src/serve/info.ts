@@ -1,5 +1,5 @@
 /** What is told beside narinfos and NARs: what this cache is, how it is, and what is in its NARs. */
-import type { CacheReader, CacheStatus } from '../cache/read/cache-reader.ts';
+import { type CacheReader, type CacheStatus, pathsOf } from '../cache/read/cache-reader.ts';
 import { type CallOptions, withDeadline } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
 import { formatNarListing, parseNarListing } from '../nar/nar-listing.ts';
@@ -48,7 +48,7 @@ export function cacheInfoAnswer({
     return textAnswer(text, 'text/x-nix-cache-info', SHORT_LIVED);
   };
   return (_path, { signal }) => {
-    if (reader.status().entries > 0) return answer();
+    if (pathsOf(reader.status()) > 0) return answer();
     const learn = (signal: AbortSignal): Promise<unknown> =>
       Promise.all([storeDirs.learn({ signal }), firstLoad()?.({ signal })]);
     return withDeadline(STORE_DIR_WAIT_MS, late(STORE_DIR_WAIT_MS), signal, learn).then(answer, answer);
@@ -194,16 +194,17 @@ export function stateAnswer(options: StatusOptions): () => Answer {
   const { reader, storeDirs, upstreams, counters, objects, uploads, version, now, startedAt } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
-    const { entries, segments, generation, refreshedAt, lastError } = reader.status();
+    const status = reader.status();
+    const { segments, generation, refreshedAt, lastError } = status;
     return jsonAnswer(200, {
       version,
       uptimeSeconds: secondsSince(startedAt),
       cache: reader.name,
       storeDir: storeDirs.current,
-      entries,
+      entries: pathsOf(status),
       segments,
       index: {
-        state: indexState(reader.status()),
+        state: indexState(status),
         generation,
         refreshedAt: refreshedAt?.toISOString() ?? null,
         ageSeconds: refreshedAt === undefined ? null : secondsSince(refreshedAt),

@@ -3,7 +3,7 @@
  * that such an upstream is refused by name, as Nix does; a cache that has no path yet is for what its upstreams are for.
  */
 
-import type { CacheReader } from '../cache/read/cache-reader.ts';
+import { type CacheReader, pathsOf } from '../cache/read/cache-reader.ts';
 import { abortable } from '../call-options.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { isStoreDir, storeDirOf } from '../nix/store-path.ts';
@@ -45,10 +45,10 @@ export class StoreDirs {
     this.#last = this.current;
   }
 
-  /** The cache's own once it has entries; before, that of the upstreams where all that are known say the same. */
+  /** The cache's own once there is something in it; before, that of the upstreams where all that are known say the same. */
   get current(): string {
     const { reader, upstreams } = this.#options;
-    if (reader.status().entries > 0) return reader.storeDir;
+    if (pathsOf(reader.status()) > 0) return reader.storeDir;
     const said = upstreams.flatMap((upstream) => this.#learned.get(upstream)?.storeDir ?? []);
     const [first, ...more] = new Set(said);
     return first !== undefined && more.length === 0 && isStoreDir(first) ? first : reader.storeDir;

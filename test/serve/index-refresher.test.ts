@@ -8,7 +8,7 @@ const SAME: RefreshResult = { changed: false, addedSegments: 0, removedSegments:
 const NEWS: RefreshResult = { changed: true, addedSegments: 2, removedSegments: 0, bytes: 300 };
 
 /** A refresher whose reader gives these one after the other, the last again and again. */
-function refresherOf(answers: readonly (RefreshResult | Error)[], ttlMs = 60_000) {
+function refresherOf(answers: readonly (RefreshResult | Error)[], { ttlMs = 60_000, status = {} } = {}) {
   const events: ServeEvent[] = [];
   const rest = [...answers];
   let changes = 0;
@@ -20,7 +20,10 @@ function refresherOf(answers: readonly (RefreshResult | Error)[], ttlMs = 60_000
         if (answer instanceof Error || answer === undefined) throw answer;
         return answer;
       },
-      status: () => ({ entries: 7, segments: 2, generation: 1, refreshedAt: undefined, lastError: undefined }),
+      status: () => ({
+        ...{ entries: 7, segments: 2, generation: 1, refreshedAt: undefined, lastError: undefined },
+        ...status,
+      }),
     },
     ttlMs,
     onEvent: (event) => events.push(event),
@@ -40,6 +43,14 @@ describe('an index refresher', () => {
     for (let i = 0; i < 3; i++) await refresh();
     expect(events).toEqual([{ type: 'refreshed', entries: 7, addedSegments: 2, bytes: 300 }]);
     expect(counts()).toEqual({ changes: 1, ends: 3 });
+  });
+
+  it('says that nothing was published yet, unless something was uploaded', async () => {
+    for (const [uploaded, events] of [[0, [{ type: 'nothing-there' }]] as const, [1, []] as const]) {
+      const made = refresherOf([SAME], { status: { entries: 0, segments: 0, uploaded } });
+      await made.refresh();
+      expect(made.events).toEqual(events);
+    }
   });
 
   it('tells of a failure once, of another one, and of its end', async () => {

@@ -105,7 +105,10 @@ export interface RefreshResult {
 }
 
 export interface CacheStatus {
+  /** Of the index. */
   readonly entries: number;
+  /** Paths that were uploaded and are not in the index yet. */
+  readonly uploaded?: number | undefined;
   readonly segments: number;
   /** Grows with each refresh that changed something. */
   readonly generation: number;
@@ -114,6 +117,9 @@ export interface CacheStatus {
   /** Message of the last refresh if that failed. */
   readonly lastError: string | undefined;
 }
+
+/** How many paths there are for readers. */
+export const pathsOf = ({ entries, uploaded = 0 }: CacheStatus): number => entries + uploaded;
 
 /** @throws {NixcacheError} ERR_USAGE: entries of two store directories cannot be told apart by hash part */
 export function assertStoreDir(reader: CacheReader, storeDir: string): void {

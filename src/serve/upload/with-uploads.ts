@@ -54,10 +54,8 @@ export function withUploads(reader: CacheReader, pending: PendingPaths, spool: U
     },
     fetchPublicKeys: (options) => reader.fetchPublicKeys(options),
     refresh: (options) => reader.refresh(options),
-    status: () => {
-      const status = reader.status();
-      return pending.size === 0 ? status : { ...status, entries: status.entries + pending.added };
-    },
+    // What was uploaded says nothing of whether the index is known.
+    status: () => ({ ...reader.status(), uploaded: pending.added }),
     close: () => reader.close(),
   };
 }

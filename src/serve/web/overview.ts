@@ -1,4 +1,5 @@
 /** The first page: what this cache is, how it is, and how to use it. */
+import { pathsOf } from '../../cache/read/cache-reader.ts';
 import { currentPins, currentRoots } from '../../cache-index/records.ts';
 import { formatNumber } from '../../quantity.ts';
 import { indexState } from '../info.ts';
@@ -18,6 +19,7 @@ export async function overviewBody(site: Site, visit: Visit, state: Counted): Pr
   const { reader, upstreams, storeDirs } = site.options;
   const [keys, records] = await Promise.all([site.keys(visit), site.records(visit)]);
   const { entries } = reader.status();
+  const isEmpty = pathsOf(reader.status()) === 0;
   return html`
 <section class="hero" aria-labelledby="cache"><p class="kind">Nix binary cache</p>
 <h1 id="cache">${reader.name}</h1>
@@ -25,7 +27,7 @@ ${stateLine(site, visit)}</section>
 ${numbers(site, state, records)}
 ${signedBy(site, state)}
 ${state.state !== 'counted' && entries > 0 && stillCounting(state)}
-${entries === 0 && emptyNotice(site)}
+${isEmpty && emptyNotice(site)}
 ${howToUse({ keys, address: visit.address, isPrivate: site.options.isPrivate, storeDir: storeDirs.current })}
 ${await recentRoots(site, visit, records)}
 ${state.state === 'counted' && entries > 0 && html`<section aria-labelledby="space"><div class="head"><h2 id="space">Where the bytes are</h2><a href="${visit.place.root}/space">All names</a></div>${spaceDrawing(state.figures, visit.place)}</section>`}
@@ -48,14 +50,13 @@ function stateLine({ options: { reader } }: Site, { place }: Visit): Html {
 }
 
 function numbers({ options: { reader, storeDirs } }: Site, state: Counted, records: Records): Html {
-  const { entries } = reader.status();
   const total = state.state === 'counted' ? state.figures.total : undefined;
   const pending = html`<span class="pending">…</span>`;
   const known = 'records' in records ? records.records : undefined;
   const figure = (name: string, value: string | Html, note: string | Html): Html =>
     html`<div><dt>${name}</dt><dd>${value}<small>${note}</small></dd></div>`;
   return html`<dl class="figures">
-${figure('Store paths', formatNumber(entries), `in ${storeDirs.current}`)}
+${figure('Store paths', formatNumber(pathsOf(reader.status())), `in ${storeDirs.current}`)}
 ${figure('Compressed', total === undefined ? pending : bytes(total.fileBytes), 'to download')}
 ${figure('Unpacked', total === undefined ? pending : bytes(total.narBytes), 'in a store')}
 ${figure('Roots', known === undefined ? pending : formatNumber(currentRoots(known.roots).length), known === undefined ? 'not known' : counted(currentPins(known.pins).length, 'pin'))}

@@ -390,6 +390,27 @@ describe('what is kept', () => {
     expect((await client.get(whole.narInfoUrl)).status).toBe(200);
   });
 
+  it('does not pass for an index, which misses wait for', async () => {
+    const reader = new MemoryCacheReader();
+    const client = await setUpUploads({ reader });
+    await client.upload(uploadOf(1));
+    expect((await client.get('/health')).status).toBe(503);
+    const state = JSON.parse((await client.get('/_status')).text);
+    expect(state).toMatchObject({ entries: 1, index: { state: 'unread' }, uploads: { pending: 1 } });
+    const published = uploadOf(2);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    Object.assign(reader.faults, {
+      refreshAfter: promise,
+      published: { baseName: published.path.slice(11), nar: published.nar },
+    });
+    const refreshed = client.app.refresher.refresh();
+    const asked = client.get(published.narInfoUrl);
+    resolve();
+    await refreshed;
+    expect((await asked).status).toBe(200);
+    expect((await client.get('/health')).status).toBe(200);
+  });
+
   it('is one process’s at a time, and what it does not understand is left alone', async () => {
     const client = await setUpUploads();
     await expect(setUpUploads({ directory: client.directory })).rejects.toThrow('another nixcache serve has it');

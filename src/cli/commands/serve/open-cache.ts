@@ -1,5 +1,6 @@
 /** Opens the caches that are served: their stores and indexes, and what the settings say of each. */
 import { openDirectoryIndex } from '../../../cache/disk/directory-index.ts';
+import type { CacheReader } from '../../../cache/read/cache-reader.ts';
 import { healing } from '../../../cache/read/healing-reader.ts';
 import { IndexReader } from '../../../cache/read/index-reader.ts';
 import type { ServeCache } from '../../../config/serve-caches.ts';
@@ -49,7 +50,8 @@ export async function openKeeping(
 }
 
 interface Telling {
-  readonly reader: Awaited<ReturnType<typeof openCache>>;
+  /** With what was uploaded. */
+  readonly reader: CacheReader;
   readonly hasUpstreams: boolean;
 }
 
@@ -70,11 +72,12 @@ export async function openOthers(
     const cached = await openCache(session, served, { credentials: undefined });
     const keeping = await openKeeping(session, served);
     const options = await optionsOf(session, served.settings);
-    const telling = { reader: cached, hasUpstreams: served.settings.upstreams.length > 0 };
-    const onEvent = (event: ServerEvent): void => tell(event, telling);
+    let reader: CacheReader = cached;
+    const hasUpstreams = served.settings.upstreams.length > 0;
+    const onEvent = (event: ServerEvent): void => tell(event, { reader, hasUpstreams });
     const login = { credentials: undefined };
     const uploads = await openUploads(session, served, { reader: cached, options, onEvent, ...login });
-    const reader = uploads?.reader() ?? cached;
+    reader = uploads?.reader() ?? cached;
     opened.push({ options, mounted: { reader, uploads, ...keeping, ...options, prefix: served.prefix, onEvent } });
   }
   return opened;

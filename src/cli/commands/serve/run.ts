@@ -1,6 +1,6 @@
 /** Serves until a signal comes. */
 
-import type { IndexReader } from '../../../cache/read/index-reader.ts';
+import type { CacheReader } from '../../../cache/read/cache-reader.ts';
 import { serveCaches } from '../../../config/serve-caches.ts';
 import type { ServeSettings } from '../../../config/serve-settings.ts';
 import { formatBytes, formatCount } from '../../../quantity.ts';
@@ -34,9 +34,10 @@ export async function runServe(call: Call): Promise<void> {
   const { onWarning } = session;
   const serving = { output, logRequests: settings.logRequests, hasUpstreams: settings.upstreams.length > 0 };
   const cached = await openCache(session, first);
-  const onEvent = (event: ServerEvent): void => tell(event, { ...serving, reader: cached });
+  let reader: CacheReader = cached;
+  const onEvent = (event: ServerEvent): void => tell(event, { ...serving, reader });
   const uploads = await openUploads(session, first, { reader: cached, options, onEvent });
-  const reader = uploads?.reader() ?? cached;
+  reader = uploads?.reader() ?? cached;
   const others = await openOthers(session, rest, (event, telling) => tell(event, { ...serving, ...telling }));
   let asked = [options, ...others.map((each) => each.options)];
   const keeping = await openKeeping(session, first);
@@ -111,7 +112,8 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 
 interface Serving {
   readonly output: Output;
-  readonly reader: Pick<IndexReader, 'name' | 'status'>;
+  /** With what was uploaded. */
+  readonly reader: Pick<CacheReader, 'name' | 'status'>;
   readonly hasUpstreams: boolean;
   /** Whether each request is told of to everyone, and not only to who wants to know more. */
   readonly logRequests: boolean;
@@ -125,7 +127,8 @@ function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequest
     detail: (text: string) => to.detail(text, facts),
     warn: (text: string) => to.warn(text, [], facts),
   };
-  const rest = hasUpstreams ? 'only what upstream caches have is served' : 'nothing is served';
+  const served = [reader.status().uploaded && 'what was uploaded', hasUpstreams && 'what upstream caches have'];
+  const rest = `${served.some(Boolean) ? `only ${served.filter(Boolean).join(' and ')}` : 'nothing'} is served`;
   switch (event.type) {
     case 'listening':
       break; // the result says so
