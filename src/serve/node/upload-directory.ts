@@ -4,7 +4,7 @@
  * is, too: what was acknowledged outlives the process and a loss of power. One process at a time has the directory.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { NixcacheError } from '../../errors.ts';
@@ -104,6 +104,16 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
       return Readable.from([], { objectMode: false });
     }
     return handle.createReadStream({ highWaterMark: READ_CHUNK_BYTES, ...part });
+  }
+
+  async hasNar(name: string, size: number): Promise<boolean> {
+    const path = join(this.#nars, name);
+    try {
+      return (await lstat(path)).size === size;
+    } catch (cause) {
+      if (isAbsent(cause)) return false;
+      throw ioError('look at', path, cause);
+    }
   }
 
   async removeNar(name: string): Promise<void> {

@@ -10,6 +10,7 @@ import { isSameSigned } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf } from '../../nix/store-path.ts';
 import { Slots } from '../slots.ts';
 import {
+  type ClaimedPath,
   canonical,
   checkNar,
   MAX_SIGNATURES,
@@ -18,10 +19,11 @@ import {
   signaturesFor,
   wrong,
 } from './check-nar-info.ts';
+import type { HeldNar } from './held-nars.ts';
 import type { NarName } from './nar-names.ts';
 import { receiveNar, type UnpackedNar, unpack } from './receive-nar.ts';
 import { UploadError } from './upload-error.ts';
-import type { HeldNar, Uploads } from './uploads.ts';
+import type { Uploads } from './uploads.ts';
 import { openSpooled } from './with-uploads.ts';
 
 export interface IntakeOptions extends SigningPolicy {
@@ -73,22 +75,11 @@ export class Intake {
   async takeNarInfo(bytes: Buffer, hashPart: HashPart, options: CallOptions): Promise<void> {
     const { info, nar } = readClaim(bytes, hashPart, this.#options.storeDir());
     const sigs = signaturesFor(info, this.#options);
-    await this.#options.uploads.inTurn(hashPart, async () => {
-      if (await this.#addSignatures(info, sigs)) return;
-      const { held, unpacked } = await this.#findNar(nar, info, options);
-      checkNar(info, held.fileSize, unpacked);
-      await this.#checkReferences(info, options);
-      // What is served stays: others may have it already, and rely on it.
-      if (await this.#servedOf(hashPart)) return;
-      const { uploads } = this.#options;
-      await uploads.keepPath({
-        narInfo: canonical(info, nar, held.fileSize, sigs),
-        nar: nar.name,
-        listing: unpacked.listing,
-        realisations: uploads.pending.get(hashPart)?.realisations ?? [],
-        receivedAt: uploads.now(),
-      });
-    });
+    const { uploads } = this.#options;
+    await uploads.inTurn(hashPart, () =>
+      // Another path with the same file may be let go of meanwhile, and takes it along unless this says that it needs it.
+      uploads.nars.using(nar.name, () => this.#takePath({ info, nar }, sigs, options)),
+    );
   }
 
   /** A listing is made here of the NAR itself; what is sent is only looked at. @throws {UploadError} */
@@ -124,6 +115,24 @@ export class Intake {
     });
   }
 
+  async #takePath({ info, nar }: ClaimedPath, sigs: readonly string[], options: CallOptions): Promise<void> {
+    const { uploads } = this.#options;
+    const hashPart = hashPartOf(info.path);
+    if (await this.#addSignatures(info, sigs)) return;
+    const { held, unpacked } = await this.#findNar(nar, info, options);
+    checkNar(info, held.fileSize, unpacked);
+    await this.#checkReferences(info, options);
+    // What is served stays: others may have it already, and rely on it.
+    if (await this.#servedOf(hashPart)) return;
+    await uploads.keepPath({
+      narInfo: canonical(info, nar, held.fileSize, sigs),
+      nar: nar.name,
+      listing: unpacked.listing,
+      realisations: uploads.pending.get(hashPart)?.realisations ?? [],
+      receivedAt: uploads.now(),
+    });
+  }
+
   /** Whether it is there already: then it gains `sigs`. */
   async #addSignatures(info: NarInfo, sigs: readonly string[]): Promise<boolean> {
     const hashPart = hashPartOf(info.path);
@@ -138,9 +147,12 @@ export class Intake {
 
   /** What is served of a path. */
   async #servedOf(hashPart: HashPart): Promise<Entry | undefined> {
-    const { reader, isServed } = this.#options;
+    const { reader, isServed, uploads } = this.#options;
     const entry = await reader.findEntry(hashPart);
-    return entry !== undefined && isServed(entry.narInfo) ? entry : undefined;
+    if (entry === undefined || !isServed(entry.narInfo)) return undefined;
+    const nar = uploads.pending.get(hashPart)?.nar;
+    // Of one whose file was lost nothing is there that could be relied on.
+    return nar === undefined || (await uploads.nars.isThere(nar)) ? entry : undefined;
   }
 
   /** Keeps what is new of a path that is uploaded, or in the cache. */
@@ -165,15 +177,16 @@ export class Intake {
   /** The NAR that `info` names, and what is in it: uploaded, or in the cache, out of which it is then taken. */
   async #findNar(nar: NarName, info: NarInfo, options: CallOptions): Promise<{ held: HeldNar; unpacked: UnpackedNar }> {
     const { uploads } = this.#options;
-    const held = uploads.nar(nar.name) ?? (await this.#copyNar(nar, options));
+    const known = (await uploads.nars.isThere(nar.name)) ? uploads.nars.get(nar.name) : undefined;
+    const held = known ?? (await this.#copyNar(nar, options));
     held.receivedAt = uploads.now(); // it does not expire while this looks at it
-    const known = uploads.unpackedNar(nar.name);
-    if (known !== undefined) return { held, unpacked: known };
+    const seen = uploads.nars.unpacked(nar.name);
+    if (seen !== undefined) return { held, unpacked: seen };
     const release = await this.#slots.nars.take(options);
     try {
       const method = nar.compression ?? info.compression;
       const unpacked = await unpack(await openSpooled(uploads.spool, nar.name, held, options), method);
-      uploads.rememberUnpacked(nar.name, unpacked);
+      uploads.nars.rememberUnpacked(nar.name, unpacked);
       return { held, unpacked };
     } finally {
       release();

@@ -71,6 +71,11 @@ export class PendingPaths {
     return undefined;
   }
 
+  /** Whether the file `name` of the spool is the NAR of some path: files with other endings may have the same bytes. */
+  usesNar({ name, fileHash }: { readonly name: string; readonly fileHash: NixHash }): boolean {
+    return [...(this.#byFile.get(fileHash) ?? [])].some((hashPart) => this.#paths.get(hashPart)?.nar === name);
+  }
+
   /** The entry of a path as it will be, `held` being what the cache has of it. */
   entryOf(hashPart: HashPart, held: Entry | undefined): Entry | undefined {
     const pending = this.#paths.get(hashPart);

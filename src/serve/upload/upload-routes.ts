@@ -50,8 +50,8 @@ export class UploadRoutes {
   unclaimedNar(path: string): Answer | undefined {
     const { uploads } = this.#options;
     const name = parseNarUrl(path.slice(1));
-    const held = name && uploads.nar(name.name);
-    if (held === undefined || uploads.pending.narNameOf(held.fileHash) === held.name) return undefined;
+    const held = name && uploads.nars.get(name.name);
+    if (held === undefined || uploads.pending.usesNar(held)) return undefined;
     const open = ({ signal }: OpenOptions): Promise<Readable> =>
       openSpooled(uploads.spool, held.name, held, { signal });
     // No part of it: only a whole can be checked.

@@ -26,6 +26,8 @@ export interface UploadSpool {
   create(bytes: number): Promise<SpoolFile>;
   /** The NAR `name`, or a range of it. @throws {NixcacheError} ERR_NOT_FOUND, ERR_IO */
   openNar(name: string, range?: ByteRange): Promise<Readable>;
+  /** Whether the NAR `name` is there with so many bytes. @throws {NixcacheError} ERR_IO */
+  hasNar(name: string, size: number): Promise<boolean>;
   /** One that is not there is no fault, and one that cannot be removed is in nobody's way. */
   removeNar(name: string): Promise<void>;
   /** Writes a record, which is there when this resolves, whatever happens then. @throws {NixcacheError} ERR_IO; NoRoomError */

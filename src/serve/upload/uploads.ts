@@ -2,25 +2,20 @@
  * Uploads from when they come until the cache has them: files of NARs, and records of paths, each on the disk before its
  * arrival is acknowledged, and readable from then on. Who takes them in is `intake.ts`, who takes them away `commit-uploads.ts`.
  */
-import { LRUCache } from 'lru-cache';
 import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import type { Entry } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf } from '../../errors.ts';
 import { type HashPart, hashPartOf, isHashPart, storeDirOf } from '../../nix/store-path.ts';
+import { type HeldNar, HeldNars } from './held-nars.ts';
 import { type NarName, parseNarUrl } from './nar-names.ts';
 import { type PendingPath, PendingPaths } from './pending-paths.ts';
-import type { ReceivedNar, UnpackedNar } from './receive-nar.ts';
+import type { ReceivedNar } from './receive-nar.ts';
+import { Turns } from './turns.ts';
 import { UploadError } from './upload-error.ts';
 import { decodeRecord, encodeRecord, type UploadRecord } from './upload-record.ts';
 import type { SpoolFile, UploadSpool } from './upload-spool.ts';
 import { withUploads } from './with-uploads.ts';
-
-/** The file of a NAR, whole and with the hash that its name says. */
-export interface HeldNar extends NarName {
-  readonly fileSize: number;
-  receivedAt: Date;
-}
 
 /** What happens to uploads. */
 export type UploadEvent =
@@ -56,21 +51,15 @@ export interface UploadsStatus {
 const UNCLAIMED_MS = 24 * 60 * 60 * 1000;
 /** Registries let others see late what was written; after ten minutes another publisher's word counts. */
 const UNSEEN_MS = 10 * 60 * 1000;
-/** 64 MiB of listings: those of 10 000 usual paths. More are made again. */
-const MAX_UNPACKED_BYTES = 64 * 1024 * 1024;
 const MAX_TROUBLES = 20;
 
 export class Uploads {
   readonly spool: UploadSpool;
   readonly pending = new PendingPaths();
+  readonly nars: HeldNars;
   readonly #options: UploadsOptions;
-  readonly #nars = new Map<string, HeldNar>();
-  readonly #unpacked = new LRUCache<string, UnpackedNar>({
-    maxSize: MAX_UNPACKED_BYTES,
-    sizeCalculation: ({ listing }) => 300 + (listing?.length ?? 0),
-  });
   readonly #committedAt = new Map<HashPart, Date>();
-  readonly #turns = new Map<HashPart, Promise<unknown>>();
+  readonly #turns = new Turns<HashPart>();
   #lastError: string | undefined;
   #lastCommitAt: Date | undefined;
   /** Told of each path whose narinfo is another now. */
@@ -87,6 +76,7 @@ export class Uploads {
   private constructor(options: UploadsOptions) {
     this.#options = options;
     this.spool = options.spool;
+    this.nars = new HeldNars(options.spool, (held) => this.pending.usesNar(held));
   }
 
   /** With what earlier processes have left. @throws {NixcacheError} ERR_IO */
@@ -95,7 +85,7 @@ export class Uploads {
     const { nars, records } = await options.spool.list();
     for (const { name, size, receivedAt } of nars) {
       const parsed = parseNarUrl(`nar/${name}`);
-      if (parsed !== undefined) uploads.#nars.set(name, { ...parsed, fileSize: size, receivedAt });
+      if (parsed !== undefined) uploads.nars.found({ ...parsed, fileSize: size, receivedAt });
     }
     for (const name of records) await uploads.#load(name);
     return uploads;
@@ -114,26 +104,9 @@ export class Uploads {
     return this.#options.now?.() ?? new Date();
   }
 
-  nar(name: string): HeldNar | undefined {
-    return this.#nars.get(name);
-  }
-
-  /** What is in the NAR `name`, if that is known. */
-  unpackedNar(name: string): UnpackedNar | undefined {
-    return this.#unpacked.get(name);
-  }
-
-  rememberUnpacked(name: string, unpacked: UnpackedNar): void {
-    this.#unpacked.set(name, unpacked);
-  }
-
-  /** Has `file` be the NAR `name` from now on. @throws {NixcacheError} ERR_IO */
-  async keepNar(nar: NarName, file: SpoolFile, { fileSize, unpacked }: ReceivedNar): Promise<HeldNar> {
-    await file.keep(nar.name);
-    const held = { ...nar, fileSize, receivedAt: this.now() };
-    this.#nars.set(nar.name, held);
-    if (unpacked !== undefined) this.#unpacked.set(nar.name, unpacked);
-    return held;
+  /** Has `file` be the NAR `nar` from now on. @throws {NixcacheError} ERR_IO */
+  keepNar(nar: NarName, file: SpoolFile, received: ReceivedNar): Promise<HeldNar> {
+    return this.nars.keep(nar, file, received, this.now());
   }
 
   /** Has `record` count from now on, also after a crash. @throws {NixcacheError} ERR_IO */
@@ -149,14 +122,8 @@ export class Uploads {
   }
 
   /** Does `work` on a path once what is being done to it has ended. */
-  async inTurn<T>(hashPart: HashPart, work: () => Promise<T>): Promise<T> {
-    const turn = (this.#turns.get(hashPart) ?? Promise.resolve()).catch(() => undefined).then(work);
-    this.#turns.set(hashPart, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(hashPart) === turn) this.#turns.delete(hashPart);
-    }
+  inTurn<T>(hashPart: HashPart, work: () => Promise<T>): Promise<T> {
+    return this.#turns.take(hashPart, work);
   }
 
   /** The record of a path, to be changed. @throws {NixcacheError} ERR_NOT_FOUND, ERR_IO, ERR_FORMAT */
@@ -206,8 +173,8 @@ export class Uploads {
   async settle(): Promise<void> {
     for (const hashPart of [...this.#committedAt.keys()]) await this.inTurn(hashPart, () => this.#settlePath(hashPart));
     const nowMs = this.now().getTime();
-    for (const { name, receivedAt } of [...this.#nars.values()]) {
-      if (nowMs - receivedAt.getTime() > UNCLAIMED_MS) await this.#removeNar(name);
+    for (const { name, receivedAt } of [...this.nars.all()]) {
+      if (nowMs - receivedAt.getTime() > UNCLAIMED_MS) await this.nars.remove(name);
     }
   }
 
@@ -221,7 +188,7 @@ export class Uploads {
     this.#committedAt.delete(hashPart);
     this.pending.delete(hashPart);
     this.onChange(hashPart);
-    if (pending.nar !== undefined) await this.#removeNar(pending.nar);
+    if (pending.nar !== undefined) await this.nars.remove(pending.nar);
   }
 
   status(): UploadsStatus {
@@ -230,16 +197,19 @@ export class Uploads {
     const received = waiting.map(({ receivedAt }) => receivedAt.getTime());
     return {
       pending: waiting.length,
-      pendingBytes: [...nars].reduce((sum, name) => sum + (this.#nars.get(name)?.fileSize ?? 0), 0),
+      pendingBytes: [...nars].reduce((sum, name) => sum + (this.nars.get(name)?.fileSize ?? 0), 0),
       oldest: received.length === 0 ? undefined : new Date(received.reduce((a, b) => Math.min(a, b))),
-      unclaimedNars: [...this.#nars.values()].filter((each) => this.pending.narNameOf(each.fileHash) === undefined)
-        .length,
+      unclaimedNars: [...this.nars.all()].filter((each) => !this.pending.usesNar(each)).length,
       lastError: this.#lastError,
       lastCommitAt: this.#lastCommitAt,
       troubles: waiting
         .flatMap(({ narInfo, trouble }) => (trouble === undefined ? [] : { path: narInfo.path, reason: trouble }))
         .slice(0, MAX_TROUBLES),
     };
+  }
+
+  async #hasFile({ nar = '', narInfo }: UploadRecord): Promise<boolean> {
+    return this.nars.get(nar)?.fileSize === narInfo.fileSize && (await this.nars.isThere(nar));
   }
 
   #show({ listing: _onDisk, ...record }: UploadRecord): void {
@@ -251,25 +221,24 @@ export class Uploads {
       if (!isHashPart(name)) throw new UploadError(400, 'it is not named as a path');
       const record = decodeRecord(await this.spool.readRecord(name), `${this.spool.name}/paths/${name}`);
       if (hashPartOf(record.narInfo.path) !== name) throw new UploadError(400, `it is about ${record.narInfo.path}`);
+      if (record.nar !== undefined && !(await this.#hasFile(record))) {
+        // A cache that has it needs none: a loss of power brought back what was let go of.
+        if (isSeen(record, await this.#options.reader.findEntry(name))) return await this.spool.removeRecord(name);
+        throw new UploadError(409, `its NAR, nar/${record.nar}, is not in ${this.spool.name}: upload the path again`);
+      }
       this.#show(record);
     } catch (error) {
       // It stays where it is: whoever wrote it may know what to do with it.
       this.onEvent({ type: 'upload-not-committed', path: name, reason: messageOf(error) });
     }
   }
-
-  /** Removes the NAR, unless it is that of a path. */
-  async #removeNar(name: string): Promise<void> {
-    const held = this.#nars.get(name);
-    if (held === undefined || this.pending.narNameOf(held.fileHash) === name) return;
-    this.#nars.delete(name);
-    this.#unpacked.delete(name);
-    await this.spool.removeNar(name);
-  }
 }
 
 /** Whether the cache has all that was uploaded. */
-export function isSeen({ narInfo, realisations }: PendingPath, held: Entry | undefined): boolean {
+export function isSeen(
+  { narInfo, realisations }: Pick<PendingPath, 'narInfo' | 'realisations'>,
+  held: Entry | undefined,
+): boolean {
   if (held === undefined || held.narInfo.narHash !== narInfo.narHash) return false;
   const ids = new Set(held.realisations?.map(({ id }) => id));
   return narInfo.sigs.every((sig) => held.narInfo.sigs.includes(sig)) && realisations.every(({ id }) => ids.has(id));

@@ -58,7 +58,7 @@ describe('uploads', () => {
     expect(await store.listTags()).toContain('cache-index');
     await settle();
     expect(uploads.pending.size).toBe(0);
-    expect(uploads.nar(top.info.url.slice('nar/'.length))).toBeUndefined();
+    expect(uploads.nars.get(top.info.url.slice('nar/'.length))).toBeUndefined();
     for (const each of [base, middle, top]) {
       expect(await whole(client, each)).toBe(true);
       expect(cached.findEntry(hashPartOf(each.info.path))?.listing).toBeDefined();
