@@ -242,7 +242,8 @@ export class App {
       ...{ trustedPublicKeys: options.trustedPublicKeys ?? [], isPrivate: this.gate?.isPrivate === true },
     });
     for (const [pattern, find] of pagesOf(site)) this.#route(pattern, READ, find);
-    const publicKeysNow = publicKeysAnswer(reader, publicKeys, shared);
+    const trustedPublicKeys = options.trustedPublicKeys?.map(({ text }) => text) ?? [];
+    const publicKeysNow = publicKeysAnswer({ ...shared, publicKeys, trustedPublicKeys });
     this.#route('/public-key', READ, async (path, options) => {
       await refresher.firstLoad()?.(options); // ours alone would be half of them
       return publicKeysNow(path, options);
@@ -250,7 +251,7 @@ export class App {
     this.#route('/robots.txt', READ, robotsAnswer(storeDirs));
     this.#route('/health', READ, healthAnswer(reader));
     if (options.metrics !== undefined) this.#route('/metrics', READ, metricsAnswer(options.metrics));
-    this.#route('/_status', READ, stateAnswer({ ...shared, objects, uploads, version, startedAt }));
+    this.#route('/_status', READ, stateAnswer({ ...shared, objects, uploads, trustedPublicKeys, version, startedAt }));
     this.#route('/_refresh', POST, (_path, options) => {
       upstreamNarInfos.askAnew();
       upstreamNars.clear();

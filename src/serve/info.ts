@@ -9,6 +9,7 @@ import { HASH_PART_LENGTH, type HashPart } from '../nix/store-path.ts';
 import { SharedWork } from '../shared-work.ts';
 import { readBounded } from '../streams/verify.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { advertisedKeys } from './advertised-keys.ts';
 import {
   type Answer,
   jsonAnswer,
@@ -80,28 +81,37 @@ export const robotsAnswer = (storeDirs: Pick<StoreDirs, 'current'>) => (): Answe
     SHORT_LIVED,
   );
 
-export interface AskOptions {
+interface AskOptions {
   readonly timeoutMs: number;
   readonly onEvent: (event: ServeEvent) => void;
 }
 
 const late = (timeoutMs: number) => (): Error => new NixcacheError('ERR_NETWORK', `no answer within ${timeoutMs} ms`);
 
-/** `/public-key`: what stands in trusted-public-keys, one a line: `ours` and those that the cache names. */
-export function publicKeysAnswer(
-  reader: Pick<CacheReader, 'fetchPublicKeys'>,
-  ours: readonly string[],
-  { timeoutMs, onEvent }: AskOptions,
-): (path: string, options: CallOptions) => Promise<Answer> {
+export interface PublicKeysOptions extends AskOptions {
+  readonly reader: Pick<CacheReader, 'fetchPublicKeys'>;
+  readonly publicKeys: readonly string[];
+  readonly trustedPublicKeys: readonly string[];
+}
+
+/** `/public-key`: what stands in trusted-public-keys, one a line. */
+export function publicKeysAnswer({
+  reader,
+  publicKeys: own,
+  trustedPublicKeys: trusted,
+  timeoutMs,
+  onEvent,
+}: PublicKeysOptions): (path: string, options: CallOptions) => Promise<Answer> {
   const theirs = new SharedWork((signal) =>
     withDeadline(timeoutMs, late(timeoutMs), signal, (signal) => reader.fetchPublicKeys({ signal })),
   );
   return async (path, options) => {
-    const named = await theirs.join(options).catch((error: unknown) => {
-      onEvent({ type: 'answer-failed', path, error: messageOf(error) });
-      return [];
-    });
-    const keys = [...new Set([...ours, ...named])];
+    const named = () =>
+      theirs.join(options).catch((error: unknown) => {
+        onEvent({ type: 'answer-failed', path, error: messageOf(error) });
+        return [];
+      });
+    const keys = await advertisedKeys({ own, trusted, named });
     return keys.length === 0 ? NOT_FOUND : textAnswer(`${keys.join('\n')}\n`, PLAIN_TEXT, SHORT_LIVED);
   };
 }
@@ -167,6 +177,7 @@ export interface StatusOptions {
   readonly counters: Counters;
   readonly objects: Pick<ObjectCache, 'usage'> | undefined;
   readonly uploads: Pick<Uploads, 'status'> | undefined;
+  readonly trustedPublicKeys: readonly string[];
   readonly version: string;
   readonly now: () => Date;
   readonly startedAt: Date;
@@ -192,6 +203,7 @@ function uploadsState(
 /** `/_status`: what a person or a monitor wants to know, as JSON. Its fields are part of the interface. */
 export function stateAnswer(options: StatusOptions): () => Answer {
   const { reader, storeDirs, upstreams, counters, objects, uploads, version, now, startedAt } = options;
+  const { trustedPublicKeys } = options;
   const secondsSince = (time: Date): number => Math.max(0, Math.round((now().getTime() - time.getTime()) / 1000));
   return () => {
     const status = reader.status();
@@ -201,8 +213,9 @@ export function stateAnswer(options: StatusOptions): () => Answer {
       uptimeSeconds: secondsSince(startedAt),
       cache: reader.name,
       storeDir: storeDirs.current,
-      entries: pathsOf(status),
+      entries: pathsOf(status), // also those that no trusted key signed, which are not served
       segments,
+      trustedPublicKeys,
       index: {
         state: indexState(status),
         generation,

@@ -271,6 +271,14 @@ describe('public keys', () => {
     expect(String((await ask('/public-key')).body)).toBe('a:1\nb:2\n');
   });
 
+  it('are none that the cache names where only trusted ones count', async () => {
+    const trusted = newKey('trusted-1').publicKey;
+    const { reader, ask } = setUpApp({ publicKeys: ['a:1'], trustedPublicKeys: [trusted] });
+    reader.publicKeys.push('evil-1:AAAA', 'a:1');
+    expect(String((await ask('/public-key')).body)).toBe(`a:1\n${trusted.text}\n`);
+    expect(JSON.parse(String((await ask('/_status')).body))).toMatchObject({ trustedPublicKeys: [trusted.text] });
+  });
+
   it('are 404 when there are none', async () => {
     expect((await setUpApp().ask('/public-key')).status).toBe(404);
   });

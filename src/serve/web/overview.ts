@@ -49,14 +49,14 @@ function stateLine({ options: { reader } }: Site, { place }: Visit): Html {
   }
 }
 
-function numbers({ options: { reader, storeDirs } }: Site, state: Counted, records: Records): Html {
+function numbers({ options: { reader, storeDirs, trust } }: Site, state: Counted, records: Records): Html {
   const total = state.state === 'counted' ? state.figures.total : undefined;
   const pending = html`<span class="pending">…</span>`;
   const known = 'records' in records ? records.records : undefined;
   const figure = (name: string, value: string | Html, note: string | Html): Html =>
     html`<div><dt>${name}</dt><dd>${value}<small>${note}</small></dd></div>`;
   return html`<dl class="figures">
-${figure('Store paths', formatNumber(pathsOf(reader.status())), `in ${storeDirs.current}`)}
+${figure(trust.isOn ? 'In the index' : 'Store paths', formatNumber(pathsOf(reader.status())), `in ${storeDirs.current}`)}
 ${figure('Compressed', total === undefined ? pending : bytes(total.fileBytes), 'to download')}
 ${figure('Unpacked', total === undefined ? pending : bytes(total.narBytes), 'in a store')}
 ${figure('Roots', known === undefined ? pending : formatNumber(currentRoots(known.roots).length), known === undefined ? 'not known' : counted(currentPins(known.pins).length, 'pin'))}

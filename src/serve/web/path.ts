@@ -26,12 +26,15 @@ export async function pathBody(site: Site, visit: Visit, entry: Entry, state: Co
   const number = figures?.inventory.find(hashPart);
   const closure =
     figures !== undefined && number !== undefined ? await site.closureOf(figures, number, visit) : undefined;
+  const isAllowed = trust.allows(narInfo);
+  const isWithheld = withheld.has(narInfo.fileHash);
+  const isServed = isAllowed && !isWithheld;
   return html`<p class="crumbs"><a href="${place.root}/entries">Entries</a></p>
 <h1>${nameOf(base)}</h1>
 <p class="storepath" tabindex="0" aria-label="Store path">${narInfo.path}</p>
-<ul class="actions"><li><a href="${place.root}${storeDirOf(narInfo.path)}/${base}/">Files</a></li><li><a href="${place.root}/${hashPart}.narinfo">narinfo</a></li><li><a href="${place.root}/${narInfo.url}">NAR</a></li>${narInfo.deriver !== undefined && html`<li><a href="${place.root}/log/${narInfo.deriver}">Build log</a></li>`}</ul>
-${!trust.allows(narInfo) && notice('This path is not served.', 'No key that this server trusts has signed it.')}
-${withheld.has(narInfo.fileHash) && notice('This path is not served for now.', 'Its NAR was found damaged or gone.')}
+${isServed && actions(entry, place)}
+${!isAllowed && notice('This path is not served.', 'No key that this server trusts has signed it.')}
+${isWithheld && notice('This path is not served for now.', 'Its NAR was found damaged or gone.')}
 <dl class="facts">
 ${fact('NAR', html`${bytes(narInfo.narSize)} unpacked, ${bytes(narInfo.fileSize)} as ${narInfo.compression}`)}
 ${fact('Closure', closure === undefined ? '…' : html`${counted(closure.paths, 'path')}, ${bytes(closure.narBytes)} unpacked, ${bytes(closure.fileBytes)} compressed${closure.missing > 0 && html`; ${counted(closure.missing, 'reference')} to paths that are not in this cache`}`)}
@@ -45,6 +48,17 @@ ${narInfo.ca !== undefined && fact('Content address', html`<code class="break">$
 ${state.state !== 'counted' && stillCounting(state)}
 ${figures !== undefined && number !== undefined && (await whyKept(site, visit, figures, number))}
 <div class="columns">${await references(entry, site, place)}${figures !== undefined && number !== undefined && (await dependents(site, visit, figures, number, hashPart))}</div>`;
+}
+
+/** Of its build log nothing is known here. */
+function actions({ narInfo: { path, url } }: Entry, { root }: Place): Html {
+  const targets = {
+    Files: `${storeDirOf(path)}/${baseNameOf(path)}`, // which may be a file itself
+    narinfo: `/${hashPartOf(path)}.narinfo`,
+    NAR: `/${url}`,
+  };
+  const links = Object.entries(targets).map(([name, target]) => html`<li><a href="${root}${target}">${name}</a></li>`);
+  return html`<ul class="actions">${links}</ul>`;
 }
 
 const fact = (name: string, value: HtmlValue): Html => html`<div><dt>${name}</dt><dd>${value}</dd></div>`;

@@ -15,6 +15,7 @@ import { messageOf } from '../../errors.ts';
 import { type PublicKey, sortPublicKeys } from '../../nix/signature.ts';
 import { type BaseName, baseNameOf, type HashPart } from '../../nix/store-path.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
+import { advertisedKeys } from '../advertised-keys.ts';
 import type { ServeOptions } from '../serve-options.ts';
 import type { StoreDirs } from '../store-dirs.ts';
 import type { Trust } from '../trust.ts';
@@ -108,11 +109,12 @@ export class Site {
     }
   }
 
-  /** Ours, those that are trusted, and those that publishers named; sorted. */
+  /** As clients are told to trust them. */
   async keys(options: CallOptions): Promise<readonly PublicKey[]> {
-    const named = await this.options.reader.fetchPublicKeys(options).catch(() => []);
-    const { publicKeys, trustedPublicKeys } = this.options;
-    return sortPublicKeys(new Set([...publicKeys, ...trustedPublicKeys.map(({ text }) => text), ...named])).keys;
+    const { publicKeys: own, trustedPublicKeys, reader } = this.options;
+    const trusted = trustedPublicKeys.map(({ text }) => text);
+    const named = () => reader.fetchPublicKeys(options).catch(() => []);
+    return sortPublicKeys(await advertisedKeys({ own, trusted, named })).keys;
   }
 
   /** What the closure of an entry takes; walked through once. */

@@ -4,8 +4,9 @@ import { parseTokens, Tokens } from '../../../src/serve/tokens.ts';
 import { noise } from '../../support/bytes.ts';
 import { baseNameFor, hashPartFor } from '../../support/cache-builder.ts';
 import { day } from '../../support/gc-runs.ts';
+import { narOf } from '../../support/nar.ts';
 import { NASTY } from '../../support/nasty-strings.ts';
-import { setUpApp } from '../set-up.ts';
+import { newKey, setUpApp } from '../set-up.ts';
 import { open } from '../upstream-set-up.ts';
 import { history, openSite, rowsOf, tagsOf, textOf } from './set-up.ts';
 
@@ -127,6 +128,22 @@ describe('the first page', () => {
     expect(behind.text).toContain('extra-substituters = https://cache.example.org\n');
   });
 
+  it('tells of no key that this server does not trust, and that it serves what others have signed not at all', async () => {
+    const [trusted, evil] = [newKey('trusted-1').publicKey, newKey('evil-1').publicKey];
+    const { seeCounted } = await openSite(
+      async (cache) => {
+        await history(cache);
+        await cache.publish({ at: day(59), publicKeys: [evil.text] });
+      },
+      { trustedPublicKeys: [trusted] },
+    );
+    const { text } = await seeCounted('/');
+    expect(text).toContain(`extra-trusted-public-keys = ${trusted.text}\n`.trimEnd());
+    expect(text).not.toContain('evil-1');
+    expect(text).toMatch(/In the index<\/dt><dd>4</);
+    expect(textOf(text)).toContain('Only what trusted-1 has signed is served.');
+  });
+
   it.each(['a b', 'x"><script>', '-', '[', 'user@host', 'a/b', ''])(
     'passes over a host that is none: %j',
     async (host) => {
@@ -218,7 +235,7 @@ describe('the page of a path', () => {
     expect(told).toMatch(/Referred to by 2 app-1\.0 \w{8}… app-2\.0/);
     expect(told).toMatch(/Refers to 0 No other path\./);
     expect(told).toMatch(/In the closure of roots 1 app/);
-    expect(text).toContain(`href="../nix/store/${baseNameFor('glibc-2.40')}/"`);
+    expect(text).toContain(`href="../nix/store/${baseNameFor('glibc-2.40')}"`);
     expect(text).toContain(`href="../${hashPartFor('glibc-2.40')}.narinfo"`);
     const app = textOf((await seeCounted(`/path/${hashPartFor('app-1.0')}`)).text);
     expect(app).toContain('left-behind-1.0 elsewhere');
@@ -241,7 +258,21 @@ describe('the page of a path', () => {
     const a = textOf(String((await ask(`/path/${hashPartFor('a')}`)).body));
     expect(a).toMatch(/known-1 verified other-1 unknown key known-1 does not verify/);
     expect(a).not.toContain('not served');
-    expect(textOf(String((await ask(`/path/${hashPartFor('b')}`)).body))).toContain('This path is not served.');
+    const b = String((await ask(`/path/${hashPartFor('b')}`)).body);
+    expect(textOf(b)).toContain('This path is not served.');
+    expect(b).not.toContain(`href="../${hashPartFor('b')}.narinfo"`);
+  });
+
+  it('leads to what it has: the path, its narinfo and its NAR, and to no log, which it has not', async () => {
+    const { ask, reader, app } = setUpApp();
+    const { narInfo } = reader.add({ baseName: baseNameFor('a'), nar: narOf({ contents: 'a' }) });
+    Object.assign(narInfo, { deriver: baseNameFor('a.drv') });
+    await app.refresher.refresh();
+    const [, actions = ''] =
+      /<ul class="actions">(.*?)<\/ul>/.exec(String((await ask(`/path/${hashPartFor('a')}`)).body)) ?? [];
+    const links = [...actions.matchAll(/href="\.\.([^"]+)"/g)].map(([, link = '']) => link);
+    expect(links).toHaveLength(3);
+    for (const link of links) expect([link, (await ask(link)).status]).toEqual([link, 200]);
   });
 
   it('is 404 for a path that is not there, and plain for what is no hash', async () => {

@@ -2,6 +2,7 @@
 import type { CacheReader } from '../../../cache/read/cache-reader.ts';
 import type { UpstreamSetting } from '../../../config/upstreams.ts';
 import { formatCount } from '../../../quantity.ts';
+import { advertisedKeys } from '../../../serve/advertised-keys.ts';
 import { formatDuration } from '../../ui/format.ts';
 import type { Facts } from '../../ui/log-record.ts';
 
@@ -28,8 +29,8 @@ export async function welcomeOf(
   const then = upstreams.map((upstream) => upstream.url).join(', ');
   const { entries, refreshedAt } = reader.status();
   const ageMs = refreshedAt && Math.max(0, now.getTime() - refreshedAt.getTime());
-  const named = await reader.fetchPublicKeys().catch(() => []);
-  const known = [...new Set([...keys, ...trustedPublicKeys, ...named])];
+  const named = () => reader.fetchPublicKeys().catch(() => []);
+  const known = await advertisedKeys({ own: keys, trusted: trustedPublicKeys, named });
   return [
     {
       text: `serving ${reader.name}${then === '' ? '' : `, then ${then}`}; Ctrl-C stops`,

@@ -27,6 +27,16 @@ it('says what is there, how old that is, and the lines for nix.conf', async () =
   expect(lines[1]?.facts).toEqual({ event: 'index', entries: 1234, ageSeconds: 120 });
 });
 
+it('advises to trust no key that the server does not', async () => {
+  const reader = readerWith(1, NOW, ['evil-1:EE']);
+  for (const url of [OPTIONS.url, 'unix:/run/x']) {
+    const lines = await welcomeOf(reader, { ...OPTIONS, url, keys: ['own-1:CC'], trustedPublicKeys: ['t-1:TT'] });
+    expect(lines[2]?.facts['extra-trusted-public-keys']).toBe('own-1:CC t-1:TT');
+    expect(lines[2]?.text).toContain('own-1:CC t-1:TT');
+    expect(lines[2]?.text).not.toContain('evil');
+  }
+});
+
 it('says what is not known: no index, no key; and that a private cache wants tokens', async () => {
   const lines = await welcomeOf(readerWith(0, undefined), { ...OPTIONS, isPrivate: true });
   expect(lines[1]?.text).toBe('index: none was ever seen; /health answers 503 until there is one');
