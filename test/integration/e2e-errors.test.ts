@@ -300,7 +300,7 @@ describe('a registry that is away', () => {
         /127\.0\.0\.1:1 refused the connection; is a server running there, and is the port right\?$/,
       );
       expect(result.stderr).toMatch(
-        /^(?:GET|HEAD) http:.* refused the connection; .*; trying again in \d+ m?s \(\d of 8\)$/m,
+        /^(?:GET|HEAD|POST) http:.* refused the connection; .*; trying again in \d+ m?s \(\d of 8\)$/m,
       );
     }
   });
