@@ -1,10 +1,9 @@
 /** What `serve` is told. */
 import { isIP } from 'node:net';
-import { join } from 'node:path';
 import { absolutePath } from '../environment.ts';
 import { NixcacheError } from '../errors.ts';
 import { parsePublicKey } from '../nix/signature.ts';
-import { cacheKey, cacheRoot, INDEX_DIRECTORY, resolveIndexDirectory } from './cache-reference.ts';
+import { INDEX_DIRECTORY, resolveIndexDirectory } from './cache-reference.ts';
 import { configuredRetention } from './gc-settings.ts';
 import { type Place, resolveAll, type Setting, type SettingTable, type Sources, type Values } from './setting.ts';
 import { BYTE_SIZE, checked, integer, PATH, SWITCH, TTL, text, texts } from './setting-types.ts';
@@ -118,8 +117,8 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
       `${diskCacheDirectory} is to hold a disk cache, and nothing says how large it may become: add --disk-cache SIZE, or serve.disk_cache to the file`,
     );
   }
-  const directory = diskCacheDirectory ?? join(cacheRoot(sources), `${cacheKey(reference)}.objects`);
   const indexDirectory = resolveIndexDirectory(sources, reference);
+  const directory = diskCacheDirectory ?? `${indexDirectory}.objects`;
   return {
     ...settings,
     // With none, the registry would be asked without end.

@@ -224,9 +224,9 @@ export function stateAnswer(options: StatusOptions): () => Answer {
         lastError: lastError ?? null,
       },
       upstreams: upstreams.map((upstream) => {
-        const { url, state, lastError, latencyMs } = upstream.health();
+        const { url, state, isAnswering = null, lastError, latencyMs } = upstream.health();
         const refused = storeDirs.refusalOf(upstream) ?? null;
-        return { url, state, refused, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
+        return { url, state, isAnswering, refused, lastError: lastError ?? null, latencyMs: latencyMs ?? null };
       }),
       diskCache: objects?.usage() ?? null,
       uploads: uploads === undefined ? null : uploadsState(uploads.status(), secondsSince),

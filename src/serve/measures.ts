@@ -69,9 +69,9 @@ export function measuresOf(options: MeasuresOptions): readonly Measure[] {
     ]),
     gauge(
       'upstream_up',
-      '0 while an upstream is not asked, for it failed.',
-      perUpstream(({ state }) => {
-        return state === 'open' ? 0 : 1;
+      'Whether an upstream answered when it was last asked; 1 or 0, and nothing before it was asked.',
+      perUpstream(({ isAnswering }) => {
+        return isAnswering === undefined ? undefined : Number(isAnswering);
       }),
     ),
     gauge(

@@ -3,7 +3,7 @@
  *
  * closed --(nothing but failures for a while, or a silence)--> open --(time)--> half-open --(success)--> closed, or --(failure)-->
  * open, twice as long. With a `probe` it is tried again in the background, and costs nobody anything: only who comes while the
- * outage is young waits a moment for it to end. Without one, whoever comes first then tries, and others wait for the outcome.
+ * outage is young waits a moment for it to end; and a failure that nobody else's request follows is looked into. Without one, whoever comes first then tries, and others wait for the outcome.
  */
 import { abortable } from '../call-options.ts';
 import { messageOf, NixcacheError } from '../errors.ts';
@@ -72,6 +72,7 @@ export class CircuitBreaker {
   #heardAt = Number.NEGATIVE_INFINITY;
   #isSilent = false;
   #timer: NodeJS.Timeout | undefined;
+  #hasAnswered = false;
   readonly #stop = new AbortController();
 
   constructor(options: BreakerOptions) {
@@ -82,6 +83,12 @@ export class CircuitBreaker {
   get state(): BreakerState {
     if (this.#openUntil === undefined) return 'closed';
     return this.#options.clock.now() < this.#openUntil ? 'open' : 'half-open';
+  }
+
+  /** Whether it answered when it was last heard of, rather than failed; undefined: nobody asked it yet. */
+  get isAnswering(): boolean | undefined {
+    if (this.#openUntil !== undefined || this.#lastError !== undefined) return false;
+    return this.#hasAnswered || undefined;
   }
 
   /** Message of the last failure since it last succeeded. */
@@ -206,6 +213,7 @@ export class CircuitBreaker {
     const wasOpen = this.#openUntil !== undefined;
     clearTimeout(this.#timer);
     this.#heardAt = this.#options.clock.now();
+    this.#hasAnswered = true;
     this.#failures = 0;
     this.#openUntil = undefined;
     this.#openMs = this.#options.policy.openMs;
@@ -240,16 +248,21 @@ export class CircuitBreaker {
     this.#lastFailureAt = now;
     this.#failures += 1;
     if (this.#failures >= policy.failures && now - this.#firstFailureAt >= policy.spanMs) this.#open(now, false);
+    // Where little is asked for, each failure would else be an accident by itself, for ever.
+    else if (this.#failures === 1) this.#lookAfter(policy.spanMs + policy.openMs / 2);
   }
 
   #open(now: number, isSilent: boolean): void {
     this.#isSilent = isSilent;
     this.#openedAt = now;
     this.#openUntil = now + this.#openMs;
-    if (this.#options.probe !== undefined && !this.#stop.signal.aborted) {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#look(), this.#openMs).unref();
-    }
+    this.#lookAfter(this.#openMs);
     this.#options.onChange?.('open', this.#lastError);
+  }
+
+  #lookAfter(ms: number): void {
+    if (this.#options.probe === undefined || this.#stop.signal.aborted) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#look(), ms).unref();
   }
 }

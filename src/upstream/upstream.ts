@@ -44,6 +44,8 @@ export interface UpstreamOptions {
 export interface UpstreamHealth {
   readonly url: string;
   readonly state: BreakerState;
+  /** Whether it answered when it was last heard of; undefined: it was not asked yet. */
+  readonly isAnswering: boolean | undefined;
   /** Message of the last failure since the last success. */
   readonly lastError: string | undefined;
   /** Of the last answer, in milliseconds. */
@@ -145,8 +147,8 @@ export class Upstream {
   }
 
   health(): UpstreamHealth {
-    const { state, lastError } = this.#breaker;
-    return { url: this.name, state, lastError, latencyMs: this.#latencyMs };
+    const { state, isAnswering, lastError } = this.#breaker;
+    return { url: this.name, state, isAnswering, lastError, latencyMs: this.#latencyMs };
   }
 
   /** @throws {NixcacheError} ERR_UPSTREAM, ERR_NETWORK */

@@ -198,6 +198,14 @@ describe('serve', () => {
     });
   });
 
+  it('keeps uploads and the disk cache beside the index, wherever that is', async () => {
+    const flags = { indexDir: '/x/index', diskCache: '1G' };
+    expect(await settings({ flags })).toMatchObject({
+      uploadDirectory: '/x/index.uploads',
+      diskCache: { directory: '/x/index.objects' },
+    });
+  });
+
   it('asks for news no more often than each second', async () => {
     expect(await settings({ flags: { indexTtl: '0' } })).toMatchObject({ indexTtlSeconds: 1 });
     expect(await settings({ flags: { indexTtl: '2' } })).toMatchObject({ indexTtlSeconds: 2 });

@@ -93,6 +93,29 @@ describe('a circuit breaker', () => {
     expect(breaker.state).toBe('closed');
   });
 
+  it('looks into a failure that no other request follows, and opens when that fails as well', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const clock = new ManualClock();
+    const policy = { failures: 2, spanMs: 500, openMs: 100, maxOpenMs: 100 };
+    const probe = vi.fn(() => Promise.reject(new Error('still down')));
+    const breaker = new CircuitBreaker({ name: 'far', policy, clock, probe });
+    const pass = async (ms: number): Promise<void> => {
+      clock.advance(ms);
+      await vi.advanceTimersByTimeAsync(ms);
+    };
+    expect(breaker.isAnswering).toBeUndefined();
+    await breaker.run(() => Promise.reject(new Error('down'))).catch(() => undefined);
+    expect(breaker).toMatchObject({ state: 'closed', isAnswering: false });
+    expect(probe).not.toHaveBeenCalled();
+    await pass(550);
+    expect(probe).toHaveBeenCalledOnce();
+    expect(breaker).toMatchObject({ state: 'open', isAnswering: false, lastError: 'still down' });
+    probe.mockResolvedValue(undefined as never);
+    await pass(100);
+    expect(breaker).toMatchObject({ state: 'closed', isAnswering: true, lastError: undefined });
+  });
+
   it('has who comes shortly before the probe wait and do it, and who comes during it wait for how it ends', async () => {
     const { breaker, clock, fail, succeed, calls } = setUp({ ...POLICY, waitMs: 1000 });
     for (let i = 0; i < 3; i++) await fail();

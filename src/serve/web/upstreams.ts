@@ -1,19 +1,24 @@
 /** The caches behind this one, and how they are. */
+import type { UpstreamHealth } from '../../upstream/upstream.ts';
 import { type Html, html } from './html.ts';
 import { badge, counted, table } from './parts.ts';
 import type { Site } from './site.ts';
 
-const STATES = {
-  closed: ['good', 'answering'],
-  open: ['bad', 'failing, passed over'],
-  'half-open': ['dull', 'being tried again'],
-} as const;
+type Badge = readonly ['good' | 'bad' | 'dull', string];
+
+function badgeOf({ state, isAnswering }: UpstreamHealth): Badge {
+  if (state === 'open') return ['bad', 'failing, passed over'];
+  if (state === 'half-open') return ['dull', 'being tried again'];
+  if (isAnswering === undefined) return ['dull', 'not asked yet'];
+  return isAnswering ? ['good', 'answering'] : ['bad', 'failed last'];
+}
 
 export function upstreamTable({ options: { upstreams, storeDirs } }: Site): Html {
   const rows = upstreams.map((upstream) => {
-    const { url, state, lastError, latencyMs } = upstream.health();
+    const health = upstream.health();
+    const { url, lastError, latencyMs } = health;
     const refused = storeDirs.refusalOf(upstream);
-    const [kind, text] = refused === undefined ? STATES[state] : (['bad', 'nothing is taken from it'] as const);
+    const [kind, text] = refused === undefined ? badgeOf(health) : (['bad', 'nothing is taken from it'] as const);
     return [
       html`<span class="mono break">${url}</span>`,
       badge(kind, text),

@@ -157,7 +157,9 @@ describe('the first page', () => {
   it('tells of upstreams as /_status does', async () => {
     const upstream = open('http://127.0.0.1:9/');
     const { see } = await openSite(history, { upstreams: [upstream] });
-    expect(rowsOf(await see('/upstreams'))[1]?.slice(0, 2)).toEqual([upstream.name, 'answering']);
+    expect(rowsOf(await see('/upstreams'))[1]?.slice(0, 2)).toEqual([upstream.name, 'not asked yet']);
+    await upstream.fetchCacheInfo().catch(() => undefined);
+    expect(rowsOf(await see('/upstreams'))[1]?.[1]).toMatch(/^fail/);
   });
 });
 
