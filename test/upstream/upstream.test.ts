@@ -270,7 +270,9 @@ describe('an upstream over HTTP', () => {
     };
     const file = await upstream.openFile(url, { isAnnounced: true });
     expect(file && (await readAll(file.body))).toEqual(noise(1000, 1));
-    expect(far.requests).toEqual([`GET /${url}`, `GET /${url}`]);
+    // A third time, where the second was slow as well.
+    expect(far.requests.length).toBeGreaterThan(1);
+    expect(new Set(far.requests)).toEqual(new Set([`GET /${url}`]));
     await expect.poll(() => far.active()).toBe(0); // the other is not waited for
   });
 
