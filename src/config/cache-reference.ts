@@ -128,7 +128,7 @@ export const ownIndexDirectory = (sources: Sources, reference: string): string =
   join(cacheRoot(sources), cacheKey(reference));
 
 /** The directory for whatever may be lost. systemd lists several with colons; the first is ours. */
-export function cacheRoot({ env, cwd }: Sources): string {
+function cacheRoot({ env, cwd }: Sources): string {
   const ofUnit = variable(env, 'CACHE_DIRECTORY')?.split(':', 1)[0];
   return ofUnit === undefined ? join(cacheHome(env), 'nixcache') : absolutePath(ofUnit, { cwd, env });
 }
