@@ -75,6 +75,7 @@ export const SERVE = {
     ...{ type: PATH, flag: '--upload-token-file <file>', env: 'NIXCACHE_UPLOAD_TOKEN_FILE' },
     key: 'serve.upload_token_file',
     help: 'take uploads (nix copy --to) from who shows a token of this file',
+    note: 'no build logs, debug infos and build traces yet',
   },
   uploadDirectory: {
     ...{ type: PATH, flag: '--upload-dir <dir>', key: 'serve.upload_dir' },

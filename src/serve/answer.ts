@@ -68,9 +68,10 @@ export const redirectAnswer = (to: URL): Answer => ({
 
 export const isFileBody = (body: Answer['body']): body is FileBody => typeof body === 'object' && 'open' in body;
 
-/** An answer that says no more than its status; the detail is for the log. */
-export function statusAnswer(status: keyof typeof PHRASES, headers: readonly string[] = []): Answer {
-  return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body: `${PHRASES[status]}\n` };
+/** Says its status and, where whoever asks can do something about it, what: `detail`, in ASCII. The rest is for the log. */
+export function statusAnswer(status: keyof typeof PHRASES, headers: readonly string[] = [], detail?: string): Answer {
+  const body = `${PHRASES[status]}${detail === undefined ? '' : `: ${detail}`}\n`;
+  return { status, headers: [...PLAIN, 'Cache-Control', NO_STORE, ...headers], body };
 }
 
 const PHRASES = {

@@ -29,11 +29,13 @@ import type { Measure } from './measure.ts';
 import { measuresOf } from './measures.ts';
 import { NarInfos } from './nar-infos.ts';
 import { Nars } from './nars.ts';
+import { notTaken, type UploadState } from './not-taken.ts';
 import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { OtherNars } from './other-nars.ts';
 import { buildTraceAnswer, debugInfoAnswer, logAnswer } from './passed-on.ts';
 import { realisationAnswer } from './realisations.ts';
+import { FROM_ELSEWHERE, isFromElsewhere, Refusals } from './refusals.ts';
 import { originForm, pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
 import { type Counters, newCounters, type ServeOptions } from './serve-options.ts';
@@ -64,12 +66,7 @@ const POST: readonly string[] = ['POST'];
 const TAKES: RouteOptions = { takes: true };
 const HASH_PART = `[${ALPHABET}]{${HASH_PART_LENGTH}}`;
 
-/** Whether a page of another origin sent it: whoever is looked at in a browser on this machine may send a POST here. */
-function isFromElsewhere({ url, headers }: Request): boolean {
-  const origin = headers.get('origin');
-  if (origin !== null && URL.parse(origin)?.host !== (headers.get('host') ?? new URL(url).host)) return true;
-  return ['cross-site', 'same-site'].includes(headers.get('sec-fetch-site') ?? '');
-}
+const LOOP = statusAnswer(508, [], 'this server is, maybe by way of others, an upstream of itself');
 
 /** What `path`, which is decoded, gets; undefined if it names nothing. */
 type FindAnswer = (path: string, options: AskOptions, request: Request) => Answer | Promise<Answer> | undefined;
@@ -91,6 +88,7 @@ export class App {
   readonly measures: readonly Measure[];
   readonly #hono = new Hono({ getPath: (request) => this.#pathOf(request) });
   readonly #onEvent: NonNullable<ServeOptions['onEvent']>;
+  readonly #refusals: Refusals;
   readonly #redirects: boolean;
   readonly #learn: () => Promise<void>;
   readonly #storeDirs: StoreDirs;
@@ -111,6 +109,7 @@ export class App {
     const { objects } = options;
     this.counters = counters;
     this.#onEvent = onEvent;
+    this.#refusals = new Refusals(onEvent, now);
     this.#redirects = options.redirect ?? false;
     this.gate = options.access && new Gate(options.access);
     const keptNarInfos = objects && new KeptNarInfos(objects, now);
@@ -277,8 +276,11 @@ export class App {
   /** What `request` gets. Never throws or rejects; a NAR's source is closed when its body is, or `request.signal` aborts. */
   fetch(request: Request): Response | Promise<Response> {
     const { method, url, headers } = request;
-    const refusal = this.gate?.refusal(method, this.#pathOf(request), headers.get('authorization'));
-    return refusal === undefined ? this.#hono.fetch(request) : respond(request, url, refusal, this.brokeOff);
+    const path = this.#pathOf(request);
+    const refusal = this.gate?.refusal(method, path, headers.get('authorization'));
+    if (refusal === undefined) return this.#hono.fetch(request);
+    this.#refusals.tell(method, path, refusal);
+    return respond(request, url, refusal.answer, this.brokeOff);
   }
 
   /** `answer` as it leaves: that of a private cache is kept by nobody but who asked. */
@@ -308,6 +310,11 @@ export class App {
     return file.startsWith(`${storeDir}/`) ? file : '';
   }
 
+  get #uploadState(): UploadState {
+    if (this.#uploading === undefined) return 'off';
+    return this.gate?.isUploadable === true ? 'on' : 'closed';
+  }
+
   #mayPush(headers: Headers): boolean {
     if (this.#uploading === undefined) return false;
     return this.gate?.holderOf(headers.get('authorization'))?.scopes.includes('push') === true;
@@ -324,10 +331,15 @@ export class App {
         respond(raw, path, this.shown(answer ?? NOT_FOUND), this.brokeOff);
       const isUpload = raw.method === 'PUT' && takes && this.#uploading !== undefined && this.#mayPush(raw.headers);
       if (!isUpload && !exists(path)) return send(NOT_FOUND);
-      if (!isUpload && !methods.includes(raw.method)) return send(statusAnswer(405, ['Allow', methods.join(', ')]));
-      if (!READ.includes(raw.method) && isFromElsewhere(raw)) return send(statusAnswer(403));
+      const { method } = raw;
+      if (!isUpload && !methods.includes(method))
+        return send(notTaken({ method, path }, { methods, takes, uploads: this.#uploadState }));
+      if (!READ.includes(method) && isFromElsewhere(raw)) {
+        this.#refusals.tell(method, path, FROM_ELSEWHERE);
+        return send(FROM_ELSEWHERE.answer);
+      }
       const theirs = raw.headers.get('via');
-      if (theirs?.includes(this.#name)) return send(statusAnswer(508));
+      if (theirs?.includes(this.#name)) return send(LOOP);
       const via = theirs === null ? this.via : `${theirs}, ${this.via}`;
       if (isUpload) return this.#uploading.put(raw, path, { signal: raw.signal }).then(send);
       // Of HEAD the answer is known here, and such URLs are signed for GET alone.

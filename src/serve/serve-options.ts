@@ -5,6 +5,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import type { GateOptions } from './gate.ts';
 import type { InsideLimits } from './inside/contents.ts';
 import type { ObjectCache, Spools } from './object-cache.ts';
+import type { RequestRefused } from './refusals.ts';
 import type { UploadEvent, Uploads } from './upload/uploads.ts';
 
 export interface ServeOptions {
@@ -78,6 +79,7 @@ export type ServeEvent =
   | { readonly type: 'damaged'; readonly path: string; readonly error: string }
   /** What was kept of a NAR is not what it was, and is fetched anew. */
   | { readonly type: 'kept-damaged'; readonly name: string; readonly error: string }
+  | RequestRefused
   /** An answer that was cut off, or could not be begun. */
   | { readonly type: 'answer-failed'; readonly path: string; readonly error: string };
 

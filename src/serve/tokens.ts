@@ -89,6 +89,10 @@ export class Tokens {
   }
 }
 
+/** Whether there is a token in an Authorization header, of whomever. */
+export const showsToken = (authorization: string | null | undefined): boolean =>
+  (tokenIn(authorization ?? '') ?? '') !== '';
+
 /** Any user name will do. Source: RFC 7617 section 2, RFC 6750 section 2.1. */
 function tokenIn(authorization: string): string | undefined {
   const [, scheme, value = ''] = /^(basic|bearer) +(\S+) *$/i.exec(authorization) ?? [];

@@ -103,3 +103,37 @@ describe('a public cache with tokens', () => {
     expect((await other.ask('/_refresh', { method: 'POST' })).status).toBe(200);
   });
 });
+
+describe('a refusal', () => {
+  it('says what is missing and where it goes, and holds no token', async () => {
+    const { ask } = setUpApp({ access: access('laptop read r\nci push c') });
+    const said = async (path: string, headers: Record<string, string>) => String((await ask(path, headers)).body);
+    expect(await said('/', {})).toBe(
+      'Unauthorized: no token was shown; put it into netrc (machine HOST login any password TOKEN), or show it as a Bearer\n',
+    );
+    expect(await said('/', AS('wrong-one'))).toBe(
+      'Unauthorized: the token that was shown is none of this cache; is it out of date, or of another one?\n',
+    );
+    expect(await said('/nar/x.nar', { method: 'PUT', ...AS('r') })).toBe(
+      'Forbidden: the token laptop may read, and not push; ask whoever runs this cache for one that may\n',
+    );
+    expect(await said('/', AS('c'))).toContain('the token ci may push, and not read');
+  });
+
+  it('is told of once a minute for each reason, with how often it was so', async () => {
+    let now = new Date('2026-11-20T12:00:00Z');
+    const { ask, events } = setUpApp({ access: access('laptop read r'), now: () => now });
+    for (let i = 0; i < 5; i++) await ask(`/a${i}`, AS(`wrong-${i}`));
+    await ask('/_refresh', { method: 'POST', ...AS('r') });
+    const wrong = { type: 'request-refused', status: 401, reason: expect.stringContaining('none of this cache') };
+    const forbidden = { type: 'request-refused', status: 403, reason: expect.stringContaining('token laptop') };
+    expect(events).toEqual([
+      { ...wrong, method: 'GET', path: '/a0', before: 0 },
+      { ...forbidden, method: 'POST', path: '/_refresh', before: 0 },
+    ]);
+    now = new Date('2026-11-20T12:01:00Z');
+    await ask('/b', AS('wrong'));
+    expect(events.slice(2)).toEqual([{ ...wrong, method: 'GET', path: '/b', before: 4 }]);
+    expect(JSON.stringify(events)).not.toContain('wrong-0');
+  });
+});

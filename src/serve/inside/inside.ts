@@ -238,7 +238,7 @@ export class Inside {
   /** What is told of `error`: to the log all of it, to the client its kind. */
   #failed(hashPart: HashPart, error: unknown): Answer {
     const path = `/${hashPart}.narinfo`;
-    if (error instanceof BusyError) return statusAnswer(503, RETRY_AFTER);
+    if (error instanceof BusyError) return statusAnswer(503, RETRY_AFTER, 'too much is looked into at once; try again');
     this.#options.onEvent({ type: 'answer-failed', path, error: messageOf(error) });
     if (isNixcacheError(error, 'ERR_NOT_FOUND')) return NOT_FOUND;
     return statusAnswer(isNixcacheError(error, 'ERR_UNSUPPORTED') ? 501 : 502);

@@ -116,7 +116,11 @@ function sendResponse(app: App, asked: Asked, response: ServerResponse, answer: 
   if (body instanceof Readable && !answer.headers.has('content-length') && !response.useChunkedEncodingByDefault) {
     // To HTTP/1.0 the end of the connection is the end of the answer: half of it would look whole.
     body.destroy();
-    const { status, headers, body: text } = wholeReply(statusAnswer(505));
+    const {
+      status,
+      headers,
+      body: text,
+    } = wholeReply(statusAnswer(505, [], 'how long the answer is only its end tells, which takes HTTP/1.1'));
     response.shouldKeepAlive = false;
     response.writeHead(status, [...headers, REQUEST_ID, asked.id]).end(text);
     return;

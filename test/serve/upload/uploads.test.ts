@@ -200,7 +200,8 @@ describe('who may upload', () => {
     const client = await setUpUploads();
     const { narUrl, file } = uploadOf(1);
     const foreign = { ...LOGIN, origin: 'http://elsewhere.example' };
-    expect((await client.ask('PUT', narUrl, foreign, file)).status).toBe(403);
+    const refused = await client.ask('PUT', narUrl, foreign, file);
+    expect([refused.status, refused.bytes.toString()]).toEqual([403, expect.stringContaining('another origin')]);
     expect((await client.ask('PUT', '/nix-cache-info', LOGIN, 'x')).status).toBe(405);
     expect((await client.ask('DELETE', narUrl, LOGIN)).status).toBe(405);
     const off = await setUpUploads({ uploads: undefined });
@@ -208,6 +209,29 @@ describe('who may upload', () => {
     expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     const withoutTokens = await setUpUploads({ access: undefined });
     expect((await withoutTokens.ask('PUT', narUrl, LOGIN, file)).status).toBe(405);
+  });
+
+  it.each([
+    ['/log/0c11zs3wjk3nhz1jmhk0pq8z7mjsjz3m-x.drv', /build logs are not taken/],
+    ['/debuginfo/0123456789abcdef0123456789abcdef01234567.debug', /without \?index-debug-info=true/],
+    ['/build-trace-v2/0c11zs3wjk3nhz1jmhk0pq8z7mjsjz3m-x.drv/out.doi', /build traces are not taken/],
+    ['/nix-cache-info', /takes GET, HEAD only/],
+  ])('is told what is not taken: %s', async (path, said) => {
+    const { status, text } = await (await setUpUploads()).put(path, 'x');
+    expect([status, text]).toEqual([405, expect.stringMatching(said)]);
+  });
+
+  it('is told that uploads are off, and how they are turned on', async () => {
+    const off = await setUpUploads({ uploads: undefined, access: undefined });
+    for (const path of [uploadOf(1).narUrl, uploadOf(1).narInfoUrl, '/log/0c11zs3wjk3nhz1jmhk0pq8z7mjsjz3m-x.drv']) {
+      const { status, text } = await off.put(path, 'x');
+      expect([status, text]).toEqual([
+        405,
+        'Method Not Allowed: uploads are off here; nixcache serve --upload-token-file FILE turns them on\n',
+      ]);
+    }
+    const nobody = await setUpUploads({ access: undefined });
+    expect((await nobody.put(uploadOf(1).narUrl, 'x')).text).toContain('no token of this server may push');
   });
 
   it('is believed as far as a trusted key goes, where keys are asked for', async () => {

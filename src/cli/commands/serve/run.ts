@@ -184,6 +184,11 @@ function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequest
     case 'accept-failed':
       output.warn(`connections cannot be accepted: ${event.error}`);
       break;
+    case 'request-refused':
+      output.warn(
+        `${event.method} ${event.path} was refused (${event.status}): ${event.reason}${moreOf(event.before)}`,
+      );
+      break;
     case 'answer-failed':
       output.warn(`${event.path}: ${event.error}`);
       break;
@@ -192,6 +197,9 @@ function tell(event: ServerEvent, { output: to, reader, hasUpstreams, logRequest
       break;
   }
 }
+
+const moreOf = (before: number): string =>
+  before === 0 ? '' : `; so were ${formatCount(before, 'other request', 'other requests')} before`;
 
 /** `GET /nix-cache-info 200 1.2 ms, 310 B to 127.0.0.1, token laptop (4a…-7)` */
 function requestLine(event: Extract<ServerEvent, { type: 'request' }>): string {
