@@ -184,8 +184,7 @@ export class App {
       };
       uploads.publicKeys = keys.map(({ publicKey }) => publicKey.text);
       uploads.refresh = () => refresher.refresh();
-      uploads.isUpstream = async (hashPart, { signal }) =>
-        (await upstreamNarInfos.find(hashPart, { signal, via: this.via })) !== undefined;
+      uploads.findUpstream = (hashPart, { signal }) => upstreamNarInfos.findInfo(hashPart, { signal, via: this.via });
       const isServed = (info: Entry['narInfo']): boolean => trust.allows(info) && !withheld.has(info.fileHash);
       const storeDir = (): string => storeDirs.current;
       this.#uploading = new UploadRoutes({ uploads, reader, trust, keys, isServed, storeDir });

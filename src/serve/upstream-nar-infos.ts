@@ -64,6 +64,15 @@ interface Asked {
   readonly isUnreadable: boolean;
 }
 
+/** What the upstreams say of a path. */
+interface Said {
+  readonly answer: Answer | undefined;
+  /** Nobody gave it, and not all have answered so that it could be understood. */
+  readonly isUnsure: boolean;
+}
+
+const NOBODY_HAS_IT: Said = { answer: undefined, isUnsure: false };
+
 interface AskContext extends AskOptions {
   readonly path: string;
   readonly signal: AbortSignal;
@@ -72,8 +81,9 @@ interface AskContext extends AskOptions {
 export class UpstreamNarInfos {
   readonly #options: UpstreamNarInfosOptions;
   readonly #kept = keptAnswers(POSITIVE_TTL_MS);
-  readonly #misses: LRUCache<HashPart, true>;
-  readonly #running = new Map<string, SharedWork<Answer | undefined>>();
+  /** With whether all have answered so that it could be understood. */
+  readonly #misses: LRUCache<HashPart, Said>;
+  readonly #running = new Map<string, SharedWork<Said>>();
   /** Which upstream gave the narinfo. */
   readonly #sources = new LRUCache<HashPart, Upstream>({ max: MAX_MISSES });
   readonly #loops = new Set<Upstream>();
@@ -87,9 +97,23 @@ export class UpstreamNarInfos {
 
   /** Undefined when no upstream has it, or none that has it answers in time. Never rejects. */
   find(hashPart: HashPart, options: AskOptions): Answer | undefined | Promise<Answer | undefined> {
-    if (this.#options.upstreams.length === 0 || this.#misses.has(hashPart)) return undefined;
+    const said = this.#find(hashPart, options);
+    return said instanceof Promise ? said.then(({ answer }) => answer) : said.answer;
+  }
+
+  /** The same for whoever has to know whether nobody has it. */
+  async findInfo(hashPart: HashPart, options: AskOptions): Promise<NarInfo | 'unknown' | undefined> {
+    const { answer, isUnsure } = await this.#find(hashPart, options);
+    if (answer === undefined) return isUnsure ? 'unknown' : undefined;
+    return typeof answer.body === 'string' ? parseAnyNarInfo(answer.body) : 'unknown';
+  }
+
+  #find(hashPart: HashPart, options: AskOptions): Said | Promise<Said> {
+    if (this.#options.upstreams.length === 0) return NOBODY_HAS_IT;
+    const miss = this.#misses.get(hashPart);
+    if (miss !== undefined) return miss;
     const kept = this.#kept.get(hashPart);
-    if (kept !== undefined) return kept;
+    if (kept !== undefined) return { answer: kept, isUnsure: false };
     const { via } = options;
     // Servers that ask each other would else wait for each other.
     const key = `${hashPart} ${via}`;
@@ -100,7 +124,7 @@ export class UpstreamNarInfos {
       );
       this.#running.set(key, running);
     }
-    return running.join(options).catch(() => undefined); // only who left gets an error, and reads no answer
+    return running.join(options).catch(() => ({ answer: undefined, isUnsure: true })); // only who left gets an error
   }
 
   /** The upstream whose narinfo of this path is given; undefined when none has it. */
@@ -127,10 +151,7 @@ export class UpstreamNarInfos {
     this.#believedFrom = this.#options.now().getTime();
   }
 
-  async #ask(
-    hashPart: HashPart,
-    { signal, via }: AskOptions & { readonly signal: AbortSignal },
-  ): Promise<Answer | undefined> {
+  async #ask(hashPart: HashPart, { signal, via }: AskOptions & { readonly signal: AbortSignal }): Promise<Said> {
     const { kept, counters } = this.#options;
     const context = { path: `/${hashPart}.narinfo`, signal, via };
     const old = await this.#recall(hashPart, context);
@@ -139,14 +160,15 @@ export class UpstreamNarInfos {
       counters.narInfoDiskHits += 1;
       // All that it takes is here: nobody waits for what it may have become.
       if (!old.isFresh) void this.#askUpstreams(hashPart, { ...context, signal: new AbortController().signal });
-      return old.answer;
+      return { answer: old.answer, isUnsure: false };
     }
     const { found, failed, isUnreadable } = await this.#askUpstreams(hashPart, context);
     const isUnsure = failed || isUnreadable;
-    if (found !== undefined || old === undefined || !isUnsure || signal.aborted) return found?.answer;
+    if (found !== undefined || old === undefined || !isUnsure || signal.aborted)
+      return { answer: found?.answer, isUnsure };
     this.#keep(hashPart, old, OLD_TTL_MS);
     counters.narInfoDiskHits += 1;
-    return old.answer;
+    return { answer: old.answer, isUnsure: false };
   }
 
   /** What an upstream said in an earlier run, or long ago. */
@@ -175,7 +197,7 @@ export class UpstreamNarInfos {
     } else if (!failed && !context.signal.aborted) {
       // Only what every upstream said is remembered.
       const ttl = isUnreadable ? Math.min(negativeTtlMs, UNREADABLE_TTL_MS) : negativeTtlMs;
-      this.#misses.set(hashPart, true, { ttl });
+      this.#misses.set(hashPart, { answer: undefined, isUnsure: isUnreadable }, { ttl });
       this.#kept.delete(hashPart);
       if (!isUnreadable) for (const upstream of upstreams) void keptNarInfos?.remove(upstream, hashPart);
     }

@@ -17,6 +17,7 @@ import type { ContentStore } from '../../oci/content-store.ts';
 import { entryOf, type PendingPath } from '../upload/pending-paths.ts';
 import type { UploadRecord } from '../upload/upload-record.ts';
 import { isSeen, type Uploads } from '../upload/uploads.ts';
+import { lackingOf } from './lacking.ts';
 
 export interface CommitUploadsOptions extends CallOptions {
   readonly uploads: Uploads;
@@ -117,30 +118,15 @@ function assertStoreDir(waiting: readonly PendingPath[], reader: IndexReader): v
 
 /** Those of `paths`, which come references first, that refer to nothing which is nowhere. */
 async function whole(paths: readonly PendingPath[], options: CommitUploadsOptions): Promise<PendingPath[]> {
-  const { uploads, reader } = options;
+  const { uploads } = options;
   const ready = new Map<HashPart, PendingPath>();
   for (const path of paths) {
     const lacking = await lackingOf(path, ready, options);
     const hashPart = hashPartOf(path.narInfo.path);
-    if (lacking !== undefined)
-      uploads.notCommitted(path, `it refers to ${lacking}, which is not in ${reader.name} or an upstream`);
+    if (lacking !== undefined) uploads.notCommitted(path, lacking);
     else ready.set(hashPart, path);
   }
   return [...ready.values()];
-}
-
-async function lackingOf(
-  { narInfo }: PendingPath,
-  ready: ReadonlyMap<HashPart, PendingPath>,
-  { uploads, reader, signal }: CommitUploadsOptions,
-): Promise<string | undefined> {
-  const own = hashPartOf(narInfo.path);
-  for (const reference of narInfo.references) {
-    const hashPart = hashPartOf(reference);
-    if (hashPart === own || ready.has(hashPart) || reader.has(hashPart)) continue;
-    if (!(await uploads.isUpstream(hashPart, { signal }))) return reference;
-  }
-  return undefined;
 }
 
 /** What the commit needs of what the cache has, and what it brings. */

@@ -5,6 +5,7 @@ import type { CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf } from '../../errors.ts';
 import { formatNarListing, parseNarListing } from '../../nar/nar-listing.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
 import { mergeRealisations, parseRealisation, type Realisation, signRealisation } from '../../nix/realisation.ts';
 import { isSameSigned } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf } from '../../nix/store-path.ts';
@@ -124,8 +125,11 @@ export class Intake {
     await this.#checkReferences(info, options);
     // What is served stays: others may have it already, and rely on it.
     if (await this.#servedOf(hashPart)) return;
+    const far = await this.#findUpstream(hashPart, options);
+    if (far !== undefined && !isSameSigned(far, info)) return;
     await uploads.keepPath({
-      narInfo: canonical(info, nar, held.fileSize, sigs),
+      // Who trusts the upstream's keys alone still gets it.
+      narInfo: canonical(info, nar, held.fileSize, [...new Set([...(far?.sigs ?? []), ...sigs])]),
       nar: nar.name,
       listing: unpacked.listing,
       realisations: uploads.pending.get(hashPart)?.realisations ?? [],
@@ -220,13 +224,23 @@ export class Intake {
           throw wrong(`it refers to ${reference}, which has its hash and another name`);
         continue;
       }
-      if ((await this.#servedOf(hashPart)) !== undefined) continue;
-      if (await this.#options.uploads.isUpstream(hashPart, options)) continue;
-      throw new UploadError(
-        409,
-        `${path} refers to ${reference}, which neither this cache nor its upstreams have: upload that first`,
-      );
+      const found = (await this.#servedOf(hashPart))?.narInfo ?? (await this.#findUpstream(hashPart, options));
+      if (found === undefined) {
+        throw new UploadError(
+          409,
+          `${path} refers to ${reference}, which neither this cache nor its upstreams have: upload that first`,
+        );
+      }
+      const name = baseNameOf(found.path);
+      if (name !== reference) throw wrong(`it refers to ${reference}, and what has that hash is called ${name}`);
     }
+  }
+
+  /** @throws {UploadError} when it is not known whether an upstream has it */
+  async #findUpstream(hashPart: HashPart, options: CallOptions): Promise<PathInfo | undefined> {
+    const found = await this.#options.uploads.findUpstream(hashPart, options);
+    if (found !== 'unknown') return found;
+    throw new UploadError(503, `an upstream does not say whether it has ${hashPart}: try again when it answers`);
   }
 
   #signed(claimed: Realisation): Realisation {

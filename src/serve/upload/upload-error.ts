@@ -1,7 +1,7 @@
 /** Why an upload is not taken, as the client is told: Nix shows the text to whoever uploads. */
 import { NixcacheError } from '../../errors.ts';
 
-/** 400: it is not as it should be; 409: something has to be there first; 413: it is too large; 507: there is no room. */
+/** 400: it is not as it should be; 409: something has to be there first; 413: it is too large; 503: it may be taken later; 507: there is no room. */
 export type UploadStatus = 400 | 409 | 413 | 503 | 507;
 
 export class UploadError extends NixcacheError {

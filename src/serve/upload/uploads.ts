@@ -6,6 +6,7 @@ import type { CacheReader } from '../../cache/read/cache-reader.ts';
 import type { Entry } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf } from '../../errors.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
 import { type HashPart, hashPartOf, isHashPart, storeDirOf } from '../../nix/store-path.ts';
 import { type HeldNar, HeldNars } from './held-nars.ts';
 import { type NarName, parseNarUrl } from './nar-names.ts';
@@ -16,6 +17,9 @@ import { UploadError } from './upload-error.ts';
 import { decodeRecord, encodeRecord, type UploadRecord } from './upload-record.ts';
 import type { SpoolFile, UploadSpool } from './upload-spool.ts';
 import { withUploads } from './with-uploads.ts';
+
+/** Undefined: no upstream has it. `unknown`: none of those that answered has it, and not all did. */
+export type FromUpstreams<T> = T | 'unknown' | undefined;
 
 /** What happens to uploads. */
 export type UploadEvent =
@@ -64,8 +68,8 @@ export class Uploads {
   #lastCommitAt: Date | undefined;
   /** Told of each path whose narinfo is another now. */
   onChange: (hashPart: HashPart) => void = () => {};
-  /** Whether an upstream has a path. */
-  isUpstream: (hashPart: HashPart, options: CallOptions) => Promise<boolean> = async () => false;
+  /** What the upstreams have of a path. */
+  findUpstream: (hashPart: HashPart, options: CallOptions) => Promise<FromUpstreams<PathInfo>> = async () => undefined;
   /** Of keys that sign uploads now: `name:base64`. */
   publicKeys: readonly string[] = [];
   /** Has the index refreshed, so that readers see what was committed. */
@@ -94,6 +98,11 @@ export class Uploads {
   /** The cache with what was uploaded. */
   reader(): CacheReader {
     return withUploads(this.#options.reader, this.pending, this.spool);
+  }
+
+  /** What the cache is known to have, without what was uploaded. */
+  async findPublished(hashPart: HashPart): Promise<Entry | undefined> {
+    return this.#options.reader.findEntry(hashPart);
   }
 
   get onEvent(): (event: UploadEvent) => void {

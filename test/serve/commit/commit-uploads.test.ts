@@ -8,7 +8,7 @@ import { IndexReader } from '../../../src/cache/read/index-reader.ts';
 import { NixcacheError } from '../../../src/errors.ts';
 import { formatNarInfo, parseNarInfo } from '../../../src/nix/nar-info.ts';
 import { signPathInfo } from '../../../src/nix/signature.ts';
-import { hashPartOf } from '../../../src/nix/store-path.ts';
+import { hashPartOf, parseBaseName } from '../../../src/nix/store-path.ts';
 import { commitUploads } from '../../../src/serve/commit/commit-uploads.ts';
 import { type CommitDelays, CommitTimer } from '../../../src/serve/node/commit-timer.ts';
 import type { Uploads } from '../../../src/serve/upload/uploads.ts';
@@ -127,6 +127,22 @@ describe('uploads', () => {
     await client.upload(base);
     await commit();
     expect(uploads.uncommitted()).toEqual([]);
+  });
+
+  it('that refer to another name with the hash of what the cache has are left alone, and say so', async () => {
+    const { client, commit, settle, uploads, cached } = await setUp();
+    const base = uploadOf(1);
+    await client.upload(base);
+    await commit();
+    await settle();
+    const above = uploadOf(2, { references: [name(base)] });
+    await client.upload(above);
+    const pending = uploads.pending.get(hashPartOf(above.info.path));
+    const references = [parseBaseName(`${name(base)}-other`)];
+    if (pending) uploads.pending.set({ ...pending, narInfo: { ...pending.narInfo, references } });
+    await commit();
+    expect(cached.findEntry(hashPartOf(above.info.path))).toBeUndefined();
+    expect(uploads.status().troubles).toMatchObject([{ reason: expect.stringContaining(`is called ${name(base)}`) }]);
   });
 
   it('of what the cache has list it again, with more signatures', async () => {

@@ -3,6 +3,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { formatNarInfo } from '../../../src/nix/nar-info.ts';
+import type { PathInfo } from '../../../src/nix/path-info.ts';
 import { hashPartOf } from '../../../src/nix/store-path.ts';
 import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
 import { setUpUploads, uploadOf } from './set-up.ts';
@@ -17,25 +18,26 @@ async function setUpTwins() {
   const [first, far] = [uploadOf(1, { text }), uploadOf(9)];
   const second = uploadOf(2, { text, references: [far.path.slice('/nix/store/'.length)] });
   const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
-  const { promise: answered, resolve: answer } = Promise.withResolvers<boolean>();
-  client.uploads.isUpstream = async () => {
+  const { promise: answered, resolve: answer } = Promise.withResolvers<PathInfo | undefined>();
+  client.uploads.findUpstream = async (hashPart) => {
+    if (hashPart !== far.hashPart) return undefined;
     ask();
     return answered;
   };
   await client.upload(first);
   client.uploads.committed(client.uploads.uncommitted());
   reader.add({ baseName: first.path.slice('/nix/store/'.length), nar: first.nar, keys: [client.key] });
-  return { ...client, first, second, asked, answer };
+  return { ...client, first, second, far, asked, answer };
 }
 
 describe('the file of two paths', () => {
   it('stays when the first is let go of while the references of the second are looked up', async () => {
-    const { put, get, uploads, first, second, asked, answer } = await setUpTwins();
+    const { put, get, uploads, first, second, far, asked, answer } = await setUpTwins();
     const taking = put(second.narInfoUrl, formatNarInfo(second.info));
     await asked;
     await uploads.settle();
     expect(uploads.pending.get(hashPartOf(first.info.path))).toBeUndefined();
-    answer(true);
+    answer(far.info);
     expect(await taking).toMatchObject({ status: 201 });
     expect((await get(second.narUrl)).bytes).toEqual(second.file);
     await uploads.settle();
@@ -46,7 +48,7 @@ describe('the file of two paths', () => {
     const { put, uploads, second, asked, answer, directory } = await setUpTwins();
     const taking = put(second.narInfoUrl, formatNarInfo(second.info));
     await asked;
-    answer(false);
+    answer(undefined);
     expect(await taking).toMatchObject({ status: 409 });
     await uploads.settle();
     expect(await readdir(join(directory, 'nars'))).toEqual([]);
