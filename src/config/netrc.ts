@@ -7,15 +7,32 @@ import { configHome, type Environment, orWithoutHome, variable } from '../enviro
 import { basicAuthorization } from '../http/basic-authorization.ts';
 import { readRegularSync } from '../regular-file.ts';
 
-/** The Authorization header for `url`; undefined when the file has none for its host, or cannot be read. */
-export function netrcAuthorization(url: string, env: Environment): string | undefined {
-  const host = URL.parse(url)?.hostname;
-  if (!host || !/^https?:/.test(url)) return undefined;
+interface WhichLogin {
+  /** Of this user alone. */
+  readonly username?: string | undefined;
+  /** Whether what the file has for every host will do; default true. */
+  readonly byDefault?: boolean | undefined;
+}
+
+/** The Authorization header for a URL; undefined when the file has none for its host, or cannot be read. */
+type NetrcLogins = (url: string, which?: WhichLogin) => string | undefined;
+
+/** Reads the file when it is first asked, and once. */
+export function netrcLogins(env: Environment): NetrcLogins {
+  let text: string | undefined;
+  return (url, which) => {
+    const { protocol = '', hostname = '' } = URL.parse(url) ?? {};
+    if (hostname === '' || !/^https?:$/.test(protocol)) return undefined;
+    text ??= readNetrc(env);
+    const login = findLogin(text, hostname.replace(/^\[(.*)\]$/, '$1'), which);
+    if (login === undefined) return undefined;
+    return basicAuthorization({ username: login.login, password: login.password });
+  };
+}
+
+function readNetrc(env: Environment): string {
   const confDir = variable(env, 'NIX_CONF_DIR') ?? '/etc/nix';
-  const text = read(netrcFile(confDir, env) ?? join(confDir, 'netrc'));
-  const login = text === undefined ? undefined : findLogin(text, host);
-  if (login === undefined) return undefined;
-  return basicAuthorization({ username: login.login, password: login.password });
+  return read(netrcFile(confDir, env) ?? join(confDir, 'netrc')) ?? '';
 }
 
 /** What the settings say last. */
@@ -44,8 +61,12 @@ interface Login {
   readonly password: string;
 }
 
-/** The first entry for `host`, or before that one for every host. */
-export function findLogin(text: string, host: string): Login | undefined {
+/** The first entry for `host`, or before that one for every host, that is as wanted. */
+export function findLogin(
+  text: string,
+  host: string,
+  { username, byDefault = true }: WhichLogin = {},
+): Login | undefined {
   const plain = text.replaceAll(/^\s*#.*$/gm, '').replaceAll(/^\s*macdef\b[\s\S]*?(?:\n\s*\n|$(?![\s\S]))/gm, '');
   const words = [...plain.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
     ([, quoted, bare]) => quoted?.replaceAll(/\\(.)/g, '$1') ?? bare ?? '',
@@ -53,18 +74,20 @@ export function findLogin(text: string, host: string): Login | undefined {
   let isMeant = false;
   let login = '';
   let password: string | undefined;
+  const isWanted = (): boolean => isMeant && password !== undefined && (username === undefined || login === username);
   for (let at = 0; at < words.length; at++) {
     const word = words[at];
     if (word === 'machine' || word === 'default') {
-      if (isMeant && password !== undefined) break;
-      isMeant = word === 'default' || words[++at]?.toLowerCase() === host.toLowerCase();
+      if (isWanted()) break;
+      [login, password] = ['', undefined];
+      isMeant = word === 'default' ? byDefault : words[++at]?.toLowerCase() === host.toLowerCase();
     } else if (word === 'login' || word === 'password' || word === 'account') {
       const value = words[++at] ?? '';
       if (isMeant && word === 'login') login = value;
       if (isMeant && word === 'password') password = value;
     }
   }
-  return password === undefined ? undefined : { login, password };
+  return password !== undefined && isWanted() ? { login, password } : undefined;
 }
 
 /** 1 MiB: a line for each machine. */

@@ -61,7 +61,9 @@ export function resolveUpstreams(sources: Sources): readonly UpstreamSetting[] {
   return unique(
     named.map((bare) => {
       const table = described.find(({ url }) => url === bare.url);
-      return table === undefined ? bare : { ...table, authorization: bare.authorization ?? table.authorization };
+      if (table === undefined) return bare;
+      const { authorization, username } = bare.authorization === undefined ? table : bare;
+      return { ...table, authorization, username };
     }),
   );
 }

@@ -22,6 +22,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A stream is destroyed on every path; give its `content-length`, or it travels chunked. */
   readonly body?: Uint8Array | Readable | undefined;
+  /** The `authorization` for another origin that a redirect leads to, unless that is from https to http. */
+  readonly authorizationFor?: ((url: URL) => string | undefined) | undefined;
   /**
    * A body that is large, or that a slow reader may hold up. It has connections of its own, so that small requests never
    * wait behind such bodies, and `timeoutMs` begins when it has one: that others are busy is no failure of the far side.

@@ -59,7 +59,7 @@ export async function followRedirects(
       );
     }
     const next = redirectTarget(location, { method, asked, url }, allowPlainRedirects);
-    if (next.origin !== url.origin) headers = withoutCredentials(headers);
+    if (next.origin !== url.origin) headers = headersFor(next, headers, request);
     url = next;
   }
 }
@@ -118,6 +118,25 @@ function redirectTarget(location: string, request: Asked, allowPlain: boolean): 
     );
   }
   return target;
+}
+
+/** Those for another origin: without what belongs to the first, and with what belongs to that one. */
+function headersFor(
+  next: URL,
+  headers: Readonly<Record<string, string>>,
+  request: HttpRequest,
+): Readonly<Record<string, string>> {
+  const authorization = authorizationAt(next, request);
+  return { ...withoutCredentials(headers), ...(authorization === undefined ? {} : { authorization }) };
+}
+
+/** What goes to `other`, which `url` leads to: nothing in the clear where `url` is not. */
+export function authorizationAt(
+  other: URL,
+  { url, authorizationFor }: Pick<HttpRequest, 'url' | 'authorizationFor'>,
+): string | undefined {
+  const isExposed = new URL(url).protocol === 'https:' && other.protocol !== 'https:' && !isLoopbackHost(other.host);
+  return isExposed ? undefined : authorizationFor?.(other);
 }
 
 const withoutCredentials = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>

@@ -4,7 +4,7 @@ import { NixcacheError } from '../errors.ts';
 import type { Clock } from '../http/clock.ts';
 import { HttpError, readRefusal } from '../http/http-error.ts';
 import { type HttpFetch, type HttpHeaders, type HttpResponse, redactUrl } from '../http/http-fetch.ts';
-import { discardBody } from '../http/redirects.ts';
+import { authorizationAt, discardBody } from '../http/redirects.ts';
 import type { OpenRange } from '../streams/byte-range.ts';
 import { sliceStream } from '../streams/slice-stream.ts';
 import { signedHeaders } from './bucket.ts';
@@ -82,17 +82,19 @@ export class HttpSource implements FileSource {
   }
 
   async #request(url: URL, { range, bulk = false, via, signal }: OpenFileOptions): Promise<HttpResponse | undefined> {
-    const { url: base, authorization, timeoutMs } = this.#cache;
+    const { url: base, timeoutMs } = this.#cache;
     const isOwn = url.origin === new URL(base).origin;
+    const authorization = isOwn ? this.#cache.authorization : authorizationAt(url, this.#cache);
     const signature = isOwn ? await this.#sign(url) : undefined;
     const response = await this.#http.request({
       ...{ url, signal, bulk, timeoutMs: bulk ? Math.max(timeoutMs, MIN_BULK_TIMEOUT_MS) : timeoutMs },
       // What is signed is for that host alone.
+      authorizationFor: (other) => authorizationAt(other, this.#cache),
       ...{ maxRedirects: signature === undefined ? MAX_REDIRECTS : 0, allowPlainRedirects: true },
       headers: {
         ...(range === undefined ? {} : { range: rangeHeader(range) }),
         ...(via === undefined ? {} : { via }),
-        ...(authorization === undefined || !isOwn ? {} : { authorization }),
+        ...(authorization === undefined ? {} : { authorization }),
         ...signature,
       },
     });

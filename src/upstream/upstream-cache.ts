@@ -9,13 +9,17 @@ export interface UpstreamCache {
   readonly url: string;
   /** Value of the Authorization header; a secret. */
   readonly authorization?: string | undefined;
+  /** Of a URL that names a user and no password: that may be in a netrc file. */
+  readonly username?: string | undefined;
+  /** The header for another host that the cache leads to, where the user has a login for that; a secret. */
+  readonly authorizationFor?: ((url: URL) => string | undefined) | undefined;
   /** Of a cache in a bucket; its `url` is then where that is. */
   readonly bucket?: Bucket | undefined;
   /** That requests to the bucket are signed with; secrets. Without them it is read as everyone may. */
   readonly bucketKeys?: BucketKeys | undefined;
   /** Keys that this cache signs with. */
   readonly publicKeys: readonly PublicKey[];
-  /** Lower is asked first; undefined counts as 40. */
+  /** Lower is asked first; undefined: what the cache says of itself, or 40. */
   readonly priority?: number | undefined;
   /** For one request: until its headers, and for a narinfo until its end. */
   readonly timeoutMs: number;
@@ -62,6 +66,7 @@ export function parseUpstream(text: string): UpstreamCache {
   return {
     url: plain,
     authorization: authorizationIn(url),
+    username: url.username === '' || url.password !== '' ? undefined : decode(url.username, name),
     bucket,
     publicKeys: keys.map(parsePublicKey),
     priority,
@@ -73,9 +78,12 @@ export function parseUpstream(text: string): UpstreamCache {
 /** The 40 that cache.nixos.org gives itself. */
 const USUAL_PRIORITY = 40;
 
-/** In the order to ask: by priority, lower first, and as given where that is equal. */
-export const inOrder = <T extends Pick<UpstreamCache, 'priority'>>(caches: readonly T[]): T[] =>
-  caches.toSorted((a, b) => (a.priority ?? USUAL_PRIORITY) - (b.priority ?? USUAL_PRIORITY));
+/**
+ * In the order to ask: by priority, lower first, and as given where that is equal. What a cache says of itself counts where
+ * the user says nothing.
+ */
+export const inOrder = <T>(caches: readonly T[], priorityOf: (cache: T) => number | undefined): T[] =>
+  caches.toSorted((a, b) => (priorityOf(a) ?? USUAL_PRIORITY) - (priorityOf(b) ?? USUAL_PRIORITY));
 
 function parseParameters(
   search: string,
@@ -89,7 +97,7 @@ function parseParameters(
     const [key = '', ...rest] = pair.split('=');
     const value = decode(rest.join('='), name); // not URLSearchParams: it reads the + of base64 as a space
     if (key === 'priority') {
-      if (!/^[0-9]{1,6}$/.test(value)) {
+      if (!/^-?[0-9]{1,6}$/.test(value)) {
         throw new NixcacheError('ERR_USAGE', `upstream ${name}: 'priority' must be a whole number, like priority=10`);
       }
       priority = Number(value);

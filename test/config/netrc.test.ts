@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { findLogin, netrcAuthorization } from '../../src/config/netrc.ts';
+import { findLogin, netrcLogins } from '../../src/config/netrc.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 describe('a netrc file', () => {
@@ -26,6 +26,15 @@ default login anyone password else
     ['sub.cache.example', { login: 'anyone', password: 'else' }],
   ])('has the login for %s', (host, login) => expect(findLogin(text, host)).toEqual(login));
 
+  it('has the login of one user among several, and for others by name alone', () => {
+    const two = `machine a.example login x password 1\nmachine a.example login y password 2\n${text}`;
+    expect(findLogin(two, 'a.example')).toEqual({ login: 'x', password: '1' });
+    expect(findLogin(two, 'a.example', { username: 'y' })).toEqual({ login: 'y', password: '2' });
+    expect(findLogin(two, 'a.example', { username: 'z' })).toBeUndefined();
+    expect(findLogin(text, 'cache.example', { byDefault: false })).toEqual({ login: 'me', password: 's3 "cret' });
+    expect(findLogin(text, 'sub.cache.example', { byDefault: false })).toBeUndefined();
+  });
+
   it('has none for others without a default', () => {
     expect(findLogin('machine a.example login x password y', 'b.example')).toBeUndefined();
     expect(findLogin('machine a.example login x', 'a.example')).toBeUndefined();
@@ -48,24 +57,22 @@ describe("Nix's netrc", () => {
 
   it('is beside nix.conf, or where the settings say, the last of them', async () => {
     const env = await machine({ 'etc/netrc': netrc('usual'), 'etc/other': netrc('system'), own: netrc('own') });
-    expect(netrcAuthorization(url, env)).toBe(basic('usual:pw'));
+    expect(netrcLogins(env)(url)).toBe(basic('usual:pw'));
     await writeFile(join(env.NIX_CONF_DIR, 'nix.conf'), '# netrc-file = no\n!include more.conf\n');
     await writeFile(
       join(env.NIX_CONF_DIR, 'more.conf'),
       `netrc-file = ${env.NIX_CONF_DIR}/other # here\ninclude more.conf\n`,
     );
-    expect(netrcAuthorization(url, env)).toBe(basic('system:pw'));
+    expect(netrcLogins(env)(url)).toBe(basic('system:pw'));
     await writeFile(join(env.HOME, '.config/nix/nix.conf'), `netrc-file = ${env.HOME}/own\n`);
-    expect(netrcAuthorization(url, env)).toBe(basic('own:pw'));
-    expect(netrcAuthorization(url, { ...env, NIX_CONFIG: `netrc-file = ${env.NIX_CONF_DIR}/netrc` })).toBe(
-      basic('usual:pw'),
-    );
+    expect(netrcLogins(env)(url)).toBe(basic('own:pw'));
+    expect(netrcLogins({ ...env, NIX_CONFIG: `netrc-file = ${env.NIX_CONF_DIR}/netrc` })(url)).toBe(basic('usual:pw'));
   });
 
   it('that is not there, or has nothing, gives nothing, nor for what is no web address', async () => {
     const env = await machine({ 'etc/netrc': netrc('x') });
-    expect(netrcAuthorization('https://other.example', env)).toBeUndefined();
-    expect(netrcAuthorization('file:///cache.example', env)).toBeUndefined();
-    expect(netrcAuthorization(url, { ...env, NIX_CONFIG: 'netrc-file = /nonexistent/netrc' })).toBeUndefined();
+    expect(netrcLogins(env)('https://other.example')).toBeUndefined();
+    expect(netrcLogins(env)('file:///cache.example')).toBeUndefined();
+    expect(netrcLogins({ ...env, NIX_CONFIG: 'netrc-file = /nonexistent/netrc' })(url)).toBeUndefined();
   });
 });

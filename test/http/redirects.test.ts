@@ -1,13 +1,19 @@
 import { Readable } from 'node:stream';
 import { expect, it } from 'vitest';
+import type { HttpRequest } from '../../src/http/http-fetch.ts';
 import { type Exchange, followRedirects } from '../../src/http/redirects.ts';
 
 const CREDENTIALS = { authorization: 'Bearer x', cookie: 'a=b', 'proxy-authorization': 'Basic x' };
 
 /** The exchanges of one request that is sent from `from` to `to`, where redirects to plain http are allowed. */
-async function exchangesOf(from: string, to: string): Promise<readonly Exchange[]> {
+async function exchangesOf(
+  from: string,
+  to: string,
+  more: Pick<HttpRequest, 'authorizationFor'> = {},
+): Promise<readonly Exchange[]> {
   const exchanges: Exchange[] = [];
-  const request = { url: new URL(from), headers: { ...CREDENTIALS, accept: 'text/plain' }, allowPlainRedirects: true };
+  const headers = { ...CREDENTIALS, accept: 'text/plain' };
+  const request = { ...more, url: new URL(from), headers, allowPlainRedirects: true };
   await followRedirects(request, async (each) => {
     exchanges.push(each);
     const answer = exchanges.length === 1 ? { status: 302, headers: { location: to } } : { status: 200, headers: {} };
@@ -34,4 +40,17 @@ it.each([
 it('a redirect within an origin takes them along', async () => {
   const [, second] = await exchangesOf('https://a.example/x', 'https://a.example:443/y');
   expect(second?.headers).toMatchObject(CREDENTIALS);
+});
+
+it.each([
+  ['https://a.example/x', 'https://b.example/x', 'Basic b.example'],
+  ['http://a.example/x', 'http://b.example/x', 'Basic b.example'],
+  ['https://a.example/x', 'http://127.0.0.1/x', 'Basic 127.0.0.1'],
+  ['https://a.example/x', 'http://b.example/x', undefined],
+  ['https://a.example/x', 'http://a.example/x', undefined],
+])('a redirect from %s to %s takes the login for there, unless that is exposed: %s', async (from, to, expected) => {
+  const [first, second] = await exchangesOf(from, to, { authorizationFor: ({ hostname }) => `Basic ${hostname}` });
+  expect(first?.headers).toMatchObject(CREDENTIALS);
+  expect(second?.headers['authorization']).toBe(expected);
+  expect(second?.headers).not.toHaveProperty('cookie');
 });

@@ -5,7 +5,7 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'nod
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
 import { HttpSource } from '../../src/upstream/http-source.ts';
-import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
+import { parseUpstream, type UpstreamCache } from '../../src/upstream/upstream-cache.ts';
 import { ManualClock } from '../http/manual-clock.ts';
 import { noise, readAll } from '../support/bytes.ts';
 
@@ -18,7 +18,11 @@ interface Reply {
 }
 
 /** A source whose server answers everything with `reply`, and the requests that it got. */
-async function open(reply: Reply | ((request: IncomingMessage) => Reply), login = '') {
+async function open(
+  reply: Reply | ((request: IncomingMessage) => Reply),
+  login = '',
+  more: Partial<UpstreamCache> = {},
+) {
   const asked: {
     readonly method: string | undefined;
     readonly url: string | undefined;
@@ -37,7 +41,7 @@ async function open(reply: Reply | ((request: IncomingMessage) => Reply), login 
     server.close();
   });
   const base = `http://${login}127.0.0.1:${(server.address() as AddressInfo).port}/cache`;
-  return { source: new HttpSource(parseUpstream(base), http, new ManualClock()), asked, base };
+  return { source: new HttpSource({ ...parseUpstream(base), ...more }, http, new ManualClock()), asked, base };
 }
 
 const part = (first: number, last: number, total: number | '*' = FILE.length): Reply => ({
@@ -140,6 +144,18 @@ describe('a file', () => {
       ['/cache/far.nar?token=x', undefined],
     ]);
     expect(asked).toEqual([]);
+  });
+
+  it('elsewhere is asked for with the login for there, also where a redirect leads on', async () => {
+    const last = await open({ status: 200, body: FILE });
+    const elsewhere = await open({ status: 302, headers: { location: last.base } });
+    const authorizationFor = ({ port }: URL): string => `Basic ${port}`;
+    const { source } = await open({ status: 200 }, 'me:secret@', { authorizationFor });
+    const file = await source.open(`${elsewhere.base}/far.nar`);
+    expect(file && (await readAll(file.body))).toEqual(FILE);
+    for (const { asked, base } of [elsewhere, last]) {
+      expect(asked.map(({ headers }) => headers.authorization)).toEqual([`Basic ${new URL(base).port}`]);
+    }
   });
 
   it.each([

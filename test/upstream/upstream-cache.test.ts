@@ -6,7 +6,12 @@ const KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
 
 it('upstreams are asked by priority, then in the order given', () => {
   const caches = ['https://a.org', 'https://b.org?priority=50', 'https://c.org', 'https://d.org?priority=10'];
-  expect(inOrder(caches.map(parseUpstream)).map(({ url }) => url[8])).toEqual(['d', 'a', 'c', 'b']);
+  expect(inOrder(caches.map(parseUpstream), ({ priority }) => priority).map(({ url }) => url[8])).toEqual([
+    'd',
+    'a',
+    'c',
+    'b',
+  ]);
 });
 
 describe('parseUpstream', () => {

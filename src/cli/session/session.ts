@@ -6,7 +6,7 @@ import type { IndexStore } from '../../cache/read/index-store.ts';
 import { bucketKeys } from '../../config/bucket-keys.ts';
 import { type CacheSetting, ownIndexDirectory, resolveCache } from '../../config/cache-reference.ts';
 import type { BasicCredentials } from '../../config/credentials.ts';
-import { netrcAuthorization } from '../../config/netrc.ts';
+import { netrcLogins } from '../../config/netrc.ts';
 import type { Sources } from '../../config/setting.ts';
 import { modeOpenToOthers, readSigningKeys, type SigningKeySource } from '../../config/signing-keys.ts';
 import { bearerAuthorization } from '../../config/token-file.ts';
@@ -157,14 +157,17 @@ export class Session implements AsyncDisposable {
         `upstream ${url}: parameters that are ignored: ${ignored.join(', ')}; there are priority=NUMBER and trusted-public-key=NAME:BASE64`,
       );
     }
+    const netrc = netrcLogins(this.context.env);
     const known = settings.map((setting) => {
       if (setting.bucket !== undefined) return { ...setting, bucketKeys: this.#bucketKeys(setting.bucket) };
       return {
         ...setting,
         authorization:
+          (setting.username === undefined ? undefined : netrc(setting.url, setting)) ??
           setting.authorization ??
           bearerAuthorization(setting.tokenFile) ??
-          netrcAuthorization(setting.url, this.context.env),
+          netrc(setting.url),
+        authorizationFor: (url: URL) => netrc(url.href, { byDefault: false }),
       };
     });
     const clients = { http: this.http, proxied: (proxy: string) => this.#proxiedBy(proxy) };
@@ -217,7 +220,7 @@ export function openUpstreams(
   { http, proxied }: UpstreamClients,
   { output, tellsWaits = false, ...options }: OpenUpstreamsOptions,
 ): readonly Upstream[] {
-  return inOrder(settings).map((setting) => {
+  return inOrder(settings, ({ priority }) => priority).map((setting) => {
     const { proxy } = setting;
     output.addSecret(URL.parse(proxy ?? '')?.password);
     const client = proxy === undefined ? http : proxied(proxy);
