@@ -8,6 +8,7 @@ import { abortable } from '../call-options.ts';
 import type { NarInfo } from '../nix/nar-info.ts';
 import { isStoreDir, storeDirOf } from '../nix/store-path.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { inOrder } from '../upstream/upstream-cache.ts';
 import type { AskOptions } from './answer.ts';
 import type { KeptNarInfos } from './kept-nar-infos.ts';
 import type { ServeEvent } from './serve-options.ts';
@@ -26,6 +27,8 @@ export interface StoreDirsOptions {
 interface Learned {
   /** What its nix-cache-info says; undefined while that is not known, and where it says nothing. */
   storeDir: string | undefined;
+  /** The same. */
+  priority: number | undefined;
   asking: Promise<void>;
   /** When it failed, in milliseconds since the epoch. */
   failedAt: number | undefined;
@@ -60,9 +63,10 @@ export class StoreDirs {
     return theirs === undefined ? undefined : this.#refusalOf(theirs);
   }
 
-  /** Those of the upstreams that are for the same store, as far as is known. */
+  /** Those of the upstreams that are for the same store, as far as is known, in the order to ask them: as Nix would. */
   get usable(): readonly Upstream[] {
-    return this.#options.upstreams.filter((upstream) => this.refusalOf(upstream) === undefined);
+    const usable = this.#options.upstreams.filter((upstream) => this.refusalOf(upstream) === undefined);
+    return inOrder(usable, (upstream) => upstream.cache.priority ?? this.#learned.get(upstream)?.priority);
   }
 
   /** Why `info`, which `upstream` has, is not for this cache. */
@@ -104,7 +108,10 @@ export class StoreDirs {
   }
 
   #learn(upstream: Upstream): Promise<void> {
-    const learned = this.#learned.get(upstream) ?? { storeDir: undefined, asking: Promise.resolve(), failedAt: 0 };
+    const learned = this.#learned.get(upstream) ?? {
+      ...{ storeDir: undefined, priority: undefined, failedAt: 0 },
+      asking: Promise.resolve(),
+    };
     this.#learned.set(upstream, learned);
     if (learned.failedAt !== undefined && this.#options.now().getTime() - learned.failedAt >= ASK_AGAIN_MS) {
       learned.failedAt = undefined;
@@ -116,7 +123,9 @@ export class StoreDirs {
   async #ask(upstream: Upstream, learned: Learned): Promise<void> {
     const { keptNarInfos, now } = this.#options;
     try {
-      learned.storeDir = (await upstream.fetchCacheInfo())?.storeDir;
+      const said = await upstream.fetchCacheInfo();
+      learned.storeDir = said?.storeDir;
+      learned.priority = said?.priority;
       if (learned.storeDir !== undefined) void keptNarInfos?.keepStoreDir(upstream, learned.storeDir);
     } catch {
       // What is asked of it next tells why.

@@ -125,3 +125,15 @@ it.each(['', 'StorePath: x\n', 'StorePath: ../x\n', `StorePath: /a\u0000b/${base
     expect(() => parseAnyNarInfo(text)).toThrow(expect.objectContaining({ code: 'ERR_FORMAT' }));
   },
 );
+
+it('upstreams are asked in the order of what they say of themselves, where the user says nothing', async () => {
+  const fars = [await startFar('/nix/store', 1), await startFar('/nix/store', 1), await startFar('/nix/store', 1)];
+  const [first, second, third] = fars;
+  second?.files.set('/nix-cache-info', 'StoreDir: /nix/store\nPriority: 10\n');
+  third?.files.set('/nix-cache-info', 'StoreDir: /nix/store\nPriority: 20\n');
+  const { text, narInfo } = setUp(...fars);
+  await text('/nix-cache-info'); // by then it is known
+  expect((await narInfo(1)).status).toBe(200);
+  const lookups = (far: FakeUpstream | undefined) => far?.requests.filter((each) => each.includes('.narinfo')).length;
+  expect([lookups(first), lookups(second), lookups(third)]).toEqual([0, 1, 0]);
+});
