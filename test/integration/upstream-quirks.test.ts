@@ -2,80 +2,36 @@
  * What Nix substitutes from a cache directly, it substitutes through `serve`: one server with a table of the quirks that real
  * caches have, each asked both ways.
  */
-import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
-import { basename, join } from 'node:path';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { xz } from '@napi-rs/lzma';
-import { execa, execaSync } from 'execa';
-import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { execaSync } from 'execa';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { HttpClient } from '../../src/http/node/client.ts';
-import { hashFromBytes, hashToBase32 } from '../../src/nix/hash.ts';
-import { formatNarInfo, type NarInfo } from '../../src/nix/nar-info.ts';
-import { generateKey, parseSecretKey, signPathInfo } from '../../src/nix/signature.ts';
-import { hashPartOf, type StorePath } from '../../src/nix/store-path.ts';
 import { startServer } from '../../src/serve/node/server.ts';
 import { PROMPT } from '../../src/upstream/patience.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
 import { MemoryCacheReader } from '../support/memory-cache-reader.ts';
-import { createNixClient, createNixEnv } from '../support/nix-env.ts';
 import { NIX_VERSIONS, requireNix } from '../support/nix-versions.ts';
+import {
+  type Cleanup,
+  chunked,
+  type Handler,
+  isNar,
+  isNarInfo,
+  type Quirk,
+  quirkyPath,
+  startQuirky,
+  status,
+  substitutes,
+  without,
+} from '../support/quirky-upstream.ts';
 
-const key = generateKey('quirks-1');
-let path: StorePath;
-let nar: Buffer;
+beforeAll(async () => void (await quirkyPath()));
 
-beforeAll(async () => {
-  const nix = await createNixEnv();
-  const options = { env: nix.env, extendEnv: false } as const;
-  try {
-    const expression = `builtins.toFile "quirky" "${'hello '.repeat(5000)}"`;
-    const made = await execa('nix-instantiate', ['--eval', '--json', '--read-write-mode', '-E', expression], options);
-    path = JSON.parse(made.stdout);
-    const dumped = await execa('nix-store', ['--dump', join(nix.realStoreDir, basename(path))], {
-      ...options,
-      encoding: 'buffer',
-    });
-    nar = Buffer.from(dumped.stdout);
-  } finally {
-    await nix.cleanup();
-  }
-});
-
-const sha256 = (bytes: Buffer) => hashFromBytes(createHash('sha256').update(bytes).digest());
-
-interface File {
-  readonly body: Buffer | string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-type Files = Map<string, File>;
-/** Answers, and returns true, or leaves it to the files. */
-type Handler = (request: IncomingMessage, response: ServerResponse, seen: number) => boolean;
-
-interface Quirk {
-  readonly name: string;
-  readonly pack?: (nar: Buffer) => Buffer;
-  readonly compression?: string;
-  readonly info?: (info: NarInfo) => NarInfo;
-  readonly text?: (text: string) => string;
-  readonly files?: (files: Files, narInfo: string, nar: string) => void;
-  readonly handle?: Handler;
-  /** What stands between host and `/nix-cache-info`. */
-  readonly base?: string;
-  readonly login?: string;
-}
-
-const isNarInfo = ({ url = '' }: IncomingMessage): boolean => url.includes('.narinfo');
-const isNar = ({ url = '' }: IncomingMessage): boolean =>
-  url.includes('nar/') && !isNarInfo({ url } as IncomingMessage);
-const status =
-  (code: number, headers: Record<string, string> = {}) =>
-  (response: ServerResponse): true => {
-    response.writeHead(code, headers).end('no\n');
-    return true;
-  };
 /** `code` for the first `times` requests that `which` picks. */
 const first =
   (times: number, which: (request: IncomingMessage) => boolean, answer: (response: ServerResponse) => true): Handler =>
@@ -96,14 +52,6 @@ const program =
   (name: string, ...args: string[]) =>
   (bytes: Buffer): Buffer =>
     Buffer.from(execaSync(name, args, { input: bytes, encoding: 'buffer' }).stdout);
-const without =
-  (...lines: string[]) =>
-  (text: string): string =>
-    text
-      .split('\n')
-      .filter((line) => !lines.some((each) => line.startsWith(`${each}:`)))
-      .join('\n');
-
 const QUIRKS: readonly Quirk[] = [
   { name: 'none' },
   ...[301, 302, 307, 308].map((code) => ({ name: `${code} for the NAR`, handle: redirect(code, isNar) })),
@@ -236,59 +184,6 @@ const QUIRKS: readonly Quirk[] = [
   },
 ];
 
-/** Of its own test: many run at a time. */
-type Cleanup = Pick<TestContext, 'onTestFinished'>;
-
-const CHUNKED = 'x-test-chunked';
-function chunked(files: Files): void {
-  for (const [url, file] of files) files.set(url, { ...file, headers: { [CHUNKED]: 'yes' } });
-}
-
-/** Starts a cache with `quirk`, as new as for a first request. */
-async function startQuirky(quirk: Quirk, { onTestFinished }: Cleanup): Promise<string> {
-  const { compression = 'none', pack = (bytes) => bytes, info: edit = (info) => info, text = (same) => same } = quirk;
-  const packed = pack(nar);
-  const fileHash = sha256(packed);
-  const signed = { path, narHash: sha256(nar), narSize: nar.length, references: [] };
-  const info = edit({
-    ...signed,
-    ...{ compression, fileHash, fileSize: packed.length, url: `nar/${hashToBase32(fileHash)}.nar` },
-    sigs: [signPathInfo(signed, parseSecretKey(key.secret))],
-  });
-  const [narInfoUrl, narUrl] = [`/${hashPartOf(path)}.narinfo`, `/${info.url.replace(/^\.\//, '')}`];
-  const files: Files = new Map([
-    ['/nix-cache-info', { body: 'StoreDir: /nix/store\nPriority: 40\n' }],
-    [narInfoUrl, { body: text(formatNarInfo(info)) }],
-    [narUrl, { body: packed }],
-  ]);
-  quirk.files?.(files, narInfoUrl, narUrl);
-  const base = (quirk.base ?? '').replace(/\/$/, '');
-  const seen = new Map<string, number>();
-  const server = createServer((request, response) => {
-    const { method = '', url = '', headers } = request;
-    const count = (seen.get(url) ?? 0) + 1;
-    seen.set(url, count);
-    if (quirk.login !== undefined && headers.authorization !== `Basic ${btoa('me:secret')}`)
-      return status(401)(response);
-    if (quirk.handle?.(request, response, count)) return;
-    const plain = url.replace(/^\/moved/, '');
-    const file = plain.startsWith(base) ? files.get(plain.slice(base.length)) : undefined;
-    if (file === undefined) return status(404)(response);
-    const { [CHUNKED]: isChunked, ...told } = file.headers ?? {};
-    const bytes = Buffer.from(file.body);
-    response.writeHead(200, { ...told, ...(isChunked ? {} : { 'content-length': String(bytes.length) }) });
-    if (method === 'HEAD') return response.end();
-    response.write(bytes.subarray(0, 100));
-    return response.end(bytes.subarray(100));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  return `http://${quirk.login ?? ''}127.0.0.1:${(server.address() as AddressInfo).port}${quirk.base ?? ''}`;
-}
-
 async function serveThrough(upstreamUrl: string, { onTestFinished }: Cleanup): Promise<string> {
   const http = new HttpClient();
   const upstream = new Upstream(parseUpstream(upstreamUrl), { http, patience: PROMPT });
@@ -298,20 +193,6 @@ async function serveThrough(upstreamUrl: string, { onTestFinished }: Cleanup): P
     await http.destroy();
   });
   return server.url;
-}
-
-/** Whether a Nix with an empty store gets the path from `url`, whole and signed. */
-async function substitutes(url: string, bin: string | undefined): Promise<boolean> {
-  const client = await createNixClient({ substituters: [url], publicKeys: [key.public], bin });
-  const options = { env: client.env, extendEnv: false, timeout: 60_000, reject: false } as const;
-  try {
-    if ((await execa('nix-store', ['--realise', path], options)).exitCode !== 0) return false;
-    const checked = await execa('nix', ['store', 'verify', path], options);
-    const hash = await execa('nix-store', ['--query', '--hash', path], options);
-    return checked.exitCode === 0 && hash.stdout === sha256(nar);
-  } finally {
-    await client.cleanup();
-  }
 }
 
 const [machines] = NIX_VERSIONS;
