@@ -3,7 +3,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import { isRealisationSigned, type Realisation } from '../nix/realisation.ts';
 import { findSigner, type PublicKey } from '../nix/signature.ts';
 
-/** Whether a path may be served: one of the trusted keys signed it, or no keys are asked for. */
+/** Whether a path may be served: one of the trusted keys signed it, whatever names it, or no keys are asked for. */
 export class Trust {
   readonly #keys: readonly PublicKey[];
 

@@ -92,8 +92,8 @@ export function signaturesFor(info: NarInfo, { trust, keys }: SigningPolicy): re
     const why = keys.length > 0 ? 'its own key is not among those that it trusts' : NO_KEY;
     throw wrong(`no key that this server trusts has signed it, and ${why}: ${HOW_TO_SIGN}`);
   }
-  // What is named by its contents needs no signature.
-  if (sigs.length > 0 || info.ca !== undefined) return sigs;
+  // Also for what is named by its contents, which Nix would take: of most of it a NAR hash does not show that it is so.
+  if (sigs.length > 0) return sigs;
   throw wrong(`nobody has signed it, and ${NO_KEY}: ${HOW_TO_SIGN}, or start nixcache serve with --key-file`);
 }
 

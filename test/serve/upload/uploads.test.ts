@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
+import { hashPartOfAddress } from '../../../src/nix/content-address.ts';
 import { formatNarInfo, parseNarInfo } from '../../../src/nix/nar-info.ts';
 import { signPathInfo } from '../../../src/nix/signature.ts';
+import { hashPartOf, nameOf, parseStorePath } from '../../../src/nix/store-path.ts';
 import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
 import { narOf } from '../../support/nar.ts';
 import { newKey } from '../set-up.ts';
@@ -219,6 +221,26 @@ describe('who may upload', () => {
   ])('is told what is not taken: %s', async (path, said) => {
     const { status, text } = await (await setUpUploads()).put(path, 'x');
     expect([status, text]).toEqual([405, expect.stringMatching(said)]);
+  });
+
+  it('needs a signature for what is named by its contents, too, which is no more served without one', async () => {
+    const { info } = uploadOf(1);
+    const ca = `fixed:r:${info.narHash}`;
+    const path = parseStorePath(`/nix/store/${hashPartOfAddress(ca, info)}-${nameOf(info.path)}`);
+    const upload = { ...uploadOf(1), narInfoUrl: `/${hashPartOf(path)}.narinfo` };
+    const client = await setUpUploads({ signingKeys: [] });
+    expect(await client.upload(upload, { path, ca })).toEqual({
+      status: 400,
+      text: expect.stringContaining('nobody has signed it'),
+    });
+    const signed = { ...info, path, ca };
+    const sigs = [signPathInfo(signed, newKey('builder-1'))];
+    expect((await client.upload(upload, { path, ca, sigs })).status).toBe(201);
+    const strict = await setUpUploads({
+      reader: client.uploads.reader(),
+      trustedPublicKeys: [newKey('other-1').publicKey],
+    });
+    expect((await strict.get(upload.narInfoUrl)).status).toBe(404);
   });
 
   it('is told that uploads are off, and how they are turned on', async () => {

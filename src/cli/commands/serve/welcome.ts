@@ -45,6 +45,8 @@ export async function welcomeOf(
 }
 
 function indexLine(entries: number, ageMs: number | undefined): string {
+  if (ageMs !== undefined && entries === 0)
+    return `index: empty, ${formatDuration(ageMs)} old; was anything published there, and is the reference right?`;
   if (ageMs !== undefined) return `index: ${formatCount(entries, 'entry', 'entries')}, ${formatDuration(ageMs)} old`;
   if (entries > 0)
     return `index: ${formatCount(entries, 'entry', 'entries')} from an earlier run, not compared with the cache yet`;

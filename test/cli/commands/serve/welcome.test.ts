@@ -42,6 +42,8 @@ it('says what is not known: no index, no key; and that a private cache wants tok
   expect(lines[1]?.text).toBe('index: none was ever seen; /health answers 503 until there is one');
   expect(lines[2]?.text).toContain('with the key of who signed');
   expect(lines[2]?.text).toContain('netrc: machine 127.0.0.1 login any password TOKEN');
+  const [, empty] = await welcomeOf(readerWith(0, NOW), OPTIONS);
+  expect(empty?.text).toBe('index: empty, 0.0 s old; was anything published there, and is the reference right?');
   const [, index] = await welcomeOf(readerWith(2, undefined), OPTIONS);
   expect(index?.text).toContain('2 entries from an earlier run');
 });
