@@ -10,7 +10,7 @@ import { MAX_PACKED_BYTES } from '../../cache/write/pack.ts';
 import { infosInOrder } from '../../cache/write/references-first.ts';
 import type { Spool } from '../../cache/write/spool.ts';
 import { abortReason, type CallOptions } from '../../call-options.ts';
-import { isNixcacheError, NixcacheError } from '../../errors.ts';
+import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
 import { baseNameOf, type HashPart, hashPartOf, storeDirOf } from '../../nix/store-path.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
@@ -30,6 +30,8 @@ export interface CommitUploadsOptions extends CallOptions {
   readonly sourceUrl?: string | undefined;
   readonly onWarning: (message: string) => void;
   readonly now: () => Date;
+  /** Of one commit; default: 2000. */
+  readonly maxPaths?: number | undefined;
 }
 
 /** Paths of one commit; the rest is the next one's, so that what was committed is let go of soon. */
@@ -51,12 +53,11 @@ export async function commitUploads(options: CommitUploadsOptions): Promise<bool
   uploads.committed(
     uploads.uncommitted().filter((each) => isSeen(each, reader.findEntry(hashPartOf(each.narInfo.path)))),
   );
-  const waiting = uploads.uncommitted();
-  assertStoreDir(waiting, reader);
+  const waiting = ofOneStore(uploads, reader);
   const inOrder = infosInOrder(waiting.map((pending) => ({ ...pending.narInfo, pending }))).map(
     ({ pending }) => pending,
   );
-  const ready = await whole(inOrder.slice(0, MAX_PATHS), options);
+  const { ready, isMore } = await whole(inOrder, options);
   if (ready.length === 0) return false;
   const segments: CommittedSegment[] = [];
   const [{ narInfo: first }] = ready as [PendingPath];
@@ -101,32 +102,46 @@ export async function commitUploads(options: CommitUploadsOptions): Promise<bool
   await writer.finish();
   await keepWhole(guard);
   if (segments.length > 0) await pointCacheIndex(segments, options);
-  uploads.committed(ready.filter(({ narInfo }) => !writer.leftOut.has(baseNameOf(narInfo.path))));
-  return waiting.length > MAX_PATHS;
+  const committed = ready.filter(({ narInfo }) => !writer.leftOut.has(baseNameOf(narInfo.path)));
+  uploads.committed(committed);
+  return isMore && committed.length > 0;
 }
 
-function assertStoreDir(waiting: readonly PendingPath[], reader: IndexReader): void {
+/** What waits, but for paths of another store, for which others had the cache first. */
+function ofOneStore(uploads: Uploads, reader: IndexReader): readonly PendingPath[] {
+  const waiting = uploads.uncommitted();
   const [first] = waiting;
-  if (first === undefined || reader.status().entries === 0 || reader.storeDir === storeDirOf(first.narInfo.path))
-    return;
-  const theirs = storeDirOf(first.narInfo.path);
-  throw new NixcacheError(
-    'ERR_USAGE',
-    `${reader.name} is a cache for ${reader.storeDir}, and uploads are for ${theirs}`,
-  );
+  if (first === undefined) return waiting;
+  const storeDir = reader.status().entries > 0 ? reader.storeDir : storeDirOf(first.narInfo.path);
+  return waiting.filter((path) => {
+    const isOurs = storeDirOf(path.narInfo.path) === storeDir;
+    if (!isOurs) uploads.notCommitted(path, `${reader.name} is a cache for ${storeDir}`);
+    return isOurs;
+  });
 }
 
-/** Those of `paths`, which come references first, that refer to nothing which is nowhere. */
-async function whole(paths: readonly PendingPath[], options: CommitUploadsOptions): Promise<PendingPath[]> {
+/**
+ * Those of `paths`, which come references first, that refer to nothing which is nowhere, up to what one commit takes. What could
+ * not be committed before has its turn after all else, or, being enough of it, it would hold up everything.
+ */
+async function whole(
+  paths: readonly PendingPath[],
+  options: CommitUploadsOptions,
+): Promise<{ readonly ready: readonly PendingPath[]; readonly isMore: boolean }> {
   const { uploads } = options;
   const ready = new Map<HashPart, PendingPath>();
-  for (const path of paths) {
-    const lacking = await lackingOf(path, ready, options);
-    const hashPart = hashPartOf(path.narInfo.path);
-    if (lacking !== undefined) uploads.notCommitted(path, lacking);
-    else ready.set(hashPart, path);
+  const fresh = paths.filter(({ trouble }) => trouble === undefined);
+  for (const round of [fresh, paths]) {
+    for (const path of round) {
+      const hashPart = hashPartOf(path.narInfo.path);
+      if (ready.has(hashPart)) continue;
+      if (ready.size === (options.maxPaths ?? MAX_PATHS)) return { ready: [...ready.values()], isMore: true };
+      const lacking = await lackingOf(path, ready, options);
+      if (lacking === undefined) ready.set(hashPart, path);
+      else if (round === paths) uploads.notCommitted(path, lacking);
+    }
   }
-  return [...ready.values()];
+  return { ready: [...ready.values()], isMore: false };
 }
 
 /** What the commit needs of what the cache has, and what it brings. */
@@ -175,9 +190,9 @@ async function readNar(pending: PendingPath, uploads: Uploads, spool: Spool, opt
   try {
     const record: UploadRecord = await uploads.readRecord(hashPartOf(narInfo.path));
     // Its hash is made on the way: it is looked at once all of it is there.
-    for await (const chunk of await uploads.spool.openNar(nar)) {
+    for await (const chunk of bytesOf(nar, uploads)) {
       if (options.signal?.aborted) throw abortReason(options.signal);
-      sink.write(chunk as Buffer);
+      sink.write(chunk);
     }
     const written = sink.finish();
     if (written.fileHash !== narInfo.fileHash || written.fileSize !== narInfo.fileSize) throw damaged(pending);
@@ -187,6 +202,15 @@ async function readNar(pending: PendingPath, uploads: Uploads, spool: Spool, opt
     if (isNixcacheError(cause, 'ERR_NAR_MISMATCH')) throw cause;
     if (!isNixcacheError(cause, 'ERR_NOT_FOUND', 'ERR_FORMAT')) throw cause;
     throw damaged(pending, cause);
+  }
+}
+
+/** A file that cannot be read holds up its path and no other. @throws {NixcacheError} ERR_NOT_FOUND */
+async function* bytesOf(nar: string, { spool }: Uploads): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of await spool.openNar(nar)) yield chunk;
+  } catch (cause) {
+    throw new NixcacheError('ERR_NOT_FOUND', `nar/${nar} cannot be read: ${messageOf(cause)}`, { cause });
   }
 }
 

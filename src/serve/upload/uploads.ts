@@ -163,12 +163,12 @@ export class Uploads {
     return this.#committedAt.size > 0;
   }
 
-  /** `path` could not be committed, which is no fault of the others. */
+  /** `path` could not be committed, which is no fault of the others: they are tried before it the next time. */
   notCommitted(path: PendingPath, reason: string): void {
     const hashPart = hashPartOf(path.narInfo.path);
-    if (this.pending.get(hashPart) !== path || path.trouble === reason) return;
+    if (this.pending.get(hashPart) !== path) return;
     this.pending.set({ ...path, trouble: reason });
-    this.onEvent({ type: 'upload-not-committed', path: path.narInfo.path, reason });
+    if (path.trouble !== reason) this.onEvent({ type: 'upload-not-committed', path: path.narInfo.path, reason });
   }
 
   /** Nothing could be committed. Told once for each reason. */

@@ -1,5 +1,5 @@
 /** How uploads get into the cache: references first, all or what can, over a registry that fails. */
-import { writeFile } from 'node:fs/promises';
+import { rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { DiskSpool } from '../../../src/cache/disk/spool.ts';
@@ -8,7 +8,7 @@ import { IndexReader } from '../../../src/cache/read/index-reader.ts';
 import { NixcacheError } from '../../../src/errors.ts';
 import { formatNarInfo, parseNarInfo } from '../../../src/nix/nar-info.ts';
 import { signPathInfo } from '../../../src/nix/signature.ts';
-import { hashPartOf, parseBaseName } from '../../../src/nix/store-path.ts';
+import { hashPartOf, parseBaseName, parseStorePath } from '../../../src/nix/store-path.ts';
 import { commitUploads } from '../../../src/serve/commit/commit-uploads.ts';
 import { type CommitDelays, CommitTimer } from '../../../src/serve/node/commit-timer.ts';
 import type { Uploads } from '../../../src/serve/upload/uploads.ts';
@@ -16,7 +16,7 @@ import { MemoryStore } from '../../support/memory-store.ts';
 import { newKey } from '../set-up.ts';
 import { type Client, setUpUploads, type Upload, uploadOf } from '../upload/set-up.ts';
 
-async function setUp(directory?: string, store = new MemoryStore()) {
+async function setUp(directory?: string, store = new MemoryStore(), { maxPaths = 2000 } = {}) {
   const cached = await IndexReader.open({ store, strict: false, use: 'lazily' });
   const client = await setUpUploads({ reader: healing(cached), directory });
   const warnings: string[] = [];
@@ -28,6 +28,7 @@ async function setUp(directory?: string, store = new MemoryStore()) {
         ...{ uploads: client.uploads, store, reader, spool, signal, creator: 'test' },
         onWarning: (message) => warnings.push(message),
         now: () => new Date(),
+        maxPaths,
       });
     } finally {
       reader.close();
@@ -143,6 +144,56 @@ describe('uploads', () => {
     await commit();
     expect(cached.findEntry(hashPartOf(above.info.path))).toBeUndefined();
     expect(uploads.status().troubles).toMatchObject([{ reason: expect.stringContaining(`is called ${name(base)}`) }]);
+  });
+
+  it('that cannot be committed hold up no others, however many they are', async () => {
+    const { client, commit, uploads, directory } = await setUp(undefined, new MemoryStore(), { maxPaths: 2 });
+    const base = uploadOf(1);
+    const lacking = [2, 3, 4].map((seed) => uploadOf(seed, { references: [name(base)] }));
+    const [damaged, good] = [
+      [5, 6, 7],
+      [8, 9, 10],
+    ].map((seeds) => seeds.map((seed) => uploadOf(seed))) as [Upload[], Upload[]];
+    for (const each of [base, ...lacking, ...damaged]) await client.upload(each);
+    uploads.pending.delete(hashPartOf(base.info.path));
+    for (const [i, { info }] of damaged.entries()) {
+      const path = join(directory, 'nars', info.url.slice('nar/'.length));
+      await rm(path);
+      // One cannot be read at all.
+      if (i > 0) await writeFile(path, 'damaged');
+      else await symlink('/dev/null', path);
+    }
+    while (await commit());
+    for (const each of good) await client.upload(each);
+    while (await commit());
+    const left = uploads.uncommitted().map(({ narInfo }) => narInfo.path as string);
+    expect(left.sort()).toEqual([...lacking, ...damaged].map(({ path }) => path).sort());
+    // Each has its turn, so that what was mended is committed although others were not.
+    const last = damaged[2] as Upload;
+    await client.upload(last);
+    await client.upload(base);
+    for (let i = 0; i < 4; i++) while (await commit());
+    expect(uploads.uncommitted()).toHaveLength(2);
+    expect(uploads.pending.get(hashPartOf(last.info.path))?.isCommitted).toBe(true);
+  });
+
+  it('for another store than the cache is for by now hold up no others', async () => {
+    const { commit, client, uploads, settle, cached } = await setUp();
+    await client.upload(uploadOf(1));
+    await commit();
+    await settle();
+    const { narInfo, ...rest } = { ...uploadOf(2), narInfo: uploadOf(2).info };
+    expect(rest.path).toBe(narInfo.path);
+    await client.upload(uploadOf(2));
+    const pending = uploads.pending.get(hashPartOf(narInfo.path));
+    if (pending === undefined) throw new Error('it waits');
+    const path = parseStorePath(`/other/store/${name(uploadOf(3))}`, '/other/store');
+    uploads.pending.set({ ...pending, narInfo: { ...pending.narInfo, path } });
+    await client.upload(uploadOf(4));
+    await commit();
+    await settle();
+    expect(cached.findEntry(hashPartOf(uploadOf(4).info.path))).toBeDefined();
+    expect(uploads.status().troubles).toMatchObject([{ path, reason: expect.stringContaining('for /nix/store') }]);
   });
 
   it('of what the cache has list it again, with more signatures', async () => {
