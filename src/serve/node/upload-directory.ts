@@ -4,7 +4,7 @@
  * is, too: what was acknowledged outlives the process and a loss of power. One process at a time has the directory.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, lstat, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { NixcacheError } from '../../errors.ts';
@@ -15,6 +15,7 @@ import { assertOwnDirectory, openRegular, readRegular } from '../../regular-file
 import type { ByteRange } from '../../streams/byte-range.ts';
 import { NoRoomError } from '../upload/upload-error.ts';
 import type { SpooledFile, SpoolFile, UploadSpool } from '../upload/upload-spool.ts';
+import { DiskRoom } from './disk-room.ts';
 import { SharedSync } from './shared-sync.ts';
 
 /** What is uploaded may be nobody else's business. */
@@ -23,9 +24,6 @@ const FILE_MODE = 0o600;
 /** Records have a listing at most, which has 64 MiB before it is compressed. */
 const MAX_RECORD_BYTES = 128 * 1024 * 1024;
 const READ_CHUNK_BYTES = 256 * 1024;
-/** Of the disk this much stays free, for what others have there: at most 256 MiB. */
-const RESERVED_SHARE = 0.02;
-const MAX_RESERVED_BYTES = 256 * 1024 * 1024;
 /** A server that is being replaced by its successor has ended by then. */
 const LOCK_WAIT_MS = 3000;
 
@@ -35,6 +33,7 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
   readonly #paths: string;
   readonly #incoming: string;
   readonly #syncs: Readonly<Record<'nars' | 'paths', SharedSync>>;
+  readonly #room: DiskRoom;
   readonly #release: () => Promise<void>;
 
   private constructor(directory: string, release: () => Promise<void>) {
@@ -42,6 +41,7 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
     this.#nars = join(directory, 'nars');
     this.#paths = join(directory, 'paths');
     this.#incoming = join(directory, 'incoming');
+    this.#room = new DiskRoom(directory);
     this.#syncs = { nars: new SharedSync(this.#nars), paths: new SharedSync(this.#paths) };
     this.#release = release;
   }
@@ -65,18 +65,20 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
   }
 
   async create(bytes: number): Promise<SpoolFile> {
-    await this.#checkRoom(bytes);
+    const room = await this.#attempt(() => this.#room.take(bytes));
     const path = join(this.#incoming, randomUUID());
     const handle = await open(path, 'wx', FILE_MODE).catch((error: unknown) => {
+      room.release();
       throw diskError('write an upload to', this.name, error);
     });
     let isOpen = true;
     const close = async (): Promise<void> => {
+      room.release();
       if (isOpen) await handle.close();
       isOpen = false;
     };
     return {
-      write: (chunk) => this.#attempt(() => writeAll(handle, chunk)),
+      write: (chunk) => this.#attempt(() => room.use(chunk.length, () => writeAll(handle, chunk))),
       keep: (name) =>
         this.#attempt(async () => {
           await handle.datasync();
@@ -123,10 +125,11 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
   async writeRecord(name: string, bytes: Uint8Array): Promise<void> {
     const path = join(this.#incoming, randomUUID());
     await this.#attempt(async () => {
+      const room = await this.#room.take(bytes.length);
       try {
         const handle = await open(path, 'wx', FILE_MODE);
         try {
-          await writeAll(handle, bytes);
+          await room.use(bytes.length, () => writeAll(handle, bytes));
           await handle.datasync();
         } finally {
           await handle.close();
@@ -135,6 +138,8 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
       } catch (error) {
         await rm(path, { force: true }).catch(() => undefined);
         throw error;
+      } finally {
+        room.release();
       }
       await this.#syncs.paths.sync();
     });
@@ -169,13 +174,6 @@ export class UploadDirectory implements UploadSpool, AsyncDisposable {
   /** Gives the directory back. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#release();
-  }
-
-  async #checkRoom(bytes: number): Promise<void> {
-    const { bavail, blocks, bsize } = await this.#attempt(() => statfs(this.name));
-    const reserved = Math.min(MAX_RESERVED_BYTES, blocks * bsize * RESERVED_SHARE);
-    if (bavail * bsize - reserved >= bytes) return;
-    throw new NoRoomError(`there is no room for the upload: the disk of this server's upload directory is nearly full`);
   }
 
   async #attempt<T>(work: () => Promise<T>): Promise<T> {

@@ -15,7 +15,11 @@ export class UploadError extends NixcacheError {
 
 /** There is no room for it on the disk. */
 export class NoRoomError extends UploadError {
-  constructor(message: string, options?: ErrorOptions) {
-    super(507, message, options);
+  /** For those who run the server: who uploads has no use for its paths. */
+  readonly detail: string;
+
+  constructor(detail: string, options?: ErrorOptions) {
+    super(507, "there is no room for the upload: the disk of this server's upload directory is nearly full", options);
+    this.detail = detail;
   }
 }

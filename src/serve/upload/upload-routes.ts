@@ -12,7 +12,7 @@ import { type Answer, NO_STORE, type OpenOptions, statusAnswer } from '../answer
 import { openBody } from '../request-body.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
 import { parseNarUrl } from './nar-names.ts';
-import { UploadError } from './upload-error.ts';
+import { NoRoomError, UploadError } from './upload-error.ts';
 import { openSpooled } from './with-uploads.ts';
 
 /** A realisation has a few lines. */
@@ -39,7 +39,8 @@ export class UploadRoutes {
     } catch (error) {
       const reason = messageOf(error);
       if (options.signal?.aborted) return statusAnswer(400); // who left reads no answer
-      this.#options.uploads.onEvent({ type: 'upload-refused', path, reason });
+      const detail = error instanceof NoRoomError ? error.detail : reason;
+      this.#options.uploads.onEvent({ type: 'upload-refused', path, reason: detail });
       if (error instanceof UploadError) return refusal(error.status, reason);
       if (!isNixcacheError(error)) return isCutOff(error) ? statusAnswer(400) : statusAnswer(500);
       return refusal(503, 'the server could not keep the upload; its log says why');
