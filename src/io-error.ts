@@ -9,7 +9,7 @@ const TROUBLES: Readonly<Record<string, readonly [trouble: string, remedy: strin
   EIO: ['the disk reports an error', 'check it, or'],
   EACCES: ['permission denied', 'run as the user who owns it, or change its permissions'],
   EPERM: ['not permitted', 'run as the user who owns it, or change its permissions'],
-  ENOENT: ['there is no such file or directory', 'is the path right?'],
+  ENOENT: ['there is no such file or directory', 'check the path'],
   EEXIST: ['something of that name is there already', 'move it away'],
   EMFILE: ['too many open files', 'raise the limit (ulimit -n)'],
   ENFILE: ['too many open files on this machine', 'close some programs'],

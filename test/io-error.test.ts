@@ -18,7 +18,7 @@ it.each([
 
 it('what Node says of a file that is not there is told without its words', async () => {
   const error: unknown = await readFile('/nonexistent/file').catch((thrown: unknown) => thrown);
-  expect(ioReason(error)).toBe('there is no such file or directory; is the path right?');
+  expect(ioReason(error)).toBe('there is no such file or directory; check the path');
 });
 
 it('an error that is no file system call keeps its own message', () => {

@@ -16,6 +16,7 @@ import { PUSH_COMMAND } from './commands/push/command.ts';
 import { SERVE_COMMAND } from './commands/serve/command.ts';
 import { VERIFY_COMMAND } from './commands/verify/command.ts';
 import type { CommandContext } from './context.ts';
+import { displayWidth } from './ui/width.ts';
 
 /** What commander has to say when a command line is wrong; `main` turns it into the message. */
 export class UsageText {
@@ -86,7 +87,10 @@ const MIN_WRAP_WIDTH = 20;
 function formatItem(this: Help, term: string, termWidth: number, description: string, helper: Help): string {
   const width = this.helpWidth ?? DEFAULT_HELP_WIDTH;
   const [indent, below] = ['  ', '      '];
-  const isBeside = width - termWidth - 2 * indent.length >= MIN_WRAP_WIDTH;
+  const besideWidth = width - termWidth - 2 * indent.length;
+  // A word that is longer than the column would stand out of it.
+  const longest = Math.max(...description.split(' ').map(displayWidth));
+  const isBeside = besideWidth >= Math.max(MIN_WRAP_WIDTH, longest);
   const [column, first] = isBeside
     ? [' '.repeat(termWidth + 2 * indent.length), indent + term.padEnd(termWidth) + indent]
     : [below, `${indent}${term}\n${below}`];

@@ -1,14 +1,15 @@
 /** The caches that `serve` has: one, or those of the tables [[serve.cache]] in the config file, each under its own prefix. */
 import { NixcacheError } from '../errors.ts';
 import { CACHE, type CacheSetting, INDEX_DIRECTORY, resolveCache } from './cache-reference.ts';
-import { SERVE, type ServeSettings, serveSettings, TRUSTED_KEYS } from './serve-settings.ts';
+import { assertNoIdleFlag } from './idle-flags.ts';
+import { assertDiskCacheSize, SERVE, type ServeSettings, serveSettings, TRUSTED_KEYS } from './serve-settings.ts';
 import { type Flags, flagNames, fromConfig, type Setting, type SettingTable, type Sources } from './setting.ts';
 import { checked, TEXT, TEXTS } from './setting-types.ts';
 import { UPSTREAMS } from './upstreams.ts';
 
 /** What such a table may say; what it does not say is as for `serve` as a whole, whatever that comes from. */
 export const CACHE_TABLE = {
-  prefix: { type: checked('a path, like "/team-a"', parsePrefix), key: 'prefix' },
+  prefix: { type: checked('a path, like "/team-a"', parsePath), key: 'prefix' },
   cache: { type: TEXT, key: 'cache' },
   upstreams: { type: { ...TEXTS, words: 'a list of URLs' }, key: 'upstreams' },
   trustedPublicKeys: { type: TRUSTED_KEYS.type, key: 'trusted_public_keys' },
@@ -50,7 +51,12 @@ export function serveCaches(sources: Sources): readonly [ServeCache, ...ServeCac
   assertPrefixes([first, ...others], sources);
   if (first['cache'] !== undefined) assertNoFlag(sources);
   const share = (served: ServeCache): ServeCache => withDiskShare(served, 1 + others.length);
-  return [share(cacheOf(first, sources)), ...others.map((table) => share(cacheOf(table, withoutDirectories(sources))))];
+  const caches: readonly [ServeCache, ...ServeCache[]] = [
+    share(cacheOf(first, sources)),
+    ...others.map((table) => share(cacheOf(table, withoutDirectories(sources)))),
+  ];
+  assertNoIdleFlag(sources.flags, caches);
+  return caches;
 }
 
 /** A directory is for one cache. */
@@ -62,6 +68,7 @@ function withDiskShare(served: ServeCache, count: number): ServeCache {
   const { diskCache } = served.settings;
   if (diskCache === undefined || count === 1) return served;
   const maxBytes = Math.floor(diskCache.maxBytes / count);
+  assertDiskCacheSize(maxBytes, `, for each of ${count} caches gets its share`);
   return { ...served, settings: { ...served.settings, diskCache: { ...diskCache, maxBytes } } };
 }
 
@@ -75,7 +82,7 @@ function cacheOf(table: Table, sources: Sources): ServeCache {
     own = name === 'upstreams' ? withUpstreams(own, value as readonly string[]) : withSetting(own, replaced[0], value);
   }
   const cache = resolveCache(own);
-  const prefix = typeof table['prefix'] === 'string' ? parsePrefix(table['prefix']) : '';
+  const prefix = typeof table['prefix'] === 'string' ? parsePath(table['prefix']) : '';
   return { prefix, sources: own, cache, settings: serveSettings(own, cache.name) };
 }
 
@@ -133,25 +140,22 @@ function assertPrefixes(tables: readonly Table[], { config }: Sources): void {
     };
     if (prefix === undefined && index > 0) fail('each cache but the first needs one, like "/team-a"');
     if (typeof prefix !== 'string') continue;
+    const taken = prefix.split('/').find((segment) => TAKEN.test(segment));
+    if (taken !== undefined) fail(`it cannot be '${prefix}', for /${taken} means something in every cache`);
     if (seen.has(prefix)) fail(`another cache has '${prefix}', too`);
     seen.add(prefix);
   }
 }
 
-/** Paths of every cache, which no prefix may hide. */
+/** Paths of every cache and of its pages, which no prefix may hide. */
 const TAKEN =
-  /^(?:nix-cache-info|public-key|nar|nix|log|realisations|build-trace-v2|debuginfo|health|metrics|_.*|.*\.narinfo|.*\.ls)$/;
+  /^(?:nix-cache-info|public-key|robots\.txt|nar|nix|log|realisations|build-trace-v2|debuginfo|health|metrics|entries|path|space|roots?|retention|upstreams|page\.css|icon\.svg|_.*|.*\.narinfo|.*\.ls)$/;
 
 /** @throws {NixcacheError} ERR_USAGE */
-function parsePrefix(text: string): string {
-  const fail = (reason: string): never => {
-    throw new NixcacheError('ERR_USAGE', `'${text}' cannot be the prefix of a cache: ${reason}`);
-  };
-  if (!/^(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)+$/.test(text)) fail('write it like /team-a, of letters, digits and . _ -');
-  const taken = text
-    .slice(1)
-    .split('/')
-    .find((segment) => TAKEN.test(segment));
-  if (taken !== undefined) fail(`/${taken} means something in every cache`);
-  return text;
+function parsePath(text: string): string {
+  if (/^(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)+$/.test(text)) return text;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `'${text}' cannot be the prefix of a cache: write it like /team-a, of letters, digits and . _ -`,
+  );
 }

@@ -118,6 +118,7 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
       `${diskCacheDirectory} is to hold a disk cache, and nothing says how large it may become: add --disk-cache SIZE, or serve.disk_cache to the file`,
     );
   }
+  if (maxBytes !== undefined && maxBytes > 0) assertDiskCacheSize(maxBytes);
   const indexDirectory = resolveIndexDirectory(sources, reference);
   const directory = diskCacheDirectory ?? `${indexDirectory}.objects`;
   return {
@@ -129,6 +130,18 @@ export function serveSettings(sources: Sources, reference: string): ServeSetting
     retention: configuredRetention(sources),
     diskCache: maxBytes === undefined || maxBytes === 0 ? undefined : { directory, maxBytes },
   };
+}
+
+/** 1 MiB: what the cache itself takes on a disk, its directories, is a quarter of that. */
+const LEAST_DISK_CACHE_BYTES = 1024 * 1024;
+
+/** @throws {NixcacheError} ERR_USAGE when nothing could be kept */
+export function assertDiskCacheSize(bytes: number, because = ''): void {
+  if (bytes >= LEAST_DISK_CACHE_BYTES) return;
+  throw new NixcacheError(
+    'ERR_USAGE',
+    `a disk cache of ${bytes} bytes has no room for anything${because}: give --disk-cache (serve.disk_cache) 1M or more, or 0 for none`,
+  );
 }
 
 /** The name of a host, whose subdomains all lead here. */

@@ -10,7 +10,7 @@ const MAX_BYTES = 64 * 1024;
 export function bearerAuthorization(file: string | undefined): string | undefined {
   if (file === undefined) return undefined;
   const fail = (reason: string, cause?: unknown): never => {
-    throw new NixcacheError('ERR_USAGE', `read a token from ${file}: ${reason}`, { cause });
+    throw new NixcacheError('ERR_USAGE', `read a token from ${file} (bearer_token_file): ${reason}`, { cause });
   };
   let text: string;
   try {

@@ -35,6 +35,9 @@ describe('--version and --help', () => {
       for (const option of ['--json', '--quiet', '--verbose', '--config']) expect(stdout).toContain(option);
       const [described = ''] = stdout.split('Examples:');
       expect(Math.max(...described.split('\n').map((line) => line.length))).toBeLessThanOrEqual(70);
+      const narrow = await runCli([...command.split(' '), '--help'], { env: { COLUMNS: '60' } });
+      const [words = ''] = narrow.stdout.split('Examples:');
+      expect(words.split('\n').filter(({ length }) => length > 60)).toEqual([]);
     },
   );
 
@@ -99,6 +102,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['pin', 'nixcache: pin: give a name and a store path'],
     ['serve --disk-cache much', "nixcache: --disk-cache: 'much' is not a size"],
     ['serve --read-token-file ./x', 'nixcache: read tokens from '],
+    ['serve --cache oci:x --redirect', 'nixcache: --redirect would have no effect'],
   ])('nixcache %s', async (line, stderr) => {
     const result = await runCli(
       line.split(' ').flatMap((argument) => (argument === '' ? [] : argument.replace('%20', ' '))),

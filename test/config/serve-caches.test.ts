@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { serveCaches } from '../../src/config/serve-caches.ts';
+import type { Flags } from '../../src/config/setting.ts';
+import { pagesOf } from '../../src/serve/web/routes.ts';
+import type { Site } from '../../src/serve/web/site.ts';
 import { type Given, sources } from './sources.ts';
 
 const KEYS = ['a-1', 'b-1'].map((name) => `${name}:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=`);
@@ -75,9 +78,9 @@ describe('the caches that are served', () => {
   });
 
   it('share what may be kept on disk, in directories of their own', async () => {
-    const config = `[serve]\ndisk_cache = 3000\ndisk_cache_dir = "/d"${TWO.slice(TWO.indexOf('\n[[serve'))}`;
+    const config = `[serve]\ndisk_cache = 3145728\ndisk_cache_dir = "/d"${TWO.slice(TWO.indexOf('\n[[serve'))}`;
     const kept = (await caches({ config })).map(({ settings }) => settings.diskCache);
-    expect(kept.map((each) => each?.maxBytes)).toEqual([1000, 1000, 1000]);
+    expect(kept.map((each) => each?.maxBytes)).toEqual([1_048_576, 1_048_576, 1_048_576]);
     expect(new Set(kept.map((each) => each?.directory)).size).toBe(3);
     expect(kept[0]?.directory).toBe('/d');
   });
@@ -96,14 +99,39 @@ describe('the caches that are served', () => {
     [second('prefix = "/a/"'), /must be a path/],
     [second('prefix = "/a/../b"'), /must be a path/],
     [second('prefix = "/a%20b"'), /must be a path/],
-    [second('prefix = "/nar"'), /must be a path/],
-    [second('prefix = "/team/_status"'), /must be a path/],
-    [second('prefix = "/x.narinfo"'), /must be a path/],
+    [second('prefix = "/nar"'), /^serve\.cache\[1\]\.prefix in .*: it cannot be '\/nar', for \/nar means something in/],
+    [second('prefix = "/team/_status"'), /\/_status means something/],
+    [second('prefix = "/x.narinfo"'), /\/x\.narinfo means something/],
+    [second('prefix = "/robots.txt"'), /\/robots\.txt means something/],
     ['[serve]\ncache = "x"', /serve\.cache must be tables, each headed \[\[serve\.cache\]\]/],
     ['[[serve.cache]]\nprefx = "/a"', /serve\.cache\[0\]\.prefx is not a setting, did you mean 'prefix'\?/],
   ])('are refused where the file says %j', async (config, message) => {
     await expect(caches({ config })).rejects.toThrow(message);
     await expect(caches({ config })).rejects.toMatchObject({ code: 'ERR_USAGE' });
+  });
+
+  it.each<[Flags, RegExp]>([
+    [{ listen: 'unix:/s', port: '1' }, /^--port would have no effect/],
+    [{ socketMode: '0600' }, /^--socket-mode would have no effect/],
+    [{ uploadDir: '/u' }, /^--upload-dir would have no effect/],
+    [{ redirect: true }, /^--redirect would have no effect/],
+    [{ plainHttp: true }, /^--plain-http would have no effect/],
+    [{ diskCache: '200K' }, /^a disk cache of 204800 bytes has no room for anything: give --disk-cache .* 1M or more/],
+  ])('are refused with flags that would do nothing: %j', async (flags, message) => {
+    const from = 'oci:x';
+    await expect(caches({ flags: { from, ...flags } })).rejects.toMatchObject({ code: 'ERR_USAGE' });
+    await expect(caches({ flags: { from, ...flags } })).rejects.toThrow(message);
+    const used = { socketMode: '0600', listen: 'unix:/s', uploadTokenFile: '/t', redirect: true, plainHttp: true };
+    await expect(caches({ flags: { ...used, uploadDir: '/u', from: 'ghcr.io/o/x' } })).resolves.toHaveLength(1);
+  });
+
+  it('hide no page of the first', async () => {
+    const paths = pagesOf({ options: {} } as Site).map(([pattern]) => pattern.split('/')[1] ?? '');
+    const pages = new Set(paths.filter((name) => name !== ''));
+    expect(pages.size).toBeGreaterThan(8);
+    for (const page of pages) {
+      await expect(caches({ config: second(`prefix = "/${page}"`) })).rejects.toThrow(`/${page} means something`);
+    }
   });
 
   it('are not named by a flag as well', async () => {

@@ -123,7 +123,9 @@ describe('a token for an upstream', () => {
     expect([bearerAuthorization(file), bearerAuthorization(undefined)]).toEqual(['Bearer t0ken.a-b', undefined]);
     for (const text of ['', 'two secrets', 'one\nsecret', 'sécret']) {
       await writeFile(file, text);
-      expect(() => bearerAuthorization(file)).toThrow(`read a token from ${file}: it has to hold one token`);
+      expect(() => bearerAuthorization(file)).toThrow(
+        `read a token from ${file} (bearer_token_file): it has to hold one token`,
+      );
       expect(() => bearerAuthorization(file)).not.toThrow(/secret|sécret/);
     }
     expect(() => bearerAuthorization(`${file}.gone`)).toThrow('there is no such file');

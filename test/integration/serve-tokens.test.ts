@@ -55,5 +55,8 @@ it.each([
   const file = join(cache.home, 'bad-tokens');
   await writeFile(file, text, { mode: 0o600 });
   const { exitCode, stderr } = await cache.nixcache(['serve', '--port', '0', '--read-token-file', file]);
-  expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`read tokens from ${file}: ${reason}`)]);
+  expect([exitCode, stderr]).toEqual([
+    2,
+    expect.stringContaining(`read tokens from ${file} (--read-token-file): ${reason}`),
+  ]);
 });

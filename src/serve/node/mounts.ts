@@ -1,7 +1,9 @@
 /** Which cache a request is for, where a server has several: by the beginning of its path. */
+import { NO_STORE } from '../answer.ts';
 import type { Measure, Measured } from '../measure.ts';
 import { originForm } from '../request-path.ts';
 import type { Handler } from './in-turn.ts';
+import { REQUEST_ID, requestIdOf } from './request-id.ts';
 
 interface Mount {
   readonly prefix: string;
@@ -15,6 +17,14 @@ export function mounted(first: Mount, others: readonly Mount[]): Handler {
   const byLength = others.toSorted((a, b) => b.prefix.length - a.prefix.length);
   return (request, response) => {
     const target = originForm(request.url ?? '');
+    const [path = ''] = target.split('?', 1);
+    if (byLength.some(({ prefix }) => prefix === path)) {
+      // Relative, since a proxy before this may have taken off a part of what the client asked for.
+      const location = `${path.slice(path.lastIndexOf('/') + 1)}/${target.slice(path.length)}`;
+      const headers = ['Location', location, 'Cache-Control', NO_STORE, REQUEST_ID, requestIdOf(request.rawHeaders)];
+      response.writeHead(308, [...headers, 'Content-Length', '0']).end();
+      return;
+    }
     const found = byLength.find(({ prefix }) => target.startsWith(prefix) && target[prefix.length] === '/');
     (found ?? first).answer(request, response);
   };

@@ -1,7 +1,8 @@
 /** Where clients come in: at an address, at a unix socket, or at sockets that somebody opened for us. */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
+import { dirname } from 'node:path';
 import { messageOf, NixcacheError } from '../../errors.ts';
 
 export type Place =
@@ -99,9 +100,15 @@ const REASONS: Readonly<Record<string, string>> = {
   EBADF: 'it is not open',
 };
 
-function whyNot(error: unknown, { kind }: Place): string {
+function whyNot(error: unknown, place: Place): string {
+  const { kind } = place;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (kind === 'unix' && code === 'EACCES') return 'this user may not; is there a directory that it may write to?';
+  if (kind === 'unix' && code === 'EACCES') {
+    const directory = dirname(place.path);
+    // Node says the same of both.
+    if (!existsSync(directory)) return `there is no directory ${directory}: make it, or choose another with --listen`;
+    return `this user may not write to ${directory}: choose another directory with --listen`;
+  }
   const reason = REASONS[code] ?? messageOf(error);
   return kind === 'inherited' ? reason : `${reason}; choose another with --listen${kind === 'tcp' ? ' or --port' : ''}`;
 }

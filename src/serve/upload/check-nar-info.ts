@@ -98,7 +98,7 @@ export function signaturesFor(info: NarInfo, { trust, keys }: SigningPolicy): re
 }
 
 const NO_KEY = 'the server has no key of its own to sign it with';
-const HOW_TO_SIGN = 'sign it first (nix store sign --key-file FILE, or ?secret-key=FILE in the URL)';
+const HOW_TO_SIGN = 'sign it first (nix store sign --key-file FILE, or the parameter secret-key=FILE in the URL)';
 
 /** As readers get it: what nobody signs is ours to say. */
 export const canonical = (info: NarInfo, nar: NarName, fileSize: number, sigs: readonly string[]) => ({

@@ -36,7 +36,7 @@ export function howToUse({ keys, address = ADDRESS, isPrivate, storeDir }: Usage
 ${block('In nix.conf', conf, true)}
 ${block('On NixOS', nixos)}
 ${block('For one command', ['nix build nixpkgs#hello \\', ...option.map((line, i) => `  ${line}${i === option.length - 1 ? '' : ' \\'}`)])}
-${isPrivate && html`<p class="lead">This cache asks for a token. Nix shows it from its netrc file:</p>${block('In the netrc file', [`machine ${host} login token password YOUR-TOKEN`], true)}`}
+${isPrivate && html`<p class="lead">This cache asks for a token. Nix shows it from its netrc file:</p>${block('In the netrc file', [`machine ${host} login any password TOKEN`], true)}`}
 ${storeDir !== DEFAULT_STORE_DIR && notice('Another store directory.', html`Its paths are of <code>${storeDir}</code>: only a Nix whose store is there can use them.`)}
 ${texts.length === 0 && notice('No key is known for this cache.', 'Nix takes nothing from it unless something that it trusts has signed the paths. Ask whoever publishes here for a key.')}</section>`;
 }

@@ -56,6 +56,11 @@ describe('a unix socket', () => {
   });
 });
 
+it('a unix socket in a directory that is not there names the directory', async () => {
+  const directory = join(await tempDir(), 'none');
+  await expect(start(`unix:${directory}/s.sock`)).rejects.toThrow(`: there is no directory ${directory}: make it`);
+});
+
 it('a server may listen at several places', async () => {
   const path = join(await tempDir(), 's.sock');
   const places = [placeOf('127.0.0.1', 0), placeOf(`unix:${path}`, 0)];

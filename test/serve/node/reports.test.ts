@@ -121,7 +121,13 @@ describe('several caches', () => {
     expect(await statusOf(`/first/${hashPart(0)}.narinfo`)).toBe(200);
     expect(await statusOf(`/%61/${hashPart(1)}.narinfo`)).toBe(404);
     expect(await statusOf('/a/metrics', as('t-a'))).toBe(404);
-    expect(await statusOf('/a')).toBe(404);
+    for (const [path, location] of [
+      ['/a?q=x', 'a/?q=x'],
+      ['/a/nested', 'nested/'],
+    ] as const) {
+      const reply = await get(path, { redirect: 'manual' });
+      expect([reply.status, reply.headers.get('location')]).toEqual([308, location]);
+    }
     const url = /URL: (.*)/.exec(await (await get(`/a/nested/${hashPart(2)}.narinfo`)).text())?.[1];
     expect((await (await get(`/a/nested/${url}`)).arrayBuffer()).byteLength).toBe(2_000_000);
 

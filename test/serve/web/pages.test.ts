@@ -78,7 +78,7 @@ describe('a page', () => {
       expect(headers.get('cache-control')).not.toContain('public');
     }
     const { text } = await see('/', { Authorization: 'Bearer secret' });
-    expect(text).toContain('machine cache.test login token password YOUR-TOKEN');
+    expect(text).toContain('machine cache.test login any password TOKEN');
   });
 
   it('has a sheet and an icon that may be kept for ever', async () => {

@@ -1,5 +1,6 @@
 /** Who may do what, by the files of tokens that the settings name. */
-import type { ServeSettings } from '../../../config/serve-settings.ts';
+import { SERVE, type ServeSettings } from '../../../config/serve-settings.ts';
+import { flagNames } from '../../../config/setting.ts';
 import { modeOpenToOthers } from '../../../config/signing-keys.ts';
 import { messageOf, NixcacheError } from '../../../errors.ts';
 import { ioReason } from '../../../io-error.ts';
@@ -23,8 +24,10 @@ export async function accessOf(
 ): Promise<GateOptions | undefined> {
   if (readTokenFile === undefined && uploadTokenFile === undefined) return undefined;
   const tokens = [
-    ...(readTokenFile === undefined ? [] : await readTokens(session, readTokenFile, READERS)),
-    ...(uploadTokenFile === undefined ? [] : await readTokens(session, uploadTokenFile, UPLOADERS)),
+    ...(readTokenFile === undefined ? [] : await readTokens(session, readTokenFile, READERS, SERVE.readTokenFile)),
+    ...(uploadTokenFile === undefined
+      ? []
+      : await readTokens(session, uploadTokenFile, UPLOADERS, SERVE.uploadTokenFile)),
   ];
   return { tokens: new Tokens(tokens), isPrivate: readTokenFile !== undefined };
 }
@@ -33,11 +36,12 @@ async function readTokens(
   { context, onWarning }: Session,
   file: string,
   defaults: TokenDefaults,
+  { flag }: { readonly flag: string },
 ): Promise<readonly Token[]> {
   const { output, signal } = context;
   const fail = (cause: unknown, reason: string): never => {
     signal.throwIfAborted();
-    throw new NixcacheError('ERR_USAGE', `read tokens from ${file}: ${reason}`, { cause });
+    throw new NixcacheError('ERR_USAGE', `read tokens from ${file} (${flagNames(flag).name}): ${reason}`, { cause });
   };
   const text = await readNamed(file, { maxBytes: MAX_BYTES, signal }).then(
     (bytes) => bytes.toString('utf8'),

@@ -1,4 +1,5 @@
 /** What `serve` says once it listens: what is there, and how Nix gets it. */
+import { hostname } from 'node:os';
 import type { CacheReader } from '../../../cache/read/cache-reader.ts';
 import type { UpstreamSetting } from '../../../config/upstreams.ts';
 import { formatCount } from '../../../quantity.ts';
@@ -15,6 +16,8 @@ export interface WelcomeOptions {
   /** Keys of which one must have signed what is served. */
   readonly trustedPublicKeys: readonly string[];
   readonly now?: Date | undefined;
+  /** Of this machine, where the address is that of all its interfaces; default: what the system says. */
+  readonly hostName?: string | undefined;
 }
 
 interface Line {
@@ -24,7 +27,7 @@ interface Line {
 
 export async function welcomeOf(
   reader: Pick<CacheReader, 'name' | 'status' | 'fetchPublicKeys'>,
-  { url, upstreams, isPrivate, keys, trustedPublicKeys, now = new Date() }: WelcomeOptions,
+  { url, upstreams, isPrivate, keys, trustedPublicKeys, now = new Date(), hostName = hostname() }: WelcomeOptions,
 ): Promise<readonly Line[]> {
   const then = upstreams.map((upstream) => upstream.url).join(', ');
   const { entries, refreshedAt } = reader.status();
@@ -40,7 +43,7 @@ export async function welcomeOf(
       text: indexLine(entries, ageMs),
       facts: { event: 'index', entries, ageSeconds: ageMs && Math.round(ageMs / 1000) },
     },
-    usageLine(url, known, isPrivate),
+    usageLine(reachable(url, hostName), known, isPrivate),
   ];
 }
 
@@ -52,6 +55,10 @@ function indexLine(entries: number, ageMs: number | undefined): string {
     return `index: ${formatCount(entries, 'entry', 'entries')} from an earlier run, not compared with the cache yet`;
   return 'index: none was ever seen; /health answers 503 until there is one';
 }
+
+/** Nobody is at the address that stands for all of a machine's. */
+const reachable = (url: string, hostName: string): string =>
+  url.replace(/^(http:\/\/)(?:0\.0\.0\.0|\[::\])(?=[:/]|$)/, `$1${hostName}`);
 
 function usageLine(url: string, keys: readonly string[], isPrivate: boolean): Line {
   // Nix asks no unix socket.

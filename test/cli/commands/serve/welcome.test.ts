@@ -37,6 +37,15 @@ it('advises to trust no key that the server does not', async () => {
   }
 });
 
+it('names the machine where the server listens at all of its addresses', async () => {
+  for (const address of ['0.0.0.0', '[::]']) {
+    const options = { ...OPTIONS, url: `http://${address}:1/team`, isPrivate: true, hostName: 'here' };
+    const lines = await welcomeOf(readerWith(1, NOW), options);
+    expect(lines[2]?.facts['extra-substituters']).toBe('http://here:1/team');
+    expect(lines[2]?.text).toContain('machine here login any password TOKEN');
+  }
+});
+
 it('says what is not known: no index, no key; and that a private cache wants tokens', async () => {
   const lines = await welcomeOf(readerWith(0, undefined), { ...OPTIONS, isPrivate: true });
   expect(lines[1]?.text).toBe('index: none was ever seen; /health answers 503 until there is one');
