@@ -1,12 +1,16 @@
 /** Flags of `serve` that would change nothing: whoever writes one on the command line expects that it does. */
 import { NixcacheError } from '../errors.ts';
-import { CACHE } from './cache-reference.ts';
-import type { ServeCache } from './serve-caches.ts';
-import { SERVE, UNIX_SOCKET } from './serve-settings.ts';
+import { CACHE, type CacheSetting } from './cache-reference.ts';
+import { SERVE, type ServeSettings, UNIX_SOCKET } from './serve-settings.ts';
 import { type Flags, flagNames } from './setting.ts';
 
+interface Served {
+  readonly cache: CacheSetting;
+  readonly settings: ServeSettings;
+}
+
 /** Only flags: variables and files may be for other commands, or for another day. @throws {NixcacheError} ERR_USAGE */
-export function assertNoIdleFlag(flags: Flags, caches: readonly [ServeCache, ...ServeCache[]]): void {
+export function assertNoIdleFlag(flags: Flags, caches: readonly [Served, ...Served[]]): void {
   const [{ settings }] = caches;
   const { listen, readTokenFile, uploadTokenFile } = settings;
   const isUnix = listen.startsWith(UNIX_SOCKET);
