@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { NixcacheError } from '../errors.ts';
 import { USER_AGENT } from '../version.ts';
+import { authorizationInUrl } from './basic-authorization.ts';
 import type { Asked, HttpMethod, HttpRequest, HttpResponse } from './http-fetch.ts';
 import { describeRequest, isLoopbackHost, redactUrl } from './http-fetch.ts';
 
@@ -130,13 +131,13 @@ function headersFor(
   return { ...withoutCredentials(headers), ...(authorization === undefined ? {} : { authorization }) };
 }
 
-/** What goes to `other`, which `url` leads to: nothing in the clear where `url` is not. */
+/** What goes to `other`, which `url` leads to: the login in it, or else the user's. Nothing in the clear where `url` is not. */
 export function authorizationAt(
   other: URL,
   { url, authorizationFor }: Pick<HttpRequest, 'url' | 'authorizationFor'>,
 ): string | undefined {
   const isExposed = new URL(url).protocol === 'https:' && other.protocol !== 'https:' && !isLoopbackHost(other.host);
-  return isExposed ? undefined : authorizationFor?.(other);
+  return isExposed ? undefined : (authorizationInUrl(other) ?? authorizationFor?.(other));
 }
 
 const withoutCredentials = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>

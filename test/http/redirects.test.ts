@@ -46,6 +46,9 @@ it.each([
   ['https://a.example/x', 'https://b.example/x', 'Basic b.example'],
   ['http://a.example/x', 'http://b.example/x', 'Basic b.example'],
   ['https://a.example/x', 'http://127.0.0.1/x', 'Basic 127.0.0.1'],
+  ['https://a.example/x', 'https://me:p%40@b.example/x', 'Basic bWU6cEA='],
+  ['https://a.example/x', 'https://me:%zz@b.example/x', 'Basic b.example'],
+  ['https://a.example/x', 'http://me:p@b.example/x', undefined],
   ['https://a.example/x', 'http://b.example/x', undefined],
   ['https://a.example/x', 'http://a.example/x', undefined],
 ])('a redirect from %s to %s takes the login for there, unless that is exposed: %s', async (from, to, expected) => {

@@ -6,25 +6,32 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startServe } from '../support/e2e-cli.ts';
+import { NIX_VERSIONS, requireNix } from '../support/nix-versions.ts';
 import { isNar, type Quirk, quirkyPath, startQuirky, status, substitutes } from '../support/quirky-upstream.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { makeAuthority, makeCertificate } from '../support/tls-server.ts';
 
-beforeAll(async () => void (await quirkyPath()));
+const newest = NIX_VERSIONS.at(-1)?.bin;
+
+beforeAll(async () => {
+  for (const nix of NIX_VERSIONS.slice(-1)) requireNix(nix);
+  await quirkyPath();
+});
 
 const test = { onTestFinished };
 
 interface Way {
   /** What Nix takes for a substituter; several are between spaces. */
   readonly url: string;
+  /** Of another Nix than the machine's: what that does not do. */
+  readonly bin?: string | undefined;
   readonly env?: Readonly<Record<string, string>>;
   readonly config?: readonly string[];
 }
 
 /** Whether Nix gets the path asking `way` itself, and through a server that asks it. */
-const directly = ({ url, env = {}, config = [] }: Way): Promise<boolean> =>
-  substitutes(url, undefined, { env, config });
-async function through({ url, env = {}, config = [] }: Way): Promise<boolean> {
+const directly = ({ url, bin, env = {}, config = [] }: Way): Promise<boolean> => substitutes(url, bin, { env, config });
+async function through({ url, bin, env = {}, config = [] }: Way): Promise<boolean> {
   const home = await tempDir();
   const settings = {
     ...{ PATH: process.env['PATH'] ?? '', HOME: home, NIX_CONF_DIR: home, NIX_CONFIG: config.join('\n') },
@@ -32,7 +39,7 @@ async function through({ url, env = {}, config = [] }: Way): Promise<boolean> {
   };
   const upstreams = url.split(' ').flatMap((each) => ['--upstream', each]);
   await using server = await startServe(['--from', `oci:${join(home, 'cache')}`, ...upstreams], { env: settings });
-  return await substitutes(server.url, undefined);
+  return await substitutes(server.url, bin);
 }
 
 const withNetrc = async (url: string, text: string): Promise<Way> => {
@@ -98,7 +105,7 @@ const WAYS: readonly { name: string; way: () => Promise<Way> }[] = [
   },
   {
     name: 'a NAR elsewhere, a login in its URL',
-    way: async () => ({ url: await start(leadingTo(await start({ ...LOGIN, host: 'localhost' }))) }),
+    way: async () => ({ url: await start(leadingTo(await start({ ...LOGIN, host: 'localhost' }))), bin: newest }),
   },
   {
     name: 'a NAR whose narinfo names another host, for which netrc has a login',
