@@ -73,6 +73,9 @@ const covered = ({ id, outPath, dependentRealisations }: Realisation) => ({
 /** What a signature covers: all but the signatures. */
 const fingerprintOf = (realisation: Realisation): string => JSON.stringify(covered(realisation));
 
+/** Whether a signature of the one is one of the other. */
+export const isSameRealisation = (a: Realisation, b: Realisation): boolean => fingerprintOf(a) === fingerprintOf(b);
+
 /** With a signature by each of `keys`; what bears a key's name and is not its is dropped. */
 export function signRealisation(realisation: Realisation, keys: readonly SecretKey[]): Realisation {
   const text = fingerprintOf(realisation);

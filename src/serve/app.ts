@@ -34,7 +34,7 @@ import { type Nar, openNarFrom, type UpstreamNar } from './open-nar.ts';
 import { UpstreamNarOpener } from './open-upstream-nar.ts';
 import { OtherNars } from './other-nars.ts';
 import { buildTraceAnswer, debugInfoAnswer, logAnswer } from './passed-on.ts';
-import { realisationAnswer } from './realisations.ts';
+import { findRealisation, realisationAnswer } from './realisations.ts';
 import { FROM_ELSEWHERE, isFromElsewhere, Refusals } from './refusals.ts';
 import { originForm, pathOf } from './request-path.ts';
 import { type ReportFailure, respond } from './respond.ts';
@@ -185,9 +185,12 @@ export class App {
       uploads.publicKeys = keys.map(({ publicKey }) => publicKey.text);
       uploads.refresh = () => refresher.refresh();
       uploads.findUpstream = (hashPart, { signal }) => upstreamNarInfos.findInfo(hashPart, { signal, via: this.via });
+      uploads.findRealisation = (id, { signal }) => findRealisation(shared, id, { signal, via: this.via });
       const isServed = (info: Entry['narInfo']): boolean => trust.allows(info) && !withheld.has(info.fileHash);
       const storeDir = (): string => storeDirs.current;
-      this.#uploading = new UploadRoutes({ uploads, reader, trust, keys, isServed, storeDir });
+      uploads.isServed = isServed;
+      const firstLoad = (): ReturnType<IndexRefresher['firstLoad']> => refresher.firstLoad();
+      this.#uploading = new UploadRoutes({ uploads, reader, trust, keys, isServed, storeDir, firstLoad });
     }
 
     const orOnceLoaded = async (answer: () => Promise<Answer>, options: AskOptions): Promise<Answer> => {

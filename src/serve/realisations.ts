@@ -5,6 +5,7 @@
 import type { CacheReader } from '../cache/read/cache-reader.ts';
 import { messageOf } from '../errors.ts';
 import { formatRealisation, isRealisationId, type Realisation } from '../nix/realisation.ts';
+import { LoopError } from '../upstream/http-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { type Answer, type AskOptions, NOT_FOUND, SHORT_LIVED, textAnswer } from './answer.ts';
 import { askUpstreams } from './ask-upstreams.ts';
@@ -35,6 +36,27 @@ export async function realisationAnswer(options: RealisationsOptions, path: stri
   }
 }
 
+/** What is served as `id`; `unknown` where nobody gives it and not all upstreams have answered. Rejects only with the signal's reason. */
+export async function findRealisation(
+  options: RealisationsOptions,
+  id: string,
+  ask: AskOptions,
+): Promise<Realisation | 'unknown' | undefined> {
+  const path = `/realisations/${id}.doi`;
+  const own = await findOwn(options, id, path);
+  if (own !== undefined) return own;
+  let hasFailed = false;
+  const onFailure = (error: unknown): void => {
+    hasFailed ||= !(error instanceof LoopError);
+  };
+  const found = await findUpstream(options, id, path, ask, onFailure).catch((error: unknown) => {
+    ask.signal?.throwIfAborted();
+    onFailure(error);
+    return undefined;
+  });
+  return found ?? (hasFailed ? 'unknown' : undefined);
+}
+
 async function findOwn(
   { reader, trust, withheld, onEvent }: RealisationsOptions,
   id: string,
@@ -52,9 +74,13 @@ async function findUpstream(
   id: string,
   path: string,
   ask: AskOptions,
+  onFailure: (error: unknown) => void = () => {},
 ): Promise<Realisation | undefined> {
   const find = async (upstream: Pick<Upstream, 'fetchRealisation'>, asked: AskOptions) => {
-    const found = await upstream.fetchRealisation(id, asked);
+    const found = await upstream.fetchRealisation(id, asked).catch((error: unknown) => {
+      onFailure(error);
+      throw error;
+    });
     return found && options.trust.allowsRealisation(found) ? found : undefined;
   };
   return await askUpstreams(options, path, find, ask);

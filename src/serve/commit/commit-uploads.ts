@@ -12,12 +12,15 @@ import type { Spool } from '../../cache/write/spool.ts';
 import { abortReason, type CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import type { NarResult } from '../../nar/nar-job.ts';
+import { mergeRealisations } from '../../nix/realisation.ts';
+import { isSameSigned } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf, storeDirOf } from '../../nix/store-path.ts';
 import type { ContentStore } from '../../oci/content-store.ts';
 import { entryOf, type PendingPath } from '../upload/pending-paths.ts';
 import type { UploadRecord } from '../upload/upload-record.ts';
-import { isSeen, type Uploads } from '../upload/uploads.ts';
+import type { Uploads } from '../upload/uploads.ts';
 import { lackingOf } from './lacking.ts';
+import { letGoOfPublished } from './published-meanwhile.ts';
 
 export interface CommitUploadsOptions extends CallOptions {
   readonly uploads: Uploads;
@@ -49,10 +52,7 @@ export async function commitUploads(options: CommitUploadsOptions): Promise<bool
   const { uploads, store, reader, signal } = options;
   if (uploads.uncommitted().length === 0) return false;
   await reader.refresh({ signal });
-  // What an earlier process committed before it ended is there already.
-  uploads.committed(
-    uploads.uncommitted().filter((each) => isSeen(each, reader.findEntry(hashPartOf(each.narInfo.path)))),
-  );
+  await letGoOfPublished(options);
   const waiting = ofOneStore(uploads, reader);
   const inOrder = infosInOrder(waiting.map((pending) => ({ ...pending.narInfo, pending }))).map(
     ({ pending }) => pending,
@@ -174,14 +174,20 @@ async function listAgain(
   }
 }
 
-const incomingOf = (pending: PendingPath, { uploads, spool }: CommitUploadsOptions): IncomingPath => ({
-  info: pending.narInfo,
-  take: async (call) => {
-    const { url: _ours, fileHash: _itsHash, fileSize: _itsSize, ...narInfo } = pending.narInfo;
-    const nar = await readNar(pending, uploads, spool, call);
-    return { narInfo, nar, realisations: pending.realisations };
-  },
-});
+/** With the signatures and realisations of the entry in whose place it comes. */
+function incomingOf(pending: PendingPath, { uploads, reader, spool }: CommitUploadsOptions): IncomingPath {
+  const held = reader.findEntry(hashPartOf(pending.narInfo.path));
+  const same = held !== undefined && isSameSigned(held.narInfo, pending.narInfo) ? held : undefined;
+  const info = { ...pending.narInfo, sigs: [...new Set([...(same?.narInfo.sigs ?? []), ...pending.narInfo.sigs])] };
+  const realisations = mergeRealisations([same?.realisations ?? [], pending.realisations]);
+  return {
+    info,
+    take: async (call) => {
+      const { url: _ours, fileHash: _itsHash, fileSize: _itsSize, ...narInfo } = info;
+      return { narInfo, nar: await readNar(pending, uploads, spool, call), realisations };
+    },
+  };
+}
 
 /** Reads the file out of the spool of uploads into that of the writer, which splits large ones. */
 async function readNar(pending: PendingPath, uploads: Uploads, spool: Spool, options: CallOptions): Promise<NarResult> {

@@ -6,9 +6,16 @@ import { isNixcacheError, messageOf } from '../../errors.ts';
 import { formatNarListing, parseNarListing } from '../../nar/nar-listing.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
-import { mergeRealisations, parseRealisation, type Realisation, signRealisation } from '../../nix/realisation.ts';
+import {
+  isSameRealisation,
+  mergeRealisations,
+  parseRealisation,
+  type Realisation,
+  signRealisation,
+} from '../../nix/realisation.ts';
 import { isSameSigned } from '../../nix/signature.ts';
 import { baseNameOf, type HashPart, hashPartOf } from '../../nix/store-path.ts';
+import type { FirstLoad } from '../index-refresher.ts';
 import { Slots } from '../slots.ts';
 import {
   type ClaimedPath,
@@ -34,6 +41,8 @@ export interface IntakeOptions extends SigningPolicy {
   /** Whether an entry is served. */
   readonly isServed: (narInfo: Entry['narInfo']) => boolean;
   readonly storeDir: () => string;
+  /** What the cache has is not known before it was read. */
+  readonly firstLoad: FirstLoad;
 }
 
 export interface IncomingBody {
@@ -77,6 +86,7 @@ export class Intake {
     const { info, nar } = readClaim(bytes, hashPart, this.#options.storeDir());
     const sigs = signaturesFor(info, this.#options);
     const { uploads } = this.#options;
+    await this.#options.firstLoad()?.(options);
     await uploads.inTurn(hashPart, () =>
       // Another path with the same file may be let go of meanwhile, and takes it along unless this says that it needs it.
       uploads.nars.using(nar.name, () => this.#takePath({ info, nar }, sigs, options)),
@@ -93,27 +103,54 @@ export class Intake {
   }
 
   /** @throws {UploadError}; {NixcacheError} ERR_IO */
-  async takeRealisation(bytes: Buffer, id: string): Promise<void> {
-    const claimed = readRealisation(bytes, id);
-    const realisation = this.#signed(claimed);
-    const hashPart = hashPartOf(realisation.outPath);
-    await this.#options.uploads.inTurn(hashPart, async () => {
-      const entry = await this.#servedOf(hashPart);
-      if (entry === undefined || baseNameOf(entry.narInfo.path) !== realisation.outPath) {
-        throw new UploadError(
-          409,
-          `the realisation ${id} names ${realisation.outPath}, which is not in the cache: upload that first`,
-        );
-      }
-      const before = entry.realisations ?? [];
-      const realisations = mergeRealisations([before, [realisation]]);
-      if (realisations.length > MAX_REALISATIONS)
-        throw new UploadError(400, `${realisation.outPath} has ${MAX_REALISATIONS} realisations already`);
-      const had = before.find((each) => each.id === id);
-      if (had?.outPath === realisation.outPath && realisation.signatures.every((sig) => had.signatures.includes(sig)))
-        return;
-      await this.#change(hashPart, entry.narInfo, { realisations });
+  async takeRealisation(bytes: Buffer, id: string, options: CallOptions): Promise<void> {
+    const { uploads, firstLoad } = this.#options;
+    const realisation = this.#signed(readRealisation(bytes, id));
+    await firstLoad()?.(options);
+    // Two that name different paths must not both find that there is none.
+    await uploads.inTurn(id, async () => {
+      await this.#checkOutPath(realisation, options);
+      await uploads.inTurn(hashPartOf(realisation.outPath), () => this.#takeRealisation(realisation));
     });
+  }
+
+  /** @throws {UploadError} when another path is served as this output, which stays, or that is not known */
+  async #checkOutPath({ id, outPath }: Realisation, options: CallOptions): Promise<void> {
+    const served = await this.#options.uploads.findRealisation(id, options);
+    if (served === 'unknown') {
+      throw new UploadError(
+        503,
+        `an upstream does not say whether it has the realisation ${id}: try again when it answers`,
+      );
+    }
+    if (served !== undefined && served.outPath !== outPath) {
+      throw new UploadError(
+        409,
+        `the realisation ${id} is ${served.outPath} already, and ${outPath} does not replace it`,
+      );
+    }
+  }
+
+  async #takeRealisation(realisation: Realisation): Promise<void> {
+    const { trust } = this.#options;
+    const { id, outPath, signatures } = realisation;
+    const hashPart = hashPartOf(outPath);
+    const entry = await this.#servedOf(hashPart);
+    if (entry === undefined || baseNameOf(entry.narInfo.path) !== outPath)
+      throw new UploadError(
+        409,
+        `the realisation ${id} names ${outPath}, which is not in the cache: upload that first`,
+      );
+    const before = entry.realisations ?? [];
+    const had = before.find((each) => each.id === id);
+    if (had !== undefined && trust.allowsRealisation(had)) {
+      // What is served stays, also as to what it relies on; it gains signatures.
+      if (!isSameRealisation(had, realisation) || signatures.every((sig) => had.signatures.includes(sig))) return;
+    }
+    const realisations = mergeRealisations([before, [realisation]]);
+    if (realisations.length > MAX_REALISATIONS)
+      throw new UploadError(400, `${outPath} has ${MAX_REALISATIONS} realisations already`);
+    await this.#change(hashPart, entry.narInfo, { realisations });
   }
 
   async #takePath({ info, nar }: ClaimedPath, sigs: readonly string[], options: CallOptions): Promise<void> {

@@ -114,3 +114,13 @@ export function entryOf(pending: PendingPath, held: Entry | undefined): Entry | 
   const realisations = mergeRealisations([held.realisations ?? [], pending.realisations]);
   return { ...held, narInfo: { ...held.narInfo, sigs }, realisations };
 }
+
+/** Whether the cache has all that was uploaded. */
+export function isSeen(
+  { narInfo, realisations }: Pick<PendingPath, 'narInfo' | 'realisations'>,
+  held: Entry | undefined,
+): boolean {
+  if (held === undefined || held.narInfo.narHash !== narInfo.narHash) return false;
+  const ids = new Set(held.realisations?.map(({ id }) => id));
+  return narInfo.sigs.every((sig) => held.narInfo.sigs.includes(sig)) && realisations.every(({ id }) => ids.has(id));
+}

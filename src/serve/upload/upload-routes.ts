@@ -73,7 +73,7 @@ export class UploadRoutes {
         await this.#intake.takeNarInfo(bytes, hashPart, options);
       } else if (path.endsWith('.ls')) {
         this.#intake.takeListing(await readSmall(request, MAX_LISTING_BYTES, 'a listing'));
-      } else await this.#takeRealisation(request, path);
+      } else await this.#takeRealisation(request, path, options);
     } finally {
       release();
     }
@@ -96,10 +96,11 @@ export class UploadRoutes {
     }
   }
 
-  async #takeRealisation(request: Request, path: string): Promise<void> {
+  async #takeRealisation(request: Request, path: string, options: CallOptions): Promise<void> {
     const id = /^\/realisations\/(.+)\.doi$/.exec(path)?.[1] ?? '';
     if (!isRealisationId(id)) throw new UploadError(400, `${path} is no name of a realisation`);
-    await this.#intake.takeRealisation(await readSmall(request, MAX_REALISATION_BYTES, 'a realisation'), id);
+    const bytes = await readSmall(request, MAX_REALISATION_BYTES, 'a realisation');
+    await this.#intake.takeRealisation(bytes, id, options);
   }
 }
 

@@ -2,15 +2,16 @@
  * Uploads from when they come until the cache has them: files of NARs, and records of paths, each on the disk before its
  * arrival is acknowledged, and readable from then on. Who takes them in is `intake.ts`, who takes them away `commit-uploads.ts`.
  */
-import type { CacheReader } from '../../cache/read/cache-reader.ts';
+import type { CacheReader, FoundRealisation } from '../../cache/read/cache-reader.ts';
 import type { Entry } from '../../cache-index/entry.ts';
 import type { CallOptions } from '../../call-options.ts';
 import { messageOf } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
+import type { Realisation } from '../../nix/realisation.ts';
 import { type HashPart, hashPartOf, isHashPart, storeDirOf } from '../../nix/store-path.ts';
 import { type HeldNar, HeldNars } from './held-nars.ts';
 import { type NarName, parseNarUrl } from './nar-names.ts';
-import { type PendingPath, PendingPaths } from './pending-paths.ts';
+import { isSeen, type PendingPath, PendingPaths } from './pending-paths.ts';
 import type { ReceivedNar } from './receive-nar.ts';
 import { Turns } from './turns.ts';
 import { UploadError } from './upload-error.ts';
@@ -63,13 +64,19 @@ export class Uploads {
   readonly nars: HeldNars;
   readonly #options: UploadsOptions;
   readonly #committedAt = new Map<HashPart, Date>();
-  readonly #turns = new Turns<HashPart>();
+  readonly #turns = new Turns<string>();
+  /** What was let go of for good since the start. */
+  #dropped: UploadsStatus['troubles'] = [];
   #lastError: string | undefined;
   #lastCommitAt: Date | undefined;
   /** Told of each path whose narinfo is another now. */
   onChange: (hashPart: HashPart) => void = () => {};
   /** What the upstreams have of a path. */
   findUpstream: (hashPart: HashPart, options: CallOptions) => Promise<FromUpstreams<PathInfo>> = async () => undefined;
+  /** What is served as a realisation, by the cache, its uploads or the upstreams. */
+  findRealisation: (id: string, options: CallOptions) => Promise<FromUpstreams<Realisation>> = async () => undefined;
+  /** Whether an entry is served: what is lost or not trusted is not. */
+  isServed: (narInfo: Entry['narInfo']) => boolean = () => true;
   /** Of keys that sign uploads now: `name:base64`. */
   publicKeys: readonly string[] = [];
   /** Has the index refreshed, so that readers see what was committed. */
@@ -98,6 +105,11 @@ export class Uploads {
   /** The cache with what was uploaded. */
   reader(): CacheReader {
     return withUploads(this.#options.reader, this.pending, this.spool);
+  }
+
+  /** Which path the cache is known to have as `id`, without what was uploaded. */
+  async findPublishedRealisation(id: string): Promise<FoundRealisation | undefined> {
+    return this.#options.reader.findRealisation?.(id);
   }
 
   /** What the cache is known to have, without what was uploaded. */
@@ -130,9 +142,9 @@ export class Uploads {
     this.onUploaded();
   }
 
-  /** Does `work` on a path once what is being done to it has ended. */
-  inTurn<T>(hashPart: HashPart, work: () => Promise<T>): Promise<T> {
-    return this.#turns.take(hashPart, work);
+  /** Does `work` on a path, by its hash part, or on a realisation, by its id, once what is being done to that has ended. */
+  inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
+    return this.#turns.take(key, work);
   }
 
   /** The record of a path, to be changed. @throws {NixcacheError} ERR_NOT_FOUND, ERR_IO, ERR_FORMAT */
@@ -169,6 +181,39 @@ export class Uploads {
     if (this.pending.get(hashPart) !== path) return;
     this.pending.set({ ...path, trouble: reason });
     if (path.trouble !== reason) this.onEvent({ type: 'upload-not-committed', path: path.narInfo.path, reason });
+  }
+
+  /** Lets go of `path` for good, of which the cache has something else. */
+  async drop(path: PendingPath, reason: string): Promise<void> {
+    const hashPart = hashPartOf(path.narInfo.path);
+    await this.inTurn(hashPart, async () => {
+      if (this.pending.get(hashPart) !== path) return;
+      await this.spool.removeRecord(hashPart);
+      this.pending.delete(hashPart);
+      this.#tellDropped(path, reason);
+      if (path.nar !== undefined) await this.nars.remove(path.nar);
+    });
+  }
+
+  /** The same of those of its realisations with the `ids`. */
+  async dropRealisations(path: PendingPath, ids: ReadonlySet<string>, reason: string): Promise<void> {
+    const hashPart = hashPartOf(path.narInfo.path);
+    await this.inTurn(hashPart, async () => {
+      if (this.pending.get(hashPart) !== path) return;
+      const { trouble: _its, isCommitted: _, ...rest } = path;
+      const record = { ...(await this.readRecord(hashPart)), ...rest };
+      const realisations = path.realisations.filter(({ id }) => !ids.has(id));
+      const storeDir = storeDirOf(path.narInfo.path);
+      await this.spool.writeRecord(hashPart, encodeRecord({ ...record, realisations }, storeDir));
+      this.#show({ ...record, realisations });
+      this.#tellDropped(path, reason);
+    });
+  }
+
+  #tellDropped({ narInfo: { path } }: PendingPath, reason: string): void {
+    this.#dropped = [...this.#dropped, { path, reason }].slice(-MAX_TROUBLES);
+    this.onChange(hashPartOf(path));
+    this.onEvent({ type: 'upload-not-committed', path, reason });
   }
 
   /** Nothing could be committed. Told once for each reason. */
@@ -211,9 +256,12 @@ export class Uploads {
       unclaimedNars: [...this.nars.all()].filter((each) => !this.pending.usesNar(each)).length,
       lastError: this.#lastError,
       lastCommitAt: this.#lastCommitAt,
-      troubles: waiting
-        .flatMap(({ narInfo, trouble }) => (trouble === undefined ? [] : { path: narInfo.path, reason: trouble }))
-        .slice(0, MAX_TROUBLES),
+      troubles: [
+        ...this.#dropped,
+        ...waiting.flatMap(({ narInfo, trouble }) =>
+          trouble === undefined ? [] : { path: narInfo.path, reason: trouble },
+        ),
+      ].slice(0, MAX_TROUBLES),
     };
   }
 
@@ -241,14 +289,4 @@ export class Uploads {
       this.onEvent({ type: 'upload-not-committed', path: name, reason: messageOf(error) });
     }
   }
-}
-
-/** Whether the cache has all that was uploaded. */
-export function isSeen(
-  { narInfo, realisations }: Pick<PendingPath, 'narInfo' | 'realisations'>,
-  held: Entry | undefined,
-): boolean {
-  if (held === undefined || held.narInfo.narHash !== narInfo.narHash) return false;
-  const ids = new Set(held.realisations?.map(({ id }) => id));
-  return narInfo.sigs.every((sig) => held.narInfo.sigs.includes(sig)) && realisations.every(({ id }) => ids.has(id));
 }

@@ -130,6 +130,56 @@ describe('uploads', () => {
     expect(uploads.uncommitted()).toEqual([]);
   });
 
+  it('that the cache has with other contents by now are let go of, and say so', async () => {
+    const other = await setUp();
+    const { client, commit, settle, uploads, get } = await setUp(undefined, other.store);
+    const [theirs, ours] = [uploadOf(1, { text: 'theirs' }), uploadOf(1, { text: 'ours' })];
+    await other.client.upload(theirs);
+    await other.commit();
+    await client.upload(ours); // whose server has not seen the other yet
+    await commit();
+    await settle();
+    expect(uploads.pending.size).toBe(0);
+    expect(parseNarInfo((await get(ours.narInfoUrl)).text).narHash).toBe(theirs.info.narHash);
+    expect(await whole(client, theirs)).toBe(true);
+    expect(uploads.status().troubles).toMatchObject([
+      { path: ours.path, reason: expect.stringContaining('those stay') },
+    ]);
+  });
+
+  it('that the cache has by now keep what others signed', async () => {
+    const other = await setUp();
+    const { client, commit, settle, get } = await setUp(undefined, other.store);
+    const upload = uploadOf(1);
+    const sigs = [signPathInfo(upload.info, newKey('builder-1'))];
+    await other.client.upload(upload, { sigs });
+    await other.commit();
+    await client.upload(upload, { sigs: [signPathInfo(upload.info, newKey('builder-2'))] });
+    await commit();
+    await settle();
+    const names = parseNarInfo((await get(upload.narInfoUrl)).text).sigs.map((sig) => sig.split(':')[0]);
+    expect(names).toEqual(expect.arrayContaining(['builder-1', 'builder-2']));
+  });
+
+  it('with realisations that are another path in the cache by now let go of those', async () => {
+    const other = await setUp();
+    const { client, commit, settle, uploads, get } = await setUp(undefined, other.store);
+    const id = `sha256:${'0f'.repeat(32)}!out`;
+    const of = (upload: Upload): string =>
+      JSON.stringify({ dependentRealisations: {}, id, outPath: name(upload), signatures: [] });
+    const [theirs, ours] = [uploadOf(1), uploadOf(2)];
+    await other.client.upload(theirs);
+    expect(await other.client.put(`/realisations/${id}.doi`, of(theirs))).toMatchObject({ status: 201 });
+    await other.commit();
+    await client.upload(ours);
+    expect(await client.put(`/realisations/${id}.doi`, of(ours))).toMatchObject({ status: 201 });
+    await commit();
+    await settle();
+    expect(JSON.parse((await get(`/realisations/${id}.doi`)).text)).toMatchObject({ outPath: name(theirs) });
+    expect(await whole(client, ours)).toBe(true);
+    expect(uploads.status().troubles).toMatchObject([{ path: ours.path, reason: expect.stringContaining(id) }]);
+  });
+
   it('that refer to another name with the hash of what the cache has are left alone, and say so', async () => {
     const { client, commit, settle, uploads, cached } = await setUp();
     const base = uploadOf(1);

@@ -55,6 +55,25 @@ describe('a path that refers to another name with the hash of one that is served
   });
 });
 
+describe('a realisation of an upstream', () => {
+  const id = `sha256:${'0f'.repeat(32)}!out`;
+  const of = (upload: Upload): string =>
+    JSON.stringify({ dependentRealisations: {}, id, outPath: nameOf(upload), signatures: [] });
+
+  it('is not replaced, and one that is not known to be there is not taken', async () => {
+    const { upload, put, far } = await setUp();
+    const [theirs, ours] = [uploadOf(1), uploadOf(2)];
+    for (const each of [theirs, ours]) await upload(each);
+    far.files.set(`/realisations/${id}.doi`, of(theirs));
+    expect(await put(`/realisations/${id}.doi`, of(ours))).toMatchObject({ status: 409 });
+    expect(await put(`/realisations/${id}.doi`, of(theirs))).toMatchObject({ status: 201 });
+    far.faults.status = 500;
+    const other = id.replace('0f', 'f0');
+    const answer = await put(`/realisations/${other}.doi`, of(ours).replace(id, other));
+    expect(answer).toMatchObject({ status: 503 });
+  });
+});
+
 describe('an upstream that fails', () => {
   it('has whoever uploads what it may have come again', async () => {
     const { upload, far, uploads } = await setUp();

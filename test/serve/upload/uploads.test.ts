@@ -169,6 +169,24 @@ describe('a realisation', () => {
     expect((await client.get(`/realisations/${id}.doi`)).status).toBe(404);
   });
 
+  it('that is served is replaced by none of another path, nor of two at once by the other', async () => {
+    const client = await setUpUploads();
+    const [first, second] = [uploadOf(1), uploadOf(2)];
+    for (const each of [first, second]) await client.upload(each);
+    const answers = await Promise.all([first, second].map((each) => client.put(`/realisations/${id}.doi`, of(each))));
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
+    const { text } = await client.get(`/realisations/${id}.doi`);
+    const isFirst = text.includes(first.path.slice('/nix/store/'.length));
+    expect(isFirst).toBe(answers[0]?.status === 201);
+    expect(await client.put(`/realisations/${id}.doi`, of(isFirst ? second : first))).toMatchObject({
+      status: 409,
+      text: expect.stringContaining('does not replace it'),
+    });
+    const relying = of(isFirst ? first : second, { dependentRealisations: { [id]: second.path.slice(11) } });
+    expect(await client.put(`/realisations/${id}.doi`, relying)).toMatchObject({ status: 201 });
+    expect((await client.get(`/realisations/${id}.doi`)).text).toBe(text);
+  });
+
   it('that nobody signed is refused by a server without a key', async () => {
     const client = await setUpUploads({ signingKeys: [] });
     const upload = uploadOf(1);
