@@ -59,6 +59,10 @@ export const KINDS = {
     'damage',
     `publish it from a machine that has it, name the cache that has it (--upstream), or ${REPAIR} where the local Nix store has it`,
   ],
+  'misnamed-reference': [
+    'damage',
+    'publish again what refers to it, from a machine that has it: as it is, no client can fetch it',
+  ],
   'left-out-on-purpose': [
     'info',
     'clients need it from elsewhere; to bring it, publish without --exclude-path and --max-nar-size',

@@ -1,7 +1,9 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { Entry } from '../../src/cache-index/entry.ts';
 import { EntryTable } from '../../src/cache-index/entry-table.ts';
 import type { Pin, Root } from '../../src/cache-index/records.ts';
 import { HttpClient } from '../../src/http/node/client.ts';
+import { parseBaseName } from '../../src/nix/store-path.ts';
 import { PROMPT } from '../../src/upstream/patience.ts';
 import { Upstream } from '../../src/upstream/upstream.ts';
 import { parseUpstream } from '../../src/upstream/upstream-cache.ts';
@@ -79,6 +81,32 @@ describe('a closure', () => {
     expect([onPurpose.missing.size, onPurpose.found]).toEqual([0, [['left-out-on-purpose', 'gone']]]);
     const mixed = await check({ segments: [[without('app'), { name: 'app2', references: ['gone'] }]] });
     expect([mixed.missing.size, mixed.found]).toEqual([1, [['missing-reference', 'gone']]]);
+  });
+
+  it('lacks what has its hash and another name, in the cache or upstream, and nobody else is harmed', async () => {
+    const { upstream } = await upstreamWith('glibc');
+    const refersTo =
+      (...names: string[]) =>
+      (entry: Entry): Entry => ({
+        ...entry,
+        narInfo: { ...entry.narInfo, references: names.map(parseBaseName) },
+      });
+    const [lib, glibc] = [baseNameFor('lib'), baseNameFor('glibc')];
+    const segments = [
+      [
+        { name: 'app', edit: refersTo(`${lib}-other`, `${glibc}-other`) },
+        { name: 'good', references: ['lib', 'glibc'] },
+      ],
+      [{ name: 'lib' }],
+    ];
+    const { missing, found, findings } = await check({ segments, upstreams: [upstream] });
+    expect(missing.size).toBe(0);
+    expect(found).toEqual([
+      ['misnamed-reference', 'lib-other'],
+      ['misnamed-reference', 'glibc-other'],
+    ]);
+    expect(findings[0]?.message).toContain(`what has that hash is called ${lib}`);
+    expect(findings.map(({ severity }) => severity)).toEqual(['damage', 'damage']);
   });
 
   it('lacks nothing that an upstream has', async () => {
