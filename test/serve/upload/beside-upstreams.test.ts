@@ -1,6 +1,8 @@
 /** Uploads beside upstreams: what those serve stays, and what they do not say is not taken for what is not there. */
 import { describe, expect, it } from 'vitest';
+import { formatNarInfo } from '../../../src/nix/nar-info.ts';
 import { addPath, startFakeUpstream } from '../../support/fake-upstream.ts';
+import { MemoryCacheReader } from '../../support/memory-cache-reader.ts';
 import { newKey } from '../set-up.ts';
 import { open } from '../upstream-set-up.ts';
 import { setUpUploads, type Upload, uploadOf } from './set-up.ts';
@@ -71,6 +73,25 @@ describe('a realisation of an upstream', () => {
     const other = id.replace('0f', 'f0');
     const answer = await put(`/realisations/${other}.doi`, of(ours).replace(id, other));
     expect(answer).toMatchObject({ status: 503 });
+  });
+});
+
+describe('a path of a cache that is being read for the first time', () => {
+  it('waits for that, and is not replaced', async () => {
+    const reader = new MemoryCacheReader();
+    const client = await setUpUploads({ reader });
+    const { promise: isRead, resolve: read } = Promise.withResolvers<void>();
+    const [theirs, ours] = [uploadOf(1, { text: 'theirs' }), uploadOf(1, { text: 'ours' })];
+    Object.assign(reader.faults, { refreshAfter: isRead, published: { baseName: nameOf(theirs), nar: theirs.nar } });
+    const refreshing = client.app.refresher.refresh();
+    await client.put(ours.narUrl, ours.file);
+    const taking = client.put(ours.narInfoUrl, formatNarInfo(ours.info));
+    for (const seed of [2, 3]) await client.put(uploadOf(seed).narUrl, uploadOf(seed).file); // time enough to be taken
+    read();
+    await refreshing;
+    expect(await taking).toMatchObject({ status: 201 });
+    expect((await client.get(ours.narInfoUrl)).text).toContain(`NarHash: ${theirs.info.narHash}`);
+    expect(client.uploads.uncommitted()).toEqual([]);
   });
 });
 
