@@ -112,6 +112,10 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     expect(result.stderr).not.toMatch(/^ +at /m);
   });
 
+  it.each(['--read-token-file', '--upload-token-file'])('names %s, whose file cannot be read', async (flag) => {
+    expect((await runCli(['serve', flag, './x'])).stderr).toContain(`x (${flag}): `);
+  });
+
   it.each([
     ['key', 'generate', 'q-1', '--out-dir', ''],
     ['publish', '--file', ''],
