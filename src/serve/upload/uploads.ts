@@ -57,6 +57,8 @@ const UNCLAIMED_MS = 24 * 60 * 60 * 1000;
 /** Registries let others see late what was written; after ten minutes another publisher's word counts. */
 const UNSEEN_MS = 10 * 60 * 1000;
 const MAX_TROUBLES = 20;
+/** For everyone who may see the state: where the record lies is for the log. */
+const LOST = 'its record in the upload directory cannot be used, as the log of the start says: upload the path again';
 
 export class Uploads {
   readonly spool: UploadSpool;
@@ -67,6 +69,9 @@ export class Uploads {
   readonly #turns = new Turns<string>();
   /** What was let go of for good since the start. */
   #dropped: UploadsStatus['troubles'] = [];
+  /** Records that nothing can be made of, by name. */
+  readonly #lost = new Set<string>();
+  #openedAt = new Date(0);
   #lastError: string | undefined;
   #lastCommitAt: Date | undefined;
   /** Told of each path whose narinfo is another now. */
@@ -99,6 +104,7 @@ export class Uploads {
       if (parsed !== undefined) uploads.nars.found({ ...parsed, fileSize: size, receivedAt });
     }
     for (const name of records) await uploads.#load(name);
+    uploads.#openedAt = uploads.now();
     return uploads;
   }
 
@@ -136,6 +142,7 @@ export class Uploads {
     const hashPart = hashPartOf(narInfo.path);
     await this.spool.writeRecord(hashPart, encodeRecord(record, storeDirOf(narInfo.path)));
     this.#show(record);
+    this.#lost.delete(hashPart);
     this.#committedAt.delete(hashPart);
     this.onChange(hashPart);
     this.onEvent({ type: 'uploaded', path: narInfo.path });
@@ -228,6 +235,8 @@ export class Uploads {
     for (const hashPart of [...this.#committedAt.keys()]) await this.inTurn(hashPart, () => this.#settlePath(hashPart));
     const nowMs = this.now().getTime();
     for (const { name, receivedAt } of [...this.nars.all()]) {
+      // It may be that of a record that another version, or somebody who mends it, can read.
+      if (this.#lost.size > 0 && receivedAt <= this.#openedAt) continue;
       if (nowMs - receivedAt.getTime() > UNCLAIMED_MS) await this.nars.remove(name);
     }
   }
@@ -258,6 +267,7 @@ export class Uploads {
       lastCommitAt: this.#lastCommitAt,
       troubles: [
         ...this.#dropped,
+        ...[...this.#lost].map((name) => ({ path: name, reason: LOST })),
         ...waiting.flatMap(({ narInfo, trouble }) =>
           trouble === undefined ? [] : { path: narInfo.path, reason: trouble },
         ),
@@ -286,6 +296,7 @@ export class Uploads {
       this.#show(record);
     } catch (error) {
       // It stays where it is: whoever wrote it may know what to do with it.
+      this.#lost.add(name);
       this.onEvent({ type: 'upload-not-committed', path: name, reason: messageOf(error) });
     }
   }

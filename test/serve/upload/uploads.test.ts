@@ -1,5 +1,5 @@
 /** What an upload needs to be taken, and how what was taken is served. */
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { execa } from 'execa';
@@ -473,6 +473,24 @@ describe('what is kept', () => {
     await refreshed;
     expect((await asked).status).toBe(200);
     expect((await client.get('/health')).status).toBe(200);
+  });
+
+  it('is told of where its record is lost, until it comes again, and its NAR stays', async () => {
+    const [whole, cut] = [uploadOf(1), uploadOf(2)];
+    const client = await setUpUploads();
+    for (const each of [whole, cut]) await client.upload(each);
+    await client.close();
+    await truncate(join(client.directory, 'paths', cut.hashPart), 100);
+    let nowMs = Date.now() + 1000;
+    const again = await setUpUploads({ directory: client.directory, now: () => new Date(nowMs) });
+    const state = async () => JSON.parse((await again.get('/_status')).text).uploads;
+    expect(await state()).toMatchObject({ pending: 1, troubles: [{ path: cut.hashPart }] });
+    expect((await state()).troubles[0].reason).not.toContain(client.directory);
+    nowMs += 48 * 3600 * 1000;
+    await again.uploads.settle();
+    expect((await again.ask('HEAD', cut.narUrl, LOGIN)).status).toBe(200);
+    expect((await again.put(cut.narInfoUrl, formatNarInfo(cut.info))).status).toBe(201);
+    expect(await state()).toMatchObject({ pending: 2, troubles: [] });
   });
 
   it('is one process’s at a time, and what it does not understand is left alone', async () => {
