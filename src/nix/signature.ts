@@ -176,13 +176,16 @@ export const isSameSigned = (a: Pick<PathInfo, SignedFact>, b: Pick<PathInfo, Si
 /** What a signature covers. */
 type SignedFact = 'path' | 'narHash' | 'narSize' | 'references';
 
-/** Whether Nix since 2.34 reads `text` as a signature: `name:base64`, neither part empty, of whatever algorithm. */
+/**
+ * Whether Nix since 2.34 reads `text` as a signature: `name:base64`, neither part empty, of whatever algorithm. None is a name
+ * that does things to the terminal in which it is shown.
+ */
 export const isSignature = (text: string): boolean => text.length <= MAX_SIGNATURE_LENGTH && SIGNATURE.test(text);
 
 /** 128 KiB: above the longest of any scheme that is standardised, SLH-DSA's 50 KB. */
 const MAX_SIGNATURE_LENGTH = 128 * 1024;
 
-const SIGNATURE = /^[^:]+:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(?:==)?)$/;
+const SIGNATURE = /^[^:\p{Cc}]+:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(?:==)?)$/u;
 
 /** The first of `keys` that signed `info`, or undefined. Signatures that cannot be read count as absent. */
 export function findSigner(

@@ -4,7 +4,7 @@ import { narUrl } from '../../cache-index/entry.ts';
 import { messageOf } from '../../errors.ts';
 import { hashPartOfAddress } from '../../nix/content-address.ts';
 import { formatNarInfo, MAX_NAR_INFO_BYTES, type NarInfo, parseNarInfo } from '../../nix/nar-info.ts';
-import { type SecretKey, signaturesOf } from '../../nix/signature.ts';
+import { findSigner, isSignature, type SecretKey, signaturesOf } from '../../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../../nix/store-path.ts';
 import { faultOf } from '../nar-info-faults.ts';
 import type { Trust } from '../trust.ts';
@@ -13,7 +13,22 @@ import type { UnpackedNar } from './receive-nar.ts';
 import { UploadError } from './upload-error.ts';
 
 /** Of one path; each costs whoever checks it, and Nix itself makes a handful. */
-export const MAX_SIGNATURES = 64;
+const MAX_SIGNATURES = 64;
+/** Characters. */
+const MAX_KEY_NAME = 256;
+/** 128 KiB for all of a path, which stay in memory: one of the longest scheme has half of that, and Ed25519's have 100 bytes. */
+const MAX_SIGNATURES_BYTES = 128 * 1024;
+
+/** What is wrong with so many signatures, or such; undefined: nothing. */
+export function faultOfSignatures(sigs: readonly string[]): string | undefined {
+  if (sigs.length > MAX_SIGNATURES) return `it has more than ${MAX_SIGNATURES} signatures`;
+  if (!sigs.every(isSignature)) return 'one of its signatures is no NAME:BASE64';
+  if (sigs.some((sig) => sig.indexOf(':') > MAX_KEY_NAME))
+    return `a signature names a key with more than ${MAX_KEY_NAME} characters`;
+  if (sigs.reduce((sum, { length }) => sum + length, 0) > MAX_SIGNATURES_BYTES)
+    return `its signatures have more than ${MAX_SIGNATURES_BYTES} bytes`;
+  return undefined;
+}
 
 export interface ClaimedPath {
   readonly info: NarInfo;
@@ -33,8 +48,7 @@ export function readClaim(bytes: Buffer, hashPart: HashPart, storeDir: string): 
   if (nar === undefined)
     throw wrong(`its URL ${info.url} is not that of an uploaded NAR, nar/<hash of the file>.nar and an ending`);
   if (info.fileHash !== undefined && info.fileHash !== nar.fileHash) throw wrong('its FileHash is not that of its URL');
-  if (info.sigs.length > MAX_SIGNATURES) throw wrong(`it has more than ${MAX_SIGNATURES} signatures`);
-  const fault = faultOf(info, formatNarInfo(info));
+  const fault = faultOfSignatures(info.sigs) ?? faultOf(info, formatNarInfo(info));
   if (fault !== undefined) throw wrong(fault);
   checkAddress(info);
   return { info, nar };
@@ -96,6 +110,14 @@ export function signaturesFor(info: NarInfo, { trust, keys }: SigningPolicy): re
   if (sigs.length > 0) return sigs;
   throw wrong(`nobody has signed it, and ${NO_KEY}: ${HOW_TO_SIGN}, or start nixcache serve with --key-file`);
 }
+
+/** Whether `sig` of `info` is known to be right: by the server's own key, or one that it trusts. */
+export const isKnownSignature = (info: NarInfo, sig: string, { trust, keys }: SigningPolicy): boolean =>
+  (trust.isOn && trust.allows({ ...info, sigs: [sig] })) ||
+  findSigner(
+    { ...info, sigs: [sig] },
+    keys.map((key) => key.publicKey),
+  ) !== undefined;
 
 const NO_KEY = 'the server has no key of its own to sign it with';
 const HOW_TO_SIGN = 'sign it first (nix store sign --key-file FILE, or the parameter secret-key=FILE in the URL)';

@@ -7,6 +7,7 @@ import { formatNarListing, parseNarListing } from '../../nar/nar-listing.ts';
 import type { NarInfo } from '../../nix/nar-info.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import {
+  formatRealisations,
   isSameRealisation,
   mergeRealisations,
   parseRealisation,
@@ -21,7 +22,8 @@ import {
   type ClaimedPath,
   canonical,
   checkNar,
-  MAX_SIGNATURES,
+  faultOfSignatures,
+  isKnownSignature,
   readClaim,
   type SigningPolicy,
   signaturesFor,
@@ -54,6 +56,7 @@ export interface IncomingBody {
 const MAX_NARS = 32;
 /** Of one path: derivations that came out the same. Readers take up to 20 000 JSON values. */
 const MAX_REALISATIONS = 1000;
+const MAX_REALISATIONS_BYTES = 4 * 1024 * 1024;
 /** Small files at once. */
 const MAX_SMALL = 256;
 
@@ -148,6 +151,7 @@ export class Intake {
       if (!isSameRealisation(had, realisation) || signatures.every((sig) => had.signatures.includes(sig))) return;
     }
     const realisations = mergeRealisations([before, [realisation]]);
+    checkSize(realisations, realisation.id);
     if (realisations.length > MAX_REALISATIONS)
       throw new UploadError(400, `${outPath} has ${MAX_REALISATIONS} realisations already`);
     await this.#change(hashPart, entry.narInfo, { realisations });
@@ -180,9 +184,12 @@ export class Intake {
     const served = await this.#servedOf(hashPart);
     if (served === undefined || served.narInfo.path !== info.path || !isSameSigned(served.narInfo, info)) return false;
     const all = [...new Set([...served.narInfo.sigs, ...sigs])];
-    if (all.length > MAX_SIGNATURES)
-      throw wrong(`with those that it has it would have more than ${MAX_SIGNATURES} signatures`);
-    if (all.length > served.narInfo.sigs.length) await this.#change(hashPart, { ...served.narInfo, sigs: all }, {});
+    if (all.length === served.narInfo.sigs.length) return true;
+    // What is known to be right is taken however much there is that nobody can check.
+    const unknown = (): string[] => all.filter((sig) => !isKnownSignature(info, sig, this.#options));
+    const fault = faultOfSignatures(all) && faultOfSignatures(unknown());
+    if (fault !== undefined) throw wrong(`with those that it has already, ${fault}`);
+    await this.#change(hashPart, { ...served.narInfo, sigs: all }, {});
     return true;
   }
 
@@ -289,6 +296,14 @@ export class Intake {
       `the realisation ${claimed.id} is not signed by anybody whom this server trusts, and it has no key of its own for that`,
     );
   }
+}
+
+/** All those of a path stay in memory while they wait. */
+function checkSize(realisations: readonly Realisation[], id: string): void {
+  const fault = faultOfSignatures(realisations.find((each) => each.id === id)?.signatures ?? []);
+  if (fault !== undefined) throw new UploadError(400, `the realisation ${id} is refused: ${fault}`);
+  if (formatRealisations(realisations).length > MAX_REALISATIONS_BYTES)
+    throw new UploadError(400, `the realisations of a path have at most ${MAX_REALISATIONS_BYTES} bytes`);
 }
 
 function readRealisation(bytes: Buffer, id: string): Realisation {

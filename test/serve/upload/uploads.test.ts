@@ -160,6 +160,12 @@ describe('a realisation', () => {
     ['that is no JSON', '{', 'it is no realisation'],
     ['of another derivation', of(uploadOf(1), { id: id.replace('0f', 'f0') }), 'it is no realisation'],
     ['of a path with another name', of(uploadOf(1), { outPath: `${uploadOf(1).hashPart}-other` }), 'not in the cache'],
+    ['with junk for a signature', of(uploadOf(1), { signatures: ['\u001b[31m'] }), 'no NAME:BASE64'],
+    [
+      'with signatures without end',
+      of(uploadOf(1), { signatures: Array.from({ length: 65 }, (_, i) => `k${i}:${'A'.repeat(86)}==`) }),
+      'more than 64',
+    ],
     ['that names no path', of(uploadOf(1), { outPath: '../x' }), 'it is no realisation'],
   ])('%s is refused', async (_what, body, reason) => {
     const client = await setUpUploads();
@@ -343,6 +349,13 @@ describe('a narinfo is refused', () => {
       400,
       'more than 64',
     ],
+    ['with a key of a long name', `${text}Sig: ${'k'.repeat(257)}:${'A'.repeat(86)}==\n`, 400, 'more than 256'],
+    [
+      'with long signatures',
+      `${text}${Array.from({ length: 3 }, (_, i) => `Sig: k${i}:${'A'.repeat(60_000)}\n`).join('')}`,
+      400,
+      'more than 131072 bytes',
+    ],
     ['of 17 MiB', `${text}X: ${'x'.repeat(17 * 1024 * 1024)}\n`, 413, 'at most 16777216 bytes'],
   ])('%s', async (_what, body, status, reason) => {
     const client = await setUpUploads();
@@ -430,6 +443,31 @@ const filesIn = (directory: string) =>
   Promise.all(['incoming', 'nars', 'paths'].map((each) => readdir(join(directory, each))));
 
 describe('what is kept', () => {
+  it('gains signatures that are known to be right, whatever others there are', async () => {
+    const key = newKey('team-1');
+    const own = newKey('own-1');
+    const client = await setUpUploads({ signingKeys: [own], trustedPublicKeys: [key.publicKey, own.publicKey] });
+    const upload = uploadOf(1);
+    const junk = Array.from({ length: 63 }, (_, i) => `junk-${i}:${'A'.repeat(86)}==`);
+    expect(await client.upload(upload, { sigs: junk })).toMatchObject({ status: 201 });
+    const put = (sigs: readonly string[]) => client.put(upload.narInfoUrl, formatNarInfo({ ...upload.info, sigs }));
+    expect(await put([`more-1:${'A'.repeat(86)}==`])).toMatchObject({ status: 201 }); // the server's own does not count
+    expect(await put([`more-2:${'A'.repeat(86)}==`])).toMatchObject({ status: 400 });
+    const real = signPathInfo(upload.info, key);
+    expect(await put([real])).toMatchObject({ status: 201 });
+    expect((await client.get(upload.narInfoUrl)).text).toContain(`Sig: ${real}`);
+  });
+
+  it('has no signature that does things to a terminal', async () => {
+    const client = await setUpUploads();
+    const upload = uploadOf(1);
+    await client.upload(upload, { sigs: [`a\x1b[31mb:${'A'.repeat(86)}==`, `a\x9bb:${'A'.repeat(86)}==`] });
+    const { text } = await client.get(upload.narInfoUrl);
+    expect(text.match(/^Sig: /gm)).toHaveLength(1);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what must not be there
+    expect(text).not.toMatch(/[\x1b\x9b]/);
+  });
+
   it('goes after a day without a narinfo, and once the cache has it', async () => {
     let nowMs = Date.now();
     const reader = new MemoryCacheReader();
