@@ -1,6 +1,6 @@
 /** PUT: what is uploaded under which path, and how that is answered. */
 import { Readable } from 'node:stream';
-import type { CallOptions } from '../../call-options.ts';
+import { abortable, type CallOptions } from '../../call-options.ts';
 import { isNixcacheError, messageOf, NixcacheError } from '../../errors.ts';
 import { canDecompress, decompress } from '../../nar/decompress.ts';
 import { MAX_LISTING_BYTES, MAX_NAR_INFO_BYTES } from '../../nix/nar-info.ts';
@@ -65,15 +65,20 @@ export class UploadRoutes {
 
   async #take(request: Request, path: string, options: CallOptions): Promise<void> {
     if (path.startsWith('/nar/')) return this.#takeNar(request, path, options);
+    const sent = await begunBody(request, options);
     const release = await this.#intake.begin('small', options);
     try {
       const hashPart = path.slice(1, 1 + HASH_PART_LENGTH) as HashPart;
       if (path.endsWith('.narinfo')) {
-        const bytes = await readSmall(request, MAX_NAR_INFO_BYTES, 'a narinfo');
+        const bytes = await readSmall(request, sent, MAX_NAR_INFO_BYTES, 'a narinfo');
         await this.#intake.takeNarInfo(bytes, hashPart, options);
       } else if (path.endsWith('.ls')) {
-        this.#intake.takeListing(await readSmall(request, MAX_LISTING_BYTES, 'a listing'));
-      } else await this.#takeRealisation(request, path, options);
+        this.#intake.takeListing(await readSmall(request, sent, MAX_LISTING_BYTES, 'a listing'));
+      } else {
+        const id = realisationIdOf(path);
+        const bytes = await readSmall(request, sent, MAX_REALISATION_BYTES, 'a realisation');
+        await this.#intake.takeRealisation(bytes, id, options);
+      }
     } finally {
       release();
     }
@@ -87,21 +92,22 @@ export class UploadRoutes {
         `${path} is no name of a NAR: it is nar/<hash of the file>.nar, with .xz, .zst or so behind it`,
       );
     }
+    const sent = await begunBody(request, options);
     const release = await this.#intake.begin('nars', options);
     try {
-      const { body, isEncoded } = await decoded(request);
+      const { body, isEncoded } = await decoded(request, sent);
       await this.#intake.takeNar(nar, { body, contentLength: isEncoded ? undefined : lengthOf(request) });
     } finally {
       release();
     }
   }
+}
 
-  async #takeRealisation(request: Request, path: string, options: CallOptions): Promise<void> {
-    const id = /^\/realisations\/(.+)\.doi$/.exec(path)?.[1] ?? '';
-    if (!isRealisationId(id)) throw new UploadError(400, `${path} is no name of a realisation`);
-    const bytes = await readSmall(request, MAX_REALISATION_BYTES, 'a realisation');
-    await this.#intake.takeRealisation(bytes, id, options);
-  }
+/** @throws {UploadError} */
+function realisationIdOf(path: string): string {
+  const id = /^\/realisations\/(.+)\.doi$/.exec(path)?.[1] ?? '';
+  if (!isRealisationId(id)) throw new UploadError(400, `${path} is no name of a realisation`);
+  return id;
 }
 
 /** What Nix shows to whoever uploads. */
@@ -115,9 +121,28 @@ function lengthOf({ headers }: Request): number | undefined {
   return length === null || !/^[0-9]{1,15}$/.test(length) ? undefined : Number(length);
 }
 
-async function readSmall(request: Request, maxBytes: number, what: string): Promise<Buffer> {
-  if ((lengthOf(request) ?? 0) > maxBytes) throw tooLarge(maxBytes, what);
-  const { body } = await decoded(request);
+/** The body once something of it is there: clients that send nothing hold up no others. */
+async function begunBody(request: Request, { signal }: CallOptions): Promise<Readable> {
+  const body = openBody(request);
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  for (const event of ['readable', 'end', 'error', 'close']) body.once(event, resolve);
+  try {
+    await abortable(begun, signal);
+    return body;
+  } catch (error) {
+    body.destroy();
+    throw error;
+  } finally {
+    for (const event of ['readable', 'end', 'error', 'close']) body.off(event, resolve);
+  }
+}
+
+async function readSmall(request: Request, sent: Readable, maxBytes: number, what: string): Promise<Buffer> {
+  if ((lengthOf(request) ?? 0) > maxBytes) {
+    sent.destroy();
+    throw tooLarge(maxBytes, what);
+  }
+  const { body } = await decoded(request, sent);
   try {
     return await readBounded(body, maxBytes, what, 'ERR_RANGE');
   } catch (error) {
@@ -132,10 +157,13 @@ const tooLarge = (maxBytes: number, what: string): UploadError =>
   new UploadError(413, `${what} has at most ${maxBytes} bytes`);
 
 /** The body as it was before it was encoded to be sent: Nix does so with narinfos, listings and logs if it is told to. */
-async function decoded(request: Request): Promise<{ readonly body: Readable; readonly isEncoded: boolean }> {
+async function decoded(
+  request: Request,
+  sent: Readable,
+): Promise<{ readonly body: Readable; readonly isEncoded: boolean }> {
   const codings = codingsOf(request.headers.get('content-encoding') ?? undefined);
   const what = 'the body';
-  let body = openBody(request);
+  let body = sent;
   try {
     // Not those of HTTP, but of Nix.
     if (codings.length === 1 && NIX_CODINGS.has(codings[0] ?? '')) {

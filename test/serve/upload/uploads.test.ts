@@ -389,6 +389,22 @@ describe('a narinfo is refused', () => {
   });
 });
 
+it('uploads that send nothing hold up no others, however many they are', async () => {
+  const client = await setUpUploads();
+  const silent = Array.from({ length: 40 }, () => {
+    let end = (): void => {};
+    const body = new ReadableStream({
+      start: (controller) => {
+        end = () => controller.close();
+      },
+    });
+    return { answer: client.put(uploadOf(1).narUrl, body), end: () => end() };
+  });
+  expect(await client.upload(uploadOf(2))).toMatchObject({ status: 201 });
+  for (const { end } of silent) end();
+  for (const { answer } of silent) expect(await answer).toMatchObject({ status: 400 });
+});
+
 describe('a NAR is refused', () => {
   const { nar, file, narUrl } = uploadOf(1);
   const urlOf = (bytes: Buffer, ending = '.zst'): string =>
