@@ -55,7 +55,7 @@ export function serveCaches(sources: Sources): readonly [ServeCache, ...ServeCac
     share(cacheOf(first, sources)),
     ...others.map((table) => share(cacheOf(table, withoutDirectories(sources)))),
   ];
-  assertNoIdleFlag(sources.flags, caches);
+  assertNoIdleFlag(sources.flags, caches[0].settings);
   return caches;
 }
 

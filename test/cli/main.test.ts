@@ -102,7 +102,7 @@ describe('a wrong command line exits with 2 and suggests a right one', () => {
     ['pin', 'nixcache: pin: give a name and a store path'],
     ['serve --disk-cache much', "nixcache: --disk-cache: 'much' is not a size"],
     ['serve --read-token-file ./x', 'nixcache: read tokens from '],
-    ['serve --cache oci:x --redirect', 'nixcache: --redirect would have no effect'],
+    ['serve --cache oci:x --socket-mode 0600', 'nixcache: --socket-mode would have no effect'],
   ])('nixcache %s', async (line, stderr) => {
     const result = await runCli(
       line.split(' ').flatMap((argument) => (argument === '' ? [] : argument.replace('%20', ' '))),
