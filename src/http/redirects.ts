@@ -115,7 +115,7 @@ function redirectTarget(location: string, request: Asked, allowPlain: boolean): 
   if (!allowed) {
     throw new NixcacheError(
       'ERR_NETWORK',
-      `${describeRequest(request)}: redirects from https to ${redactUrl(target)}, which is not protected; refused`,
+      `${describeRequest(request)}: redirects from ${from.protocol.slice(0, -1)} to ${redactUrl(target)}, which is not protected; refused`,
     );
   }
   return target;

@@ -57,3 +57,8 @@ it.each([
   expect(second?.headers['authorization']).toBe(expected);
   expect(second?.headers).not.toHaveProperty('cookie');
 });
+
+it.each(['http', 'https'])('a redirect from %s to a file is refused, and told as what it is', async (scheme) => {
+  const refused = exchangesOf(`${scheme}://a.example/x`, 'file:///etc/passwd');
+  await expect(refused).rejects.toThrow(`redirects from ${scheme} to file:///etc/passwd`);
+});
