@@ -58,6 +58,24 @@ it('takes on what the config file says now, and cuts off no answer', async () =>
   expect(exitCode).toBe(0);
 });
 
+it('warns when a private cache is open to everyone from then on', async () => {
+  const directory = await tempDir();
+  const file = join(directory, 'nixcache.toml');
+  const tokens = join(directory, 'tokens');
+  await writeFile(tokens, `${'a1b2'.repeat(8)}\n`, { mode: 0o600 });
+  await writeFile(file, `[serve]\nread_token_file = "${tokens}"\n`);
+  const options = { env: { PATH: process.env['PATH'] ?? '', HOME: directory }, cwd: directory };
+  const from = `oci:${join(directory, 'cache')}`;
+  await using server = await startServe(['--from', from, '--no-upstream'], options);
+  const status = async () => (await fetch(`${server.url}/nix-cache-info`)).status;
+  expect(await status()).toBe(401);
+  await writeFile(file, '[serve]\n');
+  server.signal('SIGHUP');
+  await expect.poll(status).toBe(200);
+  const { stderr } = await server.stop();
+  expect(stderr).toContain('from now on: no file of tokens for readers is named any more');
+});
+
 it('says what is wrong with a broken config file, and goes on', async () => {
   const directory = await tempDir();
   const file = join(directory, 'nixcache.toml');

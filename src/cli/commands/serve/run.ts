@@ -74,6 +74,11 @@ export async function runServe(call: Call): Promise<void> {
   const onChange = (changes: readonly ReloadableOptions[], { upstreams }: ServeSettings): void => {
     serving.hasUpstreams = upstreams.length > 0;
     const [changed, ...changedOthers] = changes;
+    for (const [index, { access }] of changes.entries()) {
+      if (asked[index]?.access?.isPrivate !== true || access?.isPrivate === true) continue;
+      const { name } = index === 0 ? reader : (others[index - 1]?.mounted.reader ?? reader);
+      output.warn(`whoever can connect reads ${name} from now on: no file of tokens for readers is named any more`);
+    }
     server.reload(changed, changedOthers);
     for (const [index] of changes.entries()) for (const upstream of asked[index]?.upstreams ?? []) upstream.close();
     asked = asked.map((before, index) => changes[index] ?? before);
