@@ -43,7 +43,7 @@ export class Gate {
   /** Whether any token may push. */
   readonly isUploadable: boolean;
   /** Where no token could ever open it, it stays as open as the cache is. */
-  readonly #hasAdmins: boolean;
+  readonly hasAdmins: boolean;
   /** How often each token was shown, by its name. */
   readonly uses = new Map<string, number>();
 
@@ -51,7 +51,7 @@ export class Gate {
     this.#tokens = tokens;
     this.isPrivate = isPrivate;
     this.isUploadable = tokens.has('push');
-    this.#hasAdmins = isPrivate || tokens.has('admin');
+    this.hasAdmins = isPrivate || tokens.has('admin');
   }
 
   /** Why `path`, which is decoded, is not given; undefined: the request may go on. */
@@ -70,7 +70,7 @@ export class Gate {
 
   #scopeFor(method: string, path: string): Scope | undefined {
     if (OPEN.has(path)) return undefined;
-    if (ADMIN.has(path) && this.#hasAdmins) return 'admin';
+    if (ADMIN.has(path) && this.hasAdmins) return 'admin';
     if (method === 'PUT' && this.isUploadable) return 'push';
     return this.isPrivate ? 'read' : undefined;
   }

@@ -5,6 +5,9 @@ import { originForm } from '../request-path.ts';
 import type { Handler } from './in-turn.ts';
 import { REQUEST_ID, requestIdOf } from './request-id.ts';
 
+/** The measure that names tokens. */
+const TOKENS = 'token_requests_total';
+
 interface Mount {
   readonly prefix: string;
   readonly answer: Handler;
@@ -30,16 +33,23 @@ export function mounted(first: Mount, others: readonly Mount[]): Handler {
   };
 }
 
-/** What all of them measure, told apart by the label `cache` where there are several. */
-export function measuresOfAll(mounts: readonly Mount[]): readonly Measure[] {
+/**
+ * What all of them measure, told apart by the label `cache` where there are several. The first tells of it: where everyone may
+ * ask that, the names of the others' tokens are left out.
+ */
+export function measuresOfAll(
+  mounts: readonly (Mount & { readonly isMeasuredForAdmins: boolean })[],
+): readonly Measure[] {
   const [first] = mounts;
   if (first === undefined || mounts.length === 1) return first?.measures ?? [];
   return first.measures.map((measure) => ({
     ...measure,
     read: () =>
-      mounts.flatMap(({ prefix, measures }) =>
-        labelled(measures.find(({ name }) => name === measure.name)?.read(), prefix === '' ? '/' : prefix),
-      ),
+      mounts.flatMap((mount) => {
+        if (measure.name === TOKENS && mount !== first && !first.isMeasuredForAdmins) return [];
+        const { prefix, measures } = mount;
+        return labelled(measures.find(({ name }) => name === measure.name)?.read(), prefix === '' ? '/' : prefix);
+      }),
   }));
 }
 

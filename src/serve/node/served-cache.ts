@@ -34,6 +34,11 @@ export class ServedCache {
     return this.#app.measures;
   }
 
+  /** Whether only admins are told of what is measured. */
+  get isMeasuredForAdmins(): boolean {
+    return this.#app.gate?.hasAdmins === true;
+  }
+
   readonly answer: Handler = (request, response) => this.#answer(request, response);
 
   /** The same below `prefix` as well. */

@@ -155,6 +155,12 @@ describe('several caches', () => {
     const text = await (await get('/metrics')).text();
     expect(text).toContain('nixcache_narinfo_lookups_total{cache="/a",result="hit"} 1');
     expect(text).toContain('nixcache_narinfo_lookups_total{cache="/",result="hit"} 0');
+    expect(text).not.toContain('holder'); // everyone may read this
+    server.reload({ access: access('t-admin') });
+    await (await get('/a/nix-cache-info', as('t'))).text();
+    const forAdmins = await (await get('/metrics', as('t-admin'))).text();
+    expect(forAdmins).toContain('nixcache_token_requests_total{cache="/a",token="holder"}');
+    server.reload({});
     expect(text).toContain('nixcache_http_requests_total{route="narinfo",method="GET",status="200"} 1');
     server.reload(undefined, [{ access: access('new') }]);
     expect((await get('/a/nix-cache-info', as('t'))).status).toBe(401);
