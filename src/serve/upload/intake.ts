@@ -120,13 +120,7 @@ export class Intake {
   /** @throws {UploadError} when another path is served as this output, which stays, or that is not known */
   async #checkOutPath({ id, outPath }: Realisation, options: CallOptions): Promise<void> {
     const served = await this.#options.uploads.findRealisation(id, options);
-    if (served === 'unknown') {
-      throw new UploadError(
-        503,
-        `an upstream does not say whether it has the realisation ${id}: try again when it answers`,
-      );
-    }
-    if (served !== undefined && served.outPath !== outPath) {
+    if (served !== undefined && served !== 'unknown' && served.outPath !== outPath) {
       throw new UploadError(
         409,
         `the realisation ${id} is ${served.outPath} already, and ${outPath} does not replace it`,
@@ -166,7 +160,9 @@ export class Intake {
     await this.#checkReferences(info, options);
     // What is served stays: others may have it already, and rely on it.
     if (await this.#servedOf(hashPart)) return;
-    const far = await this.#findUpstream(hashPart, options);
+    // One that is away for hours keeps nobody from uploading: what it may have is not served meanwhile.
+    const answer = await uploads.findUpstream(hashPart, options);
+    const far = answer === 'unknown' ? undefined : answer;
     if (far !== undefined && !isSameSigned(far, info)) return;
     await uploads.keepPath({
       // Who trusts the upstream's keys alone still gets it.
