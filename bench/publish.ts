@@ -10,6 +10,7 @@ import { ensureNewerNix, openRival, type Rival } from './support/nix-rival.ts';
 import { openNixcache } from './support/nixcache.ts';
 import { startRegistry } from './support/registry.ts';
 import { type Goal, type Measured, median, type Report, summarize } from './support/report.ts';
+import { settled } from './support/settled.ts';
 import { inStore } from './support/store-namespace.ts';
 
 export interface PublishOptions {
@@ -129,12 +130,6 @@ async function runOurs(
     await rm(dir, { recursive: true, force: true });
   }
   return results;
-}
-
-/** Runs after what the last one wrote has reached the disk: nobody pays for another's writes. */
-async function settled<T>(run: () => Promise<T>): Promise<T> {
-  await execa('sync');
-  return await run();
 }
 
 async function readOnce({ root, top }: Closure): Promise<void> {

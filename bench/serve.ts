@@ -11,6 +11,7 @@ import { BIN, openNixcache } from './support/nixcache.ts';
 import { type Registry, startRegistry } from './support/registry.ts';
 import { type Goal, type Measured, median, type Report } from './support/report.ts';
 import { type ServeProcess, startServe } from './support/serve-process.ts';
+import { settled } from './support/settled.ts';
 
 export interface ServeBenchOptions {
   readonly closure: Closure;
@@ -111,7 +112,9 @@ export async function benchServe({ closure, runs, entry = BIN, onStep }: ServeBe
     add(FIRST_BYTE_MANY, allMs);
     downloadsSeen.push(downloads);
     onStep(`round ${round + 1}: nix copy --from`);
-    for (const { name, url } of servers) add(`nix copy, ${name}`, await copyFrom(dir, nix, url, closure.top));
+    for (const { name, url } of servers) {
+      add(`nix copy, ${name}`, await settled(() => copyFrom(dir, nix, url, closure.top)));
+    }
   }
   const memory = { [LAYOUT]: ofLayout.readUsage(), [REGISTRY]: ofRegistry.readUsage(), [DISK]: ofDisk.readUsage() };
   return {
