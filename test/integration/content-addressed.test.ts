@@ -119,6 +119,9 @@ describe.each(NIX_VERSIONS)('content-addressed outputs of $name', (nix) => {
   });
 });
 
+/** What it says then: two of its threads have closed one descriptor, or use one string. */
+const NIX_TRIPPED = /failed to build: .*(?:basic_string::_M_create|closing file descriptor \d+: Bad file descriptor)/;
+
 describe('realisations', () => {
   let publisher: NixEnv;
   let cache: string;
@@ -131,7 +134,10 @@ describe('realisations', () => {
     cache = `oci:${join(publisher.dir, 'cache')}`;
     for (const only of ['*.base', '*.two', '*.above']) {
       const args = ['publish', flake, '--to', cache, '--no-upstream', '--only', `packages.${only}`];
-      expect(await nixcache(args, options())).toMatchObject({ exitCode: 0 });
+      let result = await nixcache(args, options());
+      // Nix 2.8 trips over itself now and then when it substitutes outputs of content-addressed derivations.
+      for (let more = 4; more > 0 && NIX_TRIPPED.test(result.stderr); more--) result = await nixcache(args, options());
+      expect(result).toMatchObject({ exitCode: 0 });
     }
   });
   afterAll(() => publisher?.cleanup());
