@@ -118,8 +118,9 @@ describe.each(ends)('$name', (nix) => {
       for (const spoil of [damage, (far: FakeUpstream) => void Object.assign(far.faults, { breakOffAfter: 1000 })]) {
         const [bad, good] = [await startFar(get(name)), await startFar(get(name))];
         spoil(bad);
-        // Nix unpacks what it has of a large NAR before it is cut, and does not ask for it again when that fails.
-        const runs = name === 'large' ? 2 : 1;
+        // Nix unpacks what it has of a large NAR before it is cut, and does not ask for it again when that fails. It may leave
+        // before serve has read so far that it knows of the damage: then the next run meets it once more.
+        const runs = name === 'large' && spoil === damage ? 5 : 1;
         expect(await substitutes([await serve(bad, good)], get(name), { ...nix, runs })).toBe(true);
       }
     },
