@@ -143,6 +143,16 @@ export async function placeForLayout(files: LayoutFiles): Promise<'layout' | 'di
 }
 
 /**
+ * The same for a writer, who will make a layout where there is none: the directory that another process has just made for
+ * one, before its lock is in it, is none yet.
+ *
+ * @throws {NixcacheError} ERR_INDEX, ERR_USAGE, ERR_IO
+ */
+export async function inspectAsWriter(files: LayoutFiles): Promise<LayoutState> {
+  return (await placeForLayout(files)) === 'layout' ? inspectLayout(files) : 'absent';
+}
+
+/**
  * Creates the layout unless it is there. Any number of processes may do so at once; a killed one leaves nothing that
  * the next does not finish.
  *

@@ -15,7 +15,7 @@ import { readRegular } from '../../regular-file.ts';
 import { type Descriptor, descriptorSchema } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { IMAGE_INDEX } from '../manifest.ts';
-import { inspectLayout, type LayoutFiles, replaceFile } from './files.ts';
+import { inspectLayout, type LayoutFiles, type LayoutState, replaceFile } from './files.ts';
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
 /** 64 MiB: 200 000 tags of some 300 bytes. */
@@ -84,8 +84,12 @@ export class LayoutIndexFile {
   readonly #files: LayoutFiles;
   #last: { readonly version: string; readonly json: LayoutIndexJson; readonly tags: LayoutTags } | undefined;
 
-  constructor(files: LayoutFiles) {
+  readonly #inspect: (files: LayoutFiles) => Promise<LayoutState>;
+
+  /** `inspect` says what there is as long as no index.json was seen; what was there once is not to be gone. */
+  constructor(files: LayoutFiles, inspect = inspectLayout) {
     this.#files = files;
+    this.#inspect = inspect;
   }
 
   /**
@@ -106,7 +110,8 @@ export class LayoutIndexFile {
       return tags;
     } catch (cause) {
       if (!isAbsent(cause)) throw ioError('read', path, cause);
-      if ((await inspectLayout(this.#files)) === 'absent') return undefined;
+      const inspect = this.#last === undefined ? this.#inspect : inspectLayout;
+      if ((await inspect(this.#files)) === 'absent') return undefined;
       throw new NixcacheError('ERR_INDEX', `read ${path}: the file is missing; ${RESTORE}`, { cause });
     }
   }

@@ -33,7 +33,15 @@ import { LayoutBlobs } from './blobs.ts';
 import { LayoutChildren } from './children.ts';
 import { type Edited, LayoutEditor } from './editor.ts';
 import { fileSystemNow } from './file-time.ts';
-import { checkCreatable, checkWritable, createLayout, inspectLayout, LayoutFiles, placeForLayout } from './files.ts';
+import {
+  checkCreatable,
+  checkWritable,
+  createLayout,
+  inspectAsWriter,
+  inspectLayout,
+  LayoutFiles,
+  placeForLayout,
+} from './files.ts';
 import { LayoutIndexFile, type LayoutTags } from './index.ts';
 import { decodeManifestContent, type ManifestContent, sniffManifest } from './references.ts';
 import { sweepLayout } from './sweep.ts';
@@ -66,7 +74,7 @@ export class LayoutStore implements ContentStore, Clocked, Deleter, Sweeper, Fil
     this.#createsWhenWritten = create === 'when-written';
     this.name = `oci:${path}`;
     this.#files = new LayoutFiles(path);
-    this.#index = new LayoutIndexFile(this.#files);
+    this.#index = new LayoutIndexFile(this.#files, this.#createsWhenWritten ? inspectAsWriter : inspectLayout);
     this.#blobs = new LayoutBlobs(this.#files);
     this.#children = new LayoutChildren(this.#blobs);
     this.#editor = new LayoutEditor(this.#files, this.#index);
@@ -76,7 +84,7 @@ export class LayoutStore implements ContentStore, Clocked, Deleter, Sweeper, Fil
   static async open(path: string, options: OpenLayoutOptions): Promise<LayoutStore> {
     const store = new LayoutStore(path, options);
     const isLater = options.create === 'when-written' && (await placeForLayout(store.#files)) === 'nothing';
-    await (options.create === false || isLater ? inspectLayout(store.#files) : createLayout(store.#files));
+    if (!isLater) await (options.create === false ? inspectLayout : createLayout)(store.#files);
     await store.#index.read();
     return store;
   }

@@ -1,6 +1,6 @@
 /** A layout that is made when something is written into it. */
 import { watch } from 'node:fs';
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -33,6 +33,18 @@ describe('a layout that is made later', () => {
     expect((await readdir(join(parent, 'a/b'))).sort()).toEqual(names);
     expect(await stores[0]?.hasBlob(BLOB)).toBe(true);
     await stores[1]?.checkWrite();
+  });
+
+  it('is nothing yet where another process has only made its directory, but is not gone once it was there', async () => {
+    const path = join(await tempDir(), 'a');
+    const store = await LayoutStore.open(path, { create: 'when-written' });
+    await mkdir(path);
+    expect(await store.listTags()).toEqual([]);
+    await push(store);
+    expect(await store.listTags()).toEqual([]);
+    await rm(path, { recursive: true });
+    await mkdir(path);
+    await expect(store.listTags()).rejects.toMatchObject({ code: 'ERR_USAGE' });
   });
 
   it('is refused at once where other files lie, or a file is in the way', async () => {
